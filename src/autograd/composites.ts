@@ -1,0 +1,251 @@
+import { ShapeError } from "../errors.js";
+import { isInteger } from "./dtype.js";
+import type { Axes, TensorLike } from "./operations.js";
+import * as ops from "./operations.js";
+import { broadcastShapes, normalizeAxes, normalizeAxis, show } from "./shape.js";
+import type { Tensor } from "./tensor.js";
+
+/** Functions that are defined by other functions. A backend may know a faster way for one; its meaning is here. */
+
+/** Large enough to vanish in a softmax, small enough for differences of two of them to stay finite. */
+export const maskedScore = -1e30;
+
+/** 1/(1 + e⁻ˣ), as ½ + ½·tanh(x/2), which overflows nowhere. */
+export const sigmoid = (x: TensorLike): Tensor => ops.add(ops.mul(ops.tanh(ops.mul(x, 0.5)), 0.5), 0.5);
+/** max(x, 0). */
+export const relu = (x: TensorLike): Tensor => ops.maximum(x, 0);
+/** x·sigmoid(x). */
+export const silu = (x: Tensor): Tensor => ops.mul(x, sigmoid(x));
+/** x·Φ(x) with the normal distribution function Φ (Hendrycks & Gimpel 2016). */
+export const gelu = (x: Tensor): Tensor => ops.mul(x, ops.mul(0.5, ops.add(1, ops.erf(ops.mul(x, Math.SQRT1_2)))));
+/** x². */
+export const square = (x: Tensor): Tensor => ops.mul(x, x);
+/** 1/√x. */
+export const rsqrt = (x: Tensor): Tensor => ops.recip(ops.sqrt(x));
+
+const countOf = (x: Tensor, axes: Axes): number =>
+  normalizeAxes(axes, x.rank, "mean").reduce((n, axis) => n * (x.shape[axis] as number), 1);
+
+/** Arithmetic mean over axes (all by default). Throws ShapeError for an empty axis. */
+export function mean(x: Tensor, axes?: Axes, keepDims = false): Tensor {
+  const count = countOf(x, axes);
+  if (count === 0) throw new ShapeError(`mean of an empty axis has no value (shape ${show(x.shape)})`);
+  return ops.mul(ops.sum(x, axes, keepDims), 1 / count);
+}
+
+/** Mean of (x − mean)², divided by n − correction (0 by default). */
+export function variance(x: Tensor, axes?: Axes, options: { keepDims?: boolean; correction?: number } = {}): Tensor {
+  const count = countOf(x, axes);
+  const centred = ops.sub(x, mean(x, axes, true));
+  return ops.div(ops.sum(square(centred), axes, options.keepDims ?? false), count - (options.correction ?? 0));
+}
+
+/** Square root of {@link variance}. */
+export const std = (x: Tensor, axes?: Axes, options: { keepDims?: boolean; correction?: number } = {}): Tensor =>
+  ops.sqrt(variance(x, axes, options));
+
+/** ln Σ eˣ over axes, shifted by the largest element so that nothing overflows. */
+export function logSumExp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
+  const top = ops.stopGradient(ops.max(x, axes, true));
+  const result = ops.add(ops.log(ops.sum(ops.exp(ops.sub(x, top)), axes, true)), top);
+  return keepDims ? result : ops.squeeze(result, normalizeAxes(axes, x.rank, "logSumExp"));
+}
+
+/** eˣ / Σ eˣ over an axis (the last by default). */
+export function softmax(x: Tensor, axis = -1): Tensor {
+  const e = ops.exp(ops.sub(x, ops.stopGradient(ops.max(x, axis, true))));
+  return ops.div(e, ops.sum(e, axis, true));
+}
+
+/** x − ln Σ eˣ over an axis (the last by default). */
+export const logSoftmax = (x: Tensor, axis = -1): Tensor => ops.sub(x, logSumExp(x, axis, true));
+
+/** x / √(mean(x²) + ε) · weight over the last axis (Zhang & Sennrich 2019). x: […, D], weight: [D]. */
+export function rmsNorm(x: Tensor, weight: Tensor, eps = 1e-5): Tensor {
+  if (weight.rank !== 1 || weight.shape[0] !== x.shape.at(-1))
+    throw new ShapeError(`rmsNorm: weight ${show(weight.shape)} for ${show(x.shape)}`);
+  return ops.mul(ops.mul(x, rsqrt(ops.add(mean(square(x), -1, true), eps))), weight);
+}
+
+/** (x − mean)/√(variance + ε)·weight + bias over the last axis. x: […, D], weight and bias: [D]. */
+export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-5): Tensor {
+  const centred = ops.sub(x, mean(x, -1, true));
+  return ops.add(ops.mul(ops.mul(centred, rsqrt(ops.add(mean(square(centred), -1, true), eps))), weight), bias);
+}
+
+/**
+ * Rotary position embedding in the split-half layout: channel j < D/2 is paired with j + D/2 and the pair is turned by the
+ * angle whose cosine and sine are in the tables (Su et al. 2021; layout of Hugging Face's Llama).
+ * x: […, T, D] with leading axes [B, H]; cos, sin: [B or 1, T, D/2].
+ */
+export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
+  const [T, D] = [x.shape.at(-2), x.shape.at(-1)] as [number, number];
+  const half = D / 2;
+  const fits =
+    x.rank === 4 && cos.rank === 3 && cos.shape[1] === T && cos.shape[2] === half && (cos.shape[0] === 1 || cos.shape[0] === x.shape[0]);
+  if (!fits || show(cos.shape) !== show(sin.shape)) {
+    throw new ShapeError(`rope: x ${show(x.shape)} with tables ${show(cos.shape)} and ${show(sin.shape)}`, {
+      hint: "x is [B, H, T, D] with even D; both tables are [B or 1, T, D/2]",
+    });
+  }
+  const [c, s] = [ops.unsqueeze(cos, 1), ops.unsqueeze(sin, 1)]; // [B or 1, 1, T, D/2]
+  const [a, b] = ops.split(x, [half, half], -1) as [Tensor, Tensor]; // [B, H, T, D/2] each
+  return ops.concat([ops.sub(ops.mul(a, c), ops.mul(b, s)), ops.add(ops.mul(b, c), ops.mul(a, s))], -1);
+}
+
+export interface AttentionOptions {
+  /** Key j is seen by query i only if j ≤ i + offset. Default false. */
+  readonly causal?: boolean;
+  /** Position of the first query among the keys, a number or an integer scalar; default S − T. */
+  readonly offset?: TensorLike;
+  /** bool, broadcastable to [B, H, T, S]: false hides a key. */
+  readonly mask?: Tensor;
+  /** Factor of the scores; default 1/√D. */
+  readonly scale?: number;
+}
+
+/**
+ * softmax(q·kᵀ·scale + mask)·v. q: [B, H, T, D]; k, v: [B, Hkv, S, D] with H a multiple of Hkv: each key/value head serves
+ * H/Hkv neighbouring query heads (grouped-query attention, Ainslie et al. 2023). Result: [B, H, T, D].
+ */
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  const [B, H, T, D] = q.shape as [number, number, number, number];
+  const [, Hkv, S] = k.shape as [number, number, number, number];
+  const fits =
+    q.rank === 4 &&
+    k.rank === 4 &&
+    v.rank === 4 &&
+    k.shape[0] === B &&
+    k.shape[3] === D &&
+    v.shape[0] === B &&
+    v.shape[1] === Hkv &&
+    v.shape[2] === S;
+  if (!fits || H % Hkv !== 0) {
+    throw new ShapeError(`attention: q ${show(q.shape)}, k ${show(k.shape)}, v ${show(v.shape)}`, {
+      hint: "q is [B, H, T, D]; k and v are [B, Hkv, S, D] with H a multiple of Hkv",
+    });
+  }
+  const groups = H / Hkv;
+  const rows = ops.reshape(q, [B, Hkv, groups * T, D]);
+  let scores = ops.mul(ops.matmul(rows, ops.transpose(k)), options.scale ?? 1 / Math.sqrt(D)); // [B, Hkv, G·T, S]
+  const full = [B, Hkv, groups, T, S];
+  scores = ops.reshape(scores, full);
+  if (options.causal) {
+    const reach = ops.add(ops.iota(full.slice(-2), 0), options.offset ?? S - T);
+    scores = ops.where(ops.lessEqual(ops.iota(full.slice(-2), 1), reach), scores, maskedScore);
+  }
+  if (options.mask) {
+    broadcastShapes(options.mask.shape, [B, H, T, S], "attention mask");
+    const seen = ops.reshape(ops.broadcastTo(options.mask, [B, H, T, S]), full);
+    scores = ops.where(seen, scores, maskedScore);
+  }
+  const weights = ops.reshape(softmax(scores), [B, Hkv, groups * T, S]);
+  return ops.reshape(ops.matmul(weights, v), [B, H, T, v.shape[3] as number]);
+}
+
+export interface CrossEntropyOptions {
+  /** "mean" over targets (default), "sum", or "none" for one loss per target. */
+  readonly reduction?: "mean" | "sum" | "none";
+}
+
+/**
+ * Negative log-likelihood in nats, −ln softmax(logits)[target]. logits: […, V] float; targets: […] integers in 0…V−1
+ * (a target outside gives the loss ln Σ eˣ, as if its logit were 0).
+ */
+export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
+  if (show(logits.shape.slice(0, -1)) !== show(targets.shape) || !isInteger(targets.dtype)) {
+    throw new ShapeError(`crossEntropy: logits ${show(logits.shape)} with targets ${targets.dtype}${show(targets.shape)}`, {
+      hint: "targets are integers of the shape of logits without its last axis",
+    });
+  }
+  const hit = ops.equal(ops.iota(logits.shape, -1, { dtype: targets.dtype }), ops.unsqueeze(targets, targets.rank));
+  const picked = ops.sum(ops.where(hit, logits, 0), -1);
+  const losses = ops.sub(logSumExp(logits, -1), picked);
+  switch (options.reduction ?? "mean") {
+    case "none":
+      return losses;
+    case "sum":
+      return ops.sum(losses);
+    case "mean":
+      return mean(losses);
+  }
+}
+
+/** The class of each integer as a row of zeros with a one: […] → […, classes]. */
+export const oneHot = (index: Tensor, classes: number): Tensor =>
+  ops.cast(ops.equal(ops.iota([...index.shape, classes], -1, { dtype: index.dtype }), ops.unsqueeze(index, index.rank)), "f32");
+
+/**
+ * Einstein summation for two operands or one: `einsum("bij,bjk->bik", a, b)`. A letter that is missing on the right is
+ * summed over. Letters repeated within one operand are not supported and throw ShapeError.
+ */
+export function einsum(equation: string, ...operands: Tensor[]): Tensor {
+  const [left, right] = equation.replace(/\s/g, "").split("->") as [string, string | undefined];
+  const terms = left.split(",").map((term) => [...term]);
+  const result = right === undefined ? undefined : [...right];
+  if (result === undefined || terms.length !== operands.length || operands.length < 1 || operands.length > 2) {
+    throw new ShapeError(`einsum: "${equation}" with ${operands.length} operands`, {
+      hint: 'write one or two operands and the result, as in "ij,jk->ik"',
+    });
+  }
+  const extent = new Map<string, number>();
+  terms.forEach((letters, i) => {
+    const { shape } = operands[i] as Tensor;
+    if (letters.length !== shape.length || new Set(letters).size !== letters.length)
+      throw new ShapeError(`einsum: "${letters.join("")}" does not name the axes of ${show(shape)} once each`);
+    letters.forEach((letter, axis) => {
+      const known = extent.get(letter) ?? shape[axis];
+      if (known !== shape[axis]) throw new ShapeError(`einsum: ${letter} is ${known} and ${shape[axis]} in "${equation}"`);
+      extent.set(letter, known as number);
+    });
+  });
+  for (const letter of result) if (!extent.has(letter)) throw new ShapeError(`einsum: ${letter} is on the right of "${equation}" only`);
+  const sized = (letters: readonly string[]): number[] => letters.map((letter) => extent.get(letter) as number);
+  const arranged = (t: Tensor, from: readonly string[], to: readonly string[]): Tensor =>
+    ops.permute(
+      t,
+      to.map((letter) => from.indexOf(letter)),
+    );
+  const [first, second] = terms as [string[], string[] | undefined];
+  if (second === undefined) {
+    const kept = first.filter((letter) => result.includes(letter));
+    return arranged(
+      ops.sum(
+        operands[0] as Tensor,
+        first.flatMap((letter, i) => (kept.includes(letter) ? [] : [i])),
+      ),
+      kept,
+      result,
+    );
+  }
+  // Letters of one operand that nobody else names are summed out before the product.
+  const alone = (letters: readonly string[], other: readonly string[]): string[] =>
+    letters.filter((l) => other.includes(l) || result.includes(l));
+  const [aLetters, bLetters] = [alone(first, second), alone(second, first)];
+  const a = ops.sum(
+    operands[0] as Tensor,
+    first.flatMap((l, i) => (aLetters.includes(l) ? [] : [i])),
+  );
+  const b = ops.sum(
+    operands[1] as Tensor,
+    second.flatMap((l, i) => (bLetters.includes(l) ? [] : [i])),
+  );
+  const batch = aLetters.filter((l) => bLetters.includes(l) && result.includes(l));
+  const inner = aLetters.filter((l) => bLetters.includes(l) && !result.includes(l));
+  const rows = aLetters.filter((l) => !bLetters.includes(l));
+  const columns = bLetters.filter((l) => !aLetters.includes(l));
+  const count = (letters: readonly string[]): number => sized(letters).reduce((p, n) => p * n, 1);
+  const x = ops.reshape(arranged(a, aLetters, [...batch, ...rows, ...inner]), [count(batch), count(rows), count(inner)]);
+  const y = ops.reshape(arranged(b, bLetters, [...batch, ...inner, ...columns]), [count(batch), count(inner), count(columns)]);
+  const product = ops.reshape(ops.matmul(x, y), sized([...batch, ...rows, ...columns]));
+  return arranged(product, [...batch, ...rows, ...columns], result);
+}
+
+/** Values at positions along an axis: y[…, i, …] = x[…, index[…, i, …], …] for an index of the rank of x, by one-hot sums. */
+export function takeAlongAxis(x: Tensor, index: Tensor, axis = -1): Tensor {
+  const along = normalizeAxis(axis, x.rank, "takeAlongAxis");
+  const moved = ops.transpose(x, along, -1);
+  const places = ops.transpose(index, along, -1);
+  const hit = ops.equal(ops.unsqueeze(places, -1), ops.iota([x.shape[along] as number], 0, { dtype: index.dtype }));
+  return ops.transpose(ops.sum(ops.where(hit, ops.unsqueeze(moved, -2), 0), -1), along, -1);
+}

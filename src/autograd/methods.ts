@@ -1,0 +1,167 @@
+import * as composites from "./composites.js";
+import type { DType, HostArray } from "./dtype.js";
+import type { Axes, Range, TensorLike } from "./operations.js";
+import * as ops from "./operations.js";
+import { array, data, item } from "./realize.js";
+import type { Shape } from "./shape.js";
+import { type NestedNumbers, Tensor } from "./tensor.js";
+
+/** The functions of one tensor that are methods as well, so that expressions read from left to right. */
+export interface TensorMethods {
+  /** The numbers in row-major order, once the device has them. */
+  data(): Promise<HostArray>;
+  /** The numbers as nested arrays. */
+  array(): Promise<NestedNumbers>;
+  /** The only number. */
+  item(): Promise<number>;
+  neg(): Tensor;
+  exp(): Tensor;
+  log(): Tensor;
+  sin(): Tensor;
+  cos(): Tensor;
+  tanh(): Tensor;
+  erf(): Tensor;
+  sqrt(): Tensor;
+  rsqrt(): Tensor;
+  recip(): Tensor;
+  square(): Tensor;
+  abs(): Tensor;
+  sign(): Tensor;
+  floor(): Tensor;
+  sigmoid(): Tensor;
+  relu(): Tensor;
+  silu(): Tensor;
+  gelu(): Tensor;
+  not(): Tensor;
+  add(other: TensorLike): Tensor;
+  sub(other: TensorLike): Tensor;
+  mul(other: TensorLike): Tensor;
+  div(other: TensorLike): Tensor;
+  pow(exponent: TensorLike): Tensor;
+  mod(other: TensorLike): Tensor;
+  maximum(other: TensorLike): Tensor;
+  minimum(other: TensorLike): Tensor;
+  less(other: TensorLike): Tensor;
+  lessEqual(other: TensorLike): Tensor;
+  greater(other: TensorLike): Tensor;
+  greaterEqual(other: TensorLike): Tensor;
+  equal(other: TensorLike): Tensor;
+  notEqual(other: TensorLike): Tensor;
+  and(other: TensorLike): Tensor;
+  or(other: TensorLike): Tensor;
+  clip(low: number, high: number): Tensor;
+  cast(dtype: DType): Tensor;
+  bitcast(dtype: DType): Tensor;
+  sum(axes?: Axes, keepDims?: boolean): Tensor;
+  mean(axes?: Axes, keepDims?: boolean): Tensor;
+  max(axes?: Axes, keepDims?: boolean): Tensor;
+  min(axes?: Axes, keepDims?: boolean): Tensor;
+  argmax(axes?: Axes, keepDims?: boolean): Tensor;
+  argmin(axes?: Axes, keepDims?: boolean): Tensor;
+  variance(axes?: Axes, options?: { keepDims?: boolean; correction?: number }): Tensor;
+  std(axes?: Axes, options?: { keepDims?: boolean; correction?: number }): Tensor;
+  logSumExp(axes?: Axes, keepDims?: boolean): Tensor;
+  softmax(axis?: number): Tensor;
+  logSoftmax(axis?: number): Tensor;
+  reshape(shape: Shape): Tensor;
+  transpose(axis1?: number, axis2?: number): Tensor;
+  permute(order: readonly number[]): Tensor;
+  expand(shape: Shape): Tensor;
+  slice(ranges: readonly Range[]): Tensor;
+  pad(widths: readonly (readonly [number, number])[], value?: number): Tensor;
+  split(extents: readonly number[], axis?: number): Tensor[];
+  flip(axes?: Axes): Tensor;
+  squeeze(axes?: Axes): Tensor;
+  unsqueeze(axis: number): Tensor;
+  gather(index: Tensor, axis?: number): Tensor;
+  take(index: Tensor, axis?: number): Tensor;
+  scatterAdd(index: Tensor, size: number): Tensor;
+  triu(k?: number): Tensor;
+  tril(k?: number): Tensor;
+  matmul(other: Tensor): Tensor;
+}
+
+const functions = {
+  data,
+  array,
+  item,
+  neg: ops.neg,
+  exp: ops.exp,
+  log: ops.log,
+  sin: ops.sin,
+  cos: ops.cos,
+  tanh: ops.tanh,
+  erf: ops.erf,
+  sqrt: ops.sqrt,
+  rsqrt: composites.rsqrt,
+  recip: ops.recip,
+  square: composites.square,
+  abs: ops.abs,
+  sign: ops.sign,
+  floor: ops.floor,
+  sigmoid: composites.sigmoid,
+  relu: composites.relu,
+  silu: composites.silu,
+  gelu: composites.gelu,
+  not: ops.not,
+  add: ops.add,
+  sub: ops.sub,
+  mul: ops.mul,
+  div: ops.div,
+  pow: ops.pow,
+  mod: ops.mod,
+  maximum: ops.maximum,
+  minimum: ops.minimum,
+  less: ops.less,
+  lessEqual: ops.lessEqual,
+  greater: ops.greater,
+  greaterEqual: ops.greaterEqual,
+  equal: ops.equal,
+  notEqual: ops.notEqual,
+  and: ops.and,
+  or: ops.or,
+  clip: ops.clip,
+  cast: ops.cast,
+  bitcast: ops.bitcast,
+  sum: ops.sum,
+  mean: composites.mean,
+  max: ops.max,
+  min: ops.min,
+  argmax: ops.argmax,
+  argmin: ops.argmin,
+  variance: composites.variance,
+  std: composites.std,
+  logSumExp: composites.logSumExp,
+  softmax: composites.softmax,
+  logSoftmax: composites.logSoftmax,
+  reshape: ops.reshape,
+  transpose: ops.transpose,
+  permute: ops.permute,
+  expand: ops.expand,
+  slice: ops.slice,
+  pad: ops.pad,
+  split: ops.split,
+  flip: ops.flip,
+  squeeze: ops.squeeze,
+  unsqueeze: ops.unsqueeze,
+  gather: ops.gather,
+  take: ops.take,
+  scatterAdd: ops.scatterAdd,
+  triu: ops.triu,
+  tril: ops.tril,
+  matmul: ops.matmul,
+} satisfies { [M in keyof TensorMethods]: (self: Tensor, ...rest: never[]) => unknown };
+
+declare module "./tensor.js" {
+  interface Tensor extends TensorMethods {}
+}
+
+for (const [name, f] of Object.entries(functions)) {
+  Object.defineProperty(Tensor.prototype, name, {
+    value(this: Tensor, ...rest: never[]) {
+      return (f as (self: Tensor, ...rest: never[]) => unknown)(this, ...rest);
+    },
+    writable: true,
+    configurable: true,
+  });
+}

@@ -1,0 +1,70 @@
+import { OptionError } from "../errors.js";
+import type { DType } from "./dtype.js";
+import * as ops from "./operations.js";
+import { type Shape, sizeOf } from "./shape.js";
+import { apply, fromHost, type Tensor } from "./tensor.js";
+
+/**
+ * Random numbers as a pure function of a key (Threefry-2x32, Salmon et al. 2011): the same key gives the same bits on
+ * every backend. Never use a key twice; `split` makes new ones.
+ */
+
+/** A key, u32 [2], from a non-negative integer below 2⁵³. */
+export function key(seed: number): Tensor {
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new OptionError(`key: ${seed} is no seed`, { hint: "seeds are integers from 0 to 2^53 − 1" });
+  return fromHost([2], "u32", new Uint32Array([Math.floor(seed / 2 ** 32), seed >>> 0]));
+}
+
+/** `count` independent keys from one; with a list of extents, the consecutive parts of a tensor along an axis. */
+export function split(parent: Tensor, count?: number): Tensor[];
+export function split(x: Tensor, extents: readonly number[], axis?: number): Tensor[];
+export function split(parent: Tensor, count: number | readonly number[] = 2, axis = 0): Tensor[] {
+  if (typeof count !== "number") return ops.split(parent, count, axis);
+  const bits = apply("randomBits", [parent], { shape: [count, 2] });
+  return Array.from({ length: count }, (_, i) => ops.reshape(ops.slice(bits, [[i, i + 1]]), [2]));
+}
+
+/** A key for place `data` (an integer, which may be a tensor) under a parent, for example the number of a step. */
+export function foldIn(parent: Tensor, data: Tensor | number): Tensor {
+  const counter = typeof data === "number" ? ops.full([], data, { dtype: "u32" }) : ops.cast(data, "u32");
+  const mixed = ops.add(parent, ops.stack([counter, ops.mul(counter, 0x9e3779b1)]));
+  return apply("randomBits", [mixed], { shape: [2] });
+}
+
+/** 32 random bits per element, u32. */
+export const randomBits = (k: Tensor, shape: Shape): Tensor => apply("randomBits", [k], { shape: [...shape] });
+
+/** Uniform on [low, high): multiples of 2⁻²³ scaled, f32. The same bits on every backend for the default range. */
+export function uniform(k: Tensor, shape: Shape, options: { low?: number; high?: number } = {}): Tensor {
+  const [low, high] = [options.low ?? 0, options.high ?? 1];
+  const unit = ops.mul(ops.cast(ops.truncDiv(randomBits(k, shape), 512), "f32"), 2 ** -23);
+  return low === 0 && high === 1 ? unit : ops.add(ops.mul(unit, high - low), low);
+}
+
+/** Standard normal, f32, by the Box–Muller transform of two uniform draws. */
+export function randn(k: Tensor, shape: Shape): Tensor {
+  const pair = uniform(k, [2, sizeOf(shape)]);
+  const [u, v] = [ops.slice(pair, [[0, 1]]), ops.slice(pair, [[1, 2]])];
+  // 1 − u lies in (0, 1], so the logarithm is finite; the angle stays within [−π, π], where WGSL's cosine is accurate.
+  const radius = ops.sqrt(ops.mul(ops.log(ops.sub(1, u)), -2));
+  const angle = ops.mul(ops.sub(v, 0.5), 2 * Math.PI);
+  return ops.reshape(ops.mul(radius, ops.cos(angle)), [...shape]);
+}
+
+/** Integers uniform on low…high−1, i32. The bias of the remainder is below (high − low)/2³². */
+export function randint(k: Tensor, shape: Shape, low: number, high: number): Tensor {
+  if (!(Number.isInteger(low) && Number.isInteger(high)) || high <= low)
+    throw new OptionError(`randint: ${low}…${high} is no range`, { hint: "low < high, both integers" });
+  const span = high - low;
+  return ops.add(ops.cast(ops.mod(randomBits(k, shape), span), "i32"), low);
+}
+
+/** True with probability p. */
+export const bernoulli = (k: Tensor, shape: Shape, p = 0.5): Tensor => ops.less(uniform(k, shape), p);
+
+/** x with each element zeroed with probability `rate` and the others scaled by 1/(1 − rate). */
+export function dropout(k: Tensor, x: Tensor, rate: number, dtype: DType = x.dtype): Tensor {
+  if (!(rate >= 0 && rate < 1)) throw new OptionError(`dropout: ${rate} is no rate`, { hint: "0 ≤ rate < 1" });
+  return rate === 0 ? x : ops.where(bernoulli(k, x.shape, 1 - rate), ops.cast(ops.mul(x, 1 / (1 - rate)), dtype), 0);
+}

@@ -1,0 +1,143 @@
+import type { Backend, Executable } from "../backend/backend.js";
+import { graphKey } from "../backend/graph.js";
+import { UsageError } from "../errors.js";
+import type { HostArray } from "./dtype.js";
+import { currentBackend } from "./runtime.js";
+import { sizeOf } from "./shape.js";
+import { fromHost, type NestedNumbers, Storage, type Tensor } from "./tensor.js";
+import { deviceBuffer, hostScalar, type Traced, traceGraph } from "./trace.js";
+import { isTracing } from "./tracing.js";
+import { tensorsOf } from "./tree.js";
+
+/** Programs of graphs that were realised without `compile`, by structure; the oldest go first. */
+const programs = new WeakMap<Backend, Map<string, Executable>>();
+const maxPrograms = 512;
+
+function programFor(backend: Backend, traced: Traced): Executable {
+  let known = programs.get(backend);
+  if (known === undefined) {
+    known = new Map();
+    programs.set(backend, known);
+  }
+  const key = graphKey(traced.graph);
+  let executable = known.get(key);
+  if (executable === undefined) {
+    executable = backend.compile(traced.graph, { label: "realize" });
+    if (known.size >= maxPrograms) known.delete(known.keys().next().value as string);
+  } else known.delete(key);
+  known.set(key, executable);
+  return executable;
+}
+
+/** Runs a program on the leaves that its trace found and wraps the results. */
+export function runTraced(
+  backend: Backend,
+  executable: Executable,
+  traced: Traced,
+  argument: (position: number) => Tensor,
+  donated: ReadonlySet<Tensor>,
+  label: string,
+): Storage[] {
+  const transients: Parameters<Backend["free"]>[0][] = [];
+  const scalars = traced.scalars.map((origin) => {
+    if (typeof origin === "number") return hostScalar(argument(origin));
+    return "value" in origin ? origin.value : hostScalar(origin);
+  });
+  const tensors = traced.buffers.map((origin) => (typeof origin === "number" ? argument(origin) : origin));
+  const inputs = tensors.map((tensor) => {
+    const { buffer, transient } = deviceBuffer(tensor, backend, donated.has(tensor));
+    if (transient && !donated.has(tensor)) transients.push(buffer);
+    return buffer;
+  });
+  const results = backend.run(executable, inputs, scalars);
+  for (const buffer of transients) backend.free(buffer);
+  for (const tensor of tensors) if (donated.has(tensor) && tensor.source.kind === "device") tensor.source.storage.donate(label);
+  return results.map((buffer) => new Storage(backend, buffer));
+}
+
+let warnedOfGrowth = false;
+const suspiciousDepth = 20_000;
+
+/** Realises tensors at once, without waiting for the device: afterwards each owns its numbers and no graph. */
+export function realizeNow(tensors: readonly Tensor[]): void {
+  const pending = [...new Set(tensors)].filter((tensor) => !tensor.isRealised);
+  if (pending.length === 0) return;
+  if (isTracing()) {
+    throw new UsageError("a tensor cannot be realised while a function is compiled or differentiated", {
+      hint: "return it from the function and read it outside",
+    });
+  }
+  if (!warnedOfGrowth && pending.some((tensor) => tensor.depth > suspiciousDepth)) {
+    warnedOfGrowth = true;
+    console.warn(
+      `dawngrad: a graph ${Math.max(...pending.map((t) => t.depth))} operations deep is being realised; it probably contains all earlier steps of a loop.` +
+        " Compile the step (`const step = compile(...)`) or end each step with `await realize(params, state)`.",
+    );
+  }
+  const backend = currentBackend();
+  const traced = traceGraph(pending, { liftConstants: true });
+  const storages = runTraced(
+    backend,
+    programFor(backend, traced),
+    traced,
+    (position) => traced.buffers[position] as Tensor,
+    new Set(),
+    "realize",
+  );
+  pending.forEach((tensor, i) => {
+    tensor.source = { kind: "device", storage: storages[i] as Storage };
+  });
+}
+
+/** Computes every tensor of the trees, so that each becomes a leaf that owns its numbers, and waits for the device. */
+export async function realize(...trees: unknown[]): Promise<void> {
+  realizeNow(trees.flatMap((tree) => tensorsOf(tree).map(({ tensor }) => tensor)));
+  await currentBackend().sync();
+}
+
+/** Bytes up to which a result that was read stays on the host alone. */
+const keptOnHost = 256;
+
+/** The numbers in row-major order: Float32Array for f32 and f16, Int32Array, Uint32Array, Uint8Array for bool. */
+export async function data(tensor: Tensor): Promise<HostArray> {
+  if (tensor.source.kind === "host") return tensor.source.data.slice();
+  realizeNow([tensor]);
+  const { source } = tensor;
+  if (source.kind !== "device") throw new UsageError(`${tensor} has no numbers`);
+  const { storage } = source;
+  const length = sizeOf(tensor.shape);
+  const values = await storage.backend.read(storage.buffer, tensor.dtype, length);
+  if (values.byteLength <= keptOnHost && tensor.source === source && storage.live) {
+    tensor.source = { kind: "host", data: values.slice(), copy: undefined, uses: 0 };
+    storage.dispose();
+  }
+  return values;
+}
+
+/** The number in a tensor of one element. */
+export async function item(tensor: Tensor): Promise<number> {
+  if (tensor.size !== 1)
+    throw new UsageError(`item() needs one element, and ${tensor} has ${tensor.size}`, { hint: "use data() or array()" });
+  return (await data(tensor))[0] as number;
+}
+
+/** The numbers as nested arrays. */
+export async function array(tensor: Tensor): Promise<NestedNumbers> {
+  const flat = await data(tensor);
+  let next = 0;
+  const nest = (axis: number): NestedNumbers => {
+    if (axis === tensor.rank) {
+      const value = flat[next++] as number;
+      return tensor.dtype === "bool" ? value !== 0 : value;
+    }
+    return Array.from({ length: tensor.shape[axis] as number }, () => nest(axis + 1));
+  };
+  return nest(0);
+}
+
+/** A realised tensor around a result of a program. */
+export function fromStorage(shape: readonly number[], dtype: Tensor["dtype"], storage: Storage): Tensor {
+  const result = fromHost(shape, dtype, new Uint8Array(0));
+  result.source = { kind: "device", storage };
+  return result;
+}

@@ -1,0 +1,184 @@
+import type { Backend, DeviceBuffer } from "../backend/backend.js";
+import { DtypeError, ShapeError, UsageError } from "../errors.js";
+import { type DType, type HostArray, hostArray, isFloat } from "./dtype.js";
+import { type PrimitiveName, type PrimitiveParams, primitiveRecord } from "./primitives.js";
+import { checkShape, type Shape, show, sizeOf } from "./shape.js";
+
+/** A value in device memory. Freed by `dispose`, by donation, or when the last tensor that holds it is collected. */
+export class Storage {
+  private state: "live" | "disposed" | { readonly takenBy: string } = "live";
+
+  constructor(
+    readonly backend: Backend,
+    private readonly held: DeviceBuffer,
+  ) {
+    leakNet.register(this, { backend, buffer: held }, this);
+  }
+
+  /** The buffer; throws UsageError once it is gone. */
+  get buffer(): DeviceBuffer {
+    if (this.state === "disposed") throw new UsageError("this tensor was disposed", { hint: "keep it until its last use" });
+    if (this.state !== "live") {
+      throw new UsageError(`this tensor was donated to ${this.state.takenBy}, which reused its memory`, {
+        hint: "use the tensor that the call returned instead, or leave this argument out of donate",
+      });
+    }
+    return this.held;
+  }
+
+  get live(): boolean {
+    return this.state === "live";
+  }
+
+  dispose(): void {
+    if (this.state !== "live") return;
+    this.state = "disposed";
+    leakNet.unregister(this);
+    this.backend.free(this.held);
+  }
+
+  /** Gives the buffer up to a program; every later use is an error that names `takenBy`. */
+  donate(takenBy: string): DeviceBuffer {
+    const buffer = this.buffer;
+    this.state = { takenBy };
+    leakNet.unregister(this);
+    return buffer;
+  }
+}
+
+const leakNet = new FinalizationRegistry<{ backend: Backend; buffer: DeviceBuffer }>(({ backend, buffer }) => backend.free(buffer));
+
+/** Where the numbers of a tensor come from. */
+export type Source =
+  | {
+      readonly kind: "operation";
+      readonly primitive: PrimitiveName;
+      readonly inputs: readonly Tensor[];
+      readonly params: PrimitiveParams[PrimitiveName];
+    }
+  | { readonly kind: "host"; readonly data: HostArray; copy: Storage | undefined; uses: number }
+  | { readonly kind: "device"; readonly storage: Storage }
+  | { readonly kind: "argument"; readonly trace: object; readonly position: number };
+
+let nextId = 0;
+
+/**
+ * An immutable node of a computation: a primitive, its inputs, a shape and a dtype. Making one runs nothing; the numbers
+ * come with `await t.data()`. Methods for arithmetic, reductions and views are added in `methods.ts`.
+ */
+export class Tensor {
+  readonly id = nextId++;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  /** Length of the longest chain of operations below this one. */
+  readonly depth: number;
+  /** @internal Changes once, when the tensor is realised. */
+  source: Source;
+
+  /** @internal Users make tensors with `tensor`, `zeros`, … and with operations. */
+  constructor(shape: Shape, dtype: DType, source: Source) {
+    this.shape = shape;
+    this.dtype = dtype;
+    this.source = source;
+    let depth = 0;
+    if (source.kind === "operation") for (const input of source.inputs) depth = Math.max(depth, input.depth + 1);
+    this.depth = depth;
+  }
+
+  /** Number of axes. */
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  /** True once the tensor owns its numbers, on the host or on the device. */
+  get isRealised(): boolean {
+    return this.source.kind === "host" || this.source.kind === "device";
+  }
+
+  /** Frees the device memory of a realised tensor at once. Any later use is a UsageError. */
+  dispose(): void {
+    if (this.source.kind === "device") this.source.storage.dispose();
+    else if (this.source.kind === "host") this.source.copy?.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  toString(): string {
+    return `Tensor ${this.dtype}${show(this.shape)} ${this.source.kind === "operation" ? `= ${this.source.primitive}(…)` : `(${this.source.kind})`}`;
+  }
+}
+
+/** Applies a primitive. Shape and dtype errors are thrown here, at the caller's line. */
+export function apply<P extends PrimitiveName>(primitive: P, inputs: readonly Tensor[], params: PrimitiveParams[P]): Tensor {
+  const { shape, dtype } = primitiveRecord(primitive).infer(inputs, params);
+  return new Tensor(shape, dtype, { kind: "operation", primitive, inputs, params });
+}
+
+export type NestedNumbers = number | boolean | readonly NestedNumbers[];
+
+/**
+ * A tensor from numbers: a typed array with `shape`, or nested arrays whose shape is read off.
+ * The dtype is that of the typed array, else f32 (bool for booleans). Throws ShapeError for ragged or misfitting data.
+ */
+export function tensor(data: HostArray | NestedNumbers, options: { shape?: Shape; dtype?: DType } = {}): Tensor {
+  const typed = ArrayBuffer.isView(data);
+  const found: number[] = [];
+  const flat: ArrayLike<number> = typed ? (data as HostArray) : flatten(data as NestedNumbers, 0, found);
+  const shape = options.shape ?? (typed ? [flat.length] : found);
+  checkShape(shape);
+  if (sizeOf(shape) !== flat.length) {
+    throw new ShapeError(`tensor: ${flat.length} numbers do not fill the shape ${show(shape)} of ${sizeOf(shape)}`);
+  }
+  const dtype =
+    options.dtype ?? (typed ? dtypeOf(data as HostArray) : typeof firstLeaf(data as NestedNumbers) === "boolean" ? "bool" : "f32");
+  const host = hostArray(dtype, flat.length);
+  for (let i = 0; i < flat.length; i++) {
+    const value = flat[i] as number;
+    if (!isFloat(dtype) && dtype !== "bool" && !Number.isInteger(value)) {
+      throw new DtypeError(`tensor: ${value} is no ${dtype}`, { hint: "leave dtype out for f32, or round first" });
+    }
+    host[i] = dtype === "bool" ? (value ? 1 : 0) : value;
+  }
+  return fromHost(shape, dtype, host);
+}
+
+/** A leaf around a host array that nobody else will write to. */
+export function fromHost(shape: Shape, dtype: DType, data: HostArray): Tensor {
+  return new Tensor(shape, dtype, { kind: "host", data, copy: undefined, uses: 0 });
+}
+
+function dtypeOf(data: HostArray): DType {
+  if (data instanceof Float64Array) return "f64";
+  if (data instanceof Int32Array) return "i32";
+  if (data instanceof Uint32Array) return "u32";
+  if (data instanceof Float32Array) return "f32";
+  if (data instanceof Uint8Array) return "u32";
+  throw new DtypeError(`tensor: ${(data as object).constructor.name} has no dtype here`, {
+    hint: "use Float32Array, Int32Array, Uint32Array or nested arrays",
+  });
+}
+
+const firstLeaf = (data: NestedNumbers): NestedNumbers | undefined => (Array.isArray(data) ? firstLeaf(data[0] as NestedNumbers) : data);
+
+function flatten(data: NestedNumbers, depth: number, shape: number[], out: number[] = []): number[] {
+  if (Array.isArray(data)) {
+    if (shape.length === depth) shape.push(data.length);
+    if (shape[depth] !== data.length)
+      throw new ShapeError(`tensor: ragged nested array: ${data.length} entries where others have ${shape[depth]}`);
+    for (const item of data as readonly NestedNumbers[]) flatten(item, depth + 1, shape, out);
+  } else {
+    if (depth !== shape.length) throw new ShapeError("tensor: ragged nested array: a number where others have a list");
+    if (typeof data !== "number" && typeof data !== "boolean") {
+      throw new DtypeError(`tensor: ${String(data)} is no number`, { hint: "nested arrays hold numbers or booleans" });
+    }
+    out.push(Number(data));
+  }
+  return out;
+}

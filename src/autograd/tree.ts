@@ -1,0 +1,123 @@
+import { UsageError } from "../errors.js";
+import { Tensor } from "./tensor.js";
+
+/**
+ * A value whose leaves are tensors, numbers and other plain values, nested in arrays, plain objects and class instances.
+ * Modules, optimizer states and batches are trees. Methods are no part of a tree. Fields that start with "_" are carried
+ * along as constants: they are not walked, and two trees are of one form only if theirs are identical (===).
+ */
+export type Tree = unknown;
+
+/** The places of the leaves, without the leaves: `unflatten` puts new leaves there. */
+export interface TreeShape {
+  readonly key: string;
+  build(leaves: readonly unknown[]): unknown;
+}
+
+type Walk = { readonly leaves: unknown[]; readonly paths: string[]; readonly key: string[] };
+
+const isBranch = (value: unknown): value is object =>
+  typeof value === "object" &&
+  value !== null &&
+  !(value instanceof Tensor) &&
+  !ArrayBuffer.isView(value) &&
+  !(value instanceof Map || value instanceof Set);
+
+/** The field names of a branch in a stable order. */
+function fields(value: object): string[] {
+  return Object.keys(value).filter((name) => !name.startsWith("_") && typeof (value as Record<string, unknown>)[name] !== "function");
+}
+
+const identities = new WeakMap<object, number>();
+let nextIdentity = 0;
+
+/** A text that is the same for identical values only. */
+export function identityKey(value: unknown): string {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null)
+    return `${typeof value}:${Object.is(value, -0) ? "-0" : String(value)}`;
+  let identity = identities.get(value);
+  if (identity === undefined) {
+    identity = nextIdentity++;
+    identities.set(value, identity);
+  }
+  return `#${identity}`;
+}
+
+function constantsKey(value: object): string {
+  const names = Object.keys(value).filter((name) => name.startsWith("_"));
+  return names.map((name) => `;${name}=${identityKey((value as Record<string, unknown>)[name])}`).join("");
+}
+
+function walk(value: unknown, path: string, into: Walk, open: Set<object>): (leaves: readonly unknown[]) => unknown {
+  if (!isBranch(value)) {
+    const position = into.leaves.length;
+    into.leaves.push(value);
+    into.paths.push(path);
+    into.key.push("*");
+    return (leaves) => leaves[position];
+  }
+  if (open.has(value))
+    throw new UsageError(`the tree refers to itself at ${path || "its root"}`, {
+      hint: "name fields that are no part of the tree with a leading underscore",
+    });
+  open.add(value);
+  let build: (leaves: readonly unknown[]) => unknown;
+  if (Array.isArray(value)) {
+    into.key.push(`[${value.length}`);
+    const parts = value.map((item, i) => walk(item, path === "" ? String(i) : `${path}.${i}`, into, open));
+    build = (leaves) => parts.map((part) => part(leaves));
+  } else {
+    const names = fields(value);
+    into.key.push(`{${names.join()}${constantsKey(value)}`);
+    const parts = names.map((name) => walk((value as Record<string, unknown>)[name], path === "" ? name : `${path}.${name}`, into, open));
+    const prototype: unknown = Object.getPrototypeOf(value);
+    build = (leaves) => {
+      const copy = Object.assign(Object.create(prototype as object | null), value) as Record<string, unknown>;
+      names.forEach((name, i) => {
+        copy[name] = parts[i]?.(leaves);
+      });
+      return copy;
+    };
+  }
+  open.delete(value);
+  return build;
+}
+
+/** All leaves in order with their paths ("layers.0.wq"), and the shape that puts others in their place. */
+export function flattenTree(tree: Tree): { leaves: unknown[]; paths: string[]; shape: TreeShape } {
+  const into: Walk = { leaves: [], paths: [], key: [] };
+  const build = walk(tree, "", into, new Set());
+  return { leaves: into.leaves, paths: into.paths, shape: { key: into.key.join(""), build } };
+}
+
+/** The tensors of a tree with their paths. */
+export function tensorsOf(tree: Tree): { path: string; tensor: Tensor }[] {
+  const { leaves, paths } = flattenTree(tree);
+  return leaves.flatMap((leaf, i) => (leaf instanceof Tensor ? [{ path: paths[i] as string, tensor: leaf }] : []));
+}
+
+/** A tree of the same form with f applied to each tensor; other leaves are kept. */
+export function mapTensors<T>(tree: T, f: (tensor: Tensor, path: string) => Tensor): T {
+  const { leaves, paths, shape } = flattenTree(tree);
+  return shape.build(leaves.map((leaf, i) => (leaf instanceof Tensor ? f(leaf, paths[i] as string) : leaf))) as T;
+}
+
+/** Applies f to the tensors at the same places of several trees of one form. Throws UsageError where the forms differ. */
+export function zipTensors<T>(f: (tensors: Tensor[], path: string) => Tensor, first: T, ...others: unknown[]): T {
+  const head = flattenTree(first);
+  const rest = others.map((tree) => {
+    const flat = flattenTree(tree);
+    if (flat.shape.key !== head.shape.key)
+      throw new UsageError("trees of different form cannot be zipped", { hint: "give trees with the same fields in the same order" });
+    return flat.leaves;
+  });
+  return head.shape.build(
+    head.leaves.map((leaf, i) => {
+      if (!(leaf instanceof Tensor)) return leaf;
+      const column = rest.map((leaves) => leaves[i]);
+      if (!column.every((item): item is Tensor => item instanceof Tensor))
+        throw new UsageError(`no tensor at ${head.paths[i]} in one of the trees`);
+      return f([leaf, ...column], head.paths[i] as string);
+    }),
+  ) as T;
+}

@@ -1,0 +1,72 @@
+import type { DType, HostArray } from "../autograd/dtype.js";
+import type { Graph } from "./graph.js";
+
+/** A piece of device memory that one tensor owns. Opaque outside of its backend. */
+export interface DeviceBuffer {
+  /** Unique within its backend and never used again. */
+  readonly id: number;
+  /** Bytes that the content takes (the capacity may be larger). */
+  readonly bytes: number;
+}
+
+/** A graph made ready to run. */
+export interface Executable {
+  readonly graph: Graph;
+  /** What will run, for a reader: kernels in order with shapes, bytes and slots. */
+  describe(): string;
+}
+
+export interface CompileOptions {
+  /** For each input, whether the caller gives its buffer up; results may then be written into it. */
+  readonly donated?: readonly boolean[];
+  /** A name for error messages and profiles. */
+  readonly label?: string;
+}
+
+/** Memory that a backend holds at this moment. */
+export interface MemoryReport {
+  readonly liveBytes: number;
+  readonly liveBuffers: number;
+  readonly peakBytes: number;
+  /** Live bytes by owner: "value" (tensors), "program" (scratch), "staging" (transfers), … */
+  readonly byOwner: Readonly<Record<string, number>>;
+  /** Bytes kept for reuse, owned by nobody. */
+  readonly idleBytes: number;
+}
+
+export interface BackendInfo {
+  readonly name: "webgpu" | "wasm" | "reference";
+  /** The adapter or processor as its driver names it. */
+  readonly adapter: string;
+  /** True where no hardware accelerates it. */
+  readonly software: boolean;
+  /** The dtypes that values may have here. */
+  readonly dtypes: ReadonlySet<DType>;
+  /** Bytes that one tensor may take. */
+  readonly maxTensorBytes: number;
+}
+
+/**
+ * What a device must be able to do. A backend sees graphs and buffers; it knows nothing of tensors, of derivatives or of
+ * models. Everything but `read` and `sync` returns at once; work happens in the order of the calls.
+ */
+export interface Backend {
+  readonly info: BackendInfo;
+  /** Memory for `length` elements of `dtype`. Throws OutOfMemoryError. */
+  alloc(dtype: DType, length: number, owner: string): DeviceBuffer;
+  /** Gives memory back; runs that were started before still see it. */
+  free(buffer: DeviceBuffer): void;
+  write(buffer: DeviceBuffer, dtype: DType, data: HostArray): void;
+  read(buffer: DeviceBuffer, dtype: DType, length: number): Promise<HostArray>;
+  compile(graph: Graph, options?: CompileOptions): Executable;
+  /**
+   * Runs a program. `inputs` and `scalars` are in the order of the graph's; a donated input belongs to the backend
+   * afterwards. Returns one new buffer for each output.
+   */
+  run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[];
+  /** Waits until all work is done; throws what went wrong meanwhile. */
+  sync(): Promise<void>;
+  memory(): MemoryReport;
+  /** Drains the device and frees everything. */
+  close(): Promise<void>;
+}
