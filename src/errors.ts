@@ -52,7 +52,15 @@ export class OutOfMemoryError extends DawngradError {
 }
 
 /** A NaN or an infinity where training needs a number. */
-export class NonFiniteError extends DawngradError {}
+export class NonFiniteError extends DawngradError {
+  /** The step in which it appeared, where there are steps. */
+  readonly step: number | undefined;
+
+  constructor(message: string, detail: { step?: number; hint?: string; cause?: unknown } = {}) {
+    super(message, detail);
+    this.step = detail.step;
+  }
+}
 
 /** A file that does not hold what it should. */
 export class FormatError extends DawngradError {

@@ -1,0 +1,209 @@
+import { type Shape, stridesOf } from "../autograd/shape.js";
+
+/**
+ * Integer expressions for places in memory: sums of multiples of loop variables and of their quotients and remainders.
+ * Views are functions on them, and simplification here is what makes views free: two ways of addressing the same element
+ * have the same `key`.
+ */
+export interface IndexExpression {
+  readonly constant: number;
+  readonly terms: readonly Term[];
+  /** Smallest and largest value. */
+  readonly low: number;
+  readonly high: number;
+  /** Equal exactly for expressions that simplified to the same form. */
+  readonly key: string;
+}
+
+interface Term {
+  readonly factor: number;
+  readonly atom: Atom;
+}
+
+export type Atom =
+  | { readonly kind: "variable"; readonly name: string; readonly low: number; readonly high: number; readonly key: string }
+  /** A number that is read at run time; `handle` says which. */
+  | { readonly kind: "datum"; readonly handle: number; readonly low: number; readonly high: number; readonly key: string }
+  | {
+      readonly kind: "quotient" | "remainder";
+      readonly of: IndexExpression;
+      readonly by: number;
+      readonly low: number;
+      readonly high: number;
+      readonly key: string;
+    };
+
+function build(constant: number, terms: readonly Term[]): IndexExpression {
+  let [low, high] = [constant, constant];
+  for (const { factor, atom } of terms) {
+    low += factor * (factor > 0 ? atom.low : atom.high);
+    high += factor * (factor > 0 ? atom.high : atom.low);
+  }
+  const key = `${[...terms.map(({ factor, atom }) => `${factor}*${atom.key}`)].sort().join("+")}+${constant}`;
+  return { constant, terms, low, high, key };
+}
+
+const fromAtom = (atom: Atom): IndexExpression => (atom.low === atom.high ? literal(atom.low) : build(0, [{ factor: 1, atom }]));
+
+export const literal = (value: number): IndexExpression => build(value, []);
+export const zero = literal(0);
+
+/** A loop variable that runs over 0 … extent − 1. */
+export const variable = (name: string, extent: number): IndexExpression =>
+  fromAtom({ kind: "variable", name, low: 0, high: Math.max(0, extent - 1), key: name });
+
+/** A number read at run time that is known to lie in 0 … extent − 1. */
+export const datum = (handle: number, extent: number): IndexExpression =>
+  build(0, [{ factor: 1, atom: { kind: "datum", handle, low: 0, high: Math.max(0, extent - 1), key: `#${handle}` } }]);
+
+export function add(...parts: readonly IndexExpression[]): IndexExpression {
+  let constant = 0;
+  const merged = new Map<string, Term>();
+  for (const part of parts) {
+    constant += part.constant;
+    for (const { factor, atom } of part.terms) merged.set(atom.key, { factor: factor + (merged.get(atom.key)?.factor ?? 0), atom });
+  }
+  return rejoin(
+    build(
+      constant,
+      [...merged.values()].filter(({ factor }) => factor !== 0),
+    ),
+  );
+}
+
+/** Undoes splits: c·n·⌊x/n⌋ + c·(x mod n) = c·x. */
+function rejoin(sum: IndexExpression): IndexExpression {
+  for (const { factor, atom } of sum.terms) {
+    if (atom.kind !== "remainder") continue;
+    const quotient = divide(atom.of, atom.by);
+    if (quotient.constant !== 0 || quotient.terms.length !== 1 || quotient.terms[0]?.factor !== 1) continue;
+    const partner = sum.terms.find((term) => term.atom.key === quotient.terms[0]?.atom.key && term.factor === factor * atom.by);
+    if (partner === undefined) continue;
+    const rest = build(
+      sum.constant,
+      sum.terms.filter((term) => term !== partner && term.atom !== atom),
+    );
+    return add(rest, scale(atom.of, factor));
+  }
+  return sum;
+}
+
+export function scale(x: IndexExpression, factor: number): IndexExpression {
+  if (factor === 0) return zero;
+  return build(
+    x.constant * factor,
+    x.terms.map((term) => ({ factor: term.factor * factor, atom: term.atom })),
+  );
+}
+
+/** x as n·whole + rest, with every multiple of n taken out. */
+function separate(x: IndexExpression, n: number): { whole: IndexExpression; rest: IndexExpression } {
+  const divisible = x.terms.filter(({ factor }) => factor % n === 0);
+  const constant = Math.floor(x.constant / n);
+  return {
+    whole: build(
+      constant,
+      divisible.map(({ factor, atom }) => ({ factor: factor / n, atom })),
+    ),
+    rest: build(
+      x.constant - constant * n,
+      x.terms.filter(({ factor }) => factor % n !== 0),
+    ),
+  };
+}
+
+/** ⌊x/n⌋ for a positive constant n. Rests are taken to be non-negative, as they are wherever an index is valid. */
+export function divide(x: IndexExpression, n: number): IndexExpression {
+  if (n === 1) return x;
+  const { whole, rest } = separate(x, n);
+  if (rest.high < n) return whole;
+  const only = rest.constant === 0 && rest.terms.length === 1 ? rest.terms[0] : undefined;
+  const inner = only?.factor === 1 && only.atom.kind === "quotient" ? only.atom : undefined;
+  if (inner) return add(whole, divide(inner.of, inner.by * n));
+  const high = Math.floor(rest.high / n);
+  return add(whole, fromAtom({ kind: "quotient", of: rest, by: n, low: 0, high, key: `(${rest.key})/${n}` }));
+}
+
+/** x mod n for a positive constant n. */
+export function remainder(x: IndexExpression, n: number): IndexExpression {
+  if (n === 1) return zero;
+  const { rest } = separate(x, n);
+  if (rest.high < n) return rest;
+  const only = rest.constant === 0 && rest.terms.length === 1 ? rest.terms[0] : undefined;
+  if (only?.factor === 1 && only.atom.kind === "remainder" && only.atom.by % n === 0) return remainder(only.atom.of, n);
+  return fromAtom({ kind: "remainder", of: rest, by: n, low: 0, high: n - 1, key: `(${rest.key})%${n}` });
+}
+
+/** Row-major position of coordinates. */
+export function flatten(coordinates: readonly IndexExpression[], shape: Shape): IndexExpression {
+  const strides = stridesOf(shape);
+  return add(...coordinates.map((coordinate, i) => scale(coordinate, shape[i] === 1 ? 0 : (strides[i] as number))));
+}
+
+/** Coordinates of a row-major position. */
+export function unflatten(position: IndexExpression, shape: Shape): IndexExpression[] {
+  const strides = stridesOf(shape);
+  return shape.map((extent, i) => {
+    if (extent <= 1) return zero;
+    const quotient = divide(position, strides[i] as number);
+    return quotient.high < extent ? quotient : remainder(quotient, extent);
+  });
+}
+
+/** The coordinates under `to` of the element that has `coordinates` under `from`: shapes are matched group by group. */
+export function reshapeCoordinates(coordinates: readonly IndexExpression[], from: Shape, to: Shape): IndexExpression[] {
+  const result: IndexExpression[] = [];
+  let [i, j] = [0, 0];
+  while (i < from.length || j < to.length) {
+    const [startI, startJ] = [i, j];
+    let [left, right] = [from[i++] ?? 1, to[j++] ?? 1];
+    while (left !== right && (i < from.length || j < to.length)) {
+      if (left < right && i < from.length) left *= from[i++] as number;
+      else if (j < to.length) right *= to[j++] as number;
+      else left *= from[i++] as number;
+    }
+    const flat = flatten(coordinates.slice(startI, i), from.slice(startI, i));
+    result.push(...unflatten(flat, to.slice(startJ, j)));
+  }
+  return result.slice(0, to.length);
+}
+
+/** The factor of a variable if x is linear in it (it occurs in no quotient or remainder), else undefined. */
+export function coefficient(x: IndexExpression, name: string): number | undefined {
+  let factor = 0;
+  for (const term of x.terms) {
+    if (term.atom.kind === "variable") {
+      if (term.atom.name === name) factor += term.factor;
+    } else if (term.atom.kind !== "datum" && mentions(term.atom.of, name)) return undefined;
+  }
+  return factor;
+}
+
+export const mentions = (x: IndexExpression, name: string): boolean =>
+  x.terms.some(({ atom }) => (atom.kind === "variable" ? atom.name === name : atom.kind !== "datum" && mentions(atom.of, name)));
+
+/** x with expressions in place of variables. */
+export function substitute(x: IndexExpression, values: ReadonlyMap<string, IndexExpression>): IndexExpression {
+  return add(
+    literal(x.constant),
+    ...x.terms.map(({ factor, atom }) => {
+      if (atom.kind === "variable") return scale(values.get(atom.name) ?? fromAtom(atom), factor);
+      if (atom.kind === "datum") return scale(fromAtom(atom), factor);
+      const of = substitute(atom.of, values);
+      return scale(atom.kind === "quotient" ? divide(of, atom.by) : remainder(of, atom.by), factor);
+    }),
+  );
+}
+
+/** x as text in the integer arithmetic that C, WGSL and JavaScript share for non-negative numbers. */
+export function printIndex(x: IndexExpression, name: (atom: Atom & { kind: "variable" | "datum" }) => string): string {
+  const parts = x.terms.map(({ factor, atom }) => {
+    const text =
+      atom.kind === "variable" || atom.kind === "datum"
+        ? name(atom)
+        : `(${printIndex(atom.of, name)} ${atom.kind === "quotient" ? "/" : "%"} ${atom.by})`;
+    return factor === 1 ? text : `${text} * ${factor}`;
+  });
+  if (x.constant !== 0 || parts.length === 0) parts.push(String(x.constant));
+  return parts.length === 1 ? (parts[0] as string) : `(${parts.join(" + ")})`;
+}

@@ -1,0 +1,158 @@
+import { sizeOf } from "../autograd/shape.js";
+import type { Graph, GraphNode, OperationNode } from "./graph.js";
+
+export interface PrepareOptions {
+  /** Rows under which a reduction does not fill the device. */
+  readonly minRows: number;
+  /** Operands that one concat may have. */
+  readonly maxOperands: number;
+  /** Write scatterAdd as a masked sum, which is what it means, instead of leaving it to a kernel of its own. */
+  readonly expandScatter: boolean;
+}
+
+/**
+ * Rewrites what kernels cannot do well: results that are inputs or appear twice get a copy, wide concats become trees, and
+ * reductions with few but long rows are done in two steps, in a fixed order.
+ */
+export function prepare(graph: Graph, options: PrepareOptions): Graph {
+  const nodes: GraphNode[] = [];
+  const moved: number[] = [];
+  const place = (node: GraphNode): number => nodes.push(node) - 1;
+
+  for (const node of graph.nodes) {
+    if (node.kind !== "operation") {
+      moved.push(place(node));
+      continue;
+    }
+    const here = { ...node, inputs: node.inputs.map((input) => moved[input] as number) } as GraphNode & OperationNode;
+    if (here.primitive === "concat" && here.inputs.length > options.maxOperands)
+      moved.push(concatTree(here as OperationNode<"concat">, nodes, place, options.maxOperands));
+    else if (isReduction(here) && (here.params as { axes: readonly number[] }).axes.length === 0) moved.push(place(overNothing(here)));
+    else if (here.primitive === "scatterAdd" && options.expandScatter)
+      moved.push(maskedSum(here as OperationNode<"scatterAdd">, nodes, place));
+    else if (here.primitive === "sum" || here.primitive === "maxReduce" || here.primitive === "minReduce") {
+      moved.push(splitReduction(here as OperationNode<"sum">, nodes, place, options.minRows));
+    } else moved.push(place(here));
+  }
+
+  const taken = new Set<number>();
+  const outputs = graph.outputs.map((output) => {
+    const position = moved[output] as number;
+    const node = nodes[position] as GraphNode;
+    if (node.kind === "operation" && !taken.has(position)) {
+      taken.add(position);
+      return position;
+    }
+    return place({
+      kind: "operation",
+      primitive: "reshape",
+      inputs: [position],
+      params: { shape: node.shape },
+      shape: node.shape,
+      dtype: node.dtype,
+    });
+  });
+  return { ...graph, nodes, outputs };
+}
+
+function concatTree(node: OperationNode<"concat">, nodes: readonly GraphNode[], place: (node: GraphNode) => number, limit: number): number {
+  let parts = [...node.inputs];
+  const { axis } = node.params;
+  while (parts.length > limit) {
+    const next: number[] = [];
+    for (let i = 0; i < parts.length; i += limit) {
+      const group = parts.slice(i, i + limit);
+      const extent = group.reduce((n, part) => n + ((nodes[part] as GraphNode).shape[axis] as number), 0);
+      next.push(
+        group.length === 1
+          ? (group[0] as number)
+          : place({ ...node, kind: "operation", inputs: group, shape: node.shape.map((n, k) => (k === axis ? extent : n)) }),
+      );
+    }
+    parts = next;
+  }
+  return place({ ...node, inputs: parts });
+}
+
+const isReduction = (node: GraphNode): boolean => node.kind === "operation" && "axes" in node.params && node.primitive !== "flip";
+
+/** A reduction over no axes: the operand itself, or position 0. */
+function overNothing(node: OperationNode): GraphNode {
+  const { shape, dtype } = node;
+  return node.primitive === "argmax" || node.primitive === "argmin"
+    ? { kind: "operation", primitive: "const", inputs: [], params: { value: 0, shape, dtype }, shape, dtype }
+    : { kind: "operation", primitive: "reshape", inputs: node.inputs, params: { shape }, shape, dtype };
+}
+
+/** y[s, r] = Σᵢ (index[i] = s ? x[i, r] : 0). */
+function maskedSum(node: OperationNode<"scatterAdd">, nodes: readonly GraphNode[], place: (node: GraphNode) => number): number {
+  const [x, index] = node.inputs as [number, number];
+  const { shape: indexShape, dtype: indexType } = nodes[index] as GraphNode;
+  const entries = sizeOf(indexShape);
+  const columns = sizeOf(node.shape.slice(1));
+  const full = [entries, node.params.size, columns];
+  const view = (input: number, shape: readonly number[], dtype: GraphNode["dtype"]): number =>
+    place({ kind: "operation", primitive: "reshape", inputs: [input], params: { shape }, shape, dtype });
+  const spread = (input: number, dtype: GraphNode["dtype"]): number =>
+    place({ kind: "operation", primitive: "expand", inputs: [input], params: { shape: full }, shape: full, dtype });
+  const wanted = spread(view(index, [entries, 1, 1], indexType), indexType);
+  const bins = place({
+    kind: "operation",
+    primitive: "iota",
+    inputs: [],
+    params: { shape: full, axis: 1, dtype: indexType },
+    shape: full,
+    dtype: indexType,
+  });
+  const hit = place({ kind: "operation", primitive: "eq", inputs: [wanted, bins], params: {}, shape: full, dtype: "bool" });
+  const zero = place({
+    kind: "operation",
+    primitive: "const",
+    inputs: [],
+    params: { value: 0, shape: full, dtype: node.dtype },
+    shape: full,
+    dtype: node.dtype,
+  });
+  const values = spread(view(x, [entries, 1, columns], node.dtype), node.dtype);
+  const masked = place({ kind: "operation", primitive: "where", inputs: [hit, values, zero], params: {}, shape: full, dtype: node.dtype });
+  const sums = [node.params.size, columns];
+  const summed = place({ kind: "operation", primitive: "sum", inputs: [masked], params: { axes: [0] }, shape: sums, dtype: node.dtype });
+  return view(summed, node.shape, node.dtype);
+}
+
+/** Long rows are cut into pieces of about this length. */
+const pieceLength = 256;
+/** Rows shorter than this are left whole. */
+const longRow = 2048;
+
+function splitReduction(
+  node: OperationNode<"sum">,
+  nodes: readonly GraphNode[],
+  place: (node: GraphNode) => number,
+  minRows: number,
+): number {
+  const input = nodes[node.inputs[0] as number] as GraphNode;
+  const rows = sizeOf(node.shape);
+  const length = rows === 0 ? 0 : sizeOf(input.shape) / rows;
+  const axis = node.params.axes.reduce(
+    (widest, candidate) => ((input.shape[candidate] as number) > (input.shape[widest] as number) ? candidate : widest),
+    node.params.axes[0] as number,
+  );
+  const extent = input.shape[axis] as number;
+  const pieces = divisorNear(extent, Math.ceil(length / pieceLength));
+  if (rows >= minRows || length < longRow || pieces === 1 || pieces === extent) return place(node as GraphNode);
+  const shape = [...input.shape.slice(0, axis), pieces, extent / pieces, ...input.shape.slice(axis + 1)];
+  const cut = place({ kind: "operation", primitive: "reshape", inputs: node.inputs, params: { shape }, shape, dtype: node.dtype });
+  const axes = node.params.axes.map((old) => (old >= axis ? old + 1 : old));
+  const partialShape = shape.filter((_, i) => !axes.includes(i));
+  const partial = place({ ...node, inputs: [cut], params: { axes }, shape: partialShape } as GraphNode);
+  const before = node.params.axes.filter((old) => old < axis).length;
+  return splitReduction({ ...node, inputs: [partial], params: { axes: [axis - before] } }, nodes, place, minRows);
+}
+
+/** The divisor of n that is closest to `wanted`, from above if there is one within a factor of 16, else from below. */
+function divisorNear(n: number, wanted: number): number {
+  for (let d = Math.min(wanted, n); d <= Math.min(n, wanted * 16); d++) if (n % d === 0) return d;
+  for (let d = Math.min(wanted, n); d > 1; d--) if (n % d === 0) return d;
+  return 1;
+}

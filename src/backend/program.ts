@@ -1,0 +1,147 @@
+import type { DType } from "../autograd/dtype.js";
+import type { PrimitiveName } from "../autograd/primitives.js";
+import type { IndexExpression } from "./index-expression.js";
+
+/**
+ * What a graph becomes: kernels over buffers. Kernels are loops with a scalar computation inside, in a form that WGSL and
+ * WebAssembly are printed from; nothing here knows either.
+ */
+
+/** Elementwise primitives, which scalar computations share with graphs. */
+export type ScalarOperation = Extract<
+  PrimitiveName,
+  | "neg"
+  | "exp"
+  | "log"
+  | "sin"
+  | "cos"
+  | "tanh"
+  | "erf"
+  | "sqrt"
+  | "recip"
+  | "abs"
+  | "sign"
+  | "floor"
+  | "not"
+  | "add"
+  | "sub"
+  | "mul"
+  | "div"
+  | "pow"
+  | "max"
+  | "min"
+  | "mod"
+  | "lt"
+  | "eq"
+  | "and"
+  | "or"
+  | "where"
+  | "cast"
+  | "bitcast"
+>;
+
+/** One scalar of a computation. `id` counts within its kernel; arguments have smaller ids. */
+export type Value = { readonly id: number; readonly dtype: DType } & (
+  | { readonly kind: "load"; readonly buffer: number; readonly index: IndexExpression }
+  | { readonly kind: "scalar"; readonly scalar: number }
+  | { readonly kind: "const"; readonly value: number }
+  /** The number that an index expression has. */
+  | { readonly kind: "index"; readonly index: IndexExpression }
+  /** low ≤ index < high. */
+  | { readonly kind: "inside"; readonly index: IndexExpression; readonly low: number; readonly high: number }
+  /** The result of a reduction of this kernel, or of a product's sum. */
+  | { readonly kind: "register"; readonly register: number }
+  /** x₀ ⊕ x₁ of Threefry-2x32 with the key in two values and the counter (0, counter). */
+  | { readonly kind: "threefry"; readonly key: readonly [Value, Value]; readonly counter: IndexExpression }
+  | { readonly kind: "operation"; readonly operation: ScalarOperation; readonly args: readonly Value[] }
+);
+
+export interface Loop {
+  readonly name: string;
+  readonly extent: number;
+}
+
+export type Reducer = "sum" | "max" | "min" | "argmax" | "argmin";
+
+export interface Reduction {
+  readonly register: number;
+  readonly reducer: Reducer;
+  readonly value: Value;
+  readonly dtype: DType;
+}
+
+export interface Store {
+  readonly buffer: number;
+  readonly index: IndexExpression;
+  readonly value: Value;
+  /** True if it happens for each step of the inner loop, false if once for each step of the outer one. */
+  readonly inner: boolean;
+}
+
+interface KernelBase {
+  /** The primitives inside, for people. */
+  readonly label: string;
+  /** Every value in order of computation. */
+  readonly values: readonly Value[];
+  readonly stores: readonly Store[];
+}
+
+/** An elementwise computation: everything in `stores` for each step of `outer`. */
+export interface MapKernel extends KernelBase {
+  readonly kind: "map";
+  readonly outer: Loop;
+}
+
+/**
+ * Rows: for each step of `outer`, each stage runs over `inner` and reduces; a stage may use the registers of those before.
+ * Then the stores happen.
+ */
+export interface RowKernel extends KernelBase {
+  readonly kind: "row";
+  readonly outer: Loop;
+  readonly inner: Loop;
+  readonly stages: readonly (readonly Reduction[])[];
+}
+
+/**
+ * Products: for each batch, m and n, register 0 = Σₖ a·b; then the stores. `a` is a load that depends on batch, m and k;
+ * `b` on batch, k and n; both indices are linear in m, n and k.
+ */
+export interface ContractKernel extends KernelBase {
+  readonly kind: "contract";
+  readonly batch: Loop;
+  readonly m: Loop;
+  readonly n: Loop;
+  readonly k: Loop;
+  readonly a: Value & { kind: "load" };
+  readonly b: Value & { kind: "load" };
+}
+
+/** Sums of rows into bins: for each bin and column, Σ of `value` over the entries whose `target` is that bin. */
+export interface ScatterKernel extends KernelBase {
+  readonly kind: "scatter";
+  readonly bin: Loop;
+  readonly column: Loop;
+  readonly entry: Loop;
+  /** Depends on entry alone. */
+  readonly target: Value;
+  /** Depends on entry and column. */
+  readonly value: Value;
+}
+
+export type Kernel = MapKernel | RowKernel | ContractKernel | ScatterKernel;
+
+/** A buffer that kernels read and write. */
+export interface BufferInfo {
+  readonly dtype: DType;
+  readonly length: number;
+}
+
+/** Kernels in order, over numbered buffers. */
+export interface Lowered {
+  readonly kernels: readonly Kernel[];
+  readonly buffers: ReadonlyMap<number, BufferInfo>;
+  /** The buffer of each graph input that is read; `undefined` for others. */
+  readonly inputs: readonly (number | undefined)[];
+  readonly outputs: readonly number[];
+}

@@ -1,0 +1,150 @@
+import { hostArray, isFloat, representable } from "../autograd/dtype.js";
+import type { PrimitiveName } from "../autograd/primitives.js";
+import { type Shape, sameShape, sizeOf } from "../autograd/shape.js";
+import { type Graph, type GraphNode, type OperationNode, paramsKey } from "./graph.js";
+
+/**
+ * The same computation in fewer nodes: identities removed, constants folded, chains of views merged, equal nodes shared,
+ * unused nodes dropped. Values do not change, except that x·1, x + 0 and x − 0 become x.
+ */
+export function simplify(graph: Graph): Graph {
+  const nodes: GraphNode[] = [];
+  const known = new Map<string, number>();
+  /** Where each node of the old graph went. */
+  const moved: number[] = [];
+
+  const place = (node: GraphNode): number => {
+    const key = nodeKey(node);
+    const existing = known.get(key);
+    if (existing !== undefined) return existing;
+    const position = nodes.push(node) - 1;
+    known.set(key, position);
+    return position;
+  };
+
+  for (const node of graph.nodes) {
+    const here = node.kind === "operation" ? ({ ...node, inputs: node.inputs.map((input) => moved[input] as number) } as GraphNode) : node;
+    moved.push(reduceNode(here, nodes, place));
+  }
+  return prune({ ...graph, nodes, outputs: graph.outputs.map((output) => moved[output] as number) });
+}
+
+function nodeKey(node: GraphNode): string {
+  const type = `${node.dtype}[${node.shape.join()}]`;
+  switch (node.kind) {
+    case "input":
+      return `i${node.input}:${type}`;
+    case "scalar":
+      return `s${node.scalar}:${type}`;
+    case "operation":
+      return `${node.primitive}(${node.inputs.join()})${paramsKey(node.params)}:${type}`;
+  }
+}
+
+type Place = (node: GraphNode) => number;
+
+const isOperation = <P extends PrimitiveName>(node: GraphNode | undefined, primitive: P): node is Extract<GraphNode, OperationNode<P>> =>
+  node?.kind === "operation" && node.primitive === primitive;
+
+/** The position of a node that computes the same as `node`, as simple as can be seen from here. */
+function reduceNode(node: GraphNode, nodes: readonly GraphNode[], place: Place): number {
+  if (node.kind !== "operation") return place(node);
+  const input = (i: number): GraphNode => nodes[node.inputs[i] as number] as GraphNode;
+  const first = node.inputs[0] as number;
+  const constant = (value: number, shape: Shape = node.shape): number =>
+    place({ kind: "operation", primitive: "const", inputs: [], params: { value, shape, dtype: node.dtype }, shape, dtype: node.dtype });
+
+  if (node.primitive === "alias" || node.primitive === "stopGradient") return first;
+  if (
+    (node.primitive === "reshape" || node.primitive === "expand" || node.primitive === "cast") &&
+    node.dtype === input(0).dtype &&
+    sameShape(node.shape, input(0).shape)
+  ) {
+    return first;
+  }
+  const values = node.inputs.map((_, i) => constantValue(input(i)));
+  if (
+    node.primitive === "reshape" ||
+    node.primitive === "expand" ||
+    node.primitive === "permute" ||
+    node.primitive === "flip" ||
+    node.primitive === "slice"
+  ) {
+    if (values[0] !== undefined) return constant(values[0]);
+  }
+  if (isOperation(node, "reshape") && isOperation(input(0), "reshape")) {
+    return reduceNode({ ...node, inputs: (input(0) as OperationNode).inputs }, nodes, place);
+  }
+  if (isOperation(node, "permute")) {
+    const inner = input(0);
+    const order = isOperation(inner, "permute") ? node.params.order.map((axis) => inner.params.order[axis] as number) : node.params.order;
+    const from = isOperation(inner, "permute") ? (inner.inputs[0] as number) : first;
+    if (order.every((axis, i) => axis === i)) return from;
+    // Moving axes of extent 1 around is a reshape.
+    const long = order.filter((axis) => (nodes[from] as GraphNode).shape[axis] !== 1);
+    if (long.every((axis, i) => i === 0 || axis > (long[i - 1] as number))) {
+      return reduceNode({ ...node, primitive: "reshape", inputs: [from], params: { shape: node.shape } } as GraphNode, nodes, place);
+    }
+    return place({ ...node, inputs: [from], params: { order } });
+  }
+  const fold = folds[node.primitive];
+  if (fold && values.length > 0 && values.every((value): value is number => value !== undefined) && isFloat(node.dtype)) {
+    const rounded = hostArray(node.dtype, 1);
+    rounded[0] = fold(...values);
+    return constant(rounded[0] as number);
+  }
+  if (isOperation(node, "cast") && values[0] !== undefined && (isFloat(node.dtype) || values[0] === representable(node.dtype, values[0])))
+    return constant(values[0]);
+  const neutral = (value: number | undefined, wanted: number): boolean => value !== undefined && Object.is(value, wanted);
+  if (node.primitive === "mul" || node.primitive === "div") {
+    if (neutral(values[1], 1)) return first;
+    if (node.primitive === "mul" && neutral(values[0], 1)) return node.inputs[1] as number;
+  }
+  if (node.primitive === "add" || node.primitive === "sub") {
+    if (neutral(values[1], 0)) return first;
+    if (node.primitive === "add" && neutral(values[0], 0)) return node.inputs[1] as number;
+  }
+  if (node.primitive === "neg" && isOperation(input(0), "neg")) return (input(0) as OperationNode).inputs[0] as number;
+  if (isOperation(node, "slice") && sameShape(node.shape, input(0).shape)) return first;
+  if (isOperation(node, "pad") && sameShape(node.shape, input(0).shape)) return first;
+  if (
+    (node.primitive === "sum" || node.primitive === "maxReduce" || node.primitive === "minReduce") &&
+    sizeOf(node.shape) === sizeOf(input(0).shape)
+  ) {
+    return reduceNode({ ...node, primitive: "reshape", params: { shape: node.shape } } as GraphNode, nodes, place);
+  }
+  return place(node);
+}
+
+const constantValue = (node: GraphNode): number | undefined => (isOperation(node, "const") ? node.params.value : undefined);
+
+/** Elementwise primitives on constants, where the host's arithmetic is at least as good as the device's. */
+const folds: { readonly [P in PrimitiveName]?: (...values: number[]) => number } = {
+  neg: (x) => -(x as number),
+  exp: (x) => Math.exp(x as number),
+  log: (x) => Math.log(x as number),
+  sqrt: (x) => Math.sqrt(x as number),
+  recip: (x) => 1 / (x as number),
+  add: (a, b) => (a as number) + (b as number),
+  sub: (a, b) => (a as number) - (b as number),
+  mul: (a, b) => (a as number) * (b as number),
+  div: (a, b) => (a as number) / (b as number),
+};
+
+/** The graph without nodes that no output needs. Inputs and scalars keep their numbers. */
+export function prune(graph: Graph): Graph {
+  const used = new Uint8Array(graph.nodes.length);
+  for (const output of graph.outputs) used[output] = 1;
+  for (let i = graph.nodes.length - 1; i >= 0; i--) {
+    const node = graph.nodes[i] as GraphNode;
+    if (used[i] && node.kind === "operation") for (const input of node.inputs) used[input] = 1;
+  }
+  const moved: number[] = [];
+  const nodes: GraphNode[] = [];
+  graph.nodes.forEach((node, i) => {
+    if (!used[i]) return;
+    moved[i] = nodes.length;
+    nodes.push(node.kind === "operation" ? ({ ...node, inputs: node.inputs.map((input) => moved[input] as number) } as GraphNode) : node);
+  });
+  return { ...graph, nodes, outputs: graph.outputs.map((output) => moved[output] as number) };
+}

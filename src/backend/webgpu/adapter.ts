@@ -1,0 +1,219 @@
+import { BackendUnavailableError } from "../../errors.js";
+import { type DawnAdapter, type DawnSource, dawnAdapters } from "./dawn.js";
+import type { FaultPlan } from "./faults.js";
+import { GpuDevice, type KernelClass } from "./gpu-device.js";
+import { isNode } from "./platform.js";
+
+/** Where an adapter comes from: the system's drivers, the SwiftShader of a package, the browser, or Dawn's null backend. */
+export type AdapterSource = DawnSource | "browser";
+
+/** A shape of matrix product C[M, N] += A[M, K]·B[K, N] that the hardware has an instruction for. */
+export interface SubgroupMatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+/** What is known of an adapter. */
+export interface AdapterReport {
+  readonly name: string;
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  readonly description: string;
+  /** The native interface: "vulkan", "metal", "d3d12", "null"; "browser" where the browser does not tell. */
+  readonly backend: string;
+  /** True where a processor does the work. */
+  readonly software: boolean;
+  readonly features: readonly string[];
+  /** The limits that matter for compute. */
+  readonly limits: Readonly<Record<string, number>>;
+  /** Smallest and largest subgroup, where the adapter tells. */
+  readonly subgroupSizes: readonly [min: number, max: number] | undefined;
+  readonly subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
+  readonly source: AdapterSource;
+}
+
+export interface OpenDeviceOptions {
+  /**
+   * Part of an adapter's name, in any case, or "hardware", "software", "swiftshader", or "null" (Dawn's null backend, which
+   * validates WGSL with every feature and computes nothing). Default: a hardware adapter of the system, else a software
+   * adapter of the system, else SwiftShader.
+   */
+  readonly adapter?: string;
+  /** Default: "software" on software adapters, else "gpu". */
+  readonly kernelClass?: KernelClass;
+  /** Open at WebGPU's default limits and without optional features: what every adapter has. Default false. */
+  readonly defaultLimits?: boolean;
+  /** Fill every storage buffer with NaN bits when it is acquired. Default false. */
+  readonly poison?: boolean;
+  /** Idle bytes that the pool keeps beyond 1.25 times its peak. Default 64 MiB. */
+  readonly idleBytesCap?: number;
+  /** Calls that fail, for tests. */
+  readonly faults?: FaultPlan;
+}
+
+/** A source without an adapter, and why. */
+export interface AdapterProblem {
+  readonly source: AdapterSource;
+  readonly reason: string;
+}
+
+/** How to get a driver. */
+export const DRIVER_HINT = [
+  "a GPU needs its vendor's Vulkan driver with libvulkan1 (NVIDIA in a container: libegl1 too)",
+  "without a GPU, lavapipe: apt-get install libvulkan1 mesa-vulkan-drivers (Debian 12: add -t bookworm-backports)",
+  "or, with no system package, SwiftShader: npm install --save-dev @sparticuz/chromium@153 koffi",
+].join("; ");
+
+const FEATURES = ["shader-f16", "subgroups", "timestamp-query", "chromium-experimental-subgroup-matrix"];
+const LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxUniformBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxUniformBuffersPerShaderStage",
+  "maxBindingsPerBindGroup",
+  "maxBindGroups",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "maxComputeWorkgroupsPerDimension",
+  "minStorageBufferOffsetAlignment",
+  "minUniformBufferOffsetAlignment",
+] as const;
+
+interface Candidate {
+  readonly report: AdapterReport;
+  readonly adapter: GPUAdapter;
+}
+
+/** All adapters of this machine, the one that `openDevice()` would take first. */
+export async function listAdapters(): Promise<AdapterReport[]> {
+  return (await surveyAdapters()).adapters;
+}
+
+/** All adapters, best first, and for each source without one the reason. */
+export async function surveyAdapters(): Promise<{ adapters: AdapterReport[]; problems: AdapterProblem[] }> {
+  const problems: AdapterProblem[] = [];
+  const found: Candidate[] = [];
+  for (const source of sources(undefined)) found.push(...(await candidates(source, problems)));
+  return { adapters: found.sort(hardwareFirst).map(({ report }) => report), problems };
+}
+
+/**
+ * Opens a device with the features that kernels can use (`shader-f16`, `subgroups`, `timestamp-query`, subgroup matrices) as
+ * far as the adapter has them. Throws BackendUnavailableError with the reason for each source that was tried, and how to get
+ * a driver.
+ */
+export async function openDevice(options: OpenDeviceOptions = {}): Promise<GpuDevice> {
+  const wanted = options.adapter?.trim();
+  const problems: AdapterProblem[] = [];
+  const others: string[] = [];
+  for (const source of sources(wanted)) {
+    const found = (await candidates(source, problems)).sort(hardwareFirst);
+    for (const candidate of found) {
+      if (!matches(candidate.report, wanted)) {
+        others.push(`"${candidate.report.name}" (${candidate.report.software ? "software" : "hardware"})`);
+        continue;
+      }
+      try {
+        return await open(candidate, options);
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        problems.push({ source, reason: `"${candidate.report.name}" gives no device: ${reason}` });
+      }
+    }
+  }
+  const asked = wanted === undefined ? "there is no WebGPU adapter" : `there is no WebGPU adapter that fits "${wanted}"`;
+  const reasons = problems.map(({ source, reason }) => `${source}: ${reason}`);
+  if (others.length > 0) reasons.push(`found but not asked for: ${others.join(", ")}`);
+  throw new BackendUnavailableError([asked, ...reasons].join("; "), { hint: isNode ? DRIVER_HINT : BROWSER_HINT });
+}
+
+const BROWSER_HINT =
+  "use a browser with WebGPU (a recent Chrome, Edge, Safari or Firefox) on a secure origin, with hardware acceleration on";
+
+/** Where to look, in order. */
+function sources(wanted: string | undefined): AdapterSource[] {
+  if (!isNode) return ["browser"];
+  if (wanted === "null") return ["null"];
+  return wanted === "hardware" ? ["system"] : ["system", "swiftshader"];
+}
+
+function matches(report: AdapterReport, wanted: string | undefined): boolean {
+  if (wanted === undefined || wanted === "null") return true;
+  if (wanted === "hardware") return !report.software;
+  if (wanted === "software") return report.software;
+  const { name, vendor, architecture, device, description, source } = report;
+  return [name, vendor, architecture, device, description, source].some((text) => text.toLowerCase().includes(wanted.toLowerCase()));
+}
+
+const hardwareFirst = (a: Candidate, b: Candidate): number => Number(a.report.software) - Number(b.report.software);
+
+async function candidates(source: AdapterSource, problems: AdapterProblem[]): Promise<Candidate[]> {
+  try {
+    const found = source === "browser" ? await browserAdapters() : await dawnAdapters(source);
+    return found.map((entry) => ({ report: describe(entry, source), adapter: entry.adapter }));
+  } catch (error) {
+    if (!(error instanceof BackendUnavailableError)) throw error;
+    problems.push({ source, reason: error.message });
+    return [];
+  }
+}
+
+async function browserAdapters(): Promise<DawnAdapter[]> {
+  const gpu: GPU | undefined = globalThis.navigator?.gpu;
+  if (!gpu) throw new BackendUnavailableError("navigator.gpu does not exist");
+  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) throw new BackendUnavailableError("navigator.gpu gives no adapter");
+  const { description, device, architecture, vendor } = adapter.info;
+  return [{ backend: "browser", name: description || device || [vendor, architecture].filter(Boolean).join(" ") || "browser", adapter }];
+}
+
+function describe({ backend, name, adapter }: DawnAdapter, source: AdapterSource): AdapterReport {
+  const info = adapter.info as GPUAdapterInfo & { readonly subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> };
+  const limits: Record<string, number> = {};
+  for (const limit of LIMITS) limits[limit] = adapter.limits[limit];
+  const { vendor, architecture, device, description, subgroupMinSize, subgroupMaxSize } = info;
+  return {
+    name,
+    vendor,
+    architecture,
+    device,
+    description,
+    backend,
+    software: info.isFallbackAdapter === true || /^(software|swiftshader)$/.test(architecture) || /llvmpipe|swiftshader/i.test(name),
+    features: [...adapter.features].sort(),
+    limits,
+    subgroupSizes: subgroupMaxSize > 0 ? [subgroupMinSize, subgroupMaxSize] : undefined,
+    subgroupMatrixConfigs: [...(info.subgroupMatrixConfigs ?? [])].map(({ componentType, resultComponentType, M, N, K }) => ({
+      componentType,
+      resultComponentType,
+      M,
+      N,
+      K,
+    })),
+    source,
+  };
+}
+
+async function open({ adapter, report }: Candidate, options: OpenDeviceOptions): Promise<GpuDevice> {
+  const requiredLimits: Record<string, number> = {};
+  const requiredFeatures: GPUFeatureName[] = [];
+  if (options.defaultLimits !== true) {
+    Object.assign(requiredLimits, report.limits);
+    requiredFeatures.push(...(FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[]));
+  }
+  const gpu = await adapter.requestDevice({ label: `dawngrad on ${report.name}`, requiredFeatures, requiredLimits });
+  return new GpuDevice(gpu, report, {
+    kernelClass: options.kernelClass ?? (report.software ? "software" : "gpu"),
+    poison: options.poison ?? false,
+    idleBytesCap: options.idleBytesCap ?? 64 * 2 ** 20,
+    ...(options.faults ? { faults: options.faults } : {}),
+  });
+}

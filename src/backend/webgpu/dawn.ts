@@ -1,0 +1,104 @@
+import { BackendUnavailableError } from "../../errors.js";
+import { importInNode } from "./platform.js";
+import { prepareSwiftShader } from "./software-driver.js";
+
+/** Where Dawn in Node takes its drivers from. */
+export type DawnSource = "system" | "swiftshader" | "null";
+
+/**
+ * What `create()` returned, for as long as the process lives: a device whose instance is collected crashes the process.
+ * Never on `globalThis`, where it keeps the process from leaving.
+ */
+const instances = new Map<string, GPU>();
+
+/** One look for drivers at a time: each reads environment variables that the next one changes. */
+let turn: Promise<unknown> = Promise.resolve();
+
+const FEATURES = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia", "disable-dawn-features=timestamp_quantization"];
+const NO_SUCH_ADAPTER = "no adapter has this name";
+
+/** An adapter as Dawn lists it. */
+export interface DawnAdapter {
+  readonly backend: string;
+  readonly name: string;
+  /** A fresh adapter, good for one device. */
+  readonly adapter: GPUAdapter;
+}
+
+/** All adapters of one source. Throws BackendUnavailableError with the reason when there are none. */
+export function dawnAdapters(source: DawnSource): Promise<DawnAdapter[]> {
+  const result = turn.then(() => look(source));
+  turn = result.catch(() => undefined);
+  return result;
+}
+
+async function look(source: DawnSource): Promise<DawnAdapter[]> {
+  if (source === "null") {
+    const adapter = await request("null", ["backend=null"]);
+    return adapter ? [{ backend: "null", name: "null", adapter }] : [];
+  }
+  const backend = process.platform === "linux" ? ["backend=vulkan"] : [];
+  if (source === "system") return list(source, backend);
+  const { icd } = await prepareSwiftShader();
+  return withDrivers(icd, () => list(source, backend));
+}
+
+/**
+ * Asks for an adapter that does not exist, since Dawn's refusal is the only list of adapters that it gives, and then for
+ * each of those by name.
+ */
+async function list(source: DawnSource, backend: readonly string[]): Promise<DawnAdapter[]> {
+  const found: DawnAdapter[] = [];
+  let refusal = "";
+  try {
+    await request(`${source}/*`, [...backend, `adapter=${NO_SUCH_ADAPTER}`]);
+  } catch (error) {
+    if (error instanceof BackendUnavailableError) throw error;
+    refusal = error instanceof Error ? error.message : String(error);
+  }
+  const seen = new Set<string>();
+  for (const [, api = "", name = ""] of refusal.matchAll(/^ *\* backend: '([^']*)', name: '(.*)'$/gm)) {
+    if (seen.has(name)) continue;
+    seen.add(name);
+    const adapter = await request(`${source}/${name}`, [...backend, `adapter=${name}`]);
+    if (adapter) found.push({ backend: api, name, adapter });
+  }
+  if (found.length === 0) {
+    throw new BackendUnavailableError(refusal === "" ? "Dawn finds no adapter: no working driver" : `Dawn finds no adapter: ${refusal}`);
+  }
+  return found;
+}
+
+async function request(key: string, flags: readonly string[]): Promise<GPUAdapter | null> {
+  let instance = instances.get(key);
+  if (!instance) {
+    let dawn: { create(flags: string[]): GPU };
+    try {
+      dawn = await importInNode<typeof dawn>("webgpu");
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
+      throw new BackendUnavailableError(`the package webgpu (Dawn for Node) cannot be loaded: ${reason}`, { cause });
+    }
+    instance = dawn.create([...flags, ...FEATURES]);
+  }
+  const adapter = await instance.requestAdapter();
+  // An instance that found no driver would not look again: only those that found one are worth keeping.
+  if (adapter) instances.set(key, instance);
+  return adapter;
+}
+
+/** Points the Vulkan loader at one driver for as long as `work` lasts; child processes keep the environment they would have. */
+async function withDrivers<T>(icd: string, work: () => Promise<T>): Promise<T> {
+  const names = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] as const;
+  const before = names.map((name) => process.env[name]);
+  for (const name of names) process.env[name] = icd;
+  try {
+    return await work();
+  } finally {
+    names.forEach((name, i) => {
+      const value = before[i];
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    });
+  }
+}

@@ -1,0 +1,83 @@
+import { type DType, type HostArray, hostArray } from "../../autograd/dtype.js";
+
+/** The bits of half precision numbers, rounded to nearest even. */
+function toHalf(values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
+  const single = new Float32Array(1);
+  const bits = new Uint32Array(single.buffer);
+  return Uint16Array.from({ length: values.length }, (_, i) => {
+    single[0] = values[i] as number;
+    const x = bits[0] as number;
+    const sign = (x >>> 16) & 0x8000;
+    const magnitude = x & 0x7fffffff;
+    if (magnitude > 0x7f800000) return sign | 0x7e00;
+    if (magnitude >= 0x47800000) return sign | 0x7c00;
+    if (magnitude < 0x38800000) {
+      // Below the smallest normal half: count units of 2⁻²⁴.
+      const units = Math.abs(single[0] as number) * 2 ** 24;
+      const floor = Math.floor(units);
+      const rest = units - floor;
+      return sign | (floor + (rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? 1 : 0));
+    }
+    const rounded = magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1);
+    return sign | (rounded >>> 13);
+  });
+}
+
+function fromHalf(bits: Uint16Array): Float32Array {
+  return Float32Array.from(bits, (x) => {
+    const sign = x & 0x8000 ? -1 : 1;
+    const exponent = (x >>> 10) & 31;
+    const fraction = x & 1023;
+    if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+    return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
+  });
+}
+
+/** Host numbers as they lie on the device: bools as words, halves as 16 bits. */
+export function encode(dtype: DType, data: HostArray): ArrayBufferView<ArrayBuffer> {
+  switch (dtype) {
+    case "f16":
+      return toHalf(data);
+    case "bool":
+      return Uint32Array.from(data, (x) => (x ? 1 : 0));
+    case "i32":
+      return data instanceof Int32Array ? (data as Int32Array<ArrayBuffer>) : Int32Array.from(data);
+    case "u32":
+      return data instanceof Uint32Array ? (data as Uint32Array<ArrayBuffer>) : Uint32Array.from(data);
+    default:
+      return data instanceof Float32Array ? (data as Float32Array<ArrayBuffer>) : Float32Array.from(data);
+  }
+}
+
+/** Device bytes as host numbers. */
+export function decode(dtype: DType, bytes: ArrayBuffer, length: number): HostArray {
+  switch (dtype) {
+    case "f16":
+      return fromHalf(new Uint16Array(bytes, 0, length));
+    case "bool": {
+      const values = hostArray("bool", length);
+      const words = new Uint32Array(bytes, 0, length);
+      for (let i = 0; i < length; i++) values[i] = words[i] === 0 ? 0 : 1;
+      return values;
+    }
+    case "i32":
+      return new Int32Array(bytes, 0, length);
+    case "u32":
+      return new Uint32Array(bytes, 0, length);
+    default:
+      return new Float32Array(bytes, 0, length);
+  }
+}
+
+/** Scalars as the words of a uniform buffer. */
+export function encodeScalars(values: readonly number[], dtypes: readonly DType[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(Math.ceil(values.length / 4) * 4);
+  const floats = new Float32Array(words.buffer);
+  values.forEach((value, i) => {
+    const dtype = dtypes[i];
+    if (dtype === "i32" || dtype === "u32") words[i] = value;
+    else if (dtype === "bool") words[i] = value ? 1 : 0;
+    else floats[i] = value;
+  });
+  return words;
+}

@@ -1,0 +1,239 @@
+import type { DType, HostArray } from "../../autograd/dtype.js";
+import { DtypeError, OutOfMemoryError } from "../../errors.js";
+import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
+import type { Graph } from "../graph.js";
+import { openDevice } from "./adapter.js";
+import type { GpuBuffer } from "./buffer-pool.js";
+import type { GpuDevice } from "./gpu-device.js";
+import { decode, encode, encodeScalars } from "./host-data.js";
+import type { Target } from "./kernels/source.js";
+import { buildProgram, describeProgram, type WebGpuProgram } from "./program.js";
+import { bytesOf } from "./wgsl.js";
+
+export interface WebGpuOptions {
+  /** Part of an adapter's name, "hardware", "software", "swiftshader" or "null"; the best when left out. */
+  readonly adapter?: string | undefined;
+  /** "definitions" turns every fusion and every hand-written kernel off. Default "auto". */
+  readonly kernels?: "auto" | "definitions";
+  /** Which family of kernels; by the adapter's class when left out. */
+  readonly kernelClass?: "software" | "gpu";
+  /** A device at WebGPU's default limits and without optional features. */
+  readonly defaultLimits?: boolean;
+  /** Fill fresh memory with NaN, so that whatever is used without being written shows. */
+  readonly poison?: boolean;
+}
+
+/** Starts a backend on a WebGPU device. Throws BackendUnavailableError where no adapter fits. */
+export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<Backend> {
+  const { adapter, defaultLimits = false, poison = false } = options;
+  return new WebGpuBackend(
+    await openDevice({ ...(adapter === undefined ? {} : { adapter }), defaultLimits, poison, idleBytesCap }),
+    options,
+  );
+}
+
+/** One kernel of an executable, with the bind groups that it has used. */
+interface Step {
+  readonly label: string;
+  readonly pipeline: GPUComputePipeline;
+  readonly slots: readonly number[];
+  readonly scalars: boolean;
+  readonly workgroups: readonly [number, number, number];
+  readonly bindGroups: Map<string, GPUBindGroup>;
+}
+
+/** Idle memory that is kept for the next step: scratch of a program is idle between its runs. */
+const idleBytesCap = 8 * 2 ** 30;
+
+/** Bind groups that a kernel keeps; a loop in a steady state needs one or two. */
+const keptBindGroups = 8;
+
+class WebGpuExecutable implements Executable {
+  /** The uniform buffer of the scalars, from the first run on. */
+  uniform: GpuBuffer | undefined;
+
+  constructor(
+    readonly graph: Graph,
+    readonly label: string,
+    readonly program: WebGpuProgram,
+    readonly steps: readonly Step[],
+    readonly donated: readonly boolean[],
+  ) {}
+
+  describe(): string {
+    return describeProgram(this.program);
+  }
+}
+
+class WebGpuBackend implements Backend {
+  readonly info: BackendInfo;
+  private readonly target: Target;
+  private readonly kernels: "auto" | "definitions";
+  private readonly pipelines = new Map<string, GPUComputePipeline>();
+
+  constructor(
+    private readonly device: GpuDevice,
+    options: WebGpuOptions,
+  ) {
+    const { info, features, limits } = device;
+    const dtypes = new Set<DType>(["f32", "i32", "u32", "bool"]);
+    if (features.has("shader-f16")) dtypes.add("f16");
+    this.info = {
+      name: "webgpu",
+      adapter: info.name,
+      software: info.software,
+      dtypes,
+      maxTensorBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
+    };
+    this.kernels = options.kernels ?? "auto";
+    this.target = {
+      kernelClass: options.kernelClass ?? device.kernelClass,
+      maxWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
+    };
+  }
+
+  private need(dtype: DType): void {
+    if (!this.info.dtypes.has(dtype)) {
+      throw new DtypeError(`${this.info.adapter} has no ${dtype} (it has ${[...this.info.dtypes].join(", ")})`, {
+        hint: 'cast to f32, or use init({ backend: "reference" }) for f64',
+      });
+    }
+  }
+
+  alloc(dtype: DType, length: number, owner: string): DeviceBuffer {
+    this.need(dtype);
+    return this.device.acquire(Math.max(4, length * bytesOf[dtype]), owner);
+  }
+
+  free(buffer: DeviceBuffer): void {
+    this.device.release(buffer as GpuBuffer);
+  }
+
+  write(buffer: DeviceBuffer, dtype: DType, data: HostArray): void {
+    this.device.write(this.live(buffer), encode(dtype, data));
+  }
+
+  async read(buffer: DeviceBuffer, dtype: DType, length: number): Promise<HostArray> {
+    return decode(dtype, await this.device.read(this.live(buffer), length * bytesOf[dtype]), length);
+  }
+
+  private live(buffer: DeviceBuffer): GpuBuffer {
+    const pooled = buffer as GpuBuffer;
+    this.device.ensureUsable(pooled);
+    return pooled;
+  }
+
+  compile(graph: Graph, options: CompileOptions = {}): Executable {
+    for (const node of graph.nodes) {
+      this.need(node.dtype);
+      const bytes = node.shape.reduce((n, extent) => n * extent, 1) * bytesOf[node.dtype];
+      if (node.kind === "input" && bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
+    }
+    const program = buildProgram(graph, {
+      kernels: this.kernels,
+      target: this.target,
+      ...(options.donated ? { donated: options.donated } : {}),
+    });
+    for (const { bytes } of program.plan.slots) if (bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
+    const steps = program.kernels.map(({ label, wgsl, bindings, scalars, workgroups }): Step => {
+      let pipeline = this.pipelines.get(wgsl);
+      if (pipeline === undefined) {
+        pipeline = this.device.createPipelineSync(label, wgsl);
+        this.pipelines.set(wgsl, pipeline);
+      }
+      return { label, pipeline, slots: bindings.map(({ slot }) => slot), scalars, workgroups, bindGroups: new Map() };
+    });
+    return new WebGpuExecutable(graph, options.label ?? "program", program, steps, options.donated ?? []);
+  }
+
+  private tooLarge(bytes: number): OutOfMemoryError {
+    return new OutOfMemoryError(`a tensor of ${bytes} bytes is larger than ${this.info.adapter} binds (${this.info.maxTensorBytes})`, {
+      requestedBytes: bytes,
+      liveBytes: this.memory().byOwner,
+      hint: "use a smaller batch or context, or another adapter (`dawngrad doctor`)",
+    });
+  }
+
+  run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[] {
+    const { program, steps, donated, label } = executable as WebGpuExecutable;
+    const { slots, outputs } = program.plan;
+    this.device.check();
+    const scratch: GpuBuffer[] = [];
+    const replaced: GpuBuffer[] = [];
+    const buffers = slots.map(({ use, bytes }) => {
+      if (use.kind === "input") return this.live(inputs[use.input] as DeviceBuffer);
+      const buffer = this.device.acquire(bytes, use.kind === "scratch" ? "program" : "value");
+      if (use.kind === "scratch") scratch.push(buffer);
+      return buffer;
+    });
+    const uniform = this.uniform(executable as WebGpuExecutable, scalars);
+    const { gpu } = this.device;
+    const encoder = gpu.createCommandEncoder({ label });
+    const heirs = new Set(outputs);
+    // A buffer that is written in place must not also be read under another name.
+    slots.forEach(({ use, bytes }, slot) => {
+      const shared = use.kind === "input" && heirs.has(slot) && buffers.some((other, i) => i !== slot && other === buffers[slot]);
+      if (!shared) return;
+      const copy = this.device.acquire(bytes, "value");
+      const size = Math.ceil(bytes / 4) * 4;
+      encoder.copyBufferToBuffer((buffers[slot] as GpuBuffer).gpu, 0, copy.gpu, 0, size);
+      replaced.push(buffers[slot] as GpuBuffer);
+      buffers[slot] = copy;
+    });
+    const pass = encoder.beginComputePass({ label });
+    for (const step of steps) {
+      pass.setPipeline(step.pipeline);
+      pass.setBindGroup(0, this.bindGroup(step, buffers, uniform));
+      pass.dispatchWorkgroups(...step.workgroups);
+    }
+    pass.end();
+    this.device.submit([encoder.finish()], label);
+    // In reverse, so that the next run gets the same buffers in the same places.
+    for (const buffer of scratch.reverse()) this.device.release(buffer);
+    for (const buffer of replaced) this.device.release(buffer);
+    donated.forEach((given, input) => {
+      const slot = slots.findIndex(({ use }) => use.kind === "input" && use.input === input);
+      if (given && !heirs.has(slot)) this.device.release(inputs[input] as GpuBuffer);
+    });
+    return outputs.map((slot) =>
+      slots[slot]?.use.kind === "input" ? this.device.pool.rename(buffers[slot] as GpuBuffer, "value") : (buffers[slot] as GpuBuffer),
+    );
+  }
+
+  private uniform(executable: WebGpuExecutable, scalars: readonly number[]): GpuBuffer | undefined {
+    if (scalars.length === 0) return undefined;
+    const words = encodeScalars(scalars, executable.program.scalars);
+    executable.uniform ??= this.device.acquireUniform(words.byteLength, "program");
+    this.device.write(executable.uniform, words);
+    return executable.uniform;
+  }
+
+  private bindGroup(step: Step, buffers: readonly GpuBuffer[], uniform: GpuBuffer | undefined): GPUBindGroup {
+    const bound = step.slots.map((slot) => buffers[slot] as GpuBuffer);
+    const key = bound.map(({ memory }) => memory).join();
+    let group = step.bindGroups.get(key);
+    if (group === undefined) {
+      const resources = step.scalars && uniform ? [uniform, ...bound] : bound;
+      group = this.device.gpu.createBindGroup({
+        label: step.label,
+        layout: step.pipeline.getBindGroupLayout(0),
+        entries: resources.map(({ gpu }, binding) => ({ binding, resource: { buffer: gpu } })),
+      });
+      if (step.bindGroups.size >= keptBindGroups) step.bindGroups.clear();
+      step.bindGroups.set(key, group);
+    }
+    return group;
+  }
+
+  sync(): Promise<void> {
+    return this.device.drain();
+  }
+
+  memory(): MemoryReport {
+    return this.device.pool.stats();
+  }
+
+  close(): Promise<void> {
+    return this.device.destroy();
+  }
+}

@@ -1,0 +1,232 @@
+import { coefficient, type IndexExpression, literal, substitute } from "../../index-expression.js";
+import type { BufferInfo, ContractKernel } from "../../program.js";
+import { index, stored, ValuePrinter } from "../wgsl.js";
+import { Bindings, fold, foldedGroup, indent, type KernelSource, type Target } from "./source.js";
+
+/** Where the elements of an operand lie: base + row·(row stride) + column·(column stride). */
+interface Layout {
+  readonly base: IndexExpression;
+  readonly row: number;
+  readonly column: number;
+}
+
+function layoutOf(place: IndexExpression, row: string, column: string): Layout {
+  const [atRow, atColumn] = [coefficient(place, row), coefficient(place, column)];
+  if (atRow === undefined || atColumn === undefined) throw new Error("an operand of a product is not linear");
+  const zero = literal(0);
+  return {
+    base: substitute(
+      place,
+      new Map([
+        [row, zero],
+        [column, zero],
+      ]),
+    ),
+    row: atRow,
+    column: atColumn,
+  };
+}
+
+const aligned = (x: IndexExpression): boolean => x.constant % 4 === 0 && x.terms.every(({ factor }) => factor % 4 === 0);
+/** True if groups of four along the columns are whole vectors of memory. */
+const vectorColumns = (x: Layout, columns: number): boolean => x.column === 1 && columns % 4 === 0 && x.row % 4 === 0 && aligned(x.base);
+const vectorRows = (x: Layout, rows: number): boolean => x.row === 1 && rows % 4 === 0 && x.column % 4 === 0 && aligned(x.base);
+const quarter = (x: IndexExpression): string =>
+  index({ ...x, constant: x.constant / 4, terms: x.terms.map(({ factor, atom }) => ({ factor: factor / 4, atom })) });
+
+/** Products with what happens to each element of the result. Transposed operands are read where they lie. */
+export function contractKernel(
+  kernel: ContractKernel,
+  info: (buffer: number) => BufferInfo,
+  slotOf: (buffer: number) => number,
+  scalarCount: number,
+  target: Target,
+): KernelSource {
+  const a = layoutOf(kernel.a.index, "m", "k");
+  const b = layoutOf(kernel.b.index, "k", "n");
+  const bindings = new Bindings(info, slotOf, kernel);
+  const printer = new ValuePrinter(
+    kernel,
+    (buffer) => bindings.name(buffer),
+    () => "total",
+  );
+  const body = target.kernelClass === "gpu" ? tiled(kernel, a, b, bindings, target) : inRegisters(kernel, a, b, bindings, target);
+  const lines = printer.statements(
+    kernel.stores.map(({ value }) => value),
+    new Set(),
+  );
+  const writes = kernel.stores.map(
+    ({ buffer, index: place, value }) => `${bindings.name(buffer)}[${index(place)}] = ${stored(printer.name(value), value.dtype)};`,
+  );
+  const { declarations, bindings: list, scalars } = bindings.finish(kernel, scalarCount);
+  const wgsl = `${declarations}
+${printer.prelude.text()}
+fn finish(b: u32, m: u32, n: u32, total: f32) {
+${indent([...lines, ...writes])}
+}
+${body.declarations}
+@compute @workgroup_size(${body.width})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+${indent(body.lines)}
+}
+`;
+  return { label: kernel.label, wgsl, bindings: list, scalars, workgroups: body.workgroups };
+}
+
+interface Body {
+  readonly width: number;
+  readonly workgroups: [number, number, number];
+  readonly declarations: string;
+  readonly lines: string[];
+}
+
+/** The tile of this workgroup, counted batch by batch, column tiles fastest. */
+function tileLines(
+  kernel: ContractKernel,
+  tileM: number,
+  tileN: number,
+  target: Target,
+): { workgroups: [number, number, number]; lines: string[] } {
+  const [acrossN, acrossM] = [Math.ceil(kernel.n.extent / tileN), Math.ceil(kernel.m.extent / tileM)];
+  const total = acrossN * acrossM * kernel.batch.extent;
+  const workgroups = fold(total, target);
+  const lines = [
+    `let tile = ${foldedGroup(workgroups)};`,
+    ...(workgroups[1] === 1 ? [] : [`if (tile >= ${total}u) { return; }`]),
+    `let nLeft = (tile % ${acrossN}u) * ${tileN}u;`,
+    `let mTop = ((tile / ${acrossN}u) % ${acrossM}u) * ${tileM}u;`,
+    `let b = tile / ${acrossN * acrossM}u;`,
+  ];
+  return { workgroups, lines };
+}
+
+const lanes = 8;
+
+/**
+ * For software adapters: a small workgroup side by side along n, each invocation with a few rows in registers. Elements of
+ * `a` are the same for the whole workgroup, so a load of one is a broadcast; loads of `b` are vectors. No barriers.
+ */
+function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bindings, target: Target): Body {
+  const [M, N, K] = [kernel.m.extent, kernel.n.extent, kernel.k.extent];
+  const rows = M >= 8 ? 8 : M >= 4 ? 4 : M;
+  const r = Array.from({ length: rows }, (_, i) => i);
+  const columnsVector = vectorColumns(b, N);
+  const along = vectorColumns(a, K);
+  const fourColumns = !columnsVector && N % 4 === 0 && along && vectorRows(b, K);
+  const columns = columnsVector || fourColumns ? 4 : 1;
+  const { workgroups, lines } = tileLines(kernel, rows, lanes * columns, target);
+  const down = vectorRows(a, M) && rows % 4 === 0 && M % rows === 0;
+
+  lines.push(`let n = nLeft + lane * ${columns}u;`, `if (n >= ${N}u) { return; }`);
+  // Rows beyond the last are computed for the last and not stored.
+  for (const i of r) lines.push(`let m${i} = min(mTop + ${i}u, ${M - 1}u);`);
+  for (const i of r) lines.push(`var sum${i} = ${columns === 4 ? "vec4<f32>(0.0)" : "0.0"};`);
+  const aBase = index(a.base);
+  const bBase = index(b.base);
+  if (fourColumns) {
+    // Both operands lie along k: four columns of four steps are a 4 × 4 block, turned over in registers.
+    const [x, y] = [bindings.name(kernel.a.buffer, 4), bindings.name(kernel.b.buffer, 4)];
+    for (const i of r) lines.push(`let a${i} = ${quarter(a.base)} + m${i} * ${a.row / 4}u;`);
+    lines.push(`let right = ${quarter(b.base)} + n * ${b.column / 4}u;`);
+    lines.push(`for (var k = 0u; k < ${K / 4}u; k++) {`);
+    for (const j of [0, 1, 2, 3]) lines.push(`  let c${j} = vec4<f32>(${y}[right + ${(j * b.column) / 4}u + k]);`);
+    ["x", "y", "z", "w"].forEach((part, j) => lines.push(`  let y${j} = vec4<f32>(c0.${part}, c1.${part}, c2.${part}, c3.${part});`));
+    for (const i of r) {
+      lines.push(`  let x${i} = vec4<f32>(${x}[a${i} + k]);`);
+      lines.push(`  sum${i} += x${i}.x * y0 + x${i}.y * y1 + x${i}.z * y2 + x${i}.w * y3;`);
+    }
+    lines.push("}");
+  } else if (columnsVector) {
+    const y = bindings.name(kernel.b.buffer, 4);
+    lines.push(`let right = ${quarter(b.base)} + n / 4u;`);
+    const stride = b.row / 4;
+    if (along) {
+      const x = bindings.name(kernel.a.buffer, 4);
+      for (const i of r) lines.push(`let a${i} = ${quarter(a.base)} + m${i} * ${a.row / 4}u;`);
+      lines.push(`for (var k = 0u; k < ${K / 4}u; k++) {`);
+      for (const j of [0, 1, 2, 3]) lines.push(`  let y${j} = vec4<f32>(${y}[right + (k * 4u + ${j}u) * ${stride}u]);`);
+      for (const i of r) {
+        lines.push(`  let x${i} = vec4<f32>(${x}[a${i} + k]);`);
+        lines.push(`  sum${i} += x${i}.x * y0 + x${i}.y * y1 + x${i}.z * y2 + x${i}.w * y3;`);
+      }
+    } else if (down) {
+      const x = bindings.name(kernel.a.buffer, 4);
+      lines.push(`let left = ${quarter(a.base)} + mTop / 4u;`);
+      lines.push(`for (var k = 0u; k < ${K}u; k++) {`, `  let y = vec4<f32>(${y}[right + k * ${stride}u]);`);
+      for (let q = 0; q < rows / 4; q++) {
+        lines.push(`  let x${q} = vec4<f32>(${x}[left + k * ${a.column / 4}u + ${q}u]);`);
+        ["x", "y", "z", "w"].forEach((part, j) => lines.push(`  sum${q * 4 + j} += x${q}.${part} * y;`));
+      }
+    } else {
+      const x = bindings.name(kernel.a.buffer);
+      lines.push(`for (var k = 0u; k < ${K}u; k++) {`, `  let y = vec4<f32>(${y}[right + k * ${stride}u]);`);
+      for (const i of r) lines.push(`  sum${i} += f32(${x}[${aBase} + m${i} * ${a.row}u + k * ${a.column}u]) * y;`);
+    }
+    lines.push("}");
+  } else {
+    const [x, y] = [bindings.name(kernel.a.buffer), bindings.name(kernel.b.buffer)];
+    lines.push(`for (var k = 0u; k < ${K}u; k++) {`, `  let y = f32(${y}[${bBase} + k * ${b.row}u + n * ${b.column}u]);`);
+    for (const i of r) lines.push(`  sum${i} += f32(${x}[${aBase} + m${i} * ${a.row}u + k * ${a.column}u]) * y;`);
+    lines.push("}");
+    for (const i of r) lines.push(`let total${i} = sum${i};`);
+  }
+  for (const i of r) {
+    const parts =
+      columns === 4
+        ? ["x", "y", "z", "w"].map((part, j) => `finish(b, mTop + ${i}u, n + ${j}u, sum${i}.${part});`)
+        : [`finish(b, mTop + ${i}u, n, total${i});`];
+    lines.push(M % rows === 0 ? parts.join(" ") : `if (mTop + ${i}u < ${M}u) { ${parts.join(" ")} }`);
+  }
+  return { width: lanes, workgroups, declarations: "", lines };
+}
+
+const tile = 64;
+const slab = 16;
+const side = 16;
+const perSide = tile / side;
+
+/**
+ * For GPUs: 64 × 64 results for a workgroup of 16 × 16, 4 × 4 in the registers of each invocation, 16 steps of k at a time
+ * through workgroup memory (8 KiB).
+ */
+function tiled(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bindings, target: Target): Body {
+  const [M, N, K] = [kernel.m.extent, kernel.n.extent, kernel.k.extent];
+  const { workgroups, lines } = tileLines(kernel, tile, tile, target);
+  const [x, y] = [bindings.name(kernel.a.buffer), bindings.name(kernel.b.buffer)];
+  const threads = side * side;
+  const loads = (tile * slab) / threads;
+  const i = [0, 1, 2, 3];
+  lines.push(`let tx = lane % ${side}u;`, `let ty = lane / ${side}u;`);
+  for (const p of i) lines.push(`var sum${p} = vec4<f32>(0.0);`);
+  lines.push(`for (var k0 = 0u; k0 < ${K}u; k0 += ${slab}u) {`);
+  lines.push(`  for (var load = 0u; load < ${loads}u; load++) {`, `    let e = load * ${threads}u + lane;`);
+  // Neighbouring invocations read neighbouring elements, whichever way an operand lies.
+  lines.push(a.column === 1 ? `    let ak = e % ${slab}u; let am = e / ${slab}u;` : `    let am = e % ${tile}u; let ak = e / ${tile}u;`);
+  lines.push(
+    `    var left = 0.0;`,
+    `    if (mTop + am < ${M}u && k0 + ak < ${K}u) { left = f32(${x}[${index(a.base)} + (mTop + am) * ${a.row}u + (k0 + ak) * ${a.column}u]); }`,
+    `    tile_a[ak * ${tile}u + am] = left;`,
+  );
+  lines.push(b.column === 1 ? `    let bn = e % ${tile}u; let bk = e / ${tile}u;` : `    let bk = e % ${slab}u; let bn = e / ${slab}u;`);
+  lines.push(
+    `    var right = 0.0;`,
+    `    if (k0 + bk < ${K}u && nLeft + bn < ${N}u) { right = f32(${y}[${index(b.base)} + (k0 + bk) * ${b.row}u + (nLeft + bn) * ${b.column}u]); }`,
+    `    tile_b[bk * ${tile}u + bn] = right;`,
+    "  }",
+    "  workgroupBarrier();",
+    `  for (var k = 0u; k < ${slab}u; k++) {`,
+    `    let row = k * ${tile}u + ty * ${perSide}u;`,
+    `    let column = k * ${tile}u + tx * ${perSide}u;`,
+    "    let yy = vec4<f32>(tile_b[column], tile_b[column + 1u], tile_b[column + 2u], tile_b[column + 3u]);",
+  );
+  for (const p of i) lines.push(`    sum${p} += tile_a[row + ${p}u] * yy;`);
+  lines.push("  }", "  workgroupBarrier();", "}");
+  lines.push(`let m = mTop + ty * ${perSide}u;`, `let n = nLeft + tx * ${perSide}u;`);
+  for (const p of i) {
+    lines.push(`if (m + ${p}u < ${M}u) {`);
+    ["x", "y", "z", "w"].forEach((part, q) => lines.push(`  if (n + ${q}u < ${N}u) { finish(b, m + ${p}u, n + ${q}u, sum${p}.${part}); }`));
+    lines.push("}");
+  }
+  const declarations = `var<workgroup> tile_a: array<f32, ${tile * slab}>;\nvar<workgroup> tile_b: array<f32, ${tile * slab}>;\n`;
+  return { width: threads, workgroups, declarations, lines };
+}

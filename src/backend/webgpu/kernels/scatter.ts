@@ -1,0 +1,79 @@
+import type { BufferInfo, ScatterKernel } from "../../program.js";
+import { constant, index, registerType, stored, ValuePrinter } from "../wgsl.js";
+import { Bindings, indent, type KernelSource, type Target } from "./source.js";
+
+/**
+ * Sums of rows into bins. One workgroup per bin walks over all entries in order: which entry belongs to the bin is the same
+ * for the whole workgroup, so that most steps cost one comparison, and the order of the sum is fixed.
+ */
+export function scatterKernel(
+  kernel: ScatterKernel,
+  info: (buffer: number) => BufferInfo,
+  slotOf: (buffer: number) => number,
+  scalarCount: number,
+  target: Target,
+): KernelSource {
+  const width = target.kernelClass === "software" ? 16 : 64;
+  const { bin, column, entry } = kernel;
+  const groups = Math.ceil(column.extent / width);
+  const limit = target.maxWorkgroupsPerDimension;
+  const workgroups: [number, number, number] = [groups, Math.min(bin.extent, limit), Math.ceil(bin.extent / limit)];
+  const bindings = new Bindings(info, slotOf, kernel);
+  const printer = new ValuePrinter(
+    kernel,
+    (buffer) => bindings.name(buffer),
+    () => "sum",
+  );
+  const dtype = kernel.value.dtype;
+  const done = new Set<number>();
+  const quads = quadTargets(kernel, info);
+  const targets = quads !== undefined ? bindings.name(quads, 4) : "";
+  const targetLines = printer.statements([kernel.target], done);
+  const valueLines = printer.statements([kernel.value], done);
+  const zero = constant(0, dtype, printer.prelude);
+  const writes = kernel.stores.map(
+    ({ buffer, index: place, value }) => `${bindings.name(buffer)}[${index(place)}] = ${stored(printer.name(value), value.dtype)};`,
+  );
+  const body = [
+    ...targetLines.map((line) => `  ${line}`),
+    `  if (${printer.name(kernel.target)} == i32(${bin.name})) {`,
+    ...valueLines.map((line) => `    ${line}`),
+    `    sum += ${printer.name(kernel.value)};`,
+    "  }",
+  ];
+  const plain = [`for (var ${entry.name} = 0u; ${entry.name} < ${entry.extent}u; ${entry.name}++) {`, ...body, "}"];
+  // Few entries belong to one bin: eight are ruled out with two loads.
+  const skipping = [
+    `let wanted = vec4<i32>(i32(${bin.name}));`,
+    `for (var block = 0u; block < ${entry.extent / 8}u; block++) {`,
+    `  if (!any(${targets}[block * 2u] == wanted) && !any(${targets}[block * 2u + 1u] == wanted)) { continue; }`,
+    `  for (var ${entry.name} = block * 8u; ${entry.name} < block * 8u + 8u; ${entry.name}++) {`,
+    ...body.map((line) => `  ${line}`),
+    "  }",
+    "}",
+  ];
+  const { declarations, bindings: list, scalars } = bindings.finish(kernel, scalarCount);
+  const wgsl = `${declarations}
+${printer.prelude.text()}
+@compute @workgroup_size(${width})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let ${bin.name} = group.y + group.z * ${workgroups[1]}u;
+  let ${column.name} = group.x * ${width}u + lane;
+  if (${bin.name} >= ${bin.extent}u || ${column.name} >= ${column.extent}u) { return; }
+  var sum: ${registerType[dtype]} = ${zero};
+${indent(quads !== undefined ? skipping : plain)}
+${indent(writes)}
+}
+`;
+  return { label: kernel.label, wgsl, bindings: list, scalars, workgroups };
+}
+
+/** The buffer of the targets if they are i32 in order and can be read four at a time. */
+function quadTargets({ target, entry }: ScatterKernel, info: (buffer: number) => BufferInfo): number | undefined {
+  if (target.kind !== "load" || info(target.buffer).dtype !== "i32" || entry.extent % 8 !== 0) return undefined;
+  const { constant, terms } = target.index;
+  const [only] = terms;
+  const inOrder =
+    constant === 0 && terms.length === 1 && only?.factor === 1 && only.atom.kind === "variable" && only.atom.name === entry.name;
+  return inOrder ? target.buffer : undefined;
+}

@@ -1,0 +1,79 @@
+import type { DType } from "../../../autograd/dtype.js";
+import type { BufferInfo, Kernel } from "../../program.js";
+import { storageType } from "../wgsl.js";
+
+/** What the templates need to know of a device. */
+export interface Target {
+  /** "software": no workgroup memory, no barriers, operands uniform in a small workgroup. "gpu": tiles and barriers. */
+  readonly kernelClass: "software" | "gpu";
+  readonly maxWorkgroupsPerDimension: number;
+}
+
+/** A kernel as text, with what to bind and how many workgroups to start. */
+export interface KernelSource {
+  readonly label: string;
+  readonly wgsl: string;
+  /** Slots in the order of their binding numbers; binding 0 is the uniform buffer of scalars if `scalars`. */
+  readonly bindings: readonly { readonly slot: number; readonly access: "read" | "read_write" }[];
+  readonly scalars: boolean;
+  readonly workgroups: readonly [number, number, number];
+}
+
+/** Hands out bindings for the buffers of one kernel. */
+export class Bindings {
+  private readonly list: { slot: number; access: "read" | "read_write"; name: string; type: string }[] = [];
+
+  constructor(
+    private readonly info: (buffer: number) => BufferInfo,
+    private readonly slotOf: (buffer: number) => number,
+    kernel: Kernel,
+  ) {
+    // What a kernel writes comes first: a buffer that it also reads then shares the writable binding.
+    for (const { buffer } of kernel.stores) this.bind(buffer, "read_write", 1);
+  }
+
+  /** The name of a buffer in WGSL, as elements or as vectors of four. */
+  name(buffer: number, width: 1 | 4 = 1): string {
+    return this.bind(buffer, "read", width);
+  }
+
+  private bind(buffer: number, access: "read" | "read_write", width: 1 | 4): string {
+    const slot = this.slotOf(buffer);
+    const scalar = storageType[this.info(buffer).dtype];
+    const type = width === 4 ? `vec4<${scalar}>` : scalar;
+    const existing = this.list.find((entry) => entry.slot === slot && (entry.type === type || entry.access === "read_write"));
+    if (existing) return existing.name;
+    const name = `buffer${this.list.length}`;
+    this.list.push({ slot, access, name, type });
+    return name;
+  }
+
+  get dtypes(): readonly DType[] {
+    return this.list.some(({ type }) => type.includes("f16")) ? ["f16"] : [];
+  }
+
+  /** Declarations and the list of slots. */
+  finish(kernel: Kernel, scalarCount: number): { declarations: string; bindings: KernelSource["bindings"]; scalars: boolean } {
+    const scalars = kernel.values.some((value) => value.kind === "scalar");
+    const first = scalars ? 1 : 0;
+    const lines = this.list.map(
+      ({ access, name, type }, i) => `@group(0) @binding(${i + first}) var<storage, ${access}> ${name}: array<${type}>;`,
+    );
+    if (scalars) lines.unshift(`@group(0) @binding(0) var<uniform> scalars: array<vec4<u32>, ${Math.ceil(scalarCount / 4)}>;`);
+    const header = this.dtypes.includes("f16") ? "enable f16;\n" : "";
+    return { declarations: header + lines.join("\n"), bindings: this.list.map(({ slot, access }) => ({ slot, access })), scalars };
+  }
+}
+
+/** Workgroups for `count` in one line, folded into two dimensions where one is too short. */
+export function fold(count: number, target: Target): [number, number, number] {
+  const limit = target.maxWorkgroupsPerDimension;
+  if (count <= limit) return [Math.max(1, count), 1, 1];
+  return [limit, Math.ceil(count / limit), 1];
+}
+
+/** The number of a workgroup in a folded line. */
+export const foldedGroup = (workgroups: readonly [number, number, number]): string =>
+  workgroups[1] === 1 ? "group.x" : `(group.x + group.y * ${workgroups[0]}u)`;
+
+export const indent = (lines: readonly string[], depth = 1): string => lines.map((line) => "  ".repeat(depth) + line).join("\n");

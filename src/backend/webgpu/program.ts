@@ -1,0 +1,91 @@
+import type { DType } from "../../autograd/dtype.js";
+import { fuse } from "../fuse.js";
+import type { Graph } from "../graph.js";
+import { lower } from "../lower.js";
+import { type Plan, plan } from "../plan.js";
+import { prepare } from "../prepare.js";
+import type { BufferInfo, Kernel } from "../program.js";
+import { simplify } from "../simplify.js";
+import { contractKernel } from "./kernels/contract.js";
+import { mapKernel } from "./kernels/map.js";
+import { rowKernel } from "./kernels/row.js";
+import { scatterKernel } from "./kernels/scatter.js";
+import type { KernelSource, Target } from "./kernels/source.js";
+import { bytesOf } from "./wgsl.js";
+
+export interface ProgramOptions {
+  /** "definitions": one kernel for each primitive, none of them written by hand. */
+  readonly kernels: "auto" | "definitions";
+  readonly target: Target;
+  readonly donated?: readonly boolean[];
+}
+
+/** A graph as WGSL kernels with a plan of memory: everything that can be known before a device is there. */
+export interface WebGpuProgram {
+  readonly plan: Plan;
+  readonly kernels: readonly KernelSource[];
+  readonly scalars: readonly DType[];
+}
+
+/** Storage buffers that WebGPU guarantees to a kernel. */
+const guaranteedBuffers = 8;
+
+export const bufferBytes = ({ dtype, length }: BufferInfo): number => Math.max(4, Math.ceil((length * bytesOf[dtype]) / 4) * 4);
+
+/** Compiles a graph to text. A pure function. */
+export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgram {
+  const auto = options.kernels === "auto";
+  const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
+  for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
+  const simple = auto ? simplify(graph) : graph;
+  const ready = prepare(simple, { minRows: options.target.kernelClass === "gpu" ? 256 : 64, maxOperands: 4, expandScatter: !auto });
+  // A product may bind one buffer twice, as elements and as vectors, so one binding is kept free.
+  const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers: guaranteedBuffers - 1 }));
+  const planned = plan(lowered, bufferBytes, options.donated);
+  const info = (buffer: number): BufferInfo => planned.buffers.get(buffer) as BufferInfo;
+  const slotOf = (buffer: number): number => planned.slotOf.get(buffer) as number;
+  return { plan: planned, scalars, kernels: planned.kernels.map((kernel) => print(kernel, info, slotOf, scalars.length, options.target)) };
+}
+
+function print(
+  kernel: Kernel,
+  info: (buffer: number) => BufferInfo,
+  slotOf: (buffer: number) => number,
+  scalars: number,
+  target: Target,
+): KernelSource {
+  switch (kernel.kind) {
+    case "map":
+      return mapKernel(kernel, info, slotOf, scalars, target);
+    case "row":
+      return rowKernel(kernel, info, slotOf, scalars, target);
+    case "contract":
+      return contractKernel(kernel, info, slotOf, scalars, target);
+    case "scatter":
+      return scatterKernel(kernel, info, slotOf, scalars, target);
+  }
+}
+
+const size = (kernel: Kernel): string => {
+  switch (kernel.kind) {
+    case "map":
+      return `${kernel.outer.extent}`;
+    case "row":
+      return `${kernel.outer.extent} × ${kernel.inner.extent}`;
+    case "contract":
+      return `${kernel.batch.extent} × (${kernel.m.extent} × ${kernel.k.extent})·(${kernel.k.extent} × ${kernel.n.extent})`;
+    case "scatter":
+      return `${kernel.entry.extent} × ${kernel.column.extent} → ${kernel.bin.extent}`;
+  }
+};
+
+/** The kernels of a program, one per line. */
+export function describeProgram({ plan, kernels }: WebGpuProgram): string {
+  const scratch = plan.slots.filter(({ use }) => use.kind === "scratch").reduce((sum, { bytes }) => sum + bytes, 0);
+  const lines = plan.kernels.map((kernel, i) => {
+    const { bindings } = kernels[i] as KernelSource;
+    const slots = bindings.map(({ slot, access }) => (access === "read" ? `${slot}` : `→${slot}`)).join(" ");
+    return `${String(i).padStart(4)}  ${kernel.kind.padEnd(8)} ${size(kernel).padEnd(28)} slots ${slots.padEnd(16)} ${kernel.label}`;
+  });
+  return [...lines, `${kernels.length} kernels, ${plan.slots.length} slots, ${scratch} bytes of scratch`].join("\n");
+}

@@ -1,0 +1,307 @@
+import type { DType } from "../../autograd/dtype.js";
+import type { IndexExpression } from "../index-expression.js";
+import { argumentsOf } from "../lower.js";
+import type { Kernel, Reducer, ScalarOperation, Value } from "../program.js";
+
+/** WGSL text for scalar computations: types, constants, operations and the helper functions that they need. */
+
+/** How a dtype lies in memory. */
+export const storageType: Readonly<Record<DType, string>> = { f64: "f64", f32: "f32", f16: "f16", i32: "i32", u32: "u32", bool: "u32" };
+/** How a value of a dtype is computed with: f16 in f32. */
+export const registerType: Readonly<Record<DType, string>> = { f64: "f64", f32: "f32", f16: "f32", i32: "i32", u32: "u32", bool: "bool" };
+export const bytesOf: Readonly<Record<DType, number>> = { f64: 8, f32: 4, f16: 2, i32: 4, u32: 4, bool: 4 };
+
+/**
+ * Functions that WGSL lacks or states too loosely. Where NaN must survive, its bits are tested, since a compiler may
+ * assume that no float is NaN.
+ */
+const helpers: Readonly<Record<string, string>> = {
+  bits: `var<private> nan_bits: u32 = 0x7fc00000u;
+var<private> infinity_bits: u32 = 0x7f800000u;
+fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }`,
+  max_nan: "fn max_nan(a: f32, b: f32) -> f32 { return select(select(max(a, b), b, is_nan(b)), a, is_nan(a)); }",
+  min_nan: "fn min_nan(a: f32, b: f32) -> f32 { return select(select(min(a, b), b, is_nan(b)), a, is_nan(a)); }",
+  mod_f32:
+    "fn mod_f32(a: f32, b: f32) -> f32 { let r = a - b * trunc(a / b); return select(r, r + b, r != 0.0 && ((r < 0.0) != (b < 0.0))); }",
+  mod_i32: "fn mod_i32(a: i32, b: i32) -> i32 { let r = a % b; return select(r, r + b, r != 0 && ((r < 0) != (b < 0))); }",
+  // WGSL leaves the power of a negative number open; an odd integral exponent keeps the sign.
+  pow_f32: `fn pow_f32(a: f32, b: f32) -> f32 {
+  if (b == 0.0) { return 1.0; }
+  let size = pow(abs(a), b);
+  if (a >= 0.0) { return size; }
+  if (floor(b) != b) { return bitcast<f32>(nan_bits); }
+  return select(size, -size, abs(b - 2.0 * floor(b * 0.5)) == 1.0);
+}`,
+  // WGSL promises 1e-5 for tanh and may overflow; this keeps full relative precision.
+  tanh_f32: `fn tanh_f32(x: f32) -> f32 {
+  let s = x * x;
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * ((1.0 - e) / (1.0 + e));
+  let near = x * (1.0 + s * (-0.33333334 + s * (0.13333334 + s * (-0.053968254 + s * 0.021869488))));
+  return select(far, near, abs(x) < 0.2);
+}`,
+  // |x| < 1: Maclaurin series; beyond: erfc(x) = t·exp(−x² + P(t)), t = 1/(1 + x/2) (Numerical Recipes, erfcc, error 1.2e-7).
+  erf_f32: `fn erf_f32(x: f32) -> f32 {
+  let a = abs(x);
+  let s = x * x;
+  let near = 1.1283792 * x * (1.0 + s * (-0.33333334 + s * (0.1 + s * (-0.023809524 + s * (0.0046296296 + s * (-0.00075757576 + s * (0.00010683761 + s * (-1.3227513e-5 + s * 1.4589169e-6))))))));
+  let t = 1.0 / (1.0 + 0.5 * a);
+  let p = -1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806 + t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))))))));
+  let far = sign(x) * (1.0 - t * exp(-s + p));
+  return select(far, near, a < 0.9);
+}`,
+  // A conversion stops at the largest float below the limit, not at the limit.
+  to_i32: "fn to_i32(x: f32) -> i32 { return select(select(i32(x), 2147483647i, x >= 2147483648.0), 0i, is_nan(x)); }",
+  to_u32: "fn to_u32(x: f32) -> u32 { return select(select(u32(x), 4294967295u, x >= 4294967296.0), 0u, is_nan(x)); }",
+  threefry: `fn rotate_left(x: u32, n: u32) -> u32 { return (x << n) | (x >> (32u - n)); }
+fn threefry(k0: u32, k1: u32, counter: u32) -> u32 {
+  let k2 = k0 ^ k1 ^ 0x1bd11bdau;
+  var keys = array<u32, 3>(k0, k1, k2);
+  var turns = array<u32, 8>(13u, 15u, 26u, 6u, 17u, 29u, 16u, 24u);
+  var x = vec2<u32>(k0, counter + k1);
+  for (var group = 0u; group < 5u; group++) {
+    for (var round = 0u; round < 4u; round++) {
+      x.x += x.y;
+      x.y = rotate_left(x.y, turns[(group % 2u) * 4u + round]) ^ x.x;
+    }
+    x.x += keys[(group + 1u) % 3u];
+    x.y += keys[(group + 2u) % 3u] + group + 1u;
+  }
+  return x.x ^ x.y;
+}`,
+};
+const helperOrder = Object.keys(helpers);
+
+/** Collects which helpers a kernel uses. */
+export class Prelude {
+  private readonly used = new Set<string>();
+
+  use(name: string): string {
+    this.used.add(name);
+    if (name === "max_nan" || name === "min_nan" || name === "pow_f32" || name === "to_i32" || name === "to_u32") this.used.add("bits");
+    return name;
+  }
+
+  text(): string {
+    return helperOrder
+      .filter((name) => this.used.has(name))
+      .map((name) => helpers[name])
+      .join("\n");
+  }
+}
+
+const isFloatType = (dtype: DType): boolean => dtype === "f32" || dtype === "f16";
+
+export function constant(value: number, dtype: DType, prelude: Prelude): string {
+  if (dtype === "bool") return value ? "true" : "false";
+  if (dtype === "i32") return (value | 0) === -2147483648 ? "(-2147483647i - 1i)" : `${value | 0}i`;
+  if (dtype === "u32") return `${value >>> 0}u`;
+  if (Number.isNaN(value)) return `bitcast<f32>(${prelude.use("bits") && "nan_bits"})`;
+  const single = Math.fround(value);
+  if (!Number.isFinite(single)) return `${single < 0 ? "-" : ""}bitcast<f32>(${prelude.use("bits") && "infinity_bits"})`;
+  if (Object.is(single, -0)) return "bitcast<f32>(0x80000000u)";
+  return `${shortest(single)}f`;
+}
+
+/** The shortest decimal that rounds to a single-precision number. */
+function shortest(value: number): string {
+  for (let digits = 6; digits < 10; digits++) {
+    const text = Number(value.toPrecision(digits));
+    if (Math.fround(text) === value) return String(text).includes("e") || String(text).includes(".") ? String(text) : `${text}.0`;
+  }
+  return String(value);
+}
+
+/** An index expression in wrapping u32 arithmetic. */
+export function index(x: IndexExpression): string {
+  const positive: string[] = [];
+  const negative: string[] = [];
+  for (const { factor, atom } of x.terms) {
+    const base =
+      atom.kind === "variable"
+        ? atom.name
+        : atom.kind === "datum"
+          ? `u32(v${atom.handle})`
+          : `(${index(atom.of)} ${atom.kind === "quotient" ? "/" : "%"} ${atom.by}u)`;
+    (factor > 0 ? positive : negative).push(Math.abs(factor) === 1 ? base : `${base} * ${Math.abs(factor)}u`);
+  }
+  if (x.constant > 0 || positive.length === 0) positive.push(`${Math.max(0, x.constant)}u`);
+  if (x.constant < 0) negative.push(`${-x.constant}u`);
+  const text = [positive.join(" + "), ...negative].join(" - ");
+  return positive.length + negative.length === 1 ? text : `(${text})`;
+}
+
+const call: { readonly [O in ScalarOperation]?: string } = {
+  exp: "exp",
+  log: "log",
+  sin: "sin",
+  cos: "cos",
+  sqrt: "sqrt",
+  abs: "abs",
+  sign: "sign",
+  floor: "floor",
+};
+const infix: { readonly [O in ScalarOperation]?: string } = {
+  add: "+",
+  sub: "-",
+  mul: "*",
+  div: "/",
+  lt: "<",
+  eq: "==",
+  and: "&",
+  or: "|",
+};
+
+function operation(name: ScalarOperation, args: readonly string[], dtype: DType, from: DType, prelude: Prelude): string {
+  const [a, b, c] = args as [string, string, string];
+  if (call[name]) return name === "abs" && from === "u32" ? a : name === "sign" && from === "u32" ? `min(${a}, 1u)` : `${call[name]}(${a})`;
+  if (infix[name]) return `${a} ${infix[name]} ${b}`;
+  switch (name) {
+    case "neg":
+      return from === "u32" ? `0u - ${a}` : `-${a}`;
+    case "recip":
+      return `1.0 / ${a}`;
+    case "not":
+      return from === "bool" ? `!${a}` : `~${a}`;
+    case "tanh":
+    case "erf":
+      return `${prelude.use(`${name}_f32`)}(${a})`;
+    case "pow":
+      return `${prelude.use("pow_f32")}(${a}, ${b})`;
+    case "max":
+    case "min":
+      return isFloatType(from) ? `${prelude.use(`${name}_nan`)}(${a}, ${b})` : `${name}(${a}, ${b})`;
+    case "mod":
+      return from === "u32" ? `${a} % ${b}` : `${prelude.use(isFloatType(from) ? "mod_f32" : "mod_i32")}(${a}, ${b})`;
+    case "where":
+      return `select(${c}, ${b}, ${a})`;
+    case "cast":
+      if (dtype === "bool") return from === "bool" ? a : `${a} != ${registerType[from]}(0)`;
+      if (isFloatType(from) && (dtype === "i32" || dtype === "u32")) return `${prelude.use(`to_${dtype}`)}(${a})`;
+      return dtype === "f16" ? `f32(f16(${a}))` : `${registerType[dtype]}(${a})`;
+    case "bitcast":
+      return `bitcast<${registerType[dtype]}>(${a})`;
+    default:
+      throw new Error(`no WGSL for ${name}`);
+  }
+}
+
+/** Prints the values of a kernel as `let` statements, each in the outermost scope where it can be computed. */
+export class ValuePrinter {
+  readonly prelude = new Prelude();
+  private readonly dependsOn = new Map<string, boolean[]>();
+
+  constructor(
+    private readonly kernel: Kernel,
+    /** The name of the binding that a buffer is read through. */
+    private readonly bufferName: (buffer: number) => string,
+    private readonly registerName: (register: number) => string,
+  ) {}
+
+  name(value: Value): string {
+    return value.kind === "register" ? this.registerName(value.register) : `v${value.id}`;
+  }
+
+  /** Whether a value changes with a loop variable. */
+  varies(value: Value, loop: string): boolean {
+    let known = this.dependsOn.get(loop);
+    if (known === undefined) {
+      known = [];
+      for (const each of this.kernel.values) {
+        const places =
+          each.kind === "load" || each.kind === "index" || each.kind === "inside"
+            ? [each.index]
+            : each.kind === "threefry"
+              ? [each.counter]
+              : [];
+        known[each.id] =
+          places.some((place) => namesOf(place).has(loop)) || argumentsOf(each, this.kernel.values).some((arg) => known?.[arg.id]);
+      }
+      this.dependsOn.set(loop, known);
+    }
+    return known[value.id] ?? false;
+  }
+
+  /** Statements for `targets` and what they need, except for what `done` holds; adds to `done`. */
+  statements(targets: readonly Value[], done: Set<number>, accept: (value: Value) => boolean = () => true): string[] {
+    const needed = new Set<number>();
+    const stack = [...targets];
+    while (stack.length > 0) {
+      const value = stack.pop() as Value;
+      if (needed.has(value.id)) continue;
+      needed.add(value.id);
+      stack.push(...argumentsOf(value, this.kernel.values));
+    }
+    const lines: string[] = [];
+    for (const value of this.kernel.values) {
+      if (!needed.has(value.id) || done.has(value.id) || value.kind === "register" || !accept(value)) continue;
+      done.add(value.id);
+      lines.push(`let v${value.id} = ${this.expression(value)};`);
+    }
+    return lines;
+  }
+
+  private expression(value: Value): string {
+    switch (value.kind) {
+      case "load": {
+        const read = `${this.bufferName(value.buffer)}[${index(value.index)}]`;
+        return value.dtype === "bool" ? `${read} != 0u` : value.dtype === "f16" ? `f32(${read})` : read;
+      }
+      case "scalar":
+        return scalar(value.scalar, value.dtype);
+      case "const":
+        return constant(value.value, value.dtype, this.prelude);
+      case "index":
+        return `i32(${index(value.index)})`;
+      case "inside": {
+        const place = index(value.index);
+        return value.low === 0 ? `${place} < ${value.high}u` : `${place} >= ${value.low}u && ${place} < ${value.high}u`;
+      }
+      case "threefry":
+        return `${this.prelude.use("threefry")}(${this.name(value.key[0])}, ${this.name(value.key[1])}, ${index(value.counter)})`;
+      case "operation":
+        return operation(
+          value.operation,
+          value.args.map((arg) => this.name(arg)),
+          value.dtype,
+          (value.args[0] as Value).dtype,
+          this.prelude,
+        );
+      case "register":
+        return this.registerName(value.register);
+    }
+  }
+}
+
+/** The loop variables in an index expression. */
+export function namesOf(x: IndexExpression, found: Set<string> = new Set()): Set<string> {
+  for (const { atom } of x.terms) {
+    if (atom.kind === "variable") found.add(atom.name);
+    else if (atom.kind !== "datum") namesOf(atom.of, found);
+  }
+  return found;
+}
+
+function scalar(position: number, dtype: DType): string {
+  const word = `scalars[${position >> 2}u].${"xyzw"[position & 3]}`;
+  return dtype === "bool" ? `${word} != 0u` : dtype === "u32" ? word : `bitcast<${registerType[dtype]}>(${word})`;
+}
+
+/** A value as it is written to memory. */
+export const stored = (name: string, dtype: DType): string =>
+  dtype === "bool" ? `select(0u, 1u, ${name})` : dtype === "f16" ? `f16(${name})` : name;
+
+/** The starting value of a reduction. */
+export function identity(reducer: Reducer, dtype: DType, prelude: Prelude): string {
+  if (reducer === "sum") return constant(0, dtype, prelude);
+  const largest = reducer === "max" || reducer === "argmax";
+  if (dtype === "i32") return constant(largest ? -2147483648 : 2147483647, dtype, prelude);
+  if (dtype === "u32") return constant(largest ? 0 : 4294967295, dtype, prelude);
+  return constant(largest ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY, dtype, prelude);
+}
+
+/** a combined with b. */
+export function combine(reducer: Reducer, a: string, b: string, dtype: DType, prelude: Prelude): string {
+  if (reducer === "sum") return `${a} + ${b}`;
+  return isFloatType(dtype) ? `${prelude.use(reducer === "max" ? "max_nan" : "min_nan")}(${a}, ${b})` : `${reducer}(${a}, ${b})`;
+}

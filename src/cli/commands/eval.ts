@@ -1,0 +1,111 @@
+import { OptionError } from "../../errors.js";
+import {
+  addChoice,
+  addCommon,
+  addFlag,
+  addOption,
+  addSeed,
+  type Command,
+  type CommonOptions,
+  nonEmpty,
+  parseContexts,
+  parseScale,
+  type ScaleOption,
+  type ScheduleName,
+  scheduleNames,
+  wholeNumber,
+} from "../options.js";
+import type { Execute } from "../program.js";
+
+export interface EvalOptions extends CommonOptions {
+  readonly model: string;
+  readonly text: string;
+  /** Context lengths in bytes, ascending; L, 2L, 4L, 8L of the model when absent. */
+  readonly contexts?: readonly number[];
+  readonly schedule: ScheduleName;
+  /** 1 when the schedule is "none". */
+  readonly scale: ScaleOption;
+  /** Number of target bytes, the same for every context. */
+  readonly targets: number;
+  /** Sequences per forward pass. */
+  readonly batch: number;
+  readonly seed: number;
+  /** Sliding-window perplexity beside the fixed-target loss. */
+  readonly sliding: boolean;
+  /** Bytes that the sliding window moves; half a context when absent. */
+  readonly stride?: number;
+  /** Folder for eval.json. */
+  readonly out?: string;
+}
+
+/** Adds `dawngrad eval`. */
+export function registerEval(program: Command, execute: Execute): void {
+  const command = program
+    .command("eval")
+    .summary("loss at several context lengths on the same target bytes")
+    .description(
+      "Measures the loss (nats per byte) of held-out text. The target bytes stay the same and only the context before them grows, so a " +
+        "difference between two columns is what more context buys. The loss with only the last L bytes (truncation) is shown beside it: " +
+        "a method that is not below that line gains nothing from long context.",
+    )
+    .addHelpText(
+      "after",
+      `
+Schedules (how RoPE is changed when reading; nothing is trained):
+  none         as trained
+  linear       positions divided by the scale (Position Interpolation; what E²-LLM uses)
+  ntk          a larger rotary base
+  yarn         per-frequency interpolation, the ramp of Hugging Face's code; yarn-turns: the ramp of the paper
+  dynamic      ntk with a base that follows the length
+  llama3       per-frequency interpolation of Llama 3.1
+
+Examples:
+  dawngrad eval --model runs/e2 --schedule linear
+  dawngrad eval --model runs/base --schedule yarn --contexts 128,256,512,1024
+  dawngrad eval --model runs/e2 --schedule linear --scale 4 --sliding --stride 64`,
+    );
+  command.optionsGroup("Data:");
+  addOption(command, "--model <dir>", "folder of the model", nonEmpty);
+  addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"; the held-out end is read', nonEmpty, "moby-dick");
+  addSeed(command);
+  command.optionsGroup("Reading:");
+  addOption(command, "--contexts <list>", "context lengths in bytes, as 64,128,256 (default: L, 2L, 4L, 8L)", parseContexts);
+  addChoice(command, "--schedule <name>", "how RoPE is scaled", scheduleNames, "none");
+  addOption(command, "--scale <g>", '"auto" (max(1, ceil(context / L))) or a number of at least 1', parseScale, "auto");
+  addOption(command, "--targets <n>", "target bytes, the same for every context", wholeNumber({ min: 1 }), 1024);
+  addOption(command, "--batch <n>", "sequences per forward pass", wholeNumber({ min: 1 }), 8);
+  addFlag(command, "sliding", "also sliding-window perplexity, weighted by tokens");
+  addOption(command, "--stride <n>", "bytes that the sliding window moves (default: half a context)", wholeNumber({ min: 1 }));
+  addOption(command, "--out <dir>", "folder for eval.json (default: none is written)", nonEmpty);
+  addCommon(command);
+  command.action(() => execute("eval", resolveEval(command.opts<Omit<EvalOptions, "model"> & { model?: string }>())));
+}
+
+/** Refuses combinations that cannot be met (OptionError). */
+export function resolveEval(raw: Omit<EvalOptions, "model"> & { readonly model?: string }): EvalOptions {
+  const { model } = raw;
+  if (model === undefined) {
+    throw new OptionError("eval needs a model", {
+      hint: "name its folder: --model runs/base (make one with: dawngrad train --out runs/base)",
+    });
+  }
+  if (raw.stride !== undefined && !raw.sliding) {
+    throw new OptionError("--stride belongs to the sliding window, which was not asked for", { hint: "add --sliding" });
+  }
+  const shortest = raw.contexts?.[0];
+  if (raw.stride !== undefined && shortest !== undefined && raw.stride > shortest) {
+    throw new OptionError(`--stride ${raw.stride} is larger than the context of ${shortest}, so bytes would be left out`, {
+      hint: `take a stride of at most ${shortest}`,
+    });
+  }
+  return { ...raw, model, scale: resolveScale(raw.schedule, raw.scale) };
+}
+
+/** "none" knows one scale only: "auto" becomes 1, and any other number is refused. */
+export function resolveScale(schedule: ScheduleName, scale: ScaleOption): ScaleOption {
+  if (schedule !== "none") return scale;
+  if (scale === "auto" || scale === 1) return 1;
+  throw new OptionError(`--scale ${scale} has no effect with --schedule none`, {
+    hint: "choose a schedule: --schedule linear for example",
+  });
+}

@@ -1,0 +1,99 @@
+import { OptionError } from "../../errors.js";
+import {
+  addChoice,
+  addCommon,
+  addOptimizer,
+  addOption,
+  addSeed,
+  type Command,
+  type CommonOptions,
+  givenOptions,
+  nonEmpty,
+  type OptimizerOptions,
+  resolveWarmup,
+  wholeNumber,
+} from "../options.js";
+import type { Execute } from "../program.js";
+
+export interface ExtendOptions extends CommonOptions, OptimizerOptions {
+  /** Folder of the model to extend; absent only with `resume`. */
+  readonly model?: string;
+  readonly text: string;
+  /** "e2" draws a scale g and a shift t for each sample or batch; "plain" goes on training without either (the control). */
+  readonly method: "e2" | "plain";
+  /** Scales are drawn from 1..gMax. */
+  readonly gMax: number;
+  readonly granularity: "batch" | "sample";
+  /** First tokens that are never shifted. */
+  readonly sinks: number;
+  readonly seed: number;
+  readonly out: string;
+  readonly resume?: string;
+  /** As in TrainOptions. */
+  readonly given: ReadonlySet<string>;
+}
+
+/** Options that only `--method e2` reads. */
+const e2Only = ["gMax", "granularity", "sinks"] as const;
+
+type RawExtendOptions = Omit<ExtendOptions, "given" | "warmup" | "out"> & Partial<Pick<ExtendOptions, "warmup" | "out">>;
+
+/** Adds `dawngrad extend`. */
+export function registerExtend(program: Command, execute: Execute): void {
+  const command = program
+    .command("extend")
+    .summary("teach a trained model to read text longer than its window")
+    .description(
+      "Goes on training at the model's own window L while RoPE positions are scaled by a random g in 1..g-max and shifted by a random t " +
+        "(E²-LLM). Afterwards the model reads g·L bytes when positions are divided by g.",
+    )
+    .addHelpText(
+      "after",
+      `
+"--method plain" spends the same steps without scaling or shifting. Compare with it before you credit E²-LLM.
+
+Examples:
+  dawngrad extend --model runs/base --out runs/e2
+  dawngrad extend --model runs/base --method plain --out runs/plain
+  dawngrad extend --model runs/base --g-max 16 --steps 2000`,
+    );
+  command.optionsGroup("Data:");
+  addOption(command, "--model <dir>", "folder of the model to extend", nonEmpty);
+  addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"', nonEmpty, "moby-dick");
+  addSeed(command);
+  command.optionsGroup("Method:");
+  addChoice(command, "--method <name>", "how positions are drawn", ["e2", "plain"], "e2");
+  addOption(command, "--g-max <n>", "largest scale that is drawn", wholeNumber({ min: 1 }), 8);
+  addChoice(command, "--granularity <what>", "one draw of (g, t) for each batch or each sample", ["batch", "sample"], "sample");
+  addOption(command, "--sinks <n>", "first tokens that are never shifted", wholeNumber({ min: 0 }), 4);
+  command.optionsGroup("Training:");
+  addOptimizer(command, { batch: 8, steps: 400, lr: 5e-4 });
+  addOption(command, "--out <dir>", 'folder for the checkpoint (default: "runs/e2" or "runs/plain", or the one of --resume)', nonEmpty);
+  addOption(command, "--resume <dir>", "go on from the checkpoint of an interrupted extension", nonEmpty);
+  addCommon(command);
+  command.action(() => execute("extend", resolveExtend(command.opts<RawExtendOptions>(), givenOptions(command))));
+}
+
+/** Fills defaults that depend on other options and refuses combinations that say nothing (OptionError). */
+export function resolveExtend(raw: RawExtendOptions, given: ReadonlySet<string>): ExtendOptions {
+  if (raw.model === undefined && raw.resume === undefined) {
+    throw new OptionError("extend needs a model", {
+      hint: "name its folder: --model runs/base (make one with: dawngrad train --out runs/base)",
+    });
+  }
+  if (raw.model !== undefined && raw.resume !== undefined) {
+    throw new OptionError("--model starts an extension and --resume goes on with one: give one of them", {
+      hint: `leave --model out to go on from ${raw.resume}`,
+    });
+  }
+  if (raw.method === "plain") {
+    const unread = e2Only.filter((name) => given.has(name));
+    if (unread.length > 0) {
+      const flags = unread.map((name) => (name === "gMax" ? "--g-max" : `--${name}`)).join(", ");
+      throw new OptionError(`--method plain draws no scale and no shift, so ${flags} would have no effect`, {
+        hint: `leave ${unread.length === 1 ? "it" : "them"} out, or choose --method e2`,
+      });
+    }
+  }
+  return { ...raw, warmup: resolveWarmup(raw.warmup, raw.steps), out: raw.out ?? raw.resume ?? `runs/${raw.method}`, given };
+}

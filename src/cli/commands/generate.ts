@@ -1,0 +1,74 @@
+import { OptionError } from "../../errors.js";
+import {
+  addChoice,
+  addCommon,
+  addOption,
+  addSeed,
+  type Command,
+  type CommonOptions,
+  nonEmpty,
+  number,
+  parseScale,
+  type ScaleOption,
+  type ScheduleName,
+  scheduleNames,
+  wholeNumber,
+} from "../options.js";
+import type { Execute } from "../program.js";
+import { resolveScale } from "./eval.js";
+
+export interface GenerateOptions extends CommonOptions {
+  readonly model: string;
+  readonly prompt: string;
+  /** Number of bytes to generate. */
+  readonly tokens: number;
+  /** 0 takes the most likely byte every time. */
+  readonly temperature: number;
+  /** Only the k most likely bytes are drawn from; all when absent. */
+  readonly topK?: number;
+  readonly schedule: ScheduleName;
+  /** 1 when the schedule is "none". */
+  readonly scale: ScaleOption;
+  readonly seed: number;
+}
+
+/** Adds `dawngrad generate`. */
+export function registerGenerate(program: Command, execute: Execute): void {
+  const command = program
+    .command("generate")
+    .summary("continue a prompt")
+    .description("Continues a prompt byte by byte. Standard output gets the prompt and its continuation, and nothing else.")
+    .addHelpText(
+      "after",
+      `
+Keys are cached before RoPE, so the scale may grow while text is generated ("--scale auto").
+
+Examples:
+  dawngrad generate --model runs/base --prompt "Call me Ishmael."
+  dawngrad generate --model runs/e2 --schedule linear --tokens 1000 --prompt "Chapter 1"
+  dawngrad generate --model runs/base --prompt "The whale" --temperature 0`,
+    );
+  command.optionsGroup("Text:");
+  addOption(command, "--model <dir>", "folder of the model", nonEmpty);
+  addOption(command, "--prompt <text>", "text to continue", nonEmpty);
+  addOption(command, "--tokens <n>", "bytes to generate", wholeNumber({ min: 1 }), 256);
+  addSeed(command);
+  command.optionsGroup("Sampling:");
+  addOption(command, "--temperature <x>", "0 takes the most likely byte, 1 samples as trained", number({ min: 0 }), 0.8);
+  addOption(command, "--top-k <n>", "draw from the k most likely bytes only (default: from all)", wholeNumber({ min: 1 }));
+  command.optionsGroup("Reading:");
+  addChoice(command, "--schedule <name>", "how RoPE is scaled; the names are explained by: dawngrad eval --help", scheduleNames, "none");
+  addOption(command, "--scale <g>", '"auto" (max(1, ceil(length / L))) or a number of at least 1', parseScale, "auto");
+  addCommon(command);
+  command.action(() => execute("generate", resolveGenerate(command.opts<Omit<GenerateOptions, "model" | "prompt">>())));
+}
+
+type RawGenerateOptions = Omit<GenerateOptions, "model" | "prompt"> & { readonly model?: string; readonly prompt?: string };
+
+/** Refuses a call without a model or a prompt (OptionError). */
+export function resolveGenerate(raw: RawGenerateOptions): GenerateOptions {
+  const { model, prompt } = raw;
+  if (model === undefined) throw new OptionError("generate needs a model", { hint: "name its folder: --model runs/base" });
+  if (prompt === undefined) throw new OptionError("generate needs a prompt", { hint: 'give one: --prompt "Call me Ishmael."' });
+  return { ...raw, model, prompt, scale: resolveScale(raw.schedule, raw.scale) };
+}

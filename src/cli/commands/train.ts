@@ -1,0 +1,121 @@
+import { OptionError } from "../../errors.js";
+import {
+  addCommon,
+  addOptimizer,
+  addOption,
+  addSeed,
+  type Command,
+  type CommonOptions,
+  givenOptions,
+  nonEmpty,
+  type OptimizerOptions,
+  resolveWarmup,
+  wholeNumber,
+} from "../options.js";
+import type { Execute } from "../program.js";
+
+export interface TrainOptions extends CommonOptions, OptimizerOptions {
+  /** "moby-dick", a file or a folder of files. */
+  readonly text: string;
+  /** Context window L in bytes. */
+  readonly window: number;
+  readonly hidden: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly intermediate: number;
+  readonly seed: number;
+  readonly out: string;
+  /** A checkpoint folder to go on from. */
+  readonly resume?: string;
+  /** Names (camel case) of the options that were given on the command line; with `resume` the others come from the checkpoint. */
+  readonly given: ReadonlySet<string>;
+}
+
+/** Options that a checkpoint fixes, so that `--resume` refuses them. */
+const architecture = ["window", "hidden", "layers", "heads", "kvHeads", "intermediate"] as const;
+
+type RawTrainOptions = Omit<TrainOptions, "given" | "kvHeads" | "intermediate" | "warmup" | "out"> &
+  Partial<Pick<TrainOptions, "kvHeads" | "intermediate" | "warmup" | "out">>;
+
+/** Adds `dawngrad train`. */
+export function registerTrain(program: Command, execute: Execute): void {
+  const command = program
+    .command("train")
+    .summary("train a Llama-style transformer on bytes of text")
+    .description(
+      "Trains a Llama-style transformer (RMSNorm, grouped-query attention, RoPE, SwiGLU) to predict the next byte of a text. " +
+        "The end of the text is held out. Ctrl-C finishes the step, saves, and says how to go on.",
+    )
+    .addHelpText(
+      "after",
+      `
+The checkpoint is config.json and model.safetensors with the names that Hugging Face's Llama uses.
+
+Examples:
+  dawngrad train --text moby-dick --out runs/base
+  dawngrad train --text notes/ --window 256 --hidden 256 --layers 6 --heads 8 --kv-heads 2
+  dawngrad train --resume runs/base --steps 2000         go on up to step 2000`,
+    );
+  command.optionsGroup("Data:");
+  addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"', nonEmpty, "moby-dick");
+  addSeed(command);
+  command.optionsGroup("Model:");
+  addOption(command, "--window <n>", "context window L in bytes", wholeNumber({ min: 2 }), 128);
+  addOption(command, "--hidden <n>", "width of the residual stream", wholeNumber({ min: 2 }), 128);
+  addOption(command, "--layers <n>", "transformer layers", wholeNumber({ min: 1, max: 512 }), 4);
+  addOption(command, "--heads <n>", "query heads", wholeNumber({ min: 1 }), 4);
+  addOption(command, "--kv-heads <n>", "key and value heads (default: as many as query heads)", wholeNumber({ min: 1 }));
+  addOption(command, "--intermediate <n>", "width of the SwiGLU (default: 8/3 of --hidden, rounded up to 16)", wholeNumber({ min: 1 }));
+  command.optionsGroup("Training:");
+  addOptimizer(command, { batch: 8, steps: 1000, lr: 1e-3 });
+  addOption(command, "--out <dir>", 'folder for the checkpoint (default: "runs/base", or the one of --resume)', nonEmpty);
+  addOption(command, "--resume <dir>", "go on from the checkpoint in this folder", nonEmpty);
+  addCommon(command);
+  command.action(() => execute("train", resolveTrain(command.opts<RawTrainOptions>(), givenOptions(command))));
+}
+
+/** Fills defaults that depend on other options and refuses sizes that do not fit together (OptionError). */
+export function resolveTrain(raw: RawTrainOptions, given: ReadonlySet<string>): TrainOptions {
+  const kvHeads = raw.kvHeads ?? raw.heads;
+  if (raw.resume !== undefined) {
+    const fixed = architecture.filter((name) => given.has(name));
+    if (fixed.length > 0) {
+      throw new OptionError(`--resume takes the model from its checkpoint, so ${fixed.map(flag).join(", ")} cannot be given`, {
+        hint: "leave them out, or train a new model without --resume",
+      });
+    }
+  }
+  if (raw.hidden % raw.heads !== 0) {
+    throw new OptionError(`--hidden ${raw.hidden} cannot be split among --heads ${raw.heads}`, {
+      hint: `take a multiple of ${raw.heads}, ${Math.ceil(raw.hidden / raw.heads) * raw.heads} for example`,
+    });
+  }
+  if ((raw.hidden / raw.heads) % 2 !== 0) {
+    throw new OptionError(`a head has ${raw.hidden / raw.heads} dimensions, and RoPE rotates pairs of them`, {
+      hint: `make --hidden / --heads even: --hidden ${raw.hidden + raw.heads} for example`,
+    });
+  }
+  if (raw.heads % kvHeads !== 0) {
+    throw new OptionError(`--heads ${raw.heads} cannot be grouped over --kv-heads ${kvHeads}`, {
+      hint: `take a divisor of ${raw.heads}: ${divisors(raw.heads).join(", ")}`,
+    });
+  }
+  return {
+    ...raw,
+    kvHeads,
+    intermediate: raw.intermediate ?? Math.ceil((8 * raw.hidden) / 3 / 16) * 16,
+    warmup: resolveWarmup(raw.warmup, raw.steps),
+    out: raw.out ?? raw.resume ?? "runs/base",
+    given,
+  };
+}
+
+/** "kvHeads" → "--kv-heads". */
+function flag(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+function divisors(n: number): number[] {
+  return Array.from({ length: n }, (_, i) => i + 1).filter((d) => n % d === 0);
+}

@@ -1,0 +1,181 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+
+/** Options that every command takes. */
+export interface CommonOptions {
+  /** As in `init`; the fastest that works here when absent. */
+  readonly backend?: BackendName;
+  /** Part of an adapter's name, or "hardware", "software", "swiftshader". */
+  readonly adapter?: string;
+  readonly json: boolean;
+  readonly verbose: boolean;
+}
+
+export const backendNames = ["webgpu", "reference"] as const;
+export type BackendName = (typeof backendNames)[number];
+
+/** RoPE schedules that `eval` and `generate` know; "yarn" is the ramp of Hugging Face's code, "yarn-turns" the one of the paper. */
+export const scheduleNames = ["none", "linear", "ntk", "yarn", "yarn-turns", "dynamic", "llama3"] as const;
+export type ScheduleName = (typeof scheduleNames)[number];
+
+/** "auto" is g = max(1, ceil(W / L)) for a context of W bytes and a trained window of L. */
+export type ScaleOption = "auto" | number;
+
+/** Reads a decimal number strictly: the whole text has to be one, so "10k", "", "0x10" and "1e" are refused. */
+export function parseNumber(text: string): number {
+  if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) throw new InvalidArgumentError("It is not a number.");
+  const value = Number(text);
+  if (!Number.isFinite(value)) throw new InvalidArgumentError("It is too large.");
+  return value;
+}
+
+/** Bounds of a number; `above` is exclusive, the other two are inclusive. */
+export interface Bounds {
+  readonly min?: number;
+  readonly max?: number;
+  readonly above?: number;
+}
+
+/** A parser of whole numbers (in decimal digits) within bounds. */
+export function wholeNumber(bounds: Bounds = {}): (text: string) => number {
+  return (text) => {
+    const value = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (!Number.isSafeInteger(value) || !within(value, bounds)) {
+      throw new InvalidArgumentError(`A whole number${describeBounds(bounds)} is needed.`);
+    }
+    return value;
+  };
+}
+
+/** A parser of decimal numbers within bounds. */
+export function number(bounds: Bounds = {}): (text: string) => number {
+  return (text) => {
+    let value = Number.NaN;
+    try {
+      value = parseNumber(text);
+    } catch {
+      // The message below says what is needed, bounds included.
+    }
+    if (!within(value, bounds)) throw new InvalidArgumentError(`A number${describeBounds(bounds)} is needed.`);
+    return value;
+  };
+}
+
+/** "auto" or a positive number. */
+export function parseScale(text: string): ScaleOption {
+  if (text === "auto") return "auto";
+  try {
+    return number({ min: 1 })(text);
+  } catch {
+    throw new InvalidArgumentError('"auto" or a number of at least 1 is needed.');
+  }
+}
+
+/** A comma-separated list of distinct context lengths, sorted: "64,128,256". */
+export function parseContexts(text: string): readonly number[] {
+  const length = wholeNumber({ min: 1 });
+  let lengths: number[];
+  try {
+    lengths = text.split(",").map((part) => length(part.trim()));
+  } catch {
+    throw new InvalidArgumentError("Whole numbers of at least 1 are needed, with commas between them: 64,128,256.");
+  }
+  if (new Set(lengths).size !== lengths.length) throw new InvalidArgumentError("A length is named twice.");
+  return lengths.sort((a, b) => a - b);
+}
+
+/** A text that is not empty. */
+export function nonEmpty(text: string): string {
+  if (text.trim() === "") throw new InvalidArgumentError("It is empty.");
+  return text;
+}
+
+function within(value: number, { min, max, above }: Bounds): boolean {
+  if (Number.isNaN(value)) return false;
+  return (min === undefined || value >= min) && (max === undefined || value <= max) && (above === undefined || value > above);
+}
+
+function describeBounds({ min, max, above }: Bounds): string {
+  const parts: string[] = [];
+  if (above !== undefined) parts.push(`above ${above}`);
+  if (min !== undefined) parts.push(`of at least ${min}`);
+  if (max !== undefined) parts.push(`of at most ${max}`);
+  return parts.length === 0 ? "" : ` ${parts.join(" and ")}`;
+}
+
+/** Adds an option whose value is parsed, with a default where there is one. */
+export function addOption<T>(command: Command, flags: string, description: string, parse: (text: string) => T, initial?: T): void {
+  const option = new Option(flags, description).argParser(parse);
+  if (initial !== undefined) option.default(initial);
+  command.addOption(option);
+}
+
+/** Adds an option that takes one of a few names. */
+export function addChoice(command: Command, flags: string, description: string, choices: readonly string[], initial?: string): void {
+  const option = new Option(flags, description).choices(choices);
+  if (initial !== undefined) option.default(initial);
+  command.addOption(option);
+}
+
+/** Adds an option without a value; it is false unless given. */
+export function addFlag(command: Command, name: string, description: string): void {
+  // As a default value it would be shown as "(default: false)", which helps nobody.
+  command.option(`--${name}`, description).setOptionValueWithSource(name, false, "default");
+}
+
+/** `--seed`: a 32-bit key of the counter-based random numbers. */
+export function addSeed(command: Command): void {
+  addOption(
+    command,
+    "--seed <n>",
+    "start of all random numbers; the same seed gives the same run",
+    wholeNumber({ min: 0, max: 2 ** 32 - 1 }),
+    0,
+  );
+}
+
+/** Options of the learning rule, shared by `train` and `extend`. */
+export interface OptimizerOptions {
+  readonly batch: number;
+  readonly steps: number;
+  /** Peak learning rate of AdamW. */
+  readonly lr: number;
+  /** Steps of linear warm-up before the cosine decay. */
+  readonly warmup: number;
+  readonly weightDecay: number;
+  /** Bound of the gradient's global norm; 0 turns clipping off. */
+  readonly clip: number;
+  /** Steps between checkpoints; 0 saves at the end and on interruption only. */
+  readonly saveEvery: number;
+}
+
+/** Adds the options of OptimizerOptions; warm-up is left to `resolveWarmup`. */
+export function addOptimizer(command: Command, initial: { readonly batch: number; readonly steps: number; readonly lr: number }): void {
+  addOption(command, "--batch <n>", "sequences per step", wholeNumber({ min: 1 }), initial.batch);
+  addOption(command, "--steps <n>", "optimizer steps", wholeNumber({ min: 1 }), initial.steps);
+  addOption(command, "--lr <x>", "peak learning rate of AdamW", number({ above: 0 }), initial.lr);
+  addOption(command, "--warmup <n>", "steps of linear warm-up (default: a tenth of --steps, at most 100)", wholeNumber({ min: 0 }));
+  addOption(command, "--weight-decay <x>", "decoupled weight decay of the matrices", number({ min: 0 }), 0.1);
+  addOption(command, "--clip <x>", "bound of the gradient's global norm; 0 turns clipping off", number({ min: 0 }), 1);
+  addOption(command, "--save-every <n>", "steps between checkpoints; 0 saves only at the end", wholeNumber({ min: 0 }), 100);
+}
+
+/** The default of `--warmup`: a tenth of the steps, at most 100. */
+export function resolveWarmup(warmup: number | undefined, steps: number): number {
+  return warmup ?? Math.min(100, Math.floor(steps / 10));
+}
+
+/** Adds the options that every command takes. */
+export function addCommon(command: Command): void {
+  command.optionsGroup("Everywhere:");
+  addChoice(command, "--backend <name>", "where to compute (default: the fastest that works here)", backendNames);
+  addOption(command, "--adapter <name>", 'part of a GPU adapter\'s name, or "hardware", "software", "swiftshader"', nonEmpty);
+  addFlag(command, "json", "one JSON document on standard output; everything else on standard error");
+  addFlag(command, "verbose", "say more, and show stack traces");
+}
+
+/** Names of the options that were given on the command line, in camel case. */
+export function givenOptions(command: Command): ReadonlySet<string> {
+  return new Set(command.options.map((o) => o.attributeName()).filter((name) => command.getOptionValueSource(name) === "cli"));
+}
+
+export type { Command };

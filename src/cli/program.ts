@@ -1,0 +1,126 @@
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { OptionError } from "../errors.js";
+import { registerDemo } from "./commands/demo.js";
+import { registerDoctor } from "./commands/doctor.js";
+import { registerEval } from "./commands/eval.js";
+import { registerExtend } from "./commands/extend.js";
+import { registerGenerate } from "./commands/generate.js";
+import { registerTrain } from "./commands/train.js";
+import { exitCodes, reportError, runCommand } from "./exit.js";
+import { type Interrupt, onInterrupt, type SignalSource } from "./interrupt.js";
+import { createIo, type OutputStream, type ShellIo } from "./io.js";
+import type { CommandName, CommandOptions, Runners } from "./runners.js";
+
+/** Everything of the outside world that the command touches, so that tests can stand in for it. */
+export interface CliEnvironment {
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly runners: Runners;
+  /** Default `process`. */
+  readonly signals?: SignalSource;
+  /** Is given the io of the command as soon as there is one. */
+  readonly onIo?: (io: ShellIo) => void;
+}
+
+/** Runs the body of a command with validated options. */
+export type Execute = <Name extends CommandName>(name: Name, options: CommandOptions[Name]) => Promise<void>;
+
+/** Runs one command line (without `node` and the script) and returns its exit code. Never throws. */
+export async function runCli(argv: readonly string[], environment: CliEnvironment): Promise<number> {
+  const { stdout, stderr, env } = environment;
+  // Usage errors are found before options are parsed, and they too must leave standard output to JSON.
+  const words = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : argv.length);
+  const io = createIo({ stdout, stderr, env, json: words.includes("--json"), verbose: words.includes("--verbose") });
+  environment.onIo?.(io);
+  let exitCode: number = exitCodes.done;
+
+  const execute: Execute = async (name, options) => {
+    const interrupts: Interrupt[] = [];
+    const context = {
+      io,
+      commandLine: formatCommandLine(argv),
+      onInterrupt(): Interrupt {
+        const interrupt = onInterrupt({
+          ...(environment.signals === undefined ? {} : { source: environment.signals }),
+          onRequest: (signal) => io.note(`${signal}: finishing this step, then saving (once more: stop at once)`),
+        });
+        interrupts.push(interrupt);
+        return interrupt;
+      },
+    };
+    exitCode = await runCommand(
+      async () => {
+        const { run } = await environment.runners[name]();
+        return run(options, context);
+      },
+      { io, interrupts },
+    );
+  };
+
+  const program = buildProgram(execute, io);
+  try {
+    await program.parseAsync([...argv], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) return reportError(io, error);
+    if (error.exitCode === 0) return exitCodes.done;
+    // `dawngrad` alone has shown the help, which says more than an error would.
+    if (error.code === "commander.help") return exitCodes.badInput;
+    return reportError(io, usageError(error, program, words));
+  }
+  return exitCode;
+}
+
+/** The command tree; `execute` runs what was chosen. */
+export function buildProgram(execute: Execute, io: ShellIo): Command {
+  const program = new Command("dawngrad");
+  // Settings are inherited by subcommands that are made after they were set.
+  program
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => io.write(text), writeErr: (text) => io.note(text.trimEnd()), outputError: () => {} })
+    .configureHelp({ showGlobalOptions: false, sortOptions: false })
+    .helpOption("-h, --help", "show this help")
+    .helpCommand("help [command]", "show the help of a command")
+    .version(packageVersion(), "-V, --version", "show the version")
+    .description(
+      "Train a Llama-style transformer on the GPU through WebGPU, and teach it to read text much longer than its window (E²-LLM).",
+    )
+    .addHelpText(
+      "after",
+      `
+Start here:
+  dawngrad doctor                   what this machine can compute on
+  dawngrad demo --preset smoke      the whole path on a real book, in two minutes
+  dawngrad help train               what a command does, with examples
+
+Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 or 143 interrupted after saving.`,
+    );
+  for (const register of [registerDoctor, registerDemo, registerTrain, registerExtend, registerEval, registerGenerate]) {
+    register(program, execute);
+  }
+  return program;
+}
+
+/** commander's words as one line, with a hint that names the help to read. */
+function usageError(error: CommanderError, program: Command, words: readonly string[]): OptionError {
+  const text = error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
+  const [message, suggestion] = text.split(/ (?=\(Did you mean )/);
+  const name = program.commands.find((command) => command.name() === words[0])?.name();
+  const help = `dawngrad ${name === undefined ? "" : `${name} `}--help`;
+  const guess =
+    suggestion === undefined ? "" : `did you mean ${suggestion.replace(/^\(Did you mean (one of )?/, "").replace(/\?\)$/, "")}? `;
+  return new OptionError(message ?? text, { hint: `${guess}see: ${help}`, cause: error });
+}
+
+/** A command line that a POSIX shell reads back as the same words. */
+export function formatCommandLine(argv: readonly string[]): string {
+  const quote = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`);
+  return ["dawngrad", ...argv.map(quote)].join(" ");
+}
+
+/** The version of this package; the same relative path holds for the sources and for what is built from them. */
+export function packageVersion(): string {
+  const parsed: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  return typeof parsed === "object" && parsed !== null && "version" in parsed ? String(parsed.version) : "unknown";
+}

@@ -1,0 +1,204 @@
+import { formatCount, formatDuration } from "../progress.js";
+import { type DemoResults, totalSeconds, type Variant } from "../results.js";
+import { contextsOf, type Series, scheduleLabel, seriesOf, variantLabel } from "../table.js";
+import { type Chart, comparisonCeiling, comparisonChart, drawCharts, lossCharts, trainCharts } from "./charts.js";
+import { drawSvg } from "./draw.js";
+import { blowUp, type Finding, findings, tie } from "./findings.js";
+import { reportStyle } from "./style.js";
+
+export interface ReportOptions {
+  /** Turns charts into SVG texts, or undefined where it cannot. Default `drawSvg`. */
+  readonly draw?: typeof drawSvg;
+}
+
+/**
+ * One self-contained HTML file (no script, no request to anywhere): what was run and the command that runs it again, what the
+ * numbers show and what they do not, loss against context, the table, training curves and the draws of E²-LLM. Where the
+ * optional packages `vega` and `vega-lite` are missing the figures are replaced by a note that says so.
+ */
+export async function renderReport(results: DemoResults, options: ReportOptions = {}): Promise<string> {
+  const draw = options.draw ?? drawSvg;
+  const comparison = comparisonChart(results);
+  const groups = {
+    loss: lossCharts(results),
+    comparison: comparison === undefined ? [] : [comparison],
+    train: trainCharts(results),
+    draws: drawCharts(results),
+  };
+  const svg = await draw(Object.values(groups).flat());
+  const { train, draws } = groups;
+  const panels = (name: keyof typeof groups, layout: "narrow" | "wide" | "single"): string => {
+    const names = Object.keys(groups) as (keyof typeof groups)[];
+    const before = names.slice(0, names.indexOf(name)).reduce((sum, other) => sum + groups[other].length, 0);
+    return figurePanels(groups[name], svg?.slice(before), layout);
+  };
+  const longest = contextsOf(results).at(-1) ?? results.window;
+  const title = `From ${results.window} to ${longest} bytes of context`;
+  const body = [
+    `<h1>${title}</h1>`,
+    `<p class="lead">A byte-level Llama, trained on ${results.window} bytes of context, extended by E²-LLM up to g = ${results.gMax}, and read at ` +
+      `${contextsOf(results).join(", ")} bytes beside what people would try instead.</p>`,
+    facts(results),
+    `<p class="caption">Run it again:</p><pre><code>${escapeHtml(results.command)}</code></pre>`,
+    `<h2>What the numbers show, and what they do not</h2>`,
+    findingList(findings(results)),
+    `<h2>Loss against context</h2>`,
+    panels("loss", "narrow"),
+    `<p class="caption">Every point is the mean loss over the same ${results.targets.toLocaleString("en-US")} held-out bytes; only the context before them differs. ` +
+      `Lower is better, and the three panels share their axes. <span class="dash"></span> is the model's own truncation baseline: it reads only the last ${results.window} bytes ` +
+      `whatever is available, so a curve that is not below it gains nothing from long context. Scaled curves of the base model use context / L. ` +
+      `Circles mark g·L, as far as an E² scale is meant to reach.</p>`,
+    panels("comparison", "single"),
+    comparison === undefined
+      ? ""
+      : `<p class="caption">Each method with the scale that one would choose for the context: context / L. Unscaled reading is left out; it is in the panels above. <span class="dash"></span> is the best truncation baseline of all: ` +
+        `any model, last ${results.window} bytes only. Losses more than ${comparisonCeiling} above it are cut off.</p>`,
+    lossTable(results),
+    `<p class="caption">Nats per byte. <b>Bold green</b>: more than ${tie} below the model's own truncation baseline. Red: at least ${blowUp} above it.</p>`,
+    train.length === 0 ? "" : `<h2>Training</h2>`,
+    panels("train", "wide"),
+    train.length === 0
+      ? ""
+      : `<p class="caption">Loss on the training text, averaged over neighbouring steps where there are many. The E² curve is measured under drawn scales and shifts, which is a ` +
+        `harder task than plain steps, so the heights of the two curves cannot be compared.</p>`,
+    draws.length === 0 ? "" : `<h2>The draws of E²-LLM</h2>`,
+    panels("draws", "wide"),
+    draws.length === 0
+      ? ""
+      : `<p class="caption">In training the position of byte m is (m + t) / g, except for the first bytes (the attention sinks), which stay at m / g. ` +
+        `g is uniform on 1..${results.gMax} (<span class="dash"></span> expected count) and t uniform on 0..g·L − L (solid bound); points are spread sideways to be seen.</p>`,
+    `<h2>Time</h2>`,
+    secondsTable(results),
+    `<footer>Written by dawngrad from results.json, which lies beside this file and holds every number shown here.</footer>`,
+  ];
+  return [
+    "<!doctype html>",
+    '<html lang="en">',
+    "<head>",
+    '<meta charset="utf-8"/>',
+    '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
+    `<title>dawngrad ${escapeHtml(results.preset)}: ${title}</title>`,
+    `<style>\n${reportStyle}\n</style>`,
+    "</head>",
+    "<body>",
+    "<main>",
+    ...body.filter((part) => part !== ""),
+    "</main>",
+    "</body>",
+    "</html>",
+    "",
+  ].join("\n");
+}
+
+/** Text as it may stand in HTML content and attribute values. */
+export function escapeHtml(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;").replaceAll("'", "&#39;");
+}
+
+function facts(results: DemoResults): string {
+  const { model } = results;
+  const items: [string, string][] = [
+    ["Preset", results.preset],
+    ["Parameters", `${formatCount(model.parameters)} (${model.parameters.toLocaleString("en-US")})`],
+    ["Model", describeModel(model)],
+    ["Trained window L", `${results.window} bytes`],
+    ["Backend", results.adapter === null ? results.backend : `${results.backend}, ${results.adapter}`],
+    ["Time", formatDuration(totalSeconds(results))],
+    ["Target bytes", results.targets.toLocaleString("en-US")],
+    ["Seed", String(results.seed)],
+  ];
+  return `<dl class="facts">${items.map(([name, text]) => `<div><dt>${name}</dt><dd>${escapeHtml(text)}</dd></div>`).join("")}</dl>`;
+}
+
+function describeModel(model: DemoResults["model"]): string {
+  const parts: string[] = [];
+  const add = (field: string, words: (n: number) => string): void => {
+    const value = model[field];
+    if (typeof value === "number") parts.push(words(value));
+  };
+  add("num_hidden_layers", (n) => `${n} ${n === 1 ? "layer" : "layers"}`);
+  add("hidden_size", (n) => `width ${n}`);
+  const [heads, kvHeads] = [model["num_attention_heads"], model["num_key_value_heads"]];
+  if (typeof heads === "number")
+    parts.push(typeof kvHeads === "number" && kvHeads !== heads ? `${heads} heads over ${kvHeads}` : `${heads} heads`);
+  return parts.length === 0 ? "Llama" : parts.join(", ");
+}
+
+const topicTitles: Readonly<Record<Finding["topic"], string>> = {
+  base: "The problem",
+  flat: "Does E² reach g·L?",
+  reach: "Is it better than doing nothing?",
+  truncation: "Is the long context used?",
+  alternatives: "Is it better than what people would try instead?",
+  price: "What does it cost inside the window?",
+  limits: "Read with care",
+};
+
+const verdictWords: Readonly<Record<Finding["verdict"], string>> = { for: "for E²", against: "against E²", neutral: "" };
+
+function findingList(found: readonly Finding[]): string {
+  const items = found.map(
+    ({ topic, verdict, text }) =>
+      `<li class="${verdict}"><b>${escapeHtml(topicTitles[topic])}${verdict === "neutral" ? "" : ` <span>${verdictWords[verdict]}</span>`}</b>${escapeHtml(text.replaceAll(" = ", "\u00a0=\u00a0"))}</li>`,
+  );
+  return `<ul class="findings">\n${items.join("\n")}\n</ul>`;
+}
+
+function figurePanels(charts: readonly Chart[], svg: readonly string[] | undefined, layout: string): string {
+  if (charts.length === 0) return "";
+  if (svg === undefined) {
+    return `<p class="caption">Figures are drawn with the optional packages vega and vega-lite, which are not installed here. Install them (npm install vega vega-lite) and run the command again.</p>`;
+  }
+  const figures = charts.map(
+    ({ title, description }, i) =>
+      `<figure><h3>${escapeHtml(title)}</h3><div role="img" aria-label="${escapeHtml(`${title}. ${description}`)}">${svg[i] ?? ""}</div></figure>`,
+  );
+  return `<div class="panels ${layout}">\n${figures.join("\n")}\n</div>`;
+}
+
+function lossTable(results: DemoResults): string {
+  const contexts = contextsOf(results);
+  const head = contexts.map((context) => `<th scope="col">${context}<small>${multiple(context / results.window)}</small></th>`).join("");
+  const groups = (["base", "plain", "e2"] as const).map((variant) => tableGroup(results, variant, contexts));
+  return `<div class="table"><table>\n<thead><tr><th scope="col">context in bytes</th>${head}</tr></thead>\n<tbody>\n${groups.filter((group) => group !== "").join("\n")}\n</tbody></table></div>`;
+}
+
+function tableGroup(results: DemoResults, variant: Variant, contexts: readonly number[]): string {
+  const series = seriesOf(results).filter((one) => one.variant === variant);
+  if (series.length === 0) return "";
+  const truncated = results.truncation[variant];
+  const name = (one: Series): string => (one.scale === undefined ? scheduleLabel(one.schedule) : `g = ${one.scale}`);
+  const cell = (one: Series, context: number): string => {
+    const nats = one.nats.get(context);
+    if (nats === undefined) return "<td>–</td>";
+    const beats = context > results.window && nats < truncated - tie;
+    const kind = beats ? ' class="beats"' : nats >= truncated + blowUp ? ' class="broken"' : "";
+    return `<td${kind}>${nats.toFixed(3)}</td>`;
+  };
+  const lines = series.map(
+    (one) => `<tr><th scope="row">${escapeHtml(name(one))}</th>${contexts.map((context) => cell(one, context)).join("")}</tr>`,
+  );
+  return [
+    `<tr class="group"><th scope="rowgroup" colspan="${contexts.length + 1}">${escapeHtml(variantLabel(variant))}</th></tr>`,
+    ...lines,
+    `<tr class="truncation"><th scope="row">last ${results.window} bytes only</th>${contexts.map(() => `<td>${truncated.toFixed(3)}</td>`).join("")}</tr>`,
+  ].join("\n");
+}
+
+function multiple(times: number): string {
+  return times === 1 ? "L" : `${Math.round(times * 100) / 100}L`;
+}
+
+function secondsTable(results: DemoResults): string {
+  const speed = (phase: string): string => {
+    // The first step of a phase traces and compiles.
+    const points = results.train.filter((point) => point.phase === phase).slice(1);
+    if (points.length === 0) return "–";
+    const sorted = points.map((point) => point.tokensPerSecond).sort((a, b) => a - b);
+    return formatCount(sorted[Math.floor(sorted.length / 2)] ?? 0);
+  };
+  const lines = Object.entries(results.seconds).map(
+    ([phase, seconds]) => `<tr><th scope="row">${escapeHtml(phase)}</th><td>${formatDuration(seconds)}</td><td>${speed(phase)}</td></tr>`,
+  );
+  return `<div class="table"><table>\n<thead><tr><th scope="col">phase</th><th scope="col">time</th><th scope="col">tokens/s (median)</th></tr></thead>\n<tbody>\n${lines.join("\n")}\n</tbody></table></div>`;
+}

@@ -1,0 +1,45 @@
+import type { DemoOptions } from "./commands/demo.js";
+import type { DoctorOptions } from "./commands/doctor.js";
+import type { EvalOptions } from "./commands/eval.js";
+import type { ExtendOptions } from "./commands/extend.js";
+import type { GenerateOptions } from "./commands/generate.js";
+import type { TrainOptions } from "./commands/train.js";
+import type { Interrupt } from "./interrupt.js";
+import type { CommandIo } from "./io.js";
+
+/** What the body of a command is given beside its options. */
+export interface CommandContext {
+  readonly io: CommandIo;
+  /** The command line that led here, quoted for a shell: `dawngrad train --steps 100`. */
+  readonly commandLine: string;
+  /** From here on the first SIGINT or SIGTERM only sets a flag; see `onInterrupt`. The shell gives the signals back afterwards. */
+  onInterrupt(): Interrupt;
+}
+
+/** The body of a command. It returns an exit code, or nothing for 0 (130 or 143 when a stop was requested). */
+export type Runner<Options> = (options: Options, context: CommandContext) => Promise<number | undefined>;
+
+/** Options of each command by its name. */
+export interface CommandOptions {
+  readonly doctor: DoctorOptions;
+  readonly demo: DemoOptions;
+  readonly train: TrainOptions;
+  readonly extend: ExtendOptions;
+  readonly eval: EvalOptions;
+  readonly generate: GenerateOptions;
+}
+
+export type CommandName = keyof CommandOptions;
+
+/** Loads the body of each command when it is needed, so that `--help` loads no backend. */
+export type Runners = { readonly [Name in CommandName]: () => Promise<{ readonly run: Runner<CommandOptions[Name]> }> };
+
+/** The bodies in `run/`, one module each. */
+export const runners: Runners = {
+  doctor: () => import("./run/doctor.js"),
+  demo: () => import("./run/demo.js"),
+  train: () => import("./run/train.js"),
+  extend: () => import("./run/extend.js"),
+  eval: () => import("./run/eval.js"),
+  generate: () => import("./run/generate.js"),
+};

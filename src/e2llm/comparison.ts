@@ -1,0 +1,132 @@
+/** The comparison of E²-LLM with what people would try instead: which losses are measured, and measuring them. */
+import { OptionError } from "../errors.js";
+import type { TokenDocument } from "../nn/data.js";
+import type { TargetBlock } from "../nn/evaluation-targets.js";
+import type { Llama } from "../nn/llama.js";
+import { evaluateContexts } from "./evaluation.js";
+import { type Reading, type ReadingSchedule, readingTables } from "./reading.js";
+
+/** "base": the pretrained model; "plain": after further ordinary steps, the control; "e2": after as many steps of E²-LLM. */
+export type ComparedVariant = "base" | "plain" | "e2";
+
+/** One loss to measure. */
+export interface ComparisonRow extends Reading {
+  readonly variant: ComparedVariant;
+  /** W: tokens of context before the last target of a block. */
+  readonly context: number;
+}
+
+/** A loss that was measured, in nats per token. */
+export interface ComparedLoss extends ComparisonRow {
+  readonly nats: number;
+}
+
+/** Ways to read the two models that never saw a scaled position; their scale is context / L. */
+const schedulesOf: Readonly<Record<"base" | "plain", readonly ReadingSchedule[]>> = {
+  base: ["none", "linear", "ntk", "yarn", "yarn-turns"],
+  plain: ["none", "yarn", "yarn-turns"],
+};
+
+/**
+ * The rows of the comparison: base and plain by each of their schedules at scale context/L, and E² at every scale g for every context.
+ *
+ * @param options.window trained window L
+ * @param options.contexts context lengths. Default L, 2L, 4L, 8L.
+ * @param options.scales scales g at which E² is read. Default 1, 2, 4, 8.
+ */
+export function comparisonRows(options: {
+  readonly window: number;
+  readonly contexts?: readonly number[];
+  readonly scales?: readonly number[];
+}): ComparisonRow[] {
+  const { window, scales = [1, 2, 4, 8] } = options;
+  const contexts = options.contexts ?? [1, 2, 4, 8].map((times) => times * window);
+  const untrained = (["base", "plain"] as const).flatMap((variant) =>
+    schedulesOf[variant].flatMap((schedule) =>
+      contexts.map((context): ComparisonRow => ({ variant, schedule, scale: schedule === "none" ? 1 : context / window, context })),
+    ),
+  );
+  const extended = scales.flatMap((scale) =>
+    contexts.map((context): ComparisonRow => ({ variant: "e2", schedule: "linear", scale, context })),
+  );
+  return [...untrained, ...extended];
+}
+
+export interface ComparisonOptions {
+  readonly models: Readonly<Record<ComparedVariant, Llama>>;
+  /** Trained window L of all of them. */
+  readonly window: number;
+  readonly rows: readonly ComparisonRow[];
+  readonly documents: readonly TokenDocument[];
+  readonly blocks: readonly TargetBlock[];
+  /** T: targets of a block. */
+  readonly targetLength: number;
+  /** Sequences per forward pass for a context. Default 8 for each. */
+  readonly batch?: (context: number) => number;
+  /** Called as forward passes go by: tokens that were read, of all. */
+  readonly onProgress?: (progress: { readonly row: ComparisonRow; readonly tokens: number; readonly totalTokens: number }) => void;
+  readonly shouldStop?: () => boolean;
+}
+
+export interface Comparison {
+  /** In the order of the rows asked for; shorter only where `shouldStop` ended it. */
+  readonly losses: ComparedLoss[];
+  /** Loss of each variant on the same targets when only the last L tokens are read, unscaled. */
+  readonly truncation: Partial<Record<ComparedVariant, number>>;
+  readonly complete: boolean;
+}
+
+/**
+ * Measures every row on the same targets, and the truncation baseline of each variant. At scale 1 every schedule reads as trained, so
+ * those rows, the baseline among them, are one measurement. Throws OptionError as `evaluateContexts` does.
+ */
+export async function compareVariants(options: ComparisonOptions): Promise<Comparison> {
+  const { models, window, rows, documents, blocks, targetLength, batch = () => 8, onProgress, shouldStop } = options;
+  if (rows.length === 0) throw new OptionError("a comparison needs at least one row");
+  const measured = new Map<string, number>();
+  const variants = [...new Set(rows.map(({ variant }) => variant))];
+  const baselines = variants.map((variant): ComparisonRow => ({ variant, schedule: "none", scale: 1, context: window }));
+  const jobs = [...new Map([...baselines, ...rows].map((row) => [jobOf(row), row])).entries()];
+  const totalTokens = jobs.reduce((sum, [, { context }]) => sum + blocks.length * context, 0);
+  let before = 0;
+
+  let complete = true;
+  for (const [job, row] of jobs) {
+    const { variant, context, schedule, scale } = row;
+    const model = models[variant];
+    const all = blocks.length * context;
+    const found = await evaluateContexts({
+      model,
+      documents,
+      blocks,
+      targetLength,
+      contexts: [context],
+      tables: (length) => readingTables(model.config, { schedule, scale, length, window }),
+      batch: batch(context),
+      onProgress: ({ done, total }) => onProgress?.({ row, tokens: before + (all * done) / total, totalTokens }),
+      ...(shouldStop === undefined ? {} : { shouldStop }),
+    });
+    const [loss] = found;
+    if (loss === undefined) {
+      complete = false;
+      break;
+    }
+    measured.set(job, loss.nats);
+    before += all;
+  }
+  const losses = rows.flatMap((row) => {
+    const nats = measured.get(jobOf(row));
+    return nats === undefined ? [] : [{ ...row, nats }];
+  });
+  const truncation = Object.fromEntries(
+    baselines.flatMap((row) => {
+      const nats = measured.get(jobOf(row));
+      return nats === undefined ? [] : [[row.variant, nats]];
+    }),
+  ) as Partial<Record<ComparedVariant, number>>;
+  return { losses, truncation, complete };
+}
+
+/** Rows of one job are read by the same tables. */
+const jobOf = ({ variant, schedule, scale, context }: ComparisonRow): string =>
+  scale === 1 && schedule !== "dynamic" ? `${variant}/none/1/${context}` : `${variant}/${schedule}/${scale}/${context}`;

@@ -1,0 +1,74 @@
+/** How a text of some length is read: which schedule, at which scale, by which RoPE tables. */
+import type { LlamaConfig } from "../nn/config.js";
+import { inferenceScale, plainPositions } from "./positions.js";
+import { type RopeScaling, ropeFrequencies } from "./schedules.js";
+import { type RopeTables, ropeTables } from "./tables.js";
+
+/**
+ * Names of the ways to read beyond the trained window L at scale s:
+ * "none" as trained; "linear" positions divided by s (Position Interpolation, and E²-LLM at g = s); "ntk" a larger base; "yarn" with
+ * the ramp and the ends (β = 32, α = 1) of Hugging Face's code; "yarn-turns" with the ramp of the paper and β = 4, α = 1, because
+ * with β = 32 no dimension of a window below some 200 tokens would be kept; "dynamic" the base that Hugging Face's dynamic NTK takes at this length with factor s;
+ * "llama3" the ramp of Llama 3.1.
+ */
+export type ReadingSchedule = "none" | "linear" | "ntk" | "yarn" | "yarn-turns" | "dynamic" | "llama3";
+
+/** A way to read. */
+export interface Reading {
+  readonly schedule: ReadingSchedule;
+  /** s ≥ 1; at 1 every schedule is the identity within the window. */
+  readonly scale: number;
+}
+
+/** A reading of a text of W tokens by a model of window L. */
+export interface ReadingRequest extends Reading {
+  /** W: tokens that are read. */
+  readonly length: number;
+  /** L: the trained window. */
+  readonly window: number;
+}
+
+/** What of a model's configuration decides its RoPE tables. */
+export type RopeConfig = Pick<LlamaConfig, "head_dim" | "rope_theta">;
+
+/** The scaling behind a reading, with every parameter that was chosen. */
+export function readingScaling({ schedule, scale, length, window }: ReadingRequest): RopeScaling {
+  switch (schedule) {
+    case "none":
+      return { type: "default" };
+    case "linear":
+      return { type: "linear", factor: scale };
+    case "ntk":
+      return { type: "ntk", factor: scale };
+    case "yarn":
+      return { type: "yarn", factor: scale, originalMaxPositions: window };
+    case "yarn-turns":
+      return { type: "yarn", factor: scale, originalMaxPositions: window, ramp: "turns", betaFast: 4, betaSlow: 1 };
+    case "dynamic":
+      return { type: "dynamic", factor: scale, originalMaxPositions: window, seqLen: length };
+    case "llama3":
+      return { type: "llama3", factor: scale, originalMaxPositions: window };
+  }
+}
+
+/**
+ * RoPE tables [1, W, D/2] for a reading. Whole scales of "linear" are divided into the positions, so that position g·k has the very bits
+ * of position k at scale 1; other scales are divided into the frequencies.
+ *
+ * @throws OptionError for scales below 1, and for YaRN at a window below 8
+ */
+export function readingTables(config: RopeConfig, request: ReadingRequest): RopeTables {
+  const { schedule, scale, length } = request;
+  const shape = { headDim: config.head_dim, theta: config.rope_theta };
+  if (schedule === "linear" && Number.isInteger(scale)) {
+    return ropeTables(plainPositions({ length, scale }), ropeFrequencies({ type: "default" }, shape));
+  }
+  return ropeTables(plainPositions({ length }), ropeFrequencies(readingScaling(request), shape));
+}
+
+/**
+ * The scale that "auto" stands for: g = max(1, ceil(W/L)) (see `inferenceScale`), and 1 where the schedule takes none ("none") or follows
+ * the length by itself ("dynamic", whose scale then is W/L).
+ */
+export const automaticScale = (schedule: ReadingSchedule, length: number, window: number): number =>
+  schedule === "none" || schedule === "dynamic" ? 1 : inferenceScale(length, window);

@@ -1,0 +1,73 @@
+/** Tables of cos and sin for RoPE, made on the host in f64 from exact rational positions. */
+import { OptionError, ShapeError } from "../errors.js";
+import type { RationalPositions } from "./positions.js";
+import type { RopeFrequencies } from "./schedules.js";
+
+/** cos and sin of every angle, [rows, length, half] row-major, with the attention factor multiplied in. */
+export interface RopeTables<Values extends Float32Array | Float64Array = Float32Array> {
+  readonly cos: Values;
+  readonly sin: Values;
+  /** 1 or the batch size. */
+  readonly rows: number;
+  /** Tokens T. */
+  readonly length: number;
+  /** D/2. */
+  readonly half: number;
+}
+
+/**
+ * cos and sin of p·θ'_j for every position p = numerator/denominator, times the attention factor: [rows, T, D/2].
+ *
+ * The quotient is taken first, in f64, and only then multiplied by θ'_j. IEEE division is exact where the quotient is
+ * representable, so position g·k at scale g gives the very bits of position k at scale 1. Each value is rounded to f32 once,
+ * which keeps the error near 3·10⁻⁸ at any position; angles rounded to f32 would be off by 10⁻³ at position 65,536.
+ *
+ * @param positions exact rational positions, such as a `PositionDraw`
+ * @param frequencies θ' and attention factor of a schedule
+ * @param options.dtype "f32" (default) for devices, "f64" for computations in double precision
+ * @throws ShapeError if the lengths of the arrays do not fit `rows`, OptionError for a denominator below 1
+ */
+export function ropeTables(positions: RationalPositions, frequencies: RopeFrequencies, options?: { readonly dtype?: "f32" }): RopeTables;
+export function ropeTables(
+  positions: RationalPositions,
+  frequencies: RopeFrequencies,
+  options: { readonly dtype: "f64" },
+): RopeTables<Float64Array>;
+export function ropeTables(
+  positions: RationalPositions,
+  frequencies: RopeFrequencies,
+  options: { readonly dtype?: "f32" | "f64" } = {},
+): RopeTables<Float32Array | Float64Array> {
+  const { numerators, denominators, rows } = positions;
+  const { invFreq, attentionFactor } = frequencies;
+  if (!Number.isInteger(rows) || rows < 1 || denominators.length !== rows || numerators.length % rows !== 0) {
+    throw new ShapeError(
+      `expected numerators [rows, T] and denominators [rows] with rows ≥ 1, found rows ${rows}, ${numerators.length} numerators and ` +
+        `${denominators.length} denominators`,
+      { hint: "pass what a position source returns" },
+    );
+  }
+  const length = numerators.length / rows;
+  const half = invFreq.length;
+  const size = rows * length * half;
+  const cos = options.dtype === "f64" ? new Float64Array(size) : new Float32Array(size);
+  const sin = options.dtype === "f64" ? new Float64Array(size) : new Float32Array(size);
+  let next = 0;
+  for (let row = 0; row < rows; row++) {
+    const denominator = denominators[row] as number;
+    if (!(denominator >= 1)) {
+      throw new OptionError(`the scale of row ${row} must be at least 1, found ${denominator}`, {
+        hint: "positions are numerator / scale",
+      });
+    }
+    for (let i = 0; i < length; i++) {
+      const position = (numerators[row * length + i] as number) / denominator;
+      for (let j = 0; j < half; j++, next++) {
+        const angle = position * (invFreq[j] as number);
+        cos[next] = attentionFactor * Math.cos(angle);
+        sin[next] = attentionFactor * Math.sin(angle);
+      }
+    }
+  }
+  return { cos, sin, rows, length, half };
+}

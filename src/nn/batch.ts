@@ -1,0 +1,38 @@
+import { tensor } from "../autograd/tensor.js";
+import type { RopeTensors, TokenBatch } from "./llama.js";
+
+/** Tokens with the tables that place them. */
+export interface LanguageBatch extends TokenBatch {
+  readonly tables: RopeTensors;
+}
+
+/** Tokens and the tokens that follow them on the host, row-major [batch, length]. */
+export interface HostTokens {
+  readonly inputs: Int32Array;
+  readonly targets: Int32Array;
+  readonly batch: number;
+  readonly length: number;
+}
+
+/** RoPE tables on the host, row-major [rows, length, half]. */
+export interface HostTables {
+  readonly cos: Float32Array;
+  readonly sin: Float32Array;
+  /** 1 or the batch size. */
+  readonly rows: number;
+  readonly length: number;
+  /** Half of the head dimension. */
+  readonly half: number;
+}
+
+/** RoPE tables as tensors [rows, length, half]. Throws ShapeError where the arrays do not fill that shape. */
+export function ropeTensors({ cos, sin, rows, length, half }: HostTables): RopeTensors {
+  const shape = [rows, length, half];
+  return { cos: tensor(cos, { shape }), sin: tensor(sin, { shape }) };
+}
+
+/** A batch for the training loop from what a sampler and a table maker give. Throws ShapeError for arrays of another size. */
+export function languageBatch({ inputs, targets, batch, length }: HostTokens, tables: HostTables): LanguageBatch {
+  const shape = [batch, length];
+  return { inputs: tensor(inputs, { shape }), targets: tensor(targets, { shape }), tables: ropeTensors(tables) };
+}

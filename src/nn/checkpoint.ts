@@ -1,0 +1,159 @@
+import { key } from "../autograd/random.js";
+import { data } from "../autograd/realize.js";
+import { fromHost } from "../autograd/tensor.js";
+import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
+import { DtypeError, FormatError, OptionError } from "../errors.js";
+import { type LlamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
+import { readFileChecked, writeFileAtomic } from "./files.js";
+import { parseJson } from "./json.js";
+import { Llama } from "./llama.js";
+import type { Optimizer } from "./optimizers.js";
+import {
+  checkTensors,
+  float32Tensor,
+  readSafetensors,
+  type SafetensorsEntry,
+  type SafetensorsTensor,
+  toFloat32,
+  writeSafetensors,
+} from "./safetensors.js";
+import type { TrainResult } from "./training.js";
+
+/** Every file of a checkpoint folder: the first two are Hugging Face's, the third is what `loadTraining` goes on from. */
+const configFile = "config.json";
+const weightsFile = "model.safetensors";
+const trainingFile = "training.safetensors";
+
+/** Weights of some 16 billion parameters in f32: more than fits anywhere that this runs, and still a bound. */
+const maxFileBytes = 2 ** 36;
+
+export interface SaveModelOptions {
+  /** Fields that are put over those of the model's configuration, such as `rope_parameters` of an extended model. */
+  readonly extraConfig?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Writes `config.json` and `model.safetensors` (f32) with Hugging Face's names into a folder, which is made if need be.
+ * Each file appears whole or not at all. Throws DawngradError where it cannot be written.
+ */
+export async function saveModel(folder: string, model: Llama, options: SaveModelOptions = {}): Promise<void> {
+  const weights = writeSafetensors(await readTree(model, ""), { format: "pt" });
+  await makeFolder(folder);
+  await writeFileAtomic(`${folder}/${weightsFile}`, weights);
+  const config = { ...toHfConfig(model.config), ...options.extraConfig };
+  await writeFileAtomic(`${folder}/${configFile}`, `${JSON.stringify(config, null, 2)}\n`);
+}
+
+/**
+ * The model in a folder that {@link saveModel} or Hugging Face's transformers wrote (F32, F16, BF16 or F64 weights, one file).
+ * Names, shapes and dtypes are held against the configuration before anything is allocated; a file that does not fit is
+ * refused whole with a FormatError.
+ */
+export async function loadModel(folder: string): Promise<Llama> {
+  const config = await loadConfig(folder);
+  const file = `${folder}/${weightsFile}`;
+  const { tensors } = readSafetensors(await readFileChecked(file, { maxBytes: maxFileBytes }), file);
+  checkTensors(tensors, llamaShapes(config), { file });
+  return writeTree(skeleton(config), "", tensors);
+}
+
+/** The configuration in a folder. Throws FormatError. */
+export async function loadConfig(folder: string): Promise<LlamaConfig> {
+  const file = `${folder}/${configFile}`;
+  return parseLlamaConfig(new TextDecoder().decode(await readFileChecked(file, { maxBytes: 2 ** 26 })), file);
+}
+
+export interface TrainingCheckpoint<State> extends TrainResult<State> {
+  /** What else the caller needs to go on, as plain JSON: options, seeds, the path of the text. */
+  readonly extra?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Writes the model as {@link saveModel} does and, in one further file that appears whole or not at all, everything that
+ * training needs to go on: parameters, optimizer state, step, configuration and `extra`. An interrupted save therefore leaves
+ * the state of the save before.
+ *
+ * Values are stored as f32. Where the backend computes in f32, training 2N steps and training N, saving, loading and training
+ * N more give the same bits on the same device, provided that batches are a function of the step. (The reference backend holds
+ * more digits than f32 has, which a save cuts off.)
+ */
+export async function saveTraining<State>(
+  folder: string,
+  checkpoint: TrainingCheckpoint<State>,
+  options: SaveModelOptions = {},
+): Promise<void> {
+  const { model, optimizerState, step, extra = {} } = checkpoint;
+  if (!Number.isSafeInteger(step) || step < 0) throw new OptionError(`saveTraining: ${step} is no count of steps`);
+  const tensors = [...(await readTree(model, parameterPrefix)), ...(await readTree(optimizerState, statePrefix))];
+  const metadata = {
+    format: trainingFormat,
+    step: String(step),
+    config: JSON.stringify(toHfConfig(model.config)),
+    extra: JSON.stringify(extra),
+  };
+  const bytes = writeSafetensors(tensors, metadata);
+  await saveModel(folder, model, options);
+  await writeFileAtomic(`${folder}/${trainingFile}`, bytes);
+}
+
+const trainingFormat = "dawngrad-training-1";
+const parameterPrefix = "parameters.";
+const statePrefix = "optimizer.";
+
+/**
+ * What {@link saveTraining} wrote. `optimizer` is of the kind that the state was saved from; its `init` says what must be
+ * there. Throws FormatError for files that are missing, damaged or of another optimizer.
+ */
+export async function loadTraining<State>(folder: string, optimizer: Optimizer<State>): Promise<Required<TrainingCheckpoint<State>>> {
+  const file = `${folder}/${trainingFile}`;
+  const { tensors, metadata } = readSafetensors(await readFileChecked(file, { maxBytes: maxFileBytes }), file);
+  if (metadata["format"] !== trainingFormat) {
+    throw new FormatError(`the state of a training run was expected, found format "${metadata["format"] ?? "none"}"`, {
+      file,
+      hint: "load a model without its training state with loadModel",
+    });
+  }
+  const step = Number(metadata["step"]);
+  if (!Number.isSafeInteger(step) || step < 0) throw new FormatError(`"${metadata["step"]}" is no step`, { file });
+  const extra = parseJson(metadata["extra"] ?? "", { file });
+  if (typeof extra !== "object" || extra === null || Array.isArray(extra)) throw new FormatError('"extra" is no JSON object', { file });
+
+  const config = parseLlamaConfig(metadata["config"] ?? "", file);
+  const parameters = [...llamaShapes(config)].map(([name, shape]) => [parameterPrefix + name, shape] as const);
+  const blank = skeleton(config);
+  const state = optimizer.init(blank);
+  const moments = tensorsOf(state).map(({ path, tensor }) => [statePrefix + path, tensor.shape] as const);
+  checkTensors(tensors, new Map([...parameters, ...moments]), { file });
+  return {
+    model: writeTree(blank, parameterPrefix, tensors),
+    optimizerState: writeTree(state, statePrefix, tensors),
+    step,
+    extra: extra as Record<string, unknown>,
+  };
+}
+
+/** A Llama of that configuration whose weights nobody has computed: it has shapes and no memory. */
+const skeleton = (config: LlamaConfig): Llama => new Llama(config, { key: key(0) });
+
+/** The tensors of a tree as they go into a file, named by their paths. */
+async function readTree(tree: Tree, prefix: string): Promise<[string, SafetensorsTensor][]> {
+  const entries: [string, SafetensorsTensor][] = [];
+  for (const { path, tensor } of tensorsOf(tree)) {
+    if (tensor.dtype !== "f32") throw new DtypeError(`${prefix}${path} is ${tensor.dtype}; checkpoints hold f32`);
+    entries.push([prefix + path, float32Tensor((await data(tensor)) as Float32Array, tensor.shape)]);
+  }
+  return entries;
+}
+
+/** The tree with the tensors of a file in place of its own. Their names and shapes have been checked. */
+const writeTree = <T>(tree: T, prefix: string, tensors: ReadonlyMap<string, SafetensorsEntry>): T =>
+  mapTensors(tree, ({ shape }, path) => fromHost(shape, "f32", toFloat32(tensors.get(prefix + path) as SafetensorsEntry)));
+
+async function makeFolder(folder: string): Promise<void> {
+  const { mkdir } = await import("node:fs/promises");
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (cause) {
+    throw new OptionError(`the folder ${folder} cannot be made: ${(cause as Error).message}`, { cause, hint: "choose another folder" });
+  }
+}

@@ -1,0 +1,312 @@
+import { FormatError, OptionError } from "../errors.js";
+import { isObject, parseJson, showValue } from "./json.js";
+
+/** `rope_scaling` or `rope_parameters` of a Hugging Face config, carried along as it is. */
+export type RopeObject = Readonly<Record<string, unknown>>;
+
+/** Sizes and constants of a Llama, under the names of Hugging Face's `config.json`. */
+export interface LlamaConfig {
+  /** V: how many tokens there are. */
+  readonly vocab_size: number;
+  /** C: width of the residual stream. */
+  readonly hidden_size: number;
+  /** F: width inside of the feed-forward block. */
+  readonly intermediate_size: number;
+  readonly num_hidden_layers: number;
+  /** H: query heads. */
+  readonly num_attention_heads: number;
+  /** Hkv: key/value heads, a divisor of H. H is multi-head attention, 1 is multi-query attention. */
+  readonly num_key_value_heads: number;
+  /** D: channels of a head; even, because RoPE turns pairs. */
+  readonly head_dim: number;
+  /** Window in tokens: the trained one, or the extended one beside a `rope_scaling` that extends it. */
+  readonly max_position_embeddings: number;
+  /** ε inside of the square root of RMSNorm. */
+  readonly rms_norm_eps: number;
+  /** Base b of the RoPE frequencies b^(−2j/D). */
+  readonly rope_theta: number;
+  /** Whether the embedding matrix is the head too. */
+  readonly tie_word_embeddings: boolean;
+  /** Standard deviation of the initial weights. */
+  readonly initializer_range: number;
+  /** How RoPE is scaled, in the form of transformers 4; null or absent for not at all. */
+  readonly rope_scaling?: RopeObject | null;
+  /** How RoPE is scaled, in the form of transformers 5. */
+  readonly rope_parameters?: RopeObject;
+  /** Trained window, where `max_position_embeddings` is the extended one. */
+  readonly original_max_position_embeddings?: number;
+  /** Token that begins a text. */
+  readonly bos_token_id?: number;
+  /** Token or tokens that end a text. */
+  readonly eos_token_id?: number | readonly number[];
+}
+
+/** What {@link llamaConfig} takes: sizes without a default, and all else. */
+export type LlamaOptions = Partial<LlamaConfig> &
+  Pick<LlamaConfig, "vocab_size" | "hidden_size" | "num_hidden_layers" | "num_attention_heads">;
+
+/** Bounds that every real model keeps, so that a file cannot ask for memory that no model needs. */
+const INTEGER_RANGES = {
+  vocab_size: [1, 2 ** 20],
+  hidden_size: [1, 2 ** 16],
+  intermediate_size: [1, 2 ** 18],
+  num_hidden_layers: [1, 512],
+  num_attention_heads: [1, 1024],
+  num_key_value_heads: [1, 1024],
+  head_dim: [2, 1024],
+  max_position_embeddings: [1, 2 ** 28],
+} as const;
+type IntegerKey = keyof typeof INTEGER_RANGES;
+
+/** 2³⁸ weights are a tebibyte in f32. */
+const MAX_PARAMETERS = 2 ** 38;
+const MAX_FILE_CHARACTERS = 64 * 2 ** 20;
+
+/** What Hugging Face assumes where a `config.json` is silent. */
+const HF_DEFAULTS = { max_position_embeddings: 2048, rms_norm_eps: 1e-6, rope_theta: 10_000, initializer_range: 0.02 } as const;
+
+/** Keys with the values that this library computes; a key that is absent has such a value. */
+const FIXED: Readonly<Record<string, readonly unknown[]>> = {
+  hidden_act: ["silu", "swish"],
+  attention_bias: [false],
+  mlp_bias: [false],
+  quantization_config: [],
+};
+
+/**
+ * A config for code: checks it and fills in what is left out.
+ *
+ * Defaults: as many key/value heads as heads; `head_dim` C/H; `intermediate_size` 8/3·C rounded up to a multiple of 8, at which
+ * SwiGLU has the weights of an ordinary block of 4·C (Shazeer 2020); window 2048; ε 10⁻⁵; theta 10,000; head not tied; weights from N(0, 0.02²).
+ *
+ * @throws OptionError for values that are missing, out of range or do not fit together
+ */
+export function llamaConfig(options: LlamaOptions): LlamaConfig {
+  const { hidden_size: C, num_attention_heads: H } = options;
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as unknown as LlamaOptions;
+  const config: LlamaConfig = {
+    intermediate_size: 8 * Math.ceil(C / 3),
+    num_key_value_heads: H,
+    head_dim: C / H,
+    max_position_embeddings: 2048,
+    rms_norm_eps: 1e-5,
+    rope_theta: 10_000,
+    tie_word_embeddings: false,
+    initializer_range: 0.02,
+    ...given,
+  };
+  checkConfig(config, (message, hint) => new OptionError(message, { hint }));
+  return config;
+}
+
+/**
+ * Reads a Hugging Face `config.json` of a Llama. Where it is silent, Hugging Face's defaults hold, but the sizes must be there.
+ *
+ * @param json the file's text, or the parsed object
+ * @param file its name, for messages
+ * @throws FormatError for text that is no JSON, keys that are missing, of a wrong type or out of any sane range, another architecture,
+ *   and features that Llama weights may have and this library lacks (biases, another activation, quantization)
+ */
+export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
+  const fail: Fail = (message, hint) => new FormatError(message, { file, hint });
+  if (typeof json === "string" && json.length > MAX_FILE_CHARACTERS) {
+    throw fail(`expected at most ${MAX_FILE_CHARACTERS} characters, found ${json.length}`, "this is no config.json");
+  }
+  const object = typeof json === "string" ? parseJson(json, { file }) : json;
+  if (!isObject(object)) throw fail("expected a JSON object", "this is no config.json of a model");
+  refuseOtherModels(object, fail);
+
+  // null counts as absent, as in Hugging Face.
+  const value = (key: string): unknown => object[key] ?? undefined;
+  const number = (key: string, otherwise?: number): number => {
+    const found = value(key) ?? otherwise;
+    if (typeof found !== "number") {
+      const what = found === undefined ? "no such key" : showValue(found);
+      throw fail(`expected "${key}" to be a number, found ${what}`, "config.json must be of a Llama model");
+    }
+    return found;
+  };
+  const boolean = (key: string, otherwise: boolean): boolean => {
+    const found = value(key) ?? otherwise;
+    if (typeof found !== "boolean") throw fail(`expected "${key}" to be true or false, found ${showValue(found)}`, "correct the file");
+    return found;
+  };
+  const rope = (key: string): RopeObject | undefined => {
+    const found = value(key);
+    if (found !== undefined && !isObject(found))
+      throw fail(`expected "${key}" to be an object, found ${showValue(found)}`, "correct the file");
+    return found;
+  };
+
+  const scaling = rope("rope_scaling");
+  const parameters = rope("rope_parameters");
+  const heads = number("num_attention_heads");
+  const hidden = number("hidden_size");
+  const theta = nestedTheta({ rope_scaling: scaling, rope_parameters: parameters }) ?? number("rope_theta", HF_DEFAULTS.rope_theta);
+  if (typeof theta !== "number") throw fail(`expected "rope_theta" to be a number, found ${showValue(theta)}`, "correct the file");
+  const bos = tokenIds(value("bos_token_id"), "bos_token_id", fail);
+  const eos = tokenIds(value("eos_token_id"), "eos_token_id", fail);
+  const original = value("original_max_position_embeddings");
+  const config: LlamaConfig = {
+    vocab_size: number("vocab_size"),
+    hidden_size: hidden,
+    intermediate_size: number("intermediate_size"),
+    num_hidden_layers: number("num_hidden_layers"),
+    num_attention_heads: heads,
+    num_key_value_heads: number("num_key_value_heads", heads),
+    head_dim: number("head_dim", hidden / heads),
+    max_position_embeddings: number("max_position_embeddings", HF_DEFAULTS.max_position_embeddings),
+    rms_norm_eps: number("rms_norm_eps", HF_DEFAULTS.rms_norm_eps),
+    rope_theta: theta,
+    tie_word_embeddings: boolean("tie_word_embeddings", false),
+    initializer_range: number("initializer_range", HF_DEFAULTS.initializer_range),
+    ...(scaling && { rope_scaling: scaling }),
+    ...(parameters && { rope_parameters: parameters }),
+    ...(original !== undefined && { original_max_position_embeddings: number("original_max_position_embeddings") }),
+    ...(typeof bos === "number" && { bos_token_id: bos }),
+    ...(eos !== undefined && { eos_token_id: eos }),
+  };
+  checkConfig(config, fail);
+  return config;
+}
+
+/**
+ * The content of a `config.json` that Hugging Face's transformers loads with the weights of this library. Write it with
+ * JSON.stringify; for an extended window spread the keys of its schedule over it.
+ */
+export function toHfConfig(config: LlamaConfig): Record<string, unknown> {
+  const unscaled = config.rope_scaling === undefined && config.rope_parameters === undefined;
+  return {
+    architectures: ["LlamaForCausalLM"],
+    model_type: "llama",
+    hidden_act: "silu",
+    attention_bias: false,
+    attention_dropout: 0,
+    mlp_bias: false,
+    torch_dtype: "float32",
+    use_cache: true,
+    // Hugging Face would otherwise assume tokens 1 and 2, which are bytes like any others here.
+    bos_token_id: null,
+    eos_token_id: null,
+    // transformers 5 reads theta from here, transformers 4 from the top.
+    ...(unscaled && { rope_parameters: { rope_type: "default", rope_theta: config.rope_theta }, rope_scaling: null }),
+    ...config,
+  };
+}
+
+/**
+ * Every parameter of the model by its name in Hugging Face's checkpoints, with its shape. Matrices are [out, in]. A tied head has
+ * no tensor of its own.
+ */
+export function llamaShapes(config: LlamaConfig): Map<string, readonly number[]> {
+  const { vocab_size: V, hidden_size: C, intermediate_size: F, head_dim: D } = config;
+  const shapes = new Map<string, readonly number[]>([["model.embed_tokens.weight", [V, C]]]);
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    const block = `model.layers.${layer}`;
+    shapes.set(`${block}.input_layernorm.weight`, [C]);
+    shapes.set(`${block}.self_attn.q_proj.weight`, [config.num_attention_heads * D, C]);
+    shapes.set(`${block}.self_attn.k_proj.weight`, [config.num_key_value_heads * D, C]);
+    shapes.set(`${block}.self_attn.v_proj.weight`, [config.num_key_value_heads * D, C]);
+    shapes.set(`${block}.self_attn.o_proj.weight`, [C, config.num_attention_heads * D]);
+    shapes.set(`${block}.post_attention_layernorm.weight`, [C]);
+    shapes.set(`${block}.mlp.gate_proj.weight`, [F, C]);
+    shapes.set(`${block}.mlp.up_proj.weight`, [F, C]);
+    shapes.set(`${block}.mlp.down_proj.weight`, [C, F]);
+  }
+  shapes.set("model.norm.weight", [C]);
+  if (!config.tie_word_embeddings) shapes.set("lm_head.weight", [V, C]);
+  return shapes;
+}
+
+/** Number of weights: V·C·(1 or 2) + layers·(2·C·D·(H + Hkv) + 3·C·F + 2·C) + C. */
+export function countParameters(config: LlamaConfig): number {
+  const { vocab_size: V, hidden_size: C, intermediate_size: F, head_dim: D, num_attention_heads: H, num_key_value_heads: Hkv } = config;
+  const block = 2 * C * D * (H + Hkv) + 3 * C * F + 2 * C;
+  return V * C * (config.tie_word_embeddings ? 1 : 2) + config.num_hidden_layers * block + C;
+}
+
+/** Theta as the objects about RoPE give it, the older one first, as in Hugging Face. */
+const nestedTheta = (ropes: {
+  readonly rope_scaling?: RopeObject | null | undefined;
+  readonly rope_parameters?: RopeObject | undefined;
+}): unknown => ropes.rope_scaling?.["rope_theta"] ?? ropes.rope_parameters?.["rope_theta"] ?? undefined;
+
+type Fail = (message: string, hint: string) => Error;
+
+function checkConfig(config: LlamaConfig, fail: Fail): void {
+  const { num_attention_heads: H, num_key_value_heads: Hkv, head_dim: D } = config;
+  if (!Number.isInteger(D) && D === config.hidden_size / H) {
+    throw fail(`expected num_attention_heads to divide hidden_size, found ${H} and ${config.hidden_size}`, "or give head_dim");
+  }
+  for (const key of Object.keys(INTEGER_RANGES) as IntegerKey[]) checkInteger(key, config[key], fail, INTEGER_RANGES[key]);
+  const original = config.original_max_position_embeddings;
+  if (original !== undefined) {
+    checkInteger("original_max_position_embeddings", original, fail, INTEGER_RANGES.max_position_embeddings);
+  }
+  if (H % Hkv !== 0) {
+    throw fail(
+      `expected num_key_value_heads to divide num_attention_heads, found ${Hkv} and ${H}`,
+      "every key/value head serves as many heads",
+    );
+  }
+  if (D % 2 !== 0) throw fail(`expected an even head_dim, found ${D}`, "RoPE turns channels in pairs");
+
+  checkNumber("rms_norm_eps", config.rms_norm_eps, fail, { above: 0, most: 1 });
+  checkNumber("rope_theta", config.rope_theta, fail, { above: 0, most: 1e12 });
+  const nested = nestedTheta(config);
+  if (nested !== undefined && nested !== config.rope_theta) {
+    throw fail(`expected one rope_theta, found ${config.rope_theta} and ${showValue(nested)}`, "give the same theta in both places");
+  }
+  if (config.initializer_range !== 0) checkNumber("initializer_range", config.initializer_range, fail, { above: 0, most: 10 });
+  if (typeof config.tie_word_embeddings !== "boolean") {
+    throw fail(`expected tie_word_embeddings to be true or false, found ${showValue(config.tie_word_embeddings)}`, "give true or false");
+  }
+  for (const id of [config.bos_token_id ?? [], config.eos_token_id ?? []].flat()) {
+    checkInteger("bos_token_id and eos_token_id", id, fail, [0, config.vocab_size - 1]);
+  }
+  const parameters = countParameters(config);
+  if (parameters > MAX_PARAMETERS) {
+    throw fail(
+      `expected a model of at most 2^38 weights, found sizes that make ${parameters}`,
+      "each size is possible, all together are not",
+    );
+  }
+}
+
+function checkInteger(name: string, value: unknown, fail: Fail, [least, most]: readonly [number, number]): void {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > most) {
+    throw fail(`expected ${name} to be a whole number from ${least} to ${most}, found ${describeNumber(value)}`, `correct ${name}`);
+  }
+}
+
+function checkNumber(name: string, value: unknown, fail: Fail, range: { readonly above: number; readonly most: number }): void {
+  if (typeof value !== "number" || !(value > range.above && value <= range.most)) {
+    throw fail(
+      `expected ${name} to be a number above ${range.above} and up to ${range.most}, found ${describeNumber(value)}`,
+      `correct ${name}`,
+    );
+  }
+}
+
+/** JSON writes NaN and infinities as null. */
+const describeNumber = (value: unknown): string => (typeof value === "number" ? String(value) : showValue(value));
+
+function refuseOtherModels(object: Record<string, unknown>, fail: Fail): void {
+  const type = object["model_type"];
+  if (type !== "llama") {
+    throw fail(`expected model_type "llama", found ${type === undefined ? "none" : showValue(type)}`, "only Llama models are read");
+  }
+  for (const [key, allowed] of Object.entries(FIXED)) {
+    const found = object[key] ?? undefined;
+    if (found !== undefined && !allowed.includes(found)) {
+      const expected = allowed.length === 0 ? `no ${key}` : `${key} ${allowed.map(showValue).join(" or ")}`;
+      throw fail(`expected ${expected}, found ${showValue(found)}`, "weights of this kind cannot be run here");
+    }
+  }
+}
+
+function tokenIds(value: unknown, key: string, fail: Fail): number | readonly number[] | undefined {
+  if (value === undefined || typeof value === "number") return value;
+  if (Array.isArray(value) && value.every((id) => typeof id === "number")) return value;
+  throw fail(`expected "${key}" to be a token id or a list of them, found ${showValue(value)}`, "correct the file");
+}

@@ -1,0 +1,126 @@
+/** Target tokens that stay the same while only the context before them varies. */
+import { OptionError } from "../errors.js";
+import type { TokenDocument } from "./data.js";
+
+/** T consecutive target tokens of one document. */
+export interface TargetBlock {
+  /** Index of the document. */
+  readonly document: number;
+  /** Index of the first target token in it. */
+  readonly start: number;
+}
+
+export interface TargetOptions {
+  readonly documents: readonly TokenDocument[];
+  /** T: targets of a block, all scored in one forward pass. */
+  readonly targetLength: number;
+  /** Longest context W in tokens that will be read. */
+  readonly maxContext: number;
+}
+
+/** Rows for one context length. */
+export interface TargetWindows {
+  readonly inputs: Int32Array; // [N, context]
+  readonly targets: Int32Array; // [N, T]: what the last T places of each row should predict
+  /** N */
+  readonly count: number;
+  readonly context: number;
+  /** T */
+  readonly targetLength: number;
+}
+
+/**
+ * How many disjoint blocks exist that have W tokens of context before their last target inside of the same document.
+ *
+ * @throws OptionError unless 1 ≤ T ≤ W are integers
+ */
+export function availableTargets(options: TargetOptions): number {
+  return blocksPerDocument(options).reduce((sum, blocks) => sum + blocks, 0);
+}
+
+/**
+ * Blocks of targets for which every context up to W tokens exists inside of the same document. They are disjoint and spread evenly over
+ * all such text; a function of its arguments alone.
+ *
+ * @param options.count N: number of blocks
+ * @throws OptionError unless 1 ≤ T ≤ W are integers, and where fewer than N blocks exist (`availableTargets` says how many)
+ */
+export function evaluationTargets(options: TargetOptions & { readonly count: number }): TargetBlock[] {
+  const { targetLength, maxContext, count } = options;
+  checkAtLeast("count", count, 1);
+  const perDocument = blocksPerDocument(options);
+  const available = perDocument.reduce((sum, blocks) => sum + blocks, 0);
+  if (count > available) {
+    const longest = options.documents.reduce((most, { tokens }) => Math.max(most, tokens.length), 0);
+    throw new OptionError(
+      `there are ${available} blocks of ${targetLength} targets with ${maxContext} tokens of context in one document, ${count} were asked for`,
+      {
+        hint:
+          `a block needs a document of at least ${maxContext + 1} tokens, and the longest has ${longest}; ` +
+          "ask for fewer targets, a shorter context, or give longer documents",
+      },
+    );
+  }
+  const blocks: TargetBlock[] = [];
+  let before = 0; // blocks of earlier documents
+  perDocument.forEach((here, document) => {
+    // The k-th of N blocks is the one at fraction (k + 1/2)/N of all.
+    for (; blocks.length < count; ) {
+      const index = Math.floor(((blocks.length + 0.5) * available) / count) - before;
+      if (index >= here) break;
+      blocks.push({ document, start: firstStart(targetLength, maxContext) + index * targetLength });
+    }
+    before += here;
+  });
+  return blocks;
+}
+
+/**
+ * The rows that score the blocks with a given context. The last T places of a row predict the T targets: the last target has exactly
+ * `context` tokens before it, the first one context − T + 1. The targets are the same for every context.
+ *
+ * @throws OptionError unless T ≤ context are integers, and for a block that has not so much context
+ */
+export function targetWindows(options: {
+  readonly documents: readonly TokenDocument[];
+  readonly blocks: readonly TargetBlock[];
+  readonly targetLength: number;
+  readonly context: number;
+}): TargetWindows {
+  const { documents, blocks, targetLength, context } = options;
+  checkAtLeast("targetLength", targetLength, 1);
+  checkAtLeast("context", context, targetLength);
+  const inputs = new Int32Array(blocks.length * context);
+  const targets = new Int32Array(blocks.length * targetLength);
+  blocks.forEach(({ document, start }, row) => {
+    const tokens = documents[document]?.tokens ?? new Int32Array();
+    const end = start + targetLength;
+    if (!Number.isInteger(start) || end - 1 - context < 0 || end > tokens.length) {
+      throw new OptionError(
+        `document ${document} of ${tokens.length} tokens has no ${context} tokens of context before target ${end - 1}`,
+        {
+          hint: "choose the blocks with maxContext of at least this context, from the same documents",
+        },
+      );
+    }
+    inputs.set(tokens.subarray(end - 1 - context, end - 1), row * context);
+    targets.set(tokens.subarray(start, end), row * targetLength);
+  });
+  return { inputs, targets, count: blocks.length, context, targetLength };
+}
+
+function blocksPerDocument({ documents, targetLength, maxContext }: TargetOptions): number[] {
+  checkAtLeast("targetLength", targetLength, 1);
+  checkAtLeast("maxContext", maxContext, targetLength);
+  const first = firstStart(targetLength, maxContext);
+  return documents.map(({ tokens }) => Math.max(0, Math.floor((tokens.length - first) / targetLength)));
+}
+
+/** The last of T targets, at start + T − 1, has W tokens before it. */
+const firstStart = (targetLength: number, maxContext: number): number => maxContext - targetLength + 1;
+
+function checkAtLeast(name: string, value: number, least: number): void {
+  if (!Number.isInteger(value) || value < least) {
+    throw new OptionError(`${name} must be an integer of at least ${least}, found ${value}`, { hint: `give ${name} as a whole number` });
+  }
+}

@@ -1,0 +1,117 @@
+/** Files in Node: read whole and checked, written whole or not at all. In browsers these functions fail; nothing else here needs Node. */
+import { DawngradError, FormatError, OptionError } from "../errors.js";
+
+/** What one call to the system reads or writes; single calls end at 2 GiB. */
+const CHUNK_BYTES = 64 * 2 ** 20;
+
+const MAX_BYTES = 2 ** 32;
+
+/**
+ * All bytes of a file.
+ *
+ * @param options.maxBytes larger files are refused before anything is allocated. Default 4 GiB.
+ * @throws FormatError naming the file when there is none, it is no regular file, it cannot be read, is too large or changes meanwhile
+ */
+export async function readFileChecked(path: string, options: { readonly maxBytes?: number } = {}): Promise<Uint8Array> {
+  const maxBytes = options.maxBytes ?? MAX_BYTES;
+  const { open, stat } = await import("node:fs/promises");
+  const fail = (message: string, hint: string, cause?: unknown): FormatError => new FormatError(message, { file: path, hint, cause });
+  try {
+    // Before opening, because opening a pipe waits for its writer.
+    const found = await stat(path);
+    if (!found.isFile()) {
+      throw fail(`expected a file, found ${found.isDirectory() ? "a folder" : "something else"}`, "give the path of a file");
+    }
+    const handle = await open(path, "r");
+    try {
+      const { size } = await handle.stat();
+      if (size > maxBytes) throw fail(`expected at most ${maxBytes} bytes, found ${size}`, "this is not the file that is needed here");
+      const bytes = new Uint8Array(size);
+      let end = 0;
+      while (end < size) {
+        const { bytesRead } = await handle.read(bytes, end, Math.min(CHUNK_BYTES, size - end), end);
+        if (bytesRead === 0) throw fail(`expected ${size} bytes, found ${end}`, "something changes the file; try again when it is done");
+        end += bytesRead;
+      }
+      return bytes;
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (error instanceof FormatError) throw error;
+    const code = systemCode(error);
+    if (code === "ENOENT" || code === "ENOTDIR") throw fail("there is no such file", "check the path", error);
+    if (code === "EACCES" || code === "EPERM") throw fail("the file may not be read", "check its permissions", error);
+    throw fail(`the file cannot be read: ${error instanceof Error ? error.message : String(error)}`, "check the path and the disk", error);
+  }
+}
+
+/**
+ * Writes a file so that its name holds either what it held before or all of the new bytes, whenever the process or the machine
+ * stops: a temporary file in the same folder, fsync, rename, fsync of the folder. Text is written as UTF-8.
+ *
+ * @throws OptionError when the folder is missing or may not be written to, DawngradError when the disk fails or is full
+ */
+export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  const [{ open, rename, rm }, { basename, dirname, join }] = await Promise.all([import("node:fs/promises"), import("node:path")]);
+  const folder = dirname(path);
+  const temporary = join(folder, `.${basename(path)}.${globalThis.crypto.randomUUID()}.tmp`);
+  try {
+    const handle = await open(temporary, "wx");
+    try {
+      for (let end = 0; end < bytes.length; ) {
+        end += (await handle.write(bytes, end, Math.min(CHUNK_BYTES, bytes.length - end))).bytesWritten;
+      }
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+    await syncFolder(folder);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw writeError(path, error);
+  }
+}
+
+/** Makes a rename in this folder last through a power failure. */
+async function syncFolder(folder: string): Promise<void> {
+  const { open } = await import("node:fs/promises");
+  // Windows and some network file systems open no folders; there the rename alone has to do.
+  const handle = await open(folder, "r").catch(() => undefined);
+  try {
+    await handle?.sync().catch(() => undefined);
+  } finally {
+    await handle?.close();
+  }
+}
+
+function writeError(path: string, error: unknown): DawngradError {
+  switch (systemCode(error)) {
+    case "ENOENT":
+    case "ENOTDIR":
+      return new OptionError(`${path} cannot be written: its folder does not exist`, { hint: "create the folder first", cause: error });
+    case "EISDIR":
+    case "ENOTEMPTY":
+    case "EEXIST":
+      return new OptionError(`${path} cannot be written: it is a folder`, { hint: "give the path of a file", cause: error });
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return new OptionError(`${path} cannot be written: no permission`, { hint: "choose another folder", cause: error });
+    case "ENOSPC":
+    case "EDQUOT":
+      return new DawngradError(`${path} cannot be written: the disk is full`, {
+        hint: "free some space; what was there before is kept",
+        cause: error,
+      });
+    default:
+      return new DawngradError(`${path} cannot be written: ${error instanceof Error ? error.message : String(error)}`, {
+        hint: "check the path and the disk",
+        cause: error,
+      });
+  }
+}
+
+const systemCode = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : undefined);

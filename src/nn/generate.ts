@@ -1,0 +1,101 @@
+import { type Compiled, compile } from "../autograd/compile.js";
+import { gather, reshape, sub } from "../autograd/operations.js";
+import { data } from "../autograd/realize.js";
+import { type Tensor, tensor } from "../autograd/tensor.js";
+import { NonFiniteError, OptionError } from "../errors.js";
+import { yieldToEvents } from "./events.js";
+import { KeyValueCache } from "./kv-cache.js";
+import type { Llama, RopeTensors } from "./llama.js";
+import { createSampler, type SamplingOptions } from "./sampling.js";
+
+export interface GenerateOptions extends SamplingOptions {
+  readonly model: Llama;
+  /** The tokens to continue, at least one. */
+  readonly prompt: ArrayLike<number>;
+  /** How many to add. */
+  readonly tokens: number;
+  /** Cosines and sines [1, length, D/2] of the places 0 … length − 1. */
+  readonly tables: (length: number) => RopeTensors;
+  /** Called with each new token. */
+  readonly onToken?: (token: number, index: number) => void;
+  /** Asked before each token; true ends the text there. */
+  readonly shouldStop?: () => boolean;
+}
+
+/** Reads `count` of the tokens [1, T] and returns the logits [V] after the last of them, and the longer cache. */
+type Reader = Compiled<
+  [model: Llama, tokens: Tensor, count: Tensor, tables: RopeTensors, cache: KeyValueCache],
+  [logits: Tensor, cache: KeyValueCache]
+>;
+
+const read: Reader = compile(
+  (model, tokens, count, tables, cache) => {
+    const x = model.hidden(tokens, tables, cache); // [1, T, C]
+    const last = gather(x, sub(count, 1), 1); // [1, 1, C]
+    cache.advance(reshape(count, []));
+    return [reshape(model.head(last), [-1]), cache];
+  },
+  { donate: [4], name: "generate" },
+);
+
+/**
+ * Continues a prompt and returns the new tokens.
+ *
+ * The prompt is read at once, padded to a length from a short list; then each token is one run of one program over the
+ * {@link KeyValueCache}. The logits of a token are those of a forward pass over the whole text so far.
+ * Throws OptionError for an empty prompt, for tokens outside of the vocabulary and for impossible sampling options, and
+ * NonFiniteError where the model gives logits that are no numbers.
+ */
+export async function generate(options: GenerateOptions): Promise<Int32Array> {
+  const { model, tokens: wanted, onToken, shouldStop } = options;
+  const prompt = Int32Array.from(options.prompt);
+  const { vocab_size: V } = model.config;
+  if (prompt.length === 0) throw new OptionError("generate: the prompt is empty", { hint: "give at least one token to go on from" });
+  for (let i = 0; i < prompt.length; i++) {
+    const token = options.prompt[i] as number;
+    if (!Number.isInteger(token) || token < 0 || token >= V) {
+      throw new OptionError(`generate: token ${token} at place ${i} is not in the vocabulary of ${V}`);
+    }
+  }
+  if (!Number.isInteger(wanted) || wanted < 0) throw new OptionError(`generate: ${wanted} is no count of tokens`);
+  const sample = createSampler(options);
+
+  const capacity = bucket(prompt.length + wanted);
+  const tables = options.tables(capacity);
+  const padded = new Int32Array(bucket(prompt.length));
+  padded.set(prompt);
+
+  const found: number[] = [];
+  let cache = new KeyValueCache(model.config, { capacity });
+  let next = padded;
+  let count = prompt.length;
+  try {
+    while (found.length < wanted && !shouldStop?.()) {
+      let logits: Tensor;
+      [logits, cache] = read(model, tensor(next, { shape: [1, next.length] }), tensor(Int32Array.of(count)), tables, cache);
+      const values = await data(logits);
+      logits.dispose();
+      const broken = values.findIndex((value) => !Number.isFinite(value));
+      if (broken >= 0) {
+        throw new NonFiniteError(`generate: the logit of token ${broken} is ${values[broken]} at place ${prompt.length + found.length}`, {
+          hint: "the checkpoint holds weights that are no numbers, or they overflow",
+        });
+      }
+      const token = sample(values, found.length);
+      found.push(token);
+      onToken?.(token, found.length - 1);
+      next = Int32Array.of(token);
+      count = 1;
+      await yieldToEvents();
+    }
+  } finally {
+    cache.dispose();
+  }
+  return Int32Array.from(found);
+}
+
+/** A length of at least 16 from a short list, at most a quarter larger than needed: few lengths mean few programs. */
+function bucket(length: number): number {
+  const step = Math.max(16, 2 ** (Math.ceil(Math.log2(length)) - 3));
+  return step * Math.ceil(length / step);
+}

@@ -1,0 +1,84 @@
+import { add, and, arange, clip, expand, gather, greaterEqual, iota, less, sub, where, zeros } from "../autograd/operations.js";
+import { type Shape, show } from "../autograd/shape.js";
+import type { Tensor } from "../autograd/tensor.js";
+import { OptionError, ShapeError } from "../errors.js";
+import type { LlamaConfig } from "./config.js";
+import type { AttentionContext, RopeTensors } from "./llama.js";
+
+/**
+ * Keys and values of the tokens that a model has read, for generation: a tree, so that it can be an argument and a result of
+ * a compiled function.
+ *
+ *      place        0   1   2   3   4   5   6   7         capacity S = 8
+ *      keys        k0  k1  k2  k3   ·   ·   ·   ·         length = 4: the next token is written at place 4
+ *
+ * Its tensors have their final size from the start and `length` is data, so one program serves every step. Keys are kept as
+ * they are before RoPE and turned when they are read: a change of scale or schedule reaches the whole past.
+ */
+export class KeyValueCache {
+  keys: Tensor[]; // per layer [B, Hkv, S, D], before RoPE
+  values: Tensor[]; // per layer [B, Hkv, S, D]
+  /** How many places are filled: an i32 scalar, on the device. */
+  length: Tensor;
+
+  /** An empty cache. Throws OptionError for a capacity or batch that is no positive integer. */
+  constructor(config: LlamaConfig, options: { readonly capacity: number; readonly batch?: number }) {
+    const { capacity, batch = 1 } = options;
+    for (const [name, value] of Object.entries({ capacity, batch })) {
+      if (!Number.isInteger(value) || value < 1) throw new OptionError(`KeyValueCache: ${name} ${value} is no positive integer`);
+    }
+    const shape = [batch, config.num_key_value_heads, capacity, config.head_dim];
+    const empty = (): Tensor[] => Array.from({ length: config.num_hidden_layers }, () => zeros(shape));
+    this.keys = empty();
+    this.values = empty();
+    this.length = zeros([], { dtype: "i32" });
+  }
+
+  get capacity(): number {
+    return this.keys[0]?.shape[2] as number;
+  }
+
+  /**
+   * Writes the keys and values [B, Hkv, T, D] of T new tokens of one layer behind those that are there, and returns what their
+   * queries look at. Places that are not yet filled lie behind every query and are hidden by the causal mask.
+   * `tables` covers all S places. The length moves on by {@link advance}, once all layers have been written.
+   */
+  extend(layer: number, keys: Tensor, values: Tensor, tables: RopeTensors): AttentionContext {
+    const S = this.capacity;
+    if (tables.cos.rank !== 3 || tables.cos.shape[1] !== S) {
+      throw new ShapeError(`a cache of ${S} places needs RoPE tables for all of them, not ${show(tables.cos.shape)}`, {
+        hint: "make the tables for the capacity of the cache, [B or 1, capacity, D/2]",
+      });
+    }
+    const T = keys.shape[2] as number;
+    if (T > S) throw new ShapeError(`${T} tokens do not fit into a cache of ${S} places`);
+
+    const allKeys = this.write(this.keys[layer] as Tensor, keys);
+    const allValues = this.write(this.values[layer] as Tensor, values);
+    this.keys[layer] = allKeys;
+    this.values[layer] = allValues;
+    const rows = clip(add(arange(T), this.length), 0, S - 1);
+    const queryTables = { cos: gather(tables.cos, rows, 1), sin: gather(tables.sin, rows, 1) };
+    return { keys: allKeys, values: allValues, keyTables: tables, queryTables, offset: this.length };
+  }
+
+  /** Counts `tokens` of the places that were written as filled; what was written behind them will be overwritten. */
+  advance(tokens: Tensor | number): void {
+    this.length = add(this.length, tokens);
+  }
+
+  /** Frees its memory at once. */
+  dispose(): void {
+    for (const held of [...this.keys, ...this.values, this.length]) held.dispose();
+  }
+
+  /** places [B, Hkv, S, D] with fresh [B, Hkv, T, D] at length … length + T − 1. */
+  private write(places: Tensor, fresh: Tensor): Tensor {
+    const shape: Shape = places.shape;
+    const T = fresh.shape[2] as number;
+    const nth = sub(iota(shape, 2), this.length); // which of the new tokens belongs at each place
+    const taken = and(greaterEqual(nth, 0), less(nth, T));
+    const moved = T === 1 ? expand(fresh, shape) : gather(fresh, clip(sub(arange(shape[2] as number), this.length), 0, T - 1), 2);
+    return where(taken, moved, places);
+  }
+}

@@ -1,0 +1,212 @@
+import { attention, crossEntropy, rope, silu } from "../autograd/composites.js";
+import { add, matmul, mul, ones, permute, reshape, transpose } from "../autograd/operations.js";
+import { randn, split } from "../autograd/random.js";
+import { type Shape, show } from "../autograd/shape.js";
+import type { Tensor } from "../autograd/tensor.js";
+import { ShapeError } from "../errors.js";
+import type { LlamaConfig } from "./config.js";
+import type { KeyValueCache } from "./kv-cache.js";
+import { Embedding, Linear, RMSNorm } from "./module.js";
+
+/**
+ * The Llama architecture (Touvron et al. 2023): a decoder with RMSNorm before each block, rotary positions, grouped-query
+ * attention and SwiGLU. Letters in shapes:
+ *
+ *   B batch   T tokens   C hidden size   H query heads   Hkv key/value heads   D head dimension   F feed-forward size   V vocabulary
+ *
+ * Fields and weights are named and laid out as in Hugging Face's checkpoints, so the path of a parameter in this tree is its
+ * name in the file. Positions enter only through the tables of cosines and sines that `forward` is handed.
+ */
+export class Llama {
+  readonly _config: LlamaConfig;
+  model: { embed_tokens: Embedding; layers: Block[]; norm: RMSNorm };
+  /** null where the head is tied: then the embedding serves as both. */
+  lm_head: Linear | null;
+
+  /**
+   * Matrices are drawn from N(0, initializer_range²) and norms are 1, as Hugging Face initialises them; the projections back
+   * into the residual stream are not scaled down with depth. The weights are computed when they are first used.
+   */
+  constructor(config: LlamaConfig, options: { readonly key: Tensor }) {
+    const { vocab_size: V, hidden_size: C, num_hidden_layers: layers } = config;
+    const keys = split(options.key, layers + 2);
+    const matrix = (key: Tensor, shape: Shape): Tensor => mul(randn(key, shape), config.initializer_range);
+
+    this._config = config;
+    this.model = {
+      embed_tokens: new Embedding(matrix(keys[0] as Tensor, [V, C])),
+      layers: keys.slice(2).map((key) => new Block(config, key, matrix)),
+      norm: new RMSNorm(ones([C]), config.rms_norm_eps),
+    };
+    this.lm_head = config.tie_word_embeddings ? null : new Linear(matrix(keys[1] as Tensor, [V, C]));
+  }
+
+  get config(): LlamaConfig {
+    return this._config;
+  }
+
+  /**
+   * Logits of the next token at every place. tokens: integers [B, T]; tables: cos and sin [B or 1, T, D/2]; result: [B, T, V].
+   * With a cache, tokens continue what it holds and the tables cover its whole capacity (see {@link KeyValueCache}).
+   * Throws ShapeError for tokens or tables of another shape.
+   */
+  forward(tokens: Tensor, tables: RopeTensors, cache?: KeyValueCache): Tensor {
+    return this.head(this.hidden(tokens, tables, cache));
+  }
+
+  /** What the head reads: [B, T] → [B, T, C]. */
+  hidden(tokens: Tensor, tables: RopeTensors, cache?: KeyValueCache): Tensor {
+    if (tokens.rank !== 2) throw new ShapeError(`Llama: tokens are [batch, time], not ${show(tokens.shape)}`);
+    const [B, T] = tokens.shape as [number, number];
+    if (!cache) checkTables(tables, B, T, this.config.head_dim);
+
+    let x = this.model.embed_tokens.forward(tokens); // [B, T, C]
+    this.model.layers.forEach((block, layer) => {
+      x = block.forward(x, tables, cache && ((k, v) => cache.extend(layer, k, v, tables)));
+    });
+    return this.model.norm.forward(x); // [B, T, C]
+  }
+
+  /** […, C] → […, V] */
+  head(x: Tensor): Tensor {
+    return this.lm_head ? this.lm_head.forward(x) : matmul(x, transpose(this.model.embed_tokens.weight));
+  }
+}
+
+/** Cosines and sines of the angles that queries and keys are turned by: [B or 1, T, D/2]. */
+export interface RopeTensors {
+  readonly cos: Tensor;
+  readonly sin: Tensor;
+}
+
+/** All that the queries may look at, and where they stand in it. */
+export interface AttentionContext {
+  readonly keys: Tensor; // [B, Hkv, S, D], before RoPE
+  readonly values: Tensor; // [B, Hkv, S, D]
+  readonly keyTables: RopeTensors; // [B or 1, S, D/2]
+  readonly queryTables: RopeTensors; // [B or 1, T, D/2]
+  /** Position of the first query among the keys: an integer scalar. */
+  readonly offset: Tensor | number;
+}
+
+/** Puts new keys and values after those of earlier tokens. */
+export type ExtendContext = (keys: Tensor, values: Tensor) => AttentionContext;
+
+type Matrix = (key: Tensor, shape: Shape) => Tensor;
+
+/** One layer: x + attention(norm(x)), then x + mlp(norm(x)). */
+export class Block {
+  input_layernorm: RMSNorm;
+  self_attn: SelfAttention;
+  post_attention_layernorm: RMSNorm;
+  mlp: SwiGLU;
+
+  constructor(config: LlamaConfig, key: Tensor, matrix: Matrix) {
+    const [attentionKey, mlpKey] = split(key) as [Tensor, Tensor];
+    this.input_layernorm = new RMSNorm(ones([config.hidden_size]), config.rms_norm_eps);
+    this.self_attn = new SelfAttention(config, attentionKey, matrix);
+    this.post_attention_layernorm = new RMSNorm(ones([config.hidden_size]), config.rms_norm_eps);
+    this.mlp = new SwiGLU(config, mlpKey, matrix);
+  }
+
+  /** [B, T, C] → [B, T, C] */
+  forward(x: Tensor, tables: RopeTensors, extend?: ExtendContext): Tensor {
+    const y = add(x, this.self_attn.forward(this.input_layernorm.forward(x), tables, extend));
+    return add(y, this.mlp.forward(this.post_attention_layernorm.forward(y)));
+  }
+}
+
+/**
+ * Causal self-attention in which several query heads share one key/value head (Ainslie et al. 2023). With H = 4, Hkv = 2:
+ *
+ *      queries   q0  q1   q2  q3      each reads the keys and values below it
+ *                 \  /     \  /
+ *      keys        k0       k1        half as many to compute and to cache
+ *      values      v0       v1
+ *
+ * Hkv = H is multi-head attention, Hkv = 1 is multi-query attention.
+ */
+export class SelfAttention {
+  q_proj: Linear; // [H·D, C]
+  k_proj: Linear; // [Hkv·D, C]
+  v_proj: Linear; // [Hkv·D, C]
+  o_proj: Linear; // [C, H·D]
+  readonly _config: LlamaConfig;
+
+  constructor(config: LlamaConfig, key: Tensor, matrix: Matrix) {
+    const { hidden_size: C, num_attention_heads: H, num_key_value_heads: Hkv, head_dim: D } = config;
+    const [q, k, v, o] = split(key, 4) as [Tensor, Tensor, Tensor, Tensor];
+    this._config = config;
+    this.q_proj = new Linear(matrix(q, [H * D, C]));
+    this.k_proj = new Linear(matrix(k, [Hkv * D, C]));
+    this.v_proj = new Linear(matrix(v, [Hkv * D, C]));
+    this.o_proj = new Linear(matrix(o, [C, H * D]));
+  }
+
+  /** [B, T, C] → [B, T, C] */
+  forward(x: Tensor, tables: RopeTensors, extend: ExtendContext = (keys, values) => freshContext(keys, values, tables)): Tensor {
+    const { num_attention_heads: H, num_key_value_heads: Hkv, head_dim: D } = this._config;
+    const [B, T] = x.shape as [number, number];
+    const heads = (y: Tensor, count: number): Tensor => permute(reshape(y, [B, T, count, D]), [0, 2, 1, 3]); // [B, count, T, D]
+
+    const q = heads(this.q_proj.forward(x), H); // [B, H, T, D]
+    const k = heads(this.k_proj.forward(x), Hkv); // [B, Hkv, T, D]
+    const v = heads(this.v_proj.forward(x), Hkv); // [B, Hkv, T, D]
+
+    const { keys, values, keyTables, queryTables, offset } = extend(k, v); // [B, Hkv, S, D], with S = T unless there is a cache
+    const turnedQ = rope(q, queryTables.cos, queryTables.sin);
+    const turnedK = rope(keys, keyTables.cos, keyTables.sin);
+    const y = attention(turnedQ, turnedK, values, { causal: true, offset }); // [B, H, T, D]
+    return this.o_proj.forward(reshape(permute(y, [0, 2, 1, 3]), [B, T, H * D])); // [B, T, C]
+  }
+}
+
+/** Nothing came before: the queries look at the keys of their own tokens. */
+const freshContext = (keys: Tensor, values: Tensor, tables: RopeTensors): AttentionContext => ({
+  keys,
+  values,
+  keyTables: tables,
+  queryTables: tables,
+  offset: 0,
+});
+
+/** down(silu(gate(x)) ⊙ up(x)) (Shazeer 2020). */
+export class SwiGLU {
+  gate_proj: Linear; // [F, C]
+  up_proj: Linear; // [F, C]
+  down_proj: Linear; // [C, F]
+
+  constructor(config: LlamaConfig, key: Tensor, matrix: Matrix) {
+    const { hidden_size: C, intermediate_size: F } = config;
+    const [gate, up, down] = split(key, 3) as [Tensor, Tensor, Tensor];
+    this.gate_proj = new Linear(matrix(gate, [F, C]));
+    this.up_proj = new Linear(matrix(up, [F, C]));
+    this.down_proj = new Linear(matrix(down, [C, F]));
+  }
+
+  /** [B, T, C] → [B, T, C] */
+  forward(x: Tensor): Tensor {
+    return this.down_proj.forward(mul(silu(this.gate_proj.forward(x)), this.up_proj.forward(x)));
+  }
+}
+
+/** Tokens to read and the tokens that follow each of them: integers [B, T] both. */
+export interface TokenBatch {
+  readonly inputs: Tensor;
+  readonly targets: Tensor;
+}
+
+/** Mean over all places of −ln p(target | tokens up to there), in nats. */
+export const llamaLoss = (model: Llama, { inputs, targets }: TokenBatch, tables: RopeTensors): Tensor =>
+  crossEntropy(model.forward(inputs, tables), targets);
+
+function checkTables({ cos, sin }: RopeTensors, B: number, T: number, D: number): void {
+  for (const table of [cos, sin]) {
+    const [rows, length, half] = table.shape;
+    if (table.rank !== 3 || (rows !== 1 && rows !== B) || length !== T || half !== D / 2) {
+      throw new ShapeError(`Llama: the RoPE tables are ${show(table.shape)}, expected [${B === 1 ? 1 : `${B} or 1`}, ${T}, ${D / 2}]`, {
+        hint: "one row of D/2 cosines (sines) per token, for each sample or for all of them",
+      });
+    }
+  }
+}

@@ -1,0 +1,65 @@
+import { rmsNorm } from "../autograd/composites.js";
+import { gather, matmul, transpose } from "../autograd/operations.js";
+import { realizeNow } from "../autograd/realize.js";
+import { apply, type Tensor } from "../autograd/tensor.js";
+import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
+
+/**
+ * A module is a plain class whose fields are tensors, arrays and other modules: a tree. Nothing is registered; walking the
+ * fields finds the parameters, and the path to one ("model.layers.0.mlp.up_proj.weight") is its name. Constants live in
+ * fields that start with "_", which are carried along and never walked.
+ */
+
+/** x·Wᵀ without a bias. */
+export class Linear {
+  weight: Tensor; // [out, in], as checkpoints store it
+
+  constructor(weight: Tensor) {
+    this.weight = weight;
+  }
+
+  /** […, in] → […, out] */
+  forward(x: Tensor): Tensor {
+    return matmul(x, transpose(this.weight));
+  }
+}
+
+/** A row of the weight for each token. */
+export class Embedding {
+  weight: Tensor; // [V, C]
+
+  constructor(weight: Tensor) {
+    this.weight = weight;
+  }
+
+  /** Integers […] → […, C] */
+  forward(tokens: Tensor): Tensor {
+    return gather(this.weight, tokens);
+  }
+}
+
+/** x/√(mean(x²) + ε)·weight over the last axis (Zhang & Sennrich 2019). */
+export class RMSNorm {
+  weight: Tensor; // [C]
+  readonly _eps: number;
+
+  constructor(weight: Tensor, eps: number) {
+    this.weight = weight;
+    this._eps = eps;
+  }
+
+  /** […, C] → […, C] */
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.weight, this._eps);
+  }
+}
+
+/** How many numbers the tensors of a tree hold. */
+export const parameterCount = (tree: Tree): number => tensorsOf(tree).reduce((count, { tensor }) => count + tensor.size, 0);
+
+/** The same tree with memory of its own, for one that a donating function is about to take over. */
+export function copyTree<T>(tree: T): T {
+  const copy = mapTensors(tree, (tensor) => apply("alias", [tensor], {}));
+  realizeNow(tensorsOf(copy).map(({ tensor }) => tensor));
+  return copy;
+}

@@ -1,0 +1,127 @@
+import { add, div, mul, reshape, sqrt, sub, type TensorLike, zeros, zerosLike } from "../autograd/operations.js";
+import { realizeNow } from "../autograd/realize.js";
+import type { Tensor } from "../autograd/tensor.js";
+import { isTracing } from "../autograd/tracing.js";
+import { mapTensors, type Tree, tensorsOf, zipTensors } from "../autograd/tree.js";
+import { OptionError } from "../errors.js";
+
+/**
+ * Optimizers as pure functions over trees, sorted in order of complexity. The state is a tree of tensors and nothing else:
+ * whatever changes from step to step is data, so one compiled program serves all of them.
+ */
+export interface Optimizer<State> {
+  /** The state before the first step. */
+  init(params: Tree): State;
+  /** New parameters and state from gradients of the tree of the parameters. `lr` is the learning rate of this step. */
+  update<P>(params: P, grads: P, state: State, step: { readonly lr: TensorLike }): [params: P, state: State];
+}
+
+/** Ends a step: outside of a trace the new values are computed now, so that the graph of the next step starts from numbers. */
+function settled<R>(result: R): R {
+  if (!isTracing()) realizeNow(tensorsOf(result).map(({ tensor }) => tensor));
+  return result;
+}
+
+export interface SgdOptions {
+  /** μ: how much of the last step's velocity is kept. Default 0. */
+  readonly momentum?: number;
+}
+
+export interface SgdState {
+  /** A tree like the parameters; null without momentum. */
+  readonly velocity: Tree;
+}
+
+/**
+ * Stochastic gradient descent with momentum (Polyak 1964, in PyTorch's form):
+ *
+ *   u ← μ·u + g
+ *   θ ← θ − η·u
+ */
+export function sgd({ momentum = 0 }: SgdOptions = {}): Optimizer<SgdState> {
+  needFraction("sgd", "momentum", momentum);
+  return {
+    init: (params) => ({ velocity: momentum === 0 ? null : mapTensors(params, zerosLike) }),
+    update: (params, grads, state, { lr }) => {
+      const velocity = momentum === 0 ? grads : zipTensors(([u, g]) => add(mul(u as Tensor, momentum), g as Tensor), state.velocity, grads);
+      const next = zipTensors(([p, u]) => sub(p as Tensor, mul(u as Tensor, lr)), params, velocity);
+      return settled([next, { velocity: momentum === 0 ? null : velocity }]);
+    },
+  };
+}
+
+export interface AdamWOptions {
+  /** Decay rates β₁ and β₂ of the two moments. Default [0.9, 0.95]. */
+  readonly betas?: readonly [number, number];
+  /** ε, added to the root of the second moment. Default 1e-8. */
+  readonly eps?: number;
+  /** λ. Default 0.1. */
+  readonly weightDecay?: number;
+  /** Which parameters decay. Default: those of rank 2 and above, so that norms and biases do not. */
+  readonly decayMask?: (path: string, tensor: Tensor) => boolean;
+}
+
+export interface AdamWState {
+  /** Mean of gradients, a tree like the parameters. */
+  readonly m: Tree;
+  /** Mean of squared gradients, a tree like the parameters. */
+  readonly v: Tree;
+  /** 1 − β₁ᵗ and 1 − β₂ᵗ after t steps: shape [1], since scalars that are read move to the host and vectors stay what they are. */
+  readonly correction1: Tensor;
+  readonly correction2: Tensor;
+}
+
+/**
+ * AdamW: Adam (Kingma & Ba 2015, algorithm 1) with weight decay decoupled from the gradient (Loshchilov & Hutter 2019,
+ * algorithm 2, where the learning rate multiplies both terms as in PyTorch):
+ *
+ *   m ← β₁·m + (1 − β₁)·g             v ← β₂·v + (1 − β₂)·g²
+ *   m̂ = m/(1 − β₁ᵗ)                   v̂ = v/(1 − β₂ᵗ)
+ *   θ ← θ − η·(m̂/(√v̂ + ε) + λ·θ)
+ *
+ * The corrections cₜ = 1 − βᵗ are kept in the state and follow cₜ = β·cₜ₋₁ + (1 − β), which has no cancellation: in f32,
+ * 1 − 0.999ᵗ by powers would lose four digits at the first steps. Throws OptionError for values outside of their range.
+ */
+export function adamw(options: AdamWOptions = {}): Optimizer<AdamWState> {
+  const { betas = [0.9, 0.95], eps = 1e-8, weightDecay = 0.1, decayMask = (_, tensor) => tensor.rank >= 2 } = options;
+  const [beta1, beta2] = betas;
+  needFraction("adamw", "beta1", beta1);
+  needFraction("adamw", "beta2", beta2);
+  if (!(eps > 0)) throw new OptionError(`adamw: eps ${eps} is not positive`);
+  if (!(weightDecay >= 0)) throw new OptionError(`adamw: weightDecay ${weightDecay} is negative`);
+
+  /** β·old + (1 − β)·fresh */
+  const blend = (beta: number, old: Tensor, fresh: TensorLike): Tensor => add(mul(old, beta), mul(fresh, 1 - beta));
+
+  return {
+    init: (params) => ({
+      m: mapTensors(params, zerosLike),
+      v: mapTensors(params, zerosLike),
+      correction1: zeros([1]),
+      correction2: zeros([1]),
+    }),
+    update: (params, grads, state, { lr }) => {
+      const correction1 = blend(beta1, state.correction1, 1);
+      const correction2 = blend(beta2, state.correction2, 1);
+      const m = zipTensors(([old, g]) => blend(beta1, old as Tensor, g as Tensor), state.m, grads);
+      const v = zipTensors(([old, g]) => blend(beta2, old as Tensor, mul(g as Tensor, g as Tensor)), state.v, grads);
+      const [c1, c2] = [reshape(correction1, []), reshape(correction2, [])];
+      const next = zipTensors(
+        ([p, first, second], path) => {
+          const [theta, mean, square] = [p, first, second] as [Tensor, Tensor, Tensor];
+          const step = div(div(mean, c1), add(sqrt(div(square, c2)), eps));
+          const decayed = weightDecay > 0 && decayMask(path, theta) ? add(step, mul(theta, weightDecay)) : step;
+          return sub(theta, mul(decayed, lr));
+        },
+        params,
+        m,
+        v,
+      );
+      return settled([next, { m, v, correction1, correction2 }]);
+    },
+  };
+}
+
+function needFraction(optimizer: string, name: string, value: number): void {
+  if (!(value >= 0 && value < 1)) throw new OptionError(`${optimizer}: ${name} ${value} is not in [0, 1)`);
+}

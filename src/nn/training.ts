@@ -1,0 +1,145 @@
+import { item } from "../autograd/realize.js";
+import type { Tensor } from "../autograd/tensor.js";
+import { NonFiniteError, OptionError } from "../errors.js";
+import type { LanguageBatch } from "./batch.js";
+import { yieldToEvents } from "./events.js";
+import { type Llama, llamaLoss } from "./llama.js";
+import type { Optimizer } from "./optimizers.js";
+import type { Schedule } from "./schedules.js";
+import { type Batches, createTrainStep, type StepMetrics, type TrainStep } from "./train-step.js";
+
+/** The loss of language modelling: mean negative log-likelihood of the next token, in nats. */
+export const languageLoss = (model: Llama, batch: LanguageBatch): Tensor => llamaLoss(model, batch, batch.tables);
+
+/** What is known of a step once its numbers have come back. */
+export interface StepInfo {
+  /** Counted from 0. */
+  readonly step: number;
+  readonly loss: number;
+  /** Norm of the gradients before clipping. */
+  readonly gradNorm: number;
+  readonly lr: number;
+  /** Tokens of this step. */
+  readonly tokens: number;
+  /** Over the last ten steps. */
+  readonly tokensPerSecond: number;
+}
+
+export interface TrainOptions<State> {
+  /** Training takes its tensors over: use the model that comes back. `copyTree` makes a copy to keep. */
+  readonly model: Llama;
+  readonly optimizer: Optimizer<State>;
+  /** Where an earlier run ended; a fresh state by default. Taken over like the model. */
+  readonly optimizerState?: State;
+  /** The batch of a step, or its micro-batches. A pure function of the step makes runs repeatable and resumable. */
+  readonly batches: (step: number) => Batches<LanguageBatch> | Promise<Batches<LanguageBatch>>;
+  /** The step to stop before: steps startStep … steps − 1 are run. */
+  readonly steps: number;
+  /** The first step. Default 0. */
+  readonly startStep?: number;
+  /** Learning rate of each step. */
+  readonly schedule: Schedule;
+  /** Norm to which gradients are clipped, Infinity for none. Default 1. */
+  readonly maxNorm?: number;
+  /** A step made by {@link createTrainStep} from the same optimizer, to share its program among several runs. */
+  readonly trainStep?: TrainStep<Llama, State, LanguageBatch>;
+  /** Called once for each step, in order, when its numbers are there: up to two steps later. */
+  readonly onStep?: (info: StepInfo) => void;
+  /** Asked before each step; true ends the training as if `steps` had been reached. */
+  readonly shouldStop?: () => boolean;
+  /** Called with what a checkpoint needs after every `saveEvery` steps; training waits for it. */
+  readonly onSave?: (state: TrainResult<State>) => Promise<void>;
+  /** Default 0: never. */
+  readonly saveEvery?: number;
+}
+
+export interface TrainResult<State> {
+  readonly model: Llama;
+  readonly optimizerState: State;
+  /** How many steps the model has seen: where to go on. */
+  readonly step: number;
+}
+
+/** How many steps are queued on the device before the numbers of the first of them are waited for. */
+const stepsInFlight = 2;
+
+/**
+ * Trains a model on the batches of steps startStep … steps − 1.
+ *
+ * Each step is one program (see {@link createTrainStep}), and its numbers are read while the next ones run. Throws
+ * NonFiniteError, with the step, when a loss or a gradient is not finite; that step left the parameters as they were.
+ */
+export async function train<State>(options: TrainOptions<State>): Promise<TrainResult<State>> {
+  const { optimizer, batches, steps, startStep = 0, schedule, maxNorm = 1, onStep, shouldStop, onSave, saveEvery = 0 } = options;
+  for (const [name, value] of Object.entries({ steps, startStep, saveEvery })) {
+    if (!Number.isInteger(value) || value < 0) throw new OptionError(`train: ${name} ${value} is no count of steps`);
+  }
+  const trainStep = options.trainStep ?? createTrainStep({ optimizer, loss: languageLoss, maxNorm });
+
+  let model = options.model;
+  let optimizerState = options.optimizerState ?? optimizer.init(model);
+  const inFlight: QueuedStep[] = [];
+  const clock = new TokenClock();
+
+  const finishOldest = async (): Promise<void> => {
+    const oldest = inFlight.shift();
+    if (oldest === undefined) return;
+    const { step, lr, tokens } = oldest;
+    const [loss, gradNorm] = await Promise.all([item(oldest.metrics.loss), item(oldest.metrics.gradNorm)]);
+    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw nonFinite(step, loss, gradNorm);
+    onStep?.({ step, loss, gradNorm, lr, tokens, tokensPerSecond: clock.tick(tokens) });
+  };
+
+  let step = startStep;
+  for (; step < steps && !shouldStop?.(); step++) {
+    const batch = await batches(step);
+    const lr = schedule(step);
+    let metrics: StepMetrics;
+    [model, optimizerState, metrics] = trainStep(model, optimizerState, batch, lr);
+    inFlight.push({ step, lr, tokens: tokensIn(batch), metrics });
+    if (inFlight.length > stepsInFlight) await finishOldest();
+
+    if (onSave && saveEvery > 0 && (step + 1) % saveEvery === 0) {
+      while (inFlight.length > 0) await finishOldest();
+      await onSave({ model, optimizerState, step: step + 1 });
+    }
+    await yieldToEvents(); // signals and timers are heard here
+  }
+  while (inFlight.length > 0) await finishOldest();
+  return { model, optimizerState, step };
+}
+
+interface QueuedStep {
+  readonly step: number;
+  readonly lr: number;
+  readonly tokens: number;
+  readonly metrics: StepMetrics;
+}
+
+const tokensIn = (batch: Batches<LanguageBatch>): number =>
+  (Array.isArray(batch) ? (batch as readonly LanguageBatch[]) : [batch as LanguageBatch]).reduce(
+    (sum, { targets }) => sum + targets.size,
+    0,
+  );
+
+function nonFinite(step: number, loss: number, gradNorm: number): NonFiniteError {
+  const what = Number.isFinite(loss) ? `the norm of the gradients is ${gradNorm}` : `the loss is ${loss}`;
+  return new NonFiniteError(`step ${step}: ${what}; its update was left out`, {
+    step,
+    hint: "lower the learning rate, lengthen the warm-up, or go on from the last checkpoint",
+  });
+}
+
+/** Tokens per second over a window of recent steps. */
+class TokenClock {
+  private readonly window = 10;
+  private readonly ticks: { readonly time: number; readonly tokens: number }[] = [{ time: performance.now(), tokens: 0 }];
+
+  tick(tokens: number): number {
+    this.ticks.push({ time: performance.now(), tokens });
+    if (this.ticks.length > this.window + 1) this.ticks.shift();
+    const [first, last] = [this.ticks[0], this.ticks.at(-1)] as [{ time: number }, { time: number }];
+    const counted = this.ticks.slice(1).reduce((sum, tick) => sum + tick.tokens, 0);
+    return (1000 * counted) / Math.max(last.time - first.time, 1e-3);
+  }
+}

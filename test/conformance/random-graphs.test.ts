@@ -1,0 +1,107 @@
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { PrimitiveName } from "../../src/autograd/primitives.js";
+import type { Backend } from "../../src/backend/backend.js";
+import type { GraphNode } from "../../src/backend/graph.js";
+import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import { graphRecipes } from "../support/arbitraries.js";
+import { backends } from "../support/backends.js";
+import { difference } from "../support/compare.js";
+import { type Computation, compute, type HostTensor } from "../support/graphs.js";
+import { randomComputation } from "../support/random-graphs.js";
+import { unitRoundoff } from "../support/tolerances.js";
+
+const reference = createReferenceBackend();
+
+/** The first difference between a backend and the reference that rounding does not explain. */
+async function firstDifference(backend: Backend, computation: Computation, errors: readonly number[]): Promise<string | undefined> {
+  const expected = await compute(reference, computation);
+  const found = await compute(backend, computation);
+  for (const [i, wanted] of expected.entries()) {
+    const error = errors[i] as number;
+    const message = difference(found[i] as HostTensor, wanted, (value) => (error === 0 ? 0 : error + unitRoundoff * Math.abs(value)));
+    if (message !== undefined) return `output ${i}: ${message}\n${reference.compile(computation.graph).describe()}`;
+  }
+  return undefined;
+}
+
+const agrees = (backend: Backend) =>
+  fc.asyncProperty(graphRecipes, async (recipe) => {
+    const { computation, errors } = randomComputation(recipe);
+    const message = await firstDifference(backend, computation, errors);
+    if (message !== undefined) throw new Error(message);
+  });
+
+const seed = 20_26;
+
+describe.each(backends())("$name agrees with the reference on", ({ create, stride }) => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await create();
+  }, 120_000);
+  afterAll(async () => backend.close());
+
+  it("whole random graphs", { timeout: 240_000 }, async () => {
+    await fc.assert(agrees(backend), { seed, numRuns: Math.ceil(100 / stride) });
+  });
+});
+
+/** The reference with one primitive taken for another. */
+function confused(wrong: PrimitiveName, taken: PrimitiveName): Backend {
+  const backend = createReferenceBackend();
+  const compile = backend.compile.bind(backend);
+  backend.compile = (graph, options) => {
+    const swap = (node: GraphNode): GraphNode =>
+      node.kind === "operation" && node.primitive === wrong ? ({ ...node, primitive: taken } as GraphNode) : node;
+    return compile({ ...graph, nodes: graph.nodes.map(swap) }, options);
+  };
+  return backend;
+}
+
+describe("random graphs reveal a backend that takes", () => {
+  const confusions: readonly (readonly [PrimitiveName, PrimitiveName])[] = [
+    ["sub", "add"],
+    ["max", "min"],
+    ["tanh", "erf"],
+    ["maxReduce", "minReduce"],
+    ["sum", "maxReduce"],
+    ["flip", "alias"],
+    ["recip", "sqrt"],
+    ["lt", "eq"],
+    ["floor", "sign"],
+    ["log", "sqrt"],
+  ];
+  it.each(confusions)("%s for %s", async (wrong, taken) => {
+    const { failed } = await fc.check(agrees(confused(wrong, taken)), { seed, numRuns: 100, endOnFailure: true });
+    expect(failed).toBe(true);
+  });
+});
+
+describe("the error bounds of random graphs", () => {
+  it("are small for most outputs, so that agreement means something", () => {
+    const errors = fc.sample(graphRecipes, { seed, numRuns: 200 }).flatMap((recipe) => randomComputation(recipe).errors);
+    expect(errors.filter((error) => error < 1e-2).length / errors.length).toBeGreaterThan(0.8);
+  });
+
+  it("graphs have up to some 60 nodes and reach every kind of operation", () => {
+    const graphs = fc.sample(graphRecipes, { seed, numRuns: 300 }).map((recipe) => randomComputation(recipe).computation.graph);
+    const reached = new Set(graphs.flatMap(({ nodes }) => nodes.map((node) => (node.kind === "operation" ? node.primitive : node.kind))));
+    expect([...reached].sort()).toEqual(
+      expect.arrayContaining([
+        "dot",
+        "gather",
+        "scatterAdd",
+        "sum",
+        "maxReduce",
+        "exp",
+        "where",
+        "cast",
+        "permute",
+        "expand",
+        "pad",
+        "concat",
+        "scalar",
+      ]),
+    );
+  });
+});

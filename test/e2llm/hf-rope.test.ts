@@ -1,0 +1,158 @@
+import { describe, expect, it } from "vitest";
+import { fromHfRope, toHfRope } from "../../src/e2llm/hf-rope.js";
+import { type RopeScaling, ropeFrequencies } from "../../src/e2llm/schedules.js";
+import { FormatError, OptionError } from "../../src/errors.js";
+import { ropeFrequencyF32, ropeFrequencyF64 } from "../support/tolerances.js";
+
+const shape = { headDim: 16, theta: 10_000 };
+const options = { ...shape, window: 64 };
+const throughJson = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
+
+const schedules: RopeScaling[] = [
+  { type: "default" },
+  { type: "linear", factor: 8 },
+  { type: "linear", factor: 2.5 },
+  { type: "ntk", factor: 8 },
+  { type: "dynamic", factor: 2, originalMaxPositions: 64, seqLen: 512 },
+  { type: "yarn", factor: 4, originalMaxPositions: 64 },
+  { type: "yarn", factor: 8, originalMaxPositions: 64, betaFast: 4, betaSlow: 1, attentionFactor: 1.25, truncate: false },
+  { type: "yarn", factor: 8, originalMaxPositions: 64, mscale: 1, mscaleAllDim: 0.5 },
+  { type: "llama3", factor: 8, originalMaxPositions: 64 },
+  { type: "llama3", factor: 8, originalMaxPositions: 64, lowFreqFactor: 2, highFreqFactor: 3 },
+];
+
+describe("writing config.json", () => {
+  it("E²-LLM at scale g is linear with factor g, in the keys of both generations", () => {
+    expect(toHfRope({ type: "linear", factor: 8 }, options)).toEqual({
+      rope_theta: 10_000,
+      rope_parameters: { rope_type: "linear", factor: 8, rope_theta: 10_000 },
+      rope_scaling: { type: "linear", rope_type: "linear", factor: 8 },
+      max_position_embeddings: 512,
+    });
+  });
+
+  it("plain RoPE has no rope_scaling", () => {
+    expect(toHfRope({ type: "default" }, options)).toEqual({
+      rope_theta: 10_000,
+      rope_parameters: { rope_type: "default", rope_theta: 10_000 },
+      rope_scaling: null,
+      max_position_embeddings: 64,
+    });
+  });
+
+  it("yarn and llama3 carry the trained window inside and at top level, and only the optional keys that were given", () => {
+    const yarn = toHfRope({ type: "yarn", factor: 8, originalMaxPositions: 64, betaFast: 4, ramp: "index" }, options);
+    expect(yarn.rope_parameters).toEqual({
+      rope_type: "yarn",
+      factor: 8,
+      original_max_position_embeddings: 64,
+      beta_fast: 4,
+      rope_theta: 10_000,
+    });
+    expect([yarn.original_max_position_embeddings, yarn.max_position_embeddings]).toEqual([64, 512]);
+    const llama = toHfRope({ type: "llama3", factor: 8, originalMaxPositions: 64 }, options);
+    expect(llama.rope_scaling).toEqual({
+      type: "llama3",
+      rope_type: "llama3",
+      factor: 8,
+      original_max_position_embeddings: 64,
+      low_freq_factor: 1,
+      high_freq_factor: 4,
+    });
+    expect(llama.original_max_position_embeddings).toBe(64);
+  });
+
+  it("dynamic states the trained window as max_position_embeddings", () => {
+    const scaling: RopeScaling = { type: "dynamic", factor: 2, originalMaxPositions: 64, seqLen: 512 };
+    expect(toHfRope(scaling, options).max_position_embeddings).toBe(64);
+  });
+
+  it("refuses the ramp of yarn that Hugging Face does not have, and impossible schedules", () => {
+    expect(() => toHfRope({ type: "yarn", factor: 8, originalMaxPositions: 64, ramp: "turns" }, options)).toThrow(OptionError);
+    expect(() => toHfRope({ type: "linear", factor: 0.5 }, options)).toThrow(OptionError);
+    expect(() => toHfRope({ type: "default" }, { ...options, window: 0 })).toThrow(OptionError);
+  });
+});
+
+describe("reading config.json", () => {
+  it.each(schedules)("gives back the frequencies of %j from both generations of keys and from each alone", (scaling) => {
+    const written = toHfRope(scaling, options);
+    const expected = ropeFrequencies(scaling, shape);
+    const { rope_parameters, rope_scaling, ...rest } = written;
+    for (const config of [written, { ...rest, rope_parameters }, { ...rest, rope_scaling }]) {
+      const read = fromHfRope(throughJson(config), { seqLen: 512 });
+      const found = ropeFrequencies(read.scaling, { headDim: 16, theta: read.theta });
+      found.invFreq.forEach((value, j) => {
+        const target = expected.invFreq[j] ?? Number.NaN;
+        expect(Math.abs(value - target)).toBeLessThanOrEqual(ropeFrequencyF64.relative * target);
+      });
+      expect(found.attentionFactor).toBe(expected.attentionFactor);
+      expect(read.window).toBe(scaling.type === "ntk" ? 512 : 64);
+    }
+  });
+
+  it("computes Hugging Face's frequencies from the file of a Llama 3 at toy size", () => {
+    const { scaling, theta } = fromHfRope({
+      head_dim: 16,
+      max_position_embeddings: 512,
+      rope_theta: 10_000,
+      rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 64 },
+    });
+    const golden = [1, 0.244384587, 0.0130422562, 0.00395284733, 0.00125, 0.000395284733, 0.000125, 3.95284733e-5];
+    ropeFrequencies(scaling, { headDim: 16, theta }).invFreq.forEach((value, j) => {
+      expect(Math.abs(value - (golden[j] ?? 0))).toBeLessThanOrEqual(ropeFrequencyF32.relative * (golden[j] ?? 0));
+    });
+  });
+
+  it("takes the old key type, a null rope_scaling and a missing base", () => {
+    const old = { max_position_embeddings: 256, rope_scaling: { type: "linear", factor: 4 } };
+    expect(fromHfRope(old)).toEqual({ scaling: { type: "linear", factor: 4 }, theta: 10_000, window: 64 });
+    const none = { max_position_embeddings: 256, rope_scaling: null, rope_theta: 500 };
+    expect(fromHfRope(none)).toEqual({ scaling: { type: "default" }, theta: 500, window: 256 });
+  });
+
+  it("lets a top-level trained window win over the inner one, and puts max_position_embeddings for a missing one", () => {
+    const yarn = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 64 };
+    const outer = { max_position_embeddings: 512, original_max_position_embeddings: 128, rope_parameters: yarn };
+    expect(fromHfRope(outer).window).toBe(128);
+    const missing = { max_position_embeddings: 512, rope_parameters: { rope_type: "yarn", factor: 4 } };
+    expect(fromHfRope(missing).scaling).toEqual({ type: "yarn", factor: 4, originalMaxPositions: 512 });
+  });
+
+  it("takes the ratio of the windows for a factor of null", () => {
+    const yarn = { rope_type: "yarn", factor: null, original_max_position_embeddings: 64 };
+    expect(fromHfRope({ max_position_embeddings: 512, rope_parameters: yarn }).scaling).toMatchObject({ factor: 8 });
+  });
+
+  const base = { max_position_embeddings: 64 };
+  it.each([
+    ["no object", 7],
+    ["an array", []],
+    ["no max_position_embeddings", {}],
+    ["a window of text", { max_position_embeddings: "64" }],
+    ["a fractional window", { max_position_embeddings: 0.5 }],
+    ["linear without factor", { ...base, rope_scaling: { type: "linear" } }],
+    ["a factor below 1", { ...base, rope_scaling: { type: "linear", factor: 0.5 } }],
+    ["a factor of text", { ...base, rope_scaling: { type: "linear", factor: "8" } }],
+    ["a base of 0", { ...base, rope_theta: 0 }],
+    ["longrope", { ...base, rope_scaling: { rope_type: "longrope", factor: 2 } }],
+    ["a type that is no text", { ...base, rope_scaling: { rope_type: 3 } }],
+    ["one object per layer type", { ...base, rope_parameters: { full_attention: { rope_type: "default" } } }],
+    ["rope_scaling that is no object", { ...base, rope_scaling: "linear" }],
+    ["partial rotary embeddings", { ...base, partial_rotary_factor: 0.5 }],
+    ["truncate that is no boolean", { ...base, rope_scaling: { rope_type: "yarn", factor: 2, truncate: 1 } }],
+    ["an odd head dimension", { ...base, head_dim: 15 }],
+    ["yarn on a window below 8", { max_position_embeddings: 4, rope_scaling: { rope_type: "yarn", factor: 2 } }],
+    ["llama3 without its ends", { ...base, rope_scaling: { rope_type: "llama3", factor: 2 } }],
+  ])("refuses %s, naming the file, with a hint", (_name, config) => {
+    try {
+      fromHfRope(config, { file: "model/config.json" });
+    } catch (error) {
+      expect(error).toBeInstanceOf(FormatError);
+      expect((error as FormatError).message).toContain("model/config.json");
+      expect((error as FormatError).hint).not.toBe("");
+      return;
+    }
+    expect.unreachable("the file was accepted");
+  });
+});

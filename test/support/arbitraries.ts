@@ -1,0 +1,71 @@
+import fc from "fast-check";
+
+/** Even head dimensions from 4 to 64. */
+export const headDims = fc.integer({ min: 2, max: 32 }).map((half) => 2 * half);
+
+/** Vectors of a length, of numbers up to 4 in magnitude that f32 holds exactly. */
+export const vectors = (length: number): fc.Arbitrary<number[]> =>
+  fc.array(
+    fc.integer({ min: -4096, max: 4096 }).map((value) => value / 1024),
+    { minLength: length, maxLength: length },
+  );
+
+/** A query and a key of one even head dimension from 4 to 64. */
+export const queriesAndKeys = headDims.chain((headDim) =>
+  fc.record({ headDim: fc.constant(headDim), q: vectors(headDim), k: vectors(headDim) }),
+);
+
+/** A window L, a length R ≤ L, a scale g and a shift t that fits them: what one step of E²-LLM may draw. */
+export const e2Draws = fc
+  .record({ window: fc.integer({ min: 2, max: 64 }), g: fc.integer({ min: 1, max: 20 }) })
+  .chain(({ window, g }) =>
+    fc
+      .integer({ min: 1, max: window })
+      .chain((length) =>
+        fc.record({ window: fc.constant(window), g: fc.constant(g), length: fc.constant(length), t: fc.nat(g * window - length) }),
+      ),
+  );
+
+/** One step of a random computation: which operation, and which earlier values it takes, all modulo what there is. */
+const graphSteps = fc.record({ operation: fc.nat(10_000), a: fc.nat(10_000), b: fc.nat(10_000) });
+
+/** Directions for a random graph of some 5 to 25 operations: extents (1, small, and around tile sizes), values and steps. */
+export const graphRecipes = fc.record({
+  extents: fc.array(fc.constantFrom(1, 2, 3, 4, 5, 7, 8, 9, 16, 31, 33, 65), { minLength: 1, maxLength: 3 }),
+  seed: fc.nat(10_000),
+  steps: fc.array(graphSteps, { minLength: 2, maxLength: 12 }),
+});
+export type GraphRecipe = typeof graphRecipes extends fc.Arbitrary<infer Recipe> ? Recipe : never;
+
+/** Tensors of a safetensors file by name: any bytes, any dtype, up to four small extents (zeros among them). */
+export const storedTensors = fc.uniqueArray(
+  fc
+    .record({
+      name: fc.oneof(fc.string({ minLength: 1, unit: "binary" }), fc.constantFrom("__proto__", "constructor", "7", "model.norm.weight")),
+      dtype: fc.constantFrom("F32", "F16", "BF16", "F64", "U8", "I32", "U64", "BOOL"),
+      shape: fc.array(fc.nat(3), { maxLength: 4 }),
+    })
+    .chain(({ name, dtype, shape }) => {
+      const elementBytes = { F32: 4, F16: 2, BF16: 2, F64: 8, U8: 1, I32: 4, U64: 8, BOOL: 1 }[dtype] as number;
+      const bytes = shape.reduce((product, extent) => product * extent, elementBytes);
+      const data = fc.uint8Array({ minLength: bytes, maxLength: bytes });
+      return fc.record({ name: fc.constant(name), dtype: fc.constant(dtype), shape: fc.constant(shape), data });
+    }),
+  { selector: ({ name }) => name, maxLength: 6 },
+);
+
+/** A text as documents of given lengths; token i of the whole text is i, so a token says where it stands. */
+export const numberedDocuments = (lengths: fc.Arbitrary<number[]>): fc.Arbitrary<{ name: string; tokens: Int32Array }[]> =>
+  lengths.map((sizes) => {
+    let next = 0;
+    return sizes.map((size, index) => ({ name: `document ${index}`, tokens: Int32Array.from({ length: size }, () => next++) }));
+  });
+
+/** What happens to a buffer pool: sizes to acquire, or (by a number, modulo what is held) something to release. */
+export const poolSteps = fc.array(
+  fc.oneof(
+    fc.record({ acquire: fc.oneof(fc.nat(2000), fc.nat(2 ** 22)), owner: fc.constantFrom("value", "program", "staging") }),
+    fc.record({ release: fc.nat(1000) }),
+  ),
+  { maxLength: 60 },
+);
