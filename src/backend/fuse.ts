@@ -204,6 +204,24 @@ export interface Fused {
 /** Divides a graph into clusters. */
 export function fuse(graph: Graph, options: FuseOptions): Fused {
   const stored = chooseStored(graph, options);
+  const alone = new Set<number>();
+  for (;;) {
+    const { clusters, crowded } = cluster(graph, options, stored, alone);
+    if (crowded.length === 0) return { stored, clusters };
+    for (const { members } of crowded) alone.add(members[members.length - 1] as number);
+  }
+}
+
+/**
+ * Lets nodes join clusters one after another, but for those of `alone`. A node that is read by a kernel yet to come takes a
+ * buffer that nobody counted when others joined it, so clusters may turn out to touch too many: those are the crowded ones.
+ */
+function cluster(
+  graph: Graph,
+  options: FuseOptions,
+  stored: readonly boolean[],
+  alone: ReadonlySet<number>,
+): { clusters: Cluster[]; crowded: Cluster[] } {
   const { nodes } = graph;
   const clusters: (Cluster | undefined)[] = [];
   const home = new Map<number, number>();
@@ -248,7 +266,14 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
       const readOutside = (readersOf[member] as number[]).some((reader) => !inside.has(reader));
       if (outputs.has(member) || readOutside || member === members[members.length - 1]) used.add(member);
     }
-    return used.size;
+    return used.size + Math.max(0, operandsReadAgain(members, reads) - 1);
+  };
+  /** Operands of a product that its epilogue reads as well: each may be bound twice, once as vectors of four. */
+  const operandsReadAgain = ([first, ...others]: readonly number[], reads: readonly number[]): number => {
+    const head = nodes[first as number] as GraphNode;
+    if (head.kind !== "operation" || head.primitive !== "dot") return 0;
+    const again = new Set([...reads, ...others.flatMap((member) => readsOf.get(member) ?? [])]);
+    return [...new Set(readsOf.get(first as number))].filter((operand) => again.has(operand)).length;
   };
   const readsOf = new Map<number, number[]>();
 
@@ -330,7 +355,7 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
       open({ kind: "scatter", shape: node.shape, axes: [], members: [position] }, node.inputs);
       return;
     }
-    if (options.fuse && sizeOf(node.shape) > 0 && join(position)) return;
+    if (options.fuse && !alone.has(position) && sizeOf(node.shape) > 0 && join(position)) return;
     const reduces = isReduction(node);
     const shape = reduces ? (nodes[node.inputs[0] as number] as GraphNode).shape : node.shape;
     const axes = reduces ? (node.params as { axes: readonly number[] }).axes : [];
@@ -338,13 +363,9 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     readsOf.set(position, reads);
     open({ kind: "loop", shape, axes, members: [position] }, reads);
   });
-  return {
-    stored,
-    clusters: inOrder(
-      clusters.filter((cluster) => cluster !== undefined),
-      before,
-    ),
-  };
+  const made = clusters.filter((cluster) => cluster !== undefined);
+  const crowded = made.filter(({ members }) => members.length > 1 && touches(members, []) > options.maxBuffers);
+  return { clusters: inOrder(made, before), crowded };
 }
 
 /** The stored node or input below a chain of views. */

@@ -114,6 +114,9 @@ class Scalars {
       }
       case "gather":
         return this.gather(node, at, shapeOf);
+      case "alias":
+      case "stopGradient":
+        return this.at(node.inputs[0] as number, at);
       case "sum":
       case "maxReduce":
       case "minReduce":

@@ -3,7 +3,7 @@ import { OptionError } from "../errors.js";
 import type { TokenDocument } from "../nn/data.js";
 import type { TargetBlock } from "../nn/evaluation-targets.js";
 import type { Llama } from "../nn/llama.js";
-import { evaluateContexts } from "./evaluation.js";
+import { type EvaluationProgress, evaluateContexts } from "./evaluation.js";
 import { type Reading, type ReadingSchedule, readingTables } from "./reading.js";
 
 /** "base": the pretrained model; "plain": after further ordinary steps, the control; "e2": after as many steps of E²-LLM. */
@@ -63,8 +63,8 @@ export interface ComparisonOptions {
   readonly targetLength: number;
   /** Sequences per forward pass for a context. Default 8 for each. */
   readonly batch?: (context: number) => number;
-  /** Called as forward passes go by: tokens that were read, of all. */
-  readonly onProgress?: (progress: { readonly row: ComparisonRow; readonly tokens: number; readonly totalTokens: number }) => void;
+  /** Called after each forward pass with the row that it is for, the tokens that it read, and how many passes are done. */
+  readonly onProgress?: (progress: EvaluationProgress & { readonly row: ComparisonRow }) => void;
   readonly shouldStop?: () => boolean;
 }
 
@@ -84,17 +84,16 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
   const { models, window, rows, documents, blocks, targetLength, batch = () => 8, onProgress, shouldStop } = options;
   if (rows.length === 0) throw new OptionError("a comparison needs at least one row");
   const measured = new Map<string, number>();
-  const variants = [...new Set(rows.map(({ variant }) => variant))];
-  const baselines = variants.map((variant): ComparisonRow => ({ variant, schedule: "none", scale: 1, context: window }));
-  const jobs = [...new Map([...baselines, ...rows].map((row) => [jobOf(row), row])).entries()];
-  const totalTokens = jobs.reduce((sum, [, { context }]) => sum + blocks.length * context, 0);
+  const baselines = baselinesOf(rows, window);
+  const jobs = distinctJobs([...baselines, ...rows]);
+  const passesOf = ({ context }: ComparisonRow): number => Math.ceil(blocks.length / Math.min(batch(context), blocks.length));
+  const totalPasses = jobs.reduce((sum, [, row]) => sum + passesOf(row), 0);
   let before = 0;
 
   let complete = true;
   for (const [job, row] of jobs) {
     const { variant, context, schedule, scale } = row;
     const model = models[variant];
-    const all = blocks.length * context;
     const found = await evaluateContexts({
       model,
       documents,
@@ -103,7 +102,7 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
       contexts: [context],
       tables: (length) => readingTables(model.config, { schedule, scale, length, window }),
       batch: batch(context),
-      onProgress: ({ done, total }) => onProgress?.({ row, tokens: before + (all * done) / total, totalTokens }),
+      onProgress: ({ done, tokens }) => onProgress?.({ row, tokens, done: before + done, total: totalPasses }),
       ...(shouldStop === undefined ? {} : { shouldStop }),
     });
     const [loss] = found;
@@ -112,7 +111,7 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
       break;
     }
     measured.set(job, loss.nats);
-    before += all;
+    before += passesOf(row);
   }
   const losses = rows.flatMap((row) => {
     const nats = measured.get(jobOf(row));
@@ -126,6 +125,20 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
   ) as Partial<Record<ComparedVariant, number>>;
   return { losses, truncation, complete };
 }
+
+/** Tokens that measuring these rows reads, with each distinct measurement counted once. */
+export function comparisonTokens(rows: readonly ComparisonRow[], sizes: { readonly window: number; readonly blocks: number }): number {
+  const jobs = distinctJobs([...baselinesOf(rows, sizes.window), ...rows]);
+  return jobs.reduce((sum, [, { context }]) => sum + sizes.blocks * context, 0);
+}
+
+/** The truncation baseline of every variant among the rows. */
+const baselinesOf = (rows: readonly ComparisonRow[], window: number): ComparisonRow[] =>
+  [...new Set(rows.map(({ variant }) => variant))].map((variant) => ({ variant, schedule: "none", scale: 1, context: window }));
+
+const distinctJobs = (rows: readonly ComparisonRow[]): [job: string, row: ComparisonRow][] => [
+  ...new Map(rows.map((row) => [jobOf(row), row])).entries(),
+];
 
 /** Rows of one job are read by the same tables. */
 const jobOf = ({ variant, schedule, scale, context }: ComparisonRow): string =>

@@ -120,7 +120,9 @@ export async function slidingWindowPerplexity(options: SlidingWindowOptions): Pr
   const scored = tokens.length - 1;
   if (scored < 1) throw new OptionError(`a text of ${tokens.length} tokens has nothing to predict`, { hint: "give at least two tokens" });
   if (!Number.isInteger(options.window) || options.window < 1) {
-    throw new OptionError(`the window must be a positive integer, found ${options.window}`, { hint: "the trained window is a good choice" });
+    throw new OptionError(`the window must be a positive integer, found ${options.window}`, {
+      hint: "the trained window is a good choice",
+    });
   }
   if (!Number.isInteger(stride) || stride < 1 || stride > options.window) {
     throw new OptionError(`the stride must be an integer from 1 to the window of ${options.window}, found ${stride}`, {
@@ -131,8 +133,8 @@ export async function slidingWindowPerplexity(options: SlidingWindowOptions): Pr
   const tables = ropeTensors((options.tables ?? defaultTables(model))(window));
 
   const head = windowsEndingAt(tokens, [window], window, window);
-  const ends: number[] = []; // predictions that are scored once a window is done
-  for (let end = window; end < scored; ) ends.push((end = Math.min(end + stride, scored)));
+  // How many predictions are scored once each of the later windows is done.
+  const ends = Array.from({ length: Math.ceil((scored - window) / stride) }, (_, i) => Math.min(window + (i + 1) * stride, scored));
   const rest = windowsEndingAt(tokens, ends, window, Math.min(stride, window));
   const rows = Math.max(1, Math.min(checkBatch(batch), ends.length));
   const total = 1 + Math.ceil(ends.length / rows);

@@ -13,6 +13,13 @@ export interface CompiledSources {
   remove(): Promise<void>;
 }
 
+/** A TypeScript file as JavaScript, without a look at its types. The compiler fails on some files that have no name. */
+export const translate = (text: string, fileName: string): string =>
+  ts.transpileModule(text, {
+    fileName,
+    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true },
+  }).outputText;
+
 /** Translates a folder of `src` file by file, without looking at types, into a fresh folder from where packages resolve. */
 export async function compileSources(under = "."): Promise<CompiledSources> {
   const cache = join(root, "node_modules", ".cache");
@@ -23,10 +30,7 @@ export async function compileSources(under = "."): Promise<CompiledSources> {
     .filter((file) => file.endsWith(".ts"))
     .map((file) => join(under, file));
   for (const file of [...files, "errors.ts"]) {
-    const text = await readFile(join(source, file), "utf8");
-    const { outputText } = ts.transpileModule(text, {
-      compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true },
-    });
+    const outputText = translate(await readFile(join(source, file), "utf8"), join(source, file));
     const target = join(folder, file.replace(/\.ts$/, ".js"));
     await mkdir(dirname(target), { recursive: true });
     await writeFile(target, outputText);

@@ -41,3 +41,6 @@ export const ropeScoreF32 = 1e-6;
 
 /** Scores in f64, relative to the sum of their terms' magnitudes; angles up to some 10³ radians carry 10⁻¹³. */
 export const ropeScoreF64 = 1e-12;
+
+/** Loss and gradients of a tiny Llama in f32, on one implementation of WebGPU against f64, relative norm-wise. */
+export const browserGradient = 1e-4;

@@ -27,7 +27,7 @@ export interface WebGpuOptions {
 export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<Backend> {
   const { adapter, defaultLimits = false, poison = false } = options;
   return new WebGpuBackend(
-    await openDevice({ ...(adapter === undefined ? {} : { adapter }), defaultLimits, poison, idleBytesCap }),
+    await openDevice({ ...(adapter === undefined ? {} : { adapter }), defaultLimits, poison }),
     options,
   );
 }
@@ -41,9 +41,6 @@ interface Step {
   readonly workgroups: readonly [number, number, number];
   readonly bindGroups: Map<string, GPUBindGroup>;
 }
-
-/** Idle memory that is kept for the next step: scratch of a program is idle between its runs. */
-const idleBytesCap = 8 * 2 ** 30;
 
 /** Bind groups that a kernel keeps; a loop in a steady state needs one or two. */
 const keptBindGroups = 8;

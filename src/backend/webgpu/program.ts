@@ -39,7 +39,7 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
   const simple = auto ? simplify(graph) : graph;
   const ready = prepare(simple, { minRows: options.target.kernelClass === "gpu" ? 256 : 64, maxOperands: 4, expandScatter: !auto });
-  // A product may bind one buffer twice, as elements and as vectors, so one binding is kept free.
+  // A kernel may bind one buffer twice, as elements and as vectors, so one binding is kept free.
   const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers: guaranteedBuffers - 1 }));
   const planned = plan(lowered, bufferBytes, options.donated);
   const info = (buffer: number): BufferInfo => planned.buffers.get(buffer) as BufferInfo;

@@ -3,8 +3,8 @@ import { constant, index, registerType, stored, ValuePrinter } from "../wgsl.js"
 import { Bindings, indent, type KernelSource, type Target } from "./source.js";
 
 /**
- * Sums of rows into bins. One workgroup per bin walks over all entries in order: which entry belongs to the bin is the same
- * for the whole workgroup, so that most steps cost one comparison, and the order of the sum is fixed.
+ * Sums of rows into bins. A workgroup walks over all entries in order: which entry belongs to its bin is the same for the
+ * whole workgroup, so that most steps cost one comparison, and the order of the sum is fixed.
  */
 export function scatterKernel(
   kernel: ScatterKernel,
@@ -13,9 +13,13 @@ export function scatterKernel(
   scalarCount: number,
   target: Target,
 ): KernelSource {
-  const width = target.kernelClass === "software" ? 16 : 64;
   const { bin, column, entry } = kernel;
-  const groups = Math.ceil(column.extent / width);
+  const dtype = kernel.value.dtype;
+  // Processors look for entries once per bin and then go over all columns; the sum grows in memory, where each place
+  // belongs to one invocation. GPUs have enough invocations for one per column. Sums of halves need wider registers.
+  const inMemory = target.kernelClass === "software" && dtype !== "f16" && kernel.stores.length === 1;
+  const width = target.kernelClass === "software" ? 8 : 64;
+  const groups = inMemory ? 1 : Math.ceil(column.extent / width);
   const limit = target.maxWorkgroupsPerDimension;
   const workgroups: [number, number, number] = [groups, Math.min(bin.extent, limit), Math.ceil(bin.extent / limit)];
   const bindings = new Bindings(info, slotOf, kernel);
@@ -24,21 +28,19 @@ export function scatterKernel(
     (buffer) => bindings.name(buffer),
     () => "sum",
   );
-  const dtype = kernel.value.dtype;
   const done = new Set<number>();
   const quads = quadTargets(kernel, info);
   const targets = quads !== undefined ? bindings.name(quads, 4) : "";
   const targetLines = printer.statements([kernel.target], done);
   const valueLines = printer.statements([kernel.value], done);
   const zero = constant(0, dtype, printer.prelude);
-  const writes = kernel.stores.map(
-    ({ buffer, index: place, value }) => `${bindings.name(buffer)}[${index(place)}] = ${stored(printer.name(value), value.dtype)};`,
-  );
+  const places = kernel.stores.map(({ buffer, index: place }) => `${bindings.name(buffer)}[${index(place)}]`);
+  const columns = `for (var ${column.name} = lane; ${column.name} < ${column.extent}u; ${column.name} += ${width}u) {`;
+  const add = [...valueLines, `${inMemory ? places[0] : "sum"} += ${printer.name(kernel.value)};`];
   const body = [
     ...targetLines.map((line) => `  ${line}`),
     `  if (${printer.name(kernel.target)} == i32(${bin.name})) {`,
-    ...valueLines.map((line) => `    ${line}`),
-    `    sum += ${printer.name(kernel.value)};`,
+    ...(inMemory ? [columns, ...add.map((line) => `  ${line}`), "}"] : add).map((line) => `    ${line}`),
     "  }",
   ];
   const plain = [`for (var ${entry.name} = 0u; ${entry.name} < ${entry.extent}u; ${entry.name}++) {`, ...body, "}"];
@@ -52,17 +54,23 @@ export function scatterKernel(
     "  }",
     "}",
   ];
+  const search = quads !== undefined ? skipping : plain;
+  const lines = inMemory
+    ? [`if (${bin.name} >= ${bin.extent}u) { return; }`, columns, `  ${places[0]} = ${zero};`, "}", ...search]
+    : [
+        `let ${column.name} = group.x * ${width}u + lane;`,
+        `if (${bin.name} >= ${bin.extent}u || ${column.name} >= ${column.extent}u) { return; }`,
+        `var sum: ${registerType[dtype]} = ${zero};`,
+        ...search,
+        ...places.map((place) => `${place} = ${stored("sum", dtype)};`),
+      ];
   const { declarations, bindings: list, scalars } = bindings.finish(kernel, scalarCount);
   const wgsl = `${declarations}
 ${printer.prelude.text()}
 @compute @workgroup_size(${width})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let ${bin.name} = group.y + group.z * ${workgroups[1]}u;
-  let ${column.name} = group.x * ${width}u + lane;
-  if (${bin.name} >= ${bin.extent}u || ${column.name} >= ${column.extent}u) { return; }
-  var sum: ${registerType[dtype]} = ${zero};
-${indent(quads !== undefined ? skipping : plain)}
-${indent(writes)}
+${indent(lines)}
 }
 `;
   return { label: kernel.label, wgsl, bindings: list, scalars, workgroups };

@@ -1,0 +1,200 @@
+import { GradientError } from "../errors.js";
+import { compile } from "./compile.js";
+import { type DType, isFloat } from "./dtype.js";
+import { jvp, vjp } from "./grad.js";
+import { data } from "./realize.js";
+import { currentBackend } from "./runtime.js";
+import { type Shape, show, sizeOf, stridesOf } from "./shape.js";
+import { fromHost, Tensor } from "./tensor.js";
+import { threefry2x32 } from "./threefry.js";
+import { flattenTree } from "./tree.js";
+
+/** "reverse" holds `vjp` against differences, "forward" holds `jvp`. */
+export type GradientMode = "forward" | "reverse";
+
+export interface CheckGradsOptions {
+  /** How many times to differentiate: 2 checks the derivative of the derivative as well. Default 1. */
+  readonly order?: number;
+  /** Which ways of differentiating to check, at each order. Default both. */
+  readonly modes?: readonly GradientMode[];
+  /** Half the distance h between the points of a central difference. Default 1e-5 in f64, 1e-2 in f32. */
+  readonly step?: number;
+  /** Allowed difference, relative to the expected value. Default 1e-6 in f64, 2e-2 in f32. */
+  readonly relative?: number;
+  /** Allowed difference whatever the expected value. Default 1e-6 in f64, 5e-3 in f32. */
+  readonly absolute?: number;
+  /** Elements of one argument that reverse mode is checked at, spread evenly. Default 64. */
+  readonly places?: number;
+  /** Chooses the random cotangents and directions. Default 0. */
+  readonly seed?: number;
+}
+
+type Settings = Required<CheckGradsOptions>;
+type Numbers = Float64Array | Float32Array;
+/** A function of float tensors alone, with float tensors for results. */
+type Flat = (...variables: Tensor[]) => Tensor[];
+
+interface Variable {
+  readonly path: string;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly values: Numbers;
+}
+
+/**
+ * Holds the derivatives of f at `args` against central differences (f(x + h) − f(x − h))/2h: in reverse mode
+ * vᵀ·∂f/∂x for a random v, element by element; in forward mode ∂f/∂x · u for a random u; and with `order: 2` the same for
+ * these derivatives as functions of x. Arguments are trees of tensors and numbers; floats are varied, all else is kept as
+ * it is. Computes in f64 where the backend has it, else in f32 with wider tolerances.
+ *
+ * @throws GradientError that names the argument, the place, the derivative found and the one expected; or if f has nothing
+ * to differentiate.
+ */
+export async function checkGrads<A extends readonly unknown[]>(
+  f: (...args: A) => unknown,
+  args: A,
+  options: CheckGradsOptions = {},
+): Promise<void> {
+  const wide = currentBackend().info.dtypes.has("f64");
+  const settings: Settings = {
+    order: 1,
+    modes: ["forward", "reverse"],
+    ...(wide ? { step: 1e-5, relative: 1e-6, absolute: 1e-6 } : { step: 1e-2, relative: 2e-2, absolute: 5e-3 }),
+    places: 64,
+    seed: 0,
+    ...options,
+  };
+  const { leaves, paths, shape } = flattenTree(args);
+  const isVariable = (leaf: unknown): leaf is Tensor | number =>
+    typeof leaf === "number" || (leaf instanceof Tensor && isFloat(leaf.dtype));
+  const variables: Variable[] = [];
+  for (const [i, leaf] of leaves.entries()) {
+    if (!isVariable(leaf)) continue;
+    const numbers = typeof leaf === "number" ? [leaf] : await data(leaf);
+    variables.push({
+      path: `argument ${paths[i]}`,
+      shape: typeof leaf === "number" ? [] : leaf.shape,
+      dtype: wide ? "f64" : "f32",
+      values: wide ? Float64Array.from(numbers) : Float32Array.from(numbers),
+    });
+  }
+  if (variables.length === 0) throw new GradientError("checkGrads: no argument is a float", { hint: "pass float tensors or numbers" });
+  const flat: Flat = (...given) => {
+    let next = 0;
+    const inner = shape.build(leaves.map((leaf) => (isVariable(leaf) ? given[next++] : leaf))) as unknown as A;
+    const outputs = flattenTree(f(...inner)).leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor && isFloat(leaf.dtype));
+    if (outputs.length === 0) throw new GradientError("checkGrads: the function returned no float tensor");
+    return outputs;
+  };
+  await checkOrder(flat, variables, settings, 1, "");
+}
+
+/** Checks one order, then the derivatives that this order is made of. */
+async function checkOrder(f: Flat, variables: readonly Variable[], settings: Settings, order: number, way: string): Promise<void> {
+  const random = randomNumbers(settings.seed + order);
+  const run = compile(f);
+  const at = async (points: readonly Numbers[]): Promise<Numbers[]> => read(run(...variables.map((v, i) => leaf(v, points[i] as Numbers))));
+  const here = variables.map((v) => leaf(v, v.values));
+  const shapes = f(...here).map((output) => ({ shape: output.shape, dtype: output.dtype }));
+  const cotangents = shapes.map(({ shape, dtype }) => fromHost(shape, dtype, random(dtype, sizeOf(shape))));
+  const weights = cotangents.map((cotangent) => (cotangent.source as { data: Numbers }).data);
+  const tangents = variables.map((v) => leaf(v, random(v.dtype, v.values.length)));
+  const directions = tangents.map((tangent) => (tangent.source as { data: Numbers }).data);
+  const derivatives: { readonly [M in GradientMode]: Flat } = {
+    reverse: (...primals) => [...vjp(f, ...primals)[1](cotangents)],
+    forward: (...primals) => jvp(f, primals, tangents)[1],
+  };
+
+  for (const mode of settings.modes) {
+    const route = `${way}${mode}`;
+    const found = await read(compile(derivatives[mode])(...here));
+    if (mode === "reverse") {
+      for (const [i, variable] of variables.entries()) {
+        for (const place of spread(variable.values.length, settings.places)) {
+          const distance = settings.step * Math.max(1, Math.abs(variable.values[place] as number));
+          const moved = (by: number): Numbers[] => variables.map((v, j) => (j === i ? displaced(v.values, place, by) : v.values));
+          const [above, below] = [await at(moved(distance)), await at(moved(-distance))];
+          let difference = 0;
+          weights.forEach((w, k) => {
+            w.forEach((weight, e) => {
+              difference += weight * ((above[k]?.[e] as number) - (below[k]?.[e] as number));
+            });
+          });
+          compare(
+            found[i]?.[place] as number,
+            difference / (2 * distance),
+            () => `the derivative by ${variable.path}${position(variable.shape, place)}`,
+            { route, settings },
+          );
+        }
+      }
+    } else {
+      const moved = (by: number): Numbers[] => variables.map((v, j) => along(v.values, directions[j] as Numbers, by));
+      const [above, below] = [await at(moved(settings.step)), await at(moved(-settings.step))];
+      shapes.forEach(({ shape }, k) => {
+        for (let e = 0; e < sizeOf(shape); e++) {
+          const difference = ((above[k]?.[e] as number) - (below[k]?.[e] as number)) / (2 * settings.step);
+          compare(found[k]?.[e] as number, difference, () => `the directional derivative of output ${k}${position(shape, e)}`, {
+            route,
+            settings,
+          });
+        }
+      });
+    }
+    if (order < settings.order) await checkOrder(derivatives[mode], variables, settings, order + 1, `${route} over `);
+  }
+  for (const tensor of [...here, ...cotangents, ...tangents]) tensor.dispose();
+}
+
+function compare(
+  found: number,
+  expected: number,
+  what: () => string,
+  { route, settings }: { readonly route: string; readonly settings: Settings },
+): void {
+  if (Math.abs(found - expected) <= settings.absolute + settings.relative * Math.abs(expected)) return;
+  throw new GradientError(`checkGrads (${route}): ${what()} is ${found}, and central differences give ${expected}`, {
+    hint: "look at the rule of that derivative; differences are wrong where the function has a kink or needs a smaller step",
+  });
+}
+
+const leaf = ({ shape, dtype }: Variable, values: Numbers): Tensor => fromHost(shape, dtype, values);
+
+const read = (tensors: readonly Tensor[]): Promise<Numbers[]> =>
+  Promise.all(
+    tensors.map(async (tensor) => {
+      const values = (await data(tensor)) as Numbers;
+      tensor.dispose();
+      return values;
+    }),
+  );
+
+function displaced(values: Numbers, place: number, by: number): Numbers {
+  const copy = values.slice();
+  copy[place] = (values[place] as number) + by;
+  return copy;
+}
+
+const along = (values: Numbers, direction: Numbers, by: number): Numbers => values.map((x, i) => x + by * (direction[i] as number));
+
+/** " at [1, 2]" for an element of a tensor with axes. */
+const position = (shape: Shape, place: number): string =>
+  shape.length === 0 ? "" : ` at ${show(stridesOf(shape).map((stride, axis) => Math.floor(place / stride) % (shape[axis] as number)))}`;
+
+/** Up to `limit` places out of `length`, the first and the last among them. */
+const spread = (length: number, limit: number): number[] =>
+  length <= limit
+    ? Array.from({ length }, (_, i) => i)
+    : Array.from({ length: limit }, (_, i) => Math.round((i * (length - 1)) / Math.max(1, limit - 1)));
+
+/** Numbers of either sign between ½ and 1½ in magnitude: none is so small that it could hide an error. */
+function randomNumbers(seed: number): (dtype: DType, length: number) => Numbers {
+  let counter = 0;
+  return (dtype, length) => {
+    const numbers = dtype === "f64" ? new Float64Array(length) : new Float32Array(length);
+    return numbers.map(() => {
+      const [word, sign] = threefry2x32(0, seed, counter++, 0);
+      return (sign % 2 === 0 ? 1 : -1) * (0.5 + word / 2 ** 32);
+    });
+  };
+}

@@ -1,0 +1,267 @@
+import { key } from "../../autograd/random.js";
+import { type Comparison, compareVariants, comparisonRows, comparisonTokens } from "../../e2llm/comparison.js";
+import { createE2Source, createPlainSource } from "../../e2llm/positions.js";
+import type { LanguageBatch } from "../../nn/batch.js";
+import { loadTraining } from "../../nn/checkpoint.js";
+import { countParameters, type LlamaConfig, llamaConfig, toHfConfig } from "../../nn/config.js";
+import { createWindowSampler } from "../../nn/data.js";
+import { evaluationTargets } from "../../nn/evaluation-targets.js";
+import { writeFileAtomic } from "../../nn/files.js";
+import { Llama } from "../../nn/llama.js";
+import { copyTree } from "../../nn/module.js";
+import { type AdamWState, adamw, type Optimizer } from "../../nn/optimizers.js";
+import { byteTokenizer } from "../../nn/tokenizers.js";
+import { createTrainStep, type TrainStep } from "../../nn/train-step.js";
+import { languageLoss } from "../../nn/training.js";
+import type { DemoOptions } from "../commands/demo.js";
+import { type Corpus, loadCorpus } from "../corpus.js";
+import { type DemoPhase, type DemoState, demoPhases, makeFolder, phaseFolder, readState, removeState, writeState } from "../demo-state.js";
+import type { Interrupt } from "../interrupt.js";
+import type { CommandIo, JsonValue } from "../io.js";
+import { type Preset, presets } from "../presets.js";
+import { formatCount, formatDuration, type Progress } from "../progress.js";
+import { renderReport } from "../report/report.js";
+import { type DemoResults, type DrawPoint, resultsVersion, type TrainPoint } from "../results.js";
+import type { Runner } from "../runners.js";
+import { type ComputedOn, onBackend } from "../session.js";
+import { formatTable } from "../table.js";
+import { type LearningRule, maxNormOf, optimizerOf, runTraining } from "../training-run.js";
+import { WorkClock } from "../work-clock.js";
+import { e2Notes } from "./extend.js";
+
+/** The text of the demo. */
+const text = "moby-dick";
+
+/** A step of training costs some three forward passes: forward, and twice as much backward. */
+const trainingCost = 3;
+
+/**
+ * The whole path: pretrain at window L, extend by E²-LLM and, separately, spend the same steps plainly, then read held-out text at L, 2L, 4L
+ * and 8L. Writes results.json, report.html and the checkpoints base, plain and e2. JSON: the document of results.json.
+ */
+export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt }) =>
+  onBackend(options, io, async (computedOn) => {
+    const demo = new Demo(options, io, onInterrupt());
+    await makeFolder(options.out);
+    const corpus = await loadCorpus(text);
+    const outcome = await demo.run(corpus);
+    if (outcome === undefined) {
+      io.note(`stopped after saving to ${options.out}; go on with the same command: ${commandLine}`);
+      return demo.stop.exitCode;
+    }
+    const results = demo.results(outcome, computedOn, commandLine);
+    await writeFileAtomic(`${options.out}/results.json`, `${JSON.stringify(results, null, 2)}\n`);
+    const report = `${options.out}/report.html`;
+    await writeFileAtomic(report, await renderReport(results));
+    await removeState(options.out);
+    io.print(formatTable(results));
+    io.result(results);
+    io.print(report);
+    return undefined;
+  });
+
+class Demo {
+  readonly preset: Preset;
+  readonly config: LlamaConfig;
+  readonly rules: Readonly<Record<DemoPhase, LearningRule>>;
+  /** Changes with whatever changes the numbers. */
+  readonly fingerprint: string;
+  private readonly train: TrainPoint[] = [];
+  private readonly draws: DrawPoint[] = [];
+  private readonly seconds: Record<string, number> = {};
+  private readonly steps: Partial<Record<DemoPhase, number>> = {};
+  private readonly clock: WorkClock;
+  private readonly optimizer: Optimizer<AdamWState>;
+  /** One step for all phases, so that its program is compiled once. */
+  private readonly trainStep: TrainStep<Llama, AdamWState, LanguageBatch>;
+
+  constructor(
+    private readonly options: DemoOptions,
+    private readonly io: CommandIo,
+    readonly stop: Interrupt,
+  ) {
+    const preset = presets[options.preset];
+    this.preset = preset;
+    this.config = llamaConfig({
+      vocab_size: byteTokenizer.vocabSize,
+      hidden_size: preset.hidden,
+      intermediate_size: preset.intermediate,
+      num_hidden_layers: preset.layers,
+      num_attention_heads: preset.heads,
+      num_key_value_heads: preset.kvHeads,
+      max_position_embeddings: preset.window,
+      rope_theta: preset.ropeTheta,
+      initializer_range: preset.initializerRange,
+      tie_word_embeddings: true,
+    });
+    const { batch, weightDecay, clip } = preset;
+    const rule = (part: Preset["pretrain"], steps = part.steps): LearningRule => ({
+      ...part,
+      steps,
+      warmup: Math.min(part.warmup, steps),
+      batch,
+      weightDecay,
+      clip,
+    });
+    const extend = rule(preset.extend, options.extendSteps);
+    this.rules = { pretrain: rule(preset.pretrain, options.steps), plain: extend, e2: extend };
+    this.fingerprint = JSON.stringify([resultsVersion, text, preset, this.rules, options.seed]);
+    this.optimizer = optimizerOf(preset);
+    this.trainStep = createTrainStep({ optimizer: this.optimizer, loss: languageLoss, maxNorm: maxNormOf(preset) });
+    this.clock = new WorkClock(this.trainingBytes() * trainingCost + this.evaluationBytes());
+  }
+
+  /** Trains and measures; undefined where a signal ended it, after saving. */
+  async run(corpus: Corpus): Promise<Comparison | undefined> {
+    const { io, options, rules } = this;
+    const left = await readState(options.out, this.fingerprint);
+    if (left !== undefined) {
+      io.note(`going on with the run that was interrupted in ${options.out}`);
+      this.restore(left);
+    }
+    io.note(
+      `${formatCount(countParameters(this.config))} parameters, L = ${this.preset.window}: ${rules.pretrain.steps} steps of pretraining, ` +
+        `then ${rules.e2.steps} of E²-LLM and, separately, ${rules.e2.steps} plain ones`,
+    );
+    const base = await this.phase("pretrain", corpus, new Llama(this.config, { key: key(options.seed) }));
+    const plain = base && (await this.phase("plain", corpus, copyTree(base)));
+    const e2 = base && plain && (await this.phase("e2", corpus, copyTree(base)));
+    if (!base || !plain || !e2) return undefined;
+    return this.evaluate(corpus, { base, plain, e2 });
+  }
+
+  /** The model after a phase; undefined where a signal ended it. The model that it is handed is taken over. */
+  private async phase(phase: DemoPhase, corpus: Corpus, fresh: Llama): Promise<Llama | undefined> {
+    const { preset, io, options, stop } = this;
+    const rule = this.rules[phase];
+    const folder = phaseFolder(options.out, phase);
+    const startStep = this.steps[phase] ?? 0;
+    let start: { model: Llama; optimizerState?: AdamWState } = { model: fresh };
+    if (startStep > 0) {
+      const { model, optimizerState } = await loadTraining(folder, adamw());
+      start = { model, optimizerState };
+    }
+    if (startStep >= rule.steps) return start.model;
+
+    // The two continued trainings read the same bytes in the same order.
+    const seed = phase === "pretrain" ? 2 * options.seed : 2 * options.seed + 1;
+    const e2 = { window: preset.window, gMax: preset.gMax, granularity: preset.granularity, sinks: preset.sinks, seed };
+    const windows = createWindowSampler({ documents: corpus.train, length: preset.window, batch: rule.batch, seed });
+    const result = await runTraining({
+      io,
+      stop,
+      label: phase,
+      ...start,
+      optimizer: this.optimizer,
+      trainStep: this.trainStep,
+      startStep,
+      rule,
+      windows,
+      positions: phase === "e2" ? createE2Source(e2) : createPlainSource(),
+      folder,
+      saveEvery: preset.saveEvery,
+      extra: { command: "demo", phase, text, seed, ...rule },
+      ...(phase === "e2" ? { saveOptions: { extraConfig: e2Notes(e2, preset.window) } } : {}),
+      detail: ({ tokens }) => this.timeLeft(tokens * trainingCost),
+    });
+    this.train.push(...result.points);
+    if (phase === "e2") this.draws.push(...result.draws);
+    this.steps[phase] = result.step;
+    this.addSeconds(phase, result.seconds);
+    if (stop.requested === undefined) return result.model;
+    await this.save();
+    return undefined;
+  }
+
+  private async evaluate(corpus: Corpus, models: Readonly<Record<"base" | "plain" | "e2", Llama>>): Promise<Comparison | undefined> {
+    const { preset, io, stop } = this;
+    const { window, targetLength, blocks: count, evaluationBytes } = preset;
+    const documents = corpus.heldOut;
+    const blocks = evaluationTargets({ documents, targetLength, maxContext: this.contexts().at(-1) as number, count });
+    const begun = performance.now();
+    let progress: Progress | undefined;
+    const comparison = await compareVariants({
+      models,
+      window,
+      rows: this.rows(),
+      documents,
+      blocks,
+      targetLength,
+      batch: (context) => Math.max(1, Math.floor(evaluationBytes / context)),
+      shouldStop: () => stop.requested !== undefined,
+      onProgress: ({ row, tokens, done, total }) => {
+        progress ??= io.progress({ label: "evaluate", total });
+        const detail = `${row.variant} ${row.schedule} at ${row.context}, ${this.timeLeft(tokens)}`;
+        progress.update({ step: done, amount: tokens, detail });
+      },
+    });
+    progress?.finish();
+    this.addSeconds("evaluate", (performance.now() - begun) / 1000);
+    if (comparison.complete) return comparison;
+    await this.save();
+    return undefined;
+  }
+
+  /** The document of results.json. */
+  results({ losses, truncation }: Comparison, computedOn: ComputedOn, command: string): DemoResults {
+    const { preset, options, seconds } = this;
+    const { base, plain, e2 } = truncation;
+    return {
+      version: resultsVersion,
+      ...computedOn,
+      preset: options.preset,
+      seed: options.seed,
+      model: { ...(toHfConfig(this.config) as Record<string, JsonValue>), parameters: countParameters(this.config) },
+      window: preset.window,
+      gMax: preset.gMax,
+      targets: preset.targetLength * preset.blocks,
+      rows: losses.map(({ variant, schedule, scale, context, nats }) => ({ variant, schedule, scale, context, nats })),
+      truncation: { base: base as number, plain: plain as number, e2: e2 as number },
+      train: this.train,
+      draws: this.draws,
+      seconds: { ...seconds, total: Object.values(seconds).reduce((sum, s) => sum + s, 0) },
+      command,
+    };
+  }
+
+  private contexts(): number[] {
+    return [1, 2, 4, 8].map((times) => times * this.preset.window);
+  }
+
+  private rows(): ReturnType<typeof comparisonRows> {
+    return comparisonRows({ window: this.preset.window, contexts: this.contexts() });
+  }
+
+  private trainingBytes(): number {
+    const { preset, rules } = this;
+    return demoPhases.reduce((sum, phase) => sum + rules[phase].steps * preset.batch * preset.window, 0);
+  }
+
+  /** Bytes that all forward passes of the evaluation read. */
+  private evaluationBytes(): number {
+    return comparisonTokens(this.rows(), { window: this.preset.window, blocks: this.preset.blocks });
+  }
+
+  private timeLeft(work: number): string {
+    this.clock.add(work);
+    const seconds = this.clock.secondsLeft;
+    return seconds === undefined ? "" : `whole demo ${formatDuration(seconds)} left`;
+  }
+
+  private addSeconds(phase: string, seconds: number): void {
+    this.seconds[phase] = (this.seconds[phase] ?? 0) + seconds;
+  }
+
+  private restore({ steps, train, draws, seconds }: DemoState): void {
+    Object.assign(this.steps, steps);
+    Object.assign(this.seconds, seconds);
+    this.train.push(...train);
+    this.draws.push(...draws);
+    for (const phase of demoPhases) this.clock.skip((steps[phase] ?? 0) * this.preset.batch * this.preset.window * trainingCost);
+  }
+
+  private save(): Promise<void> {
+    const { fingerprint, steps, train, draws, seconds } = this;
+    return writeState(this.options.out, { fingerprint, steps, train, draws, seconds });
+  }
+}

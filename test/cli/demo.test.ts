@@ -1,0 +1,72 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type DemoResults, parseDemoResults } from "../../src/cli/results.js";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const main = join(root, "dist/cli/main.js");
+const execute = promisify(execFile);
+const minutes = 60_000;
+
+describe("dawngrad demo --preset smoke", { timeout: 10 * minutes }, () => {
+  let out = "";
+  let stdout = "";
+  let results: DemoResults;
+
+  beforeAll(async () => {
+    const built = await stat(main).catch(() => undefined);
+    if (built === undefined)
+      await execute(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], { cwd: root });
+    out = await mkdtemp(join(tmpdir(), "dawngrad-demo-"));
+    ({ stdout } = await execute(process.execPath, [main, "demo", "--preset", "smoke", "--out", out], { maxBuffer: 2 ** 26 }));
+    results = parseDemoResults(JSON.parse(await readFile(join(out, "results.json"), "utf8")));
+  }, 10 * minutes);
+  afterAll(() => rm(out, { recursive: true, force: true }));
+
+  const nats = (variant: string, schedule: string, scale: number, times: number): number => {
+    const found = results.rows.filter(
+      (row) => row.variant === variant && row.schedule === schedule && row.scale === scale && row.context === times * results.window,
+    );
+    expect(found, `${variant} ${schedule} ${scale} at ${times}L`).toHaveLength(1);
+    return found[0]?.nats as number;
+  };
+
+  it("prints its table and ends with the path of the report", () => {
+    expect(stdout).toContain("nats per byte");
+    expect(stdout.trimEnd().endsWith(join(out, "report.html"))).toBe(true);
+  });
+
+  it("writes the report and three models", async () => {
+    expect(await readFile(join(out, "report.html"), "utf8")).toMatch(/^<!doctype html>/i);
+    for (const name of ["base", "plain", "e2"]) {
+      for (const file of ["config.json", "model.safetensors"]) expect((await stat(join(out, name, file))).size).toBeGreaterThan(0);
+    }
+  });
+
+  it("measures every row of the comparison", () => {
+    const { window, rows } = results;
+    expect(new Set(rows.map(({ context }) => context))).toEqual(new Set([1, 2, 4, 8].map((times) => times * window)));
+    expect(rows).toHaveLength((5 + 3 + 4) * 4);
+    for (const scale of [1, 2, 4, 8]) for (const times of [1, 2, 4, 8]) expect(nats("e2", "linear", scale, times)).toBeGreaterThan(0);
+    for (const schedule of ["linear", "ntk", "yarn", "yarn-turns"]) expect(nats("base", schedule, 8, 8)).toBeGreaterThan(0);
+    for (const schedule of ["yarn", "yarn-turns"]) expect(nats("plain", schedule, 8, 8)).toBeGreaterThan(0);
+    expect(results.truncation.base).toBe(nats("base", "none", 1, 1));
+    expect(new Set(results.train.map(({ phase }) => phase))).toEqual(new Set(["pretrain", "plain", "e2"]));
+    expect(results.draws.length).toBeGreaterThan(0);
+  });
+
+  it.each([1, 2, 4, 8])("shows that E² at g = %i stays flat up to g·L", (g) => {
+    const atWindow = nats("e2", "linear", g, 1);
+    for (const times of [1, 2, 4, 8].filter((n) => n <= g)) {
+      expect(Math.abs(nats("e2", "linear", g, times) - atWindow), `at ${times}L`).toBeLessThan(0.25);
+    }
+  });
+
+  it.each([4, 8])("shows that the base model without scaling is worse than E² by half a nat at %iL", (times) => {
+    expect(nats("base", "none", 1, times) - nats("e2", "linear", times, times)).toBeGreaterThanOrEqual(0.5);
+  });
+});
