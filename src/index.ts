@@ -13,5 +13,7 @@ export type { Shape } from "./autograd/shape.js";
 export { type NestedNumbers, Tensor, tensor } from "./autograd/tensor.js";
 export { flattenTree, mapTensors, type Tree, tensorsOf, zipTensors } from "./autograd/tree.js";
 export type { Backend, BackendInfo, MemoryReport } from "./backend/backend.js";
+export * from "./e2llm/index.js";
 export * from "./errors.js";
 export { type InitOptions, init } from "./init.js";
+export * from "./nn/index.js";

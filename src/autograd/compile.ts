@@ -56,7 +56,8 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
       return () => arg;
     }
     const flat = flattenTree(arg);
-    keys.push(flat.shape.key);
+    // What a module computes is decided by its class and by the functions that it holds, and both are inlined.
+    keys.push(flat.shape.key, flat.shape.behaviour);
     const places = flat.leaves.map((leaf, i): ((given: readonly Tensor[]) => unknown) => {
       if (leaf === undefined || leaf === null) {
         keys.push(String(leaf));

@@ -92,7 +92,7 @@ function variablesOf(tree: Tree, name: string): { variables: Tensor[]; inner: un
     variables,
     inner: shape.build(inner),
     shape: {
-      key: shape.key,
+      ...shape,
       build: (values) => shape.build(leaves.map((leaf, i) => ((places[i] as number) >= 0 ? values[places[i] as number] : leaf))),
     },
   };

@@ -10,11 +10,14 @@ export type Tree = unknown;
 
 /** The places of the leaves, without the leaves: `unflatten` puts new leaves there. */
 export interface TreeShape {
+  /** The same for trees of one form. */
   readonly key: string;
+  /** The same for trees whose objects have the same classes and the same functions for fields. */
+  readonly behaviour: string;
   build(leaves: readonly unknown[]): unknown;
 }
 
-type Walk = { readonly leaves: unknown[]; readonly paths: string[]; readonly key: string[] };
+type Walk = { readonly leaves: unknown[]; readonly paths: string[]; readonly key: string[]; readonly behaviour: string[] };
 
 const isBranch = (value: unknown): value is object =>
   typeof value === "object" &&
@@ -71,6 +74,10 @@ function walk(value: unknown, path: string, into: Walk, open: Set<object>): (lea
     into.key.push(`{${names.join()}${constantsKey(value)}`);
     const parts = names.map((name) => walk((value as Record<string, unknown>)[name], path === "" ? name : `${path}.${name}`, into, open));
     const prototype: unknown = Object.getPrototypeOf(value);
+    if (prototype !== Object.prototype) into.behaviour.push(`${path}:${identityKey(prototype)}`);
+    for (const [name, field] of Object.entries(value)) {
+      if (typeof field === "function") into.behaviour.push(`${path}.${name}=${identityKey(field)}`);
+    }
     build = (leaves) => {
       const copy = Object.assign(Object.create(prototype as object | null), value) as Record<string, unknown>;
       names.forEach((name, i) => {
@@ -85,9 +92,9 @@ function walk(value: unknown, path: string, into: Walk, open: Set<object>): (lea
 
 /** All leaves in order with their paths ("layers.0.wq"), and the shape that puts others in their place. */
 export function flattenTree(tree: Tree): { leaves: unknown[]; paths: string[]; shape: TreeShape } {
-  const into: Walk = { leaves: [], paths: [], key: [] };
+  const into: Walk = { leaves: [], paths: [], key: [], behaviour: [] };
   const build = walk(tree, "", into, new Set());
-  return { leaves: into.leaves, paths: into.paths, shape: { key: into.key.join(""), build } };
+  return { leaves: into.leaves, paths: into.paths, shape: { key: into.key.join(""), behaviour: into.behaviour.join(";"), build } };
 }
 
 /** The tensors of a tree with their paths. */

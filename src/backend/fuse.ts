@@ -23,6 +23,8 @@ export interface FuseOptions {
   readonly fuse: boolean;
   /** Storage buffers that one kernel may touch. */
   readonly maxBuffers: number;
+  /** Whether products go on with what happens to each element of the result. Default true. */
+  readonly epilogues?: boolean;
 }
 
 export const outerLoop = "o";
@@ -290,7 +292,7 @@ function cluster(
     );
     for (const id of candidates) {
       const cluster = clusters[id];
-      if (cluster === undefined || cluster.kind === "scatter") continue;
+      if (cluster === undefined || cluster.kind === "scatter" || (cluster.kind === "contract" && options.epilogues === false)) continue;
       const shape = joinedShape(cluster, node, input.shape, axes);
       if (shape === undefined) continue;
       const domain = domainOf(shape.shape, shape.axes);

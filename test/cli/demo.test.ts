@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,14 +12,22 @@ const main = join(root, "dist/cli/main.js");
 const execute = promisify(execFile);
 const minutes = 60_000;
 
+/** Whether the built command is missing or older than a source. */
+async function isStale(): Promise<boolean> {
+  const built = await stat(main).catch(() => undefined);
+  if (built === undefined) return true;
+  const names = await readdir(join(root, "src"), { recursive: true });
+  const times = await Promise.all(names.map(async (name) => (await stat(join(root, "src", name))).mtimeMs));
+  return Math.max(...times) > built.mtimeMs;
+}
+
 describe("dawngrad demo --preset smoke", { timeout: 10 * minutes }, () => {
   let out = "";
   let stdout = "";
   let results: DemoResults;
 
   beforeAll(async () => {
-    const built = await stat(main).catch(() => undefined);
-    if (built === undefined)
+    if (await isStale())
       await execute(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], { cwd: root });
     out = await mkdtemp(join(tmpdir(), "dawngrad-demo-"));
     ({ stdout } = await execute(process.execPath, [main, "demo", "--preset", "smoke", "--out", out], { maxBuffer: 2 ** 26 }));

@@ -28,6 +28,8 @@ async function cli(line: string, environment: Partial<CliEnvironment> = {}) {
 }
 
 const onReference = "--backend reference --json";
+/** A checkpoint holds f32, and so do the values of WebGPU; this driver comes with a package and makes a program in little time. */
+const onSoftware = "--adapter swiftshader --json";
 const rule = "--batch 2 --lr 0.01 --save-every 0";
 const tiny = `--text ${"TEXT"} --window 8 --hidden 8 --layers 1 --heads 2 ${rule}`;
 const train = (rest: string): string => `train ${tiny.replace("TEXT", at("text.txt"))} ${rest}`;
@@ -113,11 +115,11 @@ class InterruptingStream extends CapturedStream {
 describe("an interrupted training", { timeout: 180_000 }, () => {
   it.each(["train", "extend"])("(%s) saves, exits with 130, and goes on to the same bits", async (command) => {
     const name = (rest: string): string => at(`${command}-${rest}`);
-    if (command === "extend") await cli(train(`--json --steps 1 --out ${name("start")}`));
+    if (command === "extend") await cli(train(`${onSoftware} --steps 1 --out ${name("start")}`));
     const line = (out: string): string =>
       command === "train"
-        ? train(`--json --steps 8 --out ${out}`)
-        : `extend --model ${name("start")} --text ${at("text.txt")} ${rule} --g-max 4 --json --steps 8 --out ${out}`;
+        ? train(`${onSoftware} --steps 8 --out ${out}`)
+        : `extend --model ${name("start")} --text ${at("text.txt")} ${rule} --g-max 4 ${onSoftware} --steps 8 --out ${out}`;
     const whole = await cli(line(name("whole")));
     expect(whole).toMatchObject({ code: 0 });
 
@@ -132,12 +134,11 @@ describe("an interrupted training", { timeout: 180_000 }, () => {
     expect(part.stderr).toContain(`go on with: dawngrad ${command} --resume ${name("part")}`);
     expect(signals.exits).toEqual([]);
 
-    const rest = await cli(`${command} --resume ${name("part")} --json`);
+    const rest = await cli(`${command} --resume ${name("part")} ${onSoftware}`);
     expect(rest).toMatchObject({ code: 0 });
     expect(JSON.parse(rest.stdout)).toMatchObject({ step: 8, interrupted: false, heldOut: JSON.parse(whole.stdout).heldOut });
-    for (const file of ["model.safetensors", "config.json"]) {
-      expect((await readFile(join(name("part"), file))).equals(await readFile(join(name("whole"), file))), file).toBe(true);
-    }
+    const weights = (run: string) => readFile(join(name(run), "model.safetensors"));
+    expect((await weights("part")).equals(await weights("whole"))).toBe(true);
 
     const finished = await cli(`${command} --resume ${name("part")}`);
     expect(finished.code).toBe(2);

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type PrimitiveName, primitives } from "../../src/autograd/primitives.js";
 import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
-import { backends, thinned } from "../support/backends.js";
+import { backendVariants, thinned } from "../support/backends.js";
 import { allowanceOf, casesOf, computationOf, isSum, magnitude } from "../support/cases.js";
 import { difference } from "../support/compare.js";
 import { compute, type HostTensor } from "../support/graphs.js";
@@ -23,7 +23,7 @@ async function failures<P extends PrimitiveName>(backend: Backend, primitive: P,
   return found;
 }
 
-describe.each(backends())("$name agrees with the reference in every dtype, view and size of", ({ create, stride }) => {
+describe.each(backendVariants())("$name agrees with the reference in every dtype, view and size of", ({ create, stride }) => {
   let backend: Backend;
   beforeAll(async () => {
     backend = await create();

@@ -5,7 +5,7 @@ import type { Backend } from "../../src/backend/backend.js";
 import type { GraphNode } from "../../src/backend/graph.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { graphRecipes } from "../support/arbitraries.js";
-import { backends } from "../support/backends.js";
+import { backendVariants } from "../support/backends.js";
 import { difference } from "../support/compare.js";
 import { type Computation, compute, type HostTensor } from "../support/graphs.js";
 import { randomComputation } from "../support/random-graphs.js";
@@ -34,7 +34,7 @@ const agrees = (backend: Backend) =>
 
 const seed = 20_26;
 
-describe.each(backends())("$name agrees with the reference on", ({ create, stride }) => {
+describe.each(backendVariants())("$name agrees with the reference on", ({ create, stride }) => {
   let backend: Backend;
   beforeAll(async () => {
     backend = await create();

@@ -69,3 +69,42 @@ export const poolSteps = fc.array(
   ),
   { maxLength: 60 },
 );
+
+/** Directions for a smooth function of two tensors [rows, columns], by operations that take earlier values. */
+export const functionRecipes = fc.record({
+  rows: fc.integer({ min: 1, max: 4 }),
+  columns: fc.integer({ min: 1, max: 4 }),
+  seed: fc.nat(10_000),
+  steps: fc.array(graphSteps, { minLength: 1, maxLength: 8 }),
+});
+export type FunctionRecipe = typeof functionRecipes extends fc.Arbitrary<infer Recipe> ? Recipe : never;
+
+/** Shapes of up to four small extents, zeros among them. */
+export const smallShapes = fc.array(fc.constantFrom(0, 1, 1, 2, 3, 4), { maxLength: 4 });
+
+/** Two shapes that broadcast together: extents of one shape left out in front or set to 1 in either. */
+export const broadcastPairs = fc
+  .array(fc.record({ extent: fc.integer({ min: 0, max: 4 }), left: fc.boolean(), right: fc.boolean() }), { maxLength: 4 })
+  .chain((axes) =>
+    fc.record({
+      a: fc.nat(axes.length).map((cut) => axes.slice(cut).map(({ extent, left }) => (left ? 1 : extent))),
+      b: fc.nat(axes.length).map((cut) => axes.slice(cut).map(({ extent, right }) => (right ? 1 : extent))),
+    }),
+  );
+
+/** Nested arrays and objects whose leaves are small numbers. */
+export const numberTrees: fc.Arbitrary<unknown> = fc.letrec((tie) => ({
+  tree: fc.oneof(
+    { maxDepth: 3, withCrossShrink: true },
+    fc.integer({ min: -9, max: 9 }),
+    fc.array(tie("tree"), { maxLength: 3 }),
+    fc.dictionary(fc.constantFrom("a", "b", "weight", "bias"), tie("tree"), { maxKeys: 3 }),
+  ),
+})).tree;
+
+/** A chain of views: which movement, and two numbers that choose its parameters. */
+export const viewChains = fc.record({
+  shape: fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 4 }),
+  steps: fc.array(fc.record({ view: fc.nat(10_000), a: fc.nat(10_000), b: fc.nat(10_000) }), { minLength: 1, maxLength: 6 }),
+});
+export type ViewChain = typeof viewChains extends fc.Arbitrary<infer Chain> ? Chain : never;

@@ -12,14 +12,28 @@ export interface BackendVariant {
   readonly stride: number;
 }
 
-const all: readonly BackendVariant[] = [
+const main: readonly BackendVariant[] = [
   { name: "reference", create: async () => createReferenceBackend(), stride: 1 },
   { name: "reference rounded to f32", create: async () => createRoundingBackend(), stride: 1 },
-  { name: "webgpu", create: () => createWebGpuBackend(), stride: 1 },
+  { name: "webgpu", create: () => createWebGpuBackend(), stride: 2 },
 ];
 
-/** Every backend variant that this machine must pass. */
-export const backends = (): readonly BackendVariant[] => all;
+const others: readonly BackendVariant[] = [
+  { name: "webgpu with GPU kernels", create: () => createWebGpuBackend({ kernelClass: "gpu" }), stride: 4 },
+  { name: "webgpu with software kernels", create: () => createWebGpuBackend({ kernelClass: "software" }), stride: 8 },
+  { name: "webgpu by definition", create: () => createWebGpuBackend({ kernels: "definitions" }), stride: 8 },
+  {
+    name: "webgpu at default limits, in poisoned memory",
+    create: () => createWebGpuBackend({ defaultLimits: true, poison: true }),
+    stride: 8,
+  },
+];
+
+/** Every backend that this machine must pass. */
+export const backends = (): readonly BackendVariant[] => main;
+
+/** Every backend, and WebGPU set up in every way: both classes of kernels, fused and not, at limits that all devices have. */
+export const backendVariants = (): readonly BackendVariant[] => [...main, ...others];
 
 /** One of every `stride` entries, at a place that moves from group to group, so that no regular pattern is missed. */
 export const thinned = <T>(list: readonly T[], stride: number): T[] => list.filter((_, i) => (i + Math.floor(i / stride)) % stride === 0);

@@ -13,7 +13,8 @@ async function unpack(): Promise<string> {
   const root = dirname(dirname(createRequire(import.meta.url).resolve("@sparticuz/chromium")));
   const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { version: string };
   const target = join(tmpdir(), `dawngrad-${process.getuid?.() ?? 0}-chromium-${version}`);
-  const complete = (): Promise<boolean> => access(target).then(
+  const complete = (): Promise<boolean> =>
+    access(target).then(
       () => true,
       () => false,
     );
@@ -48,9 +49,11 @@ export async function launchChromium(): Promise<Browser> {
   const folder = await unpack();
   const home = join(folder, "home");
   await mkdir(home, { recursive: true });
+  // Chromium brings its own driver, and variables that point Vulkan's loader elsewhere would hide it.
+  const { VK_DRIVER_FILES: _files, VK_ICD_FILENAMES: _manifests, ...inherited } = process.env;
   return chromium.launch({
     executablePath: join(folder, "chromium"),
-    env: { ...process.env, LD_LIBRARY_PATH: join(folder, "lib"), FONTCONFIG_PATH: folder, HOME: home } as Record<string, string>,
+    env: { ...inherited, LD_LIBRARY_PATH: join(folder, "lib"), FONTCONFIG_PATH: folder, HOME: home } as Record<string, string>,
     args: [
       "--no-sandbox",
       "--enable-unsafe-webgpu",

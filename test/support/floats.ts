@@ -1,3 +1,4 @@
+import type { DType } from "../../src/autograd/dtype.js";
 import { type Shape, sizeOf } from "../../src/autograd/shape.js";
 import { type Tensor, tensor } from "../../src/autograd/tensor.js";
 import { uniformSource } from "./samples.js";
@@ -9,14 +10,16 @@ export interface FloatRange {
   readonly high?: number;
   /** Default 1. */
   readonly seed?: number;
+  /** Default f64. */
+  readonly dtype?: DType;
 }
 
-/** A f64 tensor of values uniform on a range. */
-export function floats(shape: Shape, { low = -1.5, high = 1.5, seed = 1 }: FloatRange = {}): Tensor {
+/** A tensor of values uniform on a range. */
+export function floats(shape: Shape, { low = -1.5, high = 1.5, seed = 1, dtype = "f64" }: FloatRange = {}): Tensor {
   const uniform = uniformSource(seed);
   return tensor(
     Float64Array.from({ length: sizeOf(shape) }, () => low + uniform() * (high - low)),
-    { shape },
+    { shape, dtype },
   );
 }
 
@@ -36,4 +39,4 @@ export function distinct(shape: Shape, seed = 1): Tensor {
 export const numbersOf = async (t: Tensor): Promise<number[]> => [...(await t.data())];
 
 /** Σ w·x with fixed weights of either sign, so that no symmetry of x hides an error; a scalar. */
-export const weighted = (x: Tensor, seed = 99): Tensor => x.mul(floats(x.shape, { seed })).sum();
+export const weighted = (x: Tensor, seed = 99): Tensor => x.mul(floats(x.shape, { seed, dtype: x.dtype })).sum();

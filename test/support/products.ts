@@ -71,7 +71,14 @@ export const productCases: readonly ProductCase[] = sizes.flatMap(([M, K, N], i)
 /** A batch of two samples with three heads. */
 const [samplesInBatch, heads] = [2, 3];
 
-function operand(builder: GraphBuilder, lie: Lie, batched: boolean, rows: number, columns: number, value: (shape: Shape) => HostTensor): number {
+function operand(
+  builder: GraphBuilder,
+  lie: Lie,
+  batched: boolean,
+  rows: number,
+  columns: number,
+  value: (shape: Shape) => HostTensor,
+): number {
   const batch = batched ? [samplesInBatch, heads] : [];
   const order = [...batch.map((_, axis) => axis), batch.length + 1, batch.length];
   switch (lie) {
@@ -81,7 +88,10 @@ function operand(builder: GraphBuilder, lie: Lie, batched: boolean, rows: number
       return builder.operation("permute", [builder.input(value([...batch, columns, rows]))], { order });
     case "off the vectors": {
       const wide = builder.input(value([...batch, rows, columns + 3]));
-      const [starts, stops] = [[...batch.map(() => 0), 0, 1], [...batch, rows, columns + 1]];
+      const [starts, stops] = [
+        [...batch.map(() => 0), 0, 1],
+        [...batch, rows, columns + 1],
+      ];
       return builder.operation("slice", [wide], { starts, stops, steps: starts.map(() => 1) });
     }
     case "heads": {
@@ -119,7 +129,9 @@ export function productComputation(product: ProductCase, options: ProductOptions
   if (!product.epilogue || bare) return builder.build([result]);
   const { shape } = builder.at(result);
   const row = builder.input(fill({ shape: [N], dtype, low: -epilogue.bias, high: epilogue.bias }, N));
-  const spread = builder.operation("expand", [builder.operation("reshape", [row], { shape: [...shape.slice(0, -1).map(() => 1), N] })], { shape });
+  const spread = builder.operation("expand", [builder.operation("reshape", [row], { shape: [...shape.slice(0, -1).map(() => 1), N] })], {
+    shape,
+  });
   const half = builder.operation("const", [], { value: epilogue.factor, shape, dtype });
   return builder.build([builder.operation("add", [builder.operation("mul", [result, half], {}), spread], {})]);
 }

@@ -33,7 +33,9 @@ describe("the check of kernels reports", () => {
   it("a ninth storage buffer", async () => {
     const extra = Array.from({ length: 7 }, (_, i) => `@group(0) @binding(${i + 2}) var<storage, read> extra${i}: array<f32>;`);
     const uses = extra.map((_, i) => `  _ = extra${i}[0];`).join("\n");
-    expect(await lint.problems(edited((wgsl) => inMain(uses)(`${extra.join("\n")}\n${wgsl}`)))).toEqual([expect.stringMatching(/storage buffers/)]);
+    expect(await lint.problems(edited((wgsl) => inMain(uses)(`${extra.join("\n")}\n${wgsl}`)))).toEqual([
+      expect.stringMatching(/storage buffers/),
+    ]);
   });
 
   it("more than 256 invocations", async () => {
@@ -43,7 +45,9 @@ describe("the check of kernels reports", () => {
 
   it("more than 16 KiB of workgroup memory", async () => {
     const large = "var<workgroup> large: array<f32, 4097>;\n";
-    expect(await lint.problems(edited((wgsl) => inMain("  large[lane] = 0.0;")(large + wgsl)))).toEqual([expect.stringMatching(/workgroup/)]);
+    expect(await lint.problems(edited((wgsl) => inMain("  large[lane] = 0.0;")(large + wgsl)))).toEqual([
+      expect.stringMatching(/workgroup/),
+    ]);
   });
 
   it("more workgroups than a dimension has", async () => {

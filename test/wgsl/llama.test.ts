@@ -44,7 +44,7 @@ async function graphsOf(config: LlamaConfig, time: number): Promise<readonly Rec
   await generate({ model, prompt: [1, 2, 3], tokens: 3, tables, temperature: 0 });
   await model.forward(batch.inputs, batch.tables).data();
   const documents = [{ name: "one", tokens: Int32Array.from({ length: 4 * time }, (_, i) => i % config.vocab_size) }];
-  const blocks = evaluationTargets({ documents, maxContext: 2 * time, targetLength: 4, count: 3, seed: 0 });
+  const blocks = evaluationTargets({ documents, maxContext: 2 * time, targetLength: 4, count: 3 });
   await evaluateContexts({ model, documents, blocks, targetLength: 4, contexts: [time, 2 * time] });
   useBackend(before);
   return recorded;
@@ -67,7 +67,7 @@ describe("for every target, at default limits, the kernels compile that train, r
     const before = lint.seen;
     const found: string[] = [];
     for (const { graph, options } of recorded) {
-      for (const program of programsOf(graph, options.donated)) {
+      for (const program of programsOf(graph, options)) {
         for (const problem of await lint.problems(program)) found.push(`${options.label}: ${problem}`);
       }
     }

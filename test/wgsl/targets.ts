@@ -4,15 +4,14 @@ import { buildProgram, type ProgramOptions, type WebGpuProgram } from "../../src
 /** WebGPU's default limit. */
 export const maxWorkgroupsPerDimension = 65_535;
 
-/** Every way to compile a graph. */
-export const targets: readonly { readonly name: string; readonly options: ProgramOptions }[] = (["software", "gpu"] as const).flatMap(
-  (kernelClass) =>
-    (["auto", "definitions"] as const).map((kernels) => ({
-      name: `${kernelClass} kernels, ${kernels}`,
-      options: { kernels, target: { kernelClass, maxWorkgroupsPerDimension } },
-    })),
-);
-
-/** The programs of a graph for all targets. */
-export const programsOf = (graph: Graph, donated?: readonly boolean[]): WebGpuProgram[] =>
-  targets.map(({ options }) => buildProgram(graph, donated === undefined ? options : { ...options, donated }));
+/** The programs of a graph for both kernel classes, fused and by definition or what of it is asked for. */
+export function programsOf(
+  graph: Graph,
+  options: { readonly kernels?: readonly ProgramOptions["kernels"][]; readonly donated?: readonly boolean[] } = {},
+): WebGpuProgram[] {
+  const { kernels = ["auto", "definitions"], donated = [] } = options;
+  const classes = ["software", "gpu"] as const;
+  return classes.flatMap((kernelClass) =>
+    kernels.map((kind) => buildProgram(graph, { kernels: kind, donated, target: { kernelClass, maxWorkgroupsPerDimension } })),
+  );
+}

@@ -26,10 +26,7 @@ export interface WebGpuOptions {
 /** Starts a backend on a WebGPU device. Throws BackendUnavailableError where no adapter fits. */
 export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<Backend> {
   const { adapter, defaultLimits = false, poison = false } = options;
-  return new WebGpuBackend(
-    await openDevice({ ...(adapter === undefined ? {} : { adapter }), defaultLimits, poison }),
-    options,
-  );
+  return new WebGpuBackend(await openDevice({ ...(adapter === undefined ? {} : { adapter }), defaultLimits, poison }), options);
 }
 
 /** One kernel of an executable, with the bind groups that it has used. */

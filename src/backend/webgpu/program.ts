@@ -40,7 +40,10 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
   const simple = auto ? simplify(graph) : graph;
   const ready = prepare(simple, { minRows: options.target.kernelClass === "gpu" ? 256 : 64, maxOperands: 4, expandScatter: !auto });
   // A kernel may bind one buffer twice, as elements and as vectors, so one binding is kept free.
-  const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers: guaranteedBuffers - 1 }));
+  // Software drivers compile the end of a product once for each register, which costs more than the trip through memory
+  // that fusing it saves; and products without it share their pipelines.
+  const epilogues = options.target.kernelClass === "gpu";
+  const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers: guaranteedBuffers - 1, epilogues }));
   const planned = plan(lowered, bufferBytes, options.donated);
   const info = (buffer: number): BufferInfo => planned.buffers.get(buffer) as BufferInfo;
   const slotOf = (buffer: number): number => planned.slotOf.get(buffer) as number;

@@ -1,7 +1,7 @@
-import { coefficient, type IndexExpression, literal, substitute } from "../../index-expression.js";
+import { coefficient, flatten, type IndexExpression, literal, substitute, variable } from "../../index-expression.js";
 import type { BufferInfo, ContractKernel } from "../../program.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
-import { Bindings, fold, foldedGroup, indent, type KernelSource, type Target } from "./source.js";
+import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
 
 /** Where the elements of an operand lie: base + row·(row stride) + column·(column stride). */
 interface Layout {
@@ -44,13 +44,14 @@ export function contractKernel(
 ): KernelSource {
   const a = layoutOf(kernel.a.index, "m", "k");
   const b = layoutOf(kernel.b.index, "k", "n");
-  const bindings = new Bindings(info, slotOf, kernel);
+  const whole = target.kernelClass === "software" && storesVectors(kernel, a, b, info);
+  const bindings = new Bindings(info, slotOf, kernel, whole ? 4 : 1);
   const printer = new ValuePrinter(
     kernel,
     (buffer) => bindings.name(buffer),
     () => "total",
   );
-  const body = target.kernelClass === "gpu" ? tiled(kernel, a, b, bindings, target) : inRegisters(kernel, a, b, bindings, target);
+  const body = target.kernelClass === "gpu" ? tiled(kernel, a, b, bindings, target) : inRegisters(kernel, a, b, bindings, target, whole);
   const lines = printer.statements(
     kernel.stores.map(({ value }) => value),
     new Set(),
@@ -59,18 +60,35 @@ export function contractKernel(
     ({ buffer, index: place, value }) => `${bindings.name(buffer)}[${index(place)}] = ${stored(printer.name(value), value.dtype)};`,
   );
   const { declarations, bindings: list, scalars } = bindings.finish(kernel, scalarCount);
+  const finish = `fn finish(b: u32, m: u32, n: u32, total: f32) {\n${indent([...lines, ...writes])}\n}\n`;
   const wgsl = `${declarations}
 ${printer.prelude.text()}
-fn finish(b: u32, m: u32, n: u32, total: f32) {
-${indent([...lines, ...writes])}
-}
-${body.declarations}
+${whole ? "" : finish}${body.declarations}
 @compute @workgroup_size(${body.width})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(${entryPoint}) {
 ${indent(body.lines)}
 }
 `;
   return { label: kernel.label, wgsl, bindings: list, scalars, workgroups: body.workgroups };
+}
+
+/** True if the results are stored as they are, in order, so that four columns are one vector. */
+function storesVectors(kernel: ContractKernel, a: Layout, b: Layout, info: (buffer: number) => BufferInfo): boolean {
+  const [only] = kernel.stores;
+  if (kernel.stores.length !== 1 || only === undefined || only.value.kind !== "register" || info(only.buffer).dtype !== "f32") return false;
+  const inOrder =
+    only.index.key ===
+    flatten(
+      [variable("b", kernel.batch.extent), variable("m", kernel.m.extent), variable("n", kernel.n.extent)],
+      [kernel.batch.extent, kernel.m.extent, kernel.n.extent],
+    ).key;
+  return inOrder && columnsOf(kernel, a, b) === 4;
+}
+
+/** Columns that an invocation computes: four where both operands can be read as vectors. */
+function columnsOf({ n, k }: ContractKernel, a: Layout, b: Layout): 1 | 4 {
+  if (vectorColumns(b, n.extent)) return 4;
+  return n.extent % 4 === 0 && vectorColumns(a, k.extent) && vectorRows(b, k.extent) ? 4 : 1;
 }
 
 interface Body {
@@ -106,19 +124,19 @@ const lanes = 8;
  * For software adapters: a small workgroup side by side along n, each invocation with a few rows in registers. Elements of
  * `a` are the same for the whole workgroup, so a load of one is a broadcast; loads of `b` are vectors. No barriers.
  */
-function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bindings, target: Target): Body {
+function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bindings, target: Target, whole: boolean): Body {
   const [M, N, K] = [kernel.m.extent, kernel.n.extent, kernel.k.extent];
-  const rows = M >= 8 ? 8 : M >= 4 ? 4 : M;
+  const rows = Math.min(M, 4);
   const r = Array.from({ length: rows }, (_, i) => i);
   const columnsVector = vectorColumns(b, N);
   const along = vectorColumns(a, K);
-  const fourColumns = !columnsVector && N % 4 === 0 && along && vectorRows(b, K);
-  const columns = columnsVector || fourColumns ? 4 : 1;
+  const columns = columnsOf(kernel, a, b);
+  const fourColumns = columns === 4 && !columnsVector;
   const { workgroups, lines } = tileLines(kernel, rows, lanes * columns, target);
   const down = vectorRows(a, M) && rows % 4 === 0 && M % rows === 0;
 
   lines.push(`let n = nLeft + lane * ${columns}u;`, `if (n >= ${N}u) { return; }`);
-  // Rows beyond the last are computed for the last and not stored.
+  // Rows beyond the last are the last once more: storing the same number twice costs less than asking.
   for (const i of r) lines.push(`let m${i} = min(mTop + ${i}u, ${M - 1}u);`);
   for (const i of r) lines.push(`var sum${i} = ${columns === 4 ? "vec4<f32>(0.0)" : "0.0"};`);
   const aBase = index(a.base);
@@ -128,7 +146,7 @@ function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bin
     const [x, y] = [bindings.name(kernel.a.buffer, 4), bindings.name(kernel.b.buffer, 4)];
     for (const i of r) lines.push(`let a${i} = ${quarter(a.base)} + m${i} * ${a.row / 4}u;`);
     lines.push(`let right = ${quarter(b.base)} + n * ${b.column / 4}u;`);
-    lines.push(`for (var k = 0u; k < ${K / 4}u; k++) {`);
+    lines.push(`for (var k = 0u; k < ${steps(K / 4, target)}; k++) {`);
     for (const j of [0, 1, 2, 3]) lines.push(`  let c${j} = vec4<f32>(${y}[right + ${(j * b.column) / 4}u + k]);`);
     ["x", "y", "z", "w"].forEach((part, j) => lines.push(`  let y${j} = vec4<f32>(c0.${part}, c1.${part}, c2.${part}, c3.${part});`));
     for (const i of r) {
@@ -143,7 +161,7 @@ function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bin
     if (along) {
       const x = bindings.name(kernel.a.buffer, 4);
       for (const i of r) lines.push(`let a${i} = ${quarter(a.base)} + m${i} * ${a.row / 4}u;`);
-      lines.push(`for (var k = 0u; k < ${K / 4}u; k++) {`);
+      lines.push(`for (var k = 0u; k < ${steps(K / 4, target)}; k++) {`);
       for (const j of [0, 1, 2, 3]) lines.push(`  let y${j} = vec4<f32>(${y}[right + (k * 4u + ${j}u) * ${stride}u]);`);
       for (const i of r) {
         lines.push(`  let x${i} = vec4<f32>(${x}[a${i} + k]);`);
@@ -152,30 +170,31 @@ function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bin
     } else if (down) {
       const x = bindings.name(kernel.a.buffer, 4);
       lines.push(`let left = ${quarter(a.base)} + mTop / 4u;`);
-      lines.push(`for (var k = 0u; k < ${K}u; k++) {`, `  let y = vec4<f32>(${y}[right + k * ${stride}u]);`);
+      lines.push(`for (var k = 0u; k < ${steps(K, target)}; k++) {`, `  let y = vec4<f32>(${y}[right + k * ${stride}u]);`);
       for (let q = 0; q < rows / 4; q++) {
         lines.push(`  let x${q} = vec4<f32>(${x}[left + k * ${a.column / 4}u + ${q}u]);`);
         ["x", "y", "z", "w"].forEach((part, j) => lines.push(`  sum${q * 4 + j} += x${q}.${part} * y;`));
       }
     } else {
       const x = bindings.name(kernel.a.buffer);
-      lines.push(`for (var k = 0u; k < ${K}u; k++) {`, `  let y = vec4<f32>(${y}[right + k * ${stride}u]);`);
+      lines.push(`for (var k = 0u; k < ${steps(K, target)}; k++) {`, `  let y = vec4<f32>(${y}[right + k * ${stride}u]);`);
       for (const i of r) lines.push(`  sum${i} += f32(${x}[${aBase} + m${i} * ${a.row}u + k * ${a.column}u]) * y;`);
     }
     lines.push("}");
   } else {
     const [x, y] = [bindings.name(kernel.a.buffer), bindings.name(kernel.b.buffer)];
-    lines.push(`for (var k = 0u; k < ${K}u; k++) {`, `  let y = f32(${y}[${bBase} + k * ${b.row}u + n * ${b.column}u]);`);
+    lines.push(`for (var k = 0u; k < ${steps(K, target)}; k++) {`, `  let y = f32(${y}[${bBase} + k * ${b.row}u + n * ${b.column}u]);`);
     for (const i of r) lines.push(`  sum${i} += f32(${x}[${aBase} + m${i} * ${a.row}u + k * ${a.column}u]) * y;`);
     lines.push("}");
-    for (const i of r) lines.push(`let total${i} = sum${i};`);
   }
-  for (const i of r) {
-    const parts =
-      columns === 4
-        ? ["x", "y", "z", "w"].map((part, j) => `finish(b, mTop + ${i}u, n + ${j}u, sum${i}.${part});`)
-        : [`finish(b, mTop + ${i}u, n, total${i});`];
-    lines.push(M % rows === 0 ? parts.join(" ") : `if (mTop + ${i}u < ${M}u) { ${parts.join(" ")} }`);
+  if (whole) {
+    const output = bindings.name((kernel.stores[0] as ContractKernel["stores"][number]).buffer, 4);
+    for (const i of r) lines.push(`${output}[(b * ${M}u + m${i}) * ${N / 4}u + n / 4u] = sum${i};`);
+  } else {
+    for (const i of r) {
+      const parts = columns === 4 ? ["x", "y", "z", "w"].map((part, j) => [`${j}u`, `.${part}`]) : [["0u", ""]];
+      for (const [column, part] of parts) lines.push(`finish(b, m${i}, n + ${column}, sum${i}${part});`);
+    }
   }
   return { width: lanes, workgroups, declarations: "", lines };
 }

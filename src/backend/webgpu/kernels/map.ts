@@ -1,6 +1,6 @@
 import type { BufferInfo, MapKernel } from "../../program.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
-import { Bindings, fold, foldedGroup, indent, type KernelSource, type Target } from "./source.js";
+import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, type Target } from "./source.js";
 
 /** Elementwise kernels: one invocation for each element. */
 export function mapKernel(
@@ -30,7 +30,7 @@ export function mapKernel(
   const wgsl = `${declarations}
 ${printer.prelude.text()}
 @compute @workgroup_size(${width})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(${entryPoint}) {
   let ${kernel.outer.name} = ${foldedGroup(workgroups)} * ${width}u + lane;
   if (${kernel.outer.name} >= ${extent}u) { return; }
 ${indent([...body, ...writes])}

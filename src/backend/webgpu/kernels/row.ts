@@ -1,6 +1,6 @@
 import type { BufferInfo, Reduction, RowKernel, Value } from "../../program.js";
 import { combine, identity, index, registerType, stored, ValuePrinter } from "../wgsl.js";
-import { Bindings, fold, foldedGroup, indent, type KernelSource, type Target } from "./source.js";
+import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
 
 /** Rows from which on a workgroup shares each; shorter ones get an invocation of their own. */
 const sharedRow = 64;
@@ -34,7 +34,7 @@ export function rowKernel(
   const fixed = (value: Value): boolean => !printer.varies(value, inner);
   const header = shared
     ? `for (var ${inner} = lane; ${inner} < ${length}u; ${inner} += ${width}u) {`
-    : `for (var ${inner} = 0u; ${inner} < ${length}u; ${inner}++) {`;
+    : `for (var ${inner} = 0u; ${inner} < ${steps(length, target)}; ${inner}++) {`;
 
   for (const stage of kernel.stages) {
     const values = stage.map(({ value }) => value);
@@ -79,7 +79,7 @@ export function rowKernel(
   const wgsl = `${declarations}
 ${scratch}${prelude.text()}
 @compute @workgroup_size(${width})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(${entryPoint}) {
   let ${outer} = ${place};
   if (${outer} >= ${rows}u) { return; }
 ${indent(lines)}

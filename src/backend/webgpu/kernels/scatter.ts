@@ -1,6 +1,6 @@
 import type { BufferInfo, ScatterKernel } from "../../program.js";
 import { constant, index, registerType, stored, ValuePrinter } from "../wgsl.js";
-import { Bindings, indent, type KernelSource, type Target } from "./source.js";
+import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
 
 /**
  * Sums of rows into bins. A workgroup walks over all entries in order: which entry belongs to its bin is the same for the
@@ -20,8 +20,7 @@ export function scatterKernel(
   const inMemory = target.kernelClass === "software" && dtype !== "f16" && kernel.stores.length === 1;
   const width = target.kernelClass === "software" ? 8 : 64;
   const groups = inMemory ? 1 : Math.ceil(column.extent / width);
-  const limit = target.maxWorkgroupsPerDimension;
-  const workgroups: [number, number, number] = [groups, Math.min(bin.extent, limit), Math.ceil(bin.extent / limit)];
+  const workgroups = fold(groups * bin.extent, target);
   const bindings = new Bindings(info, slotOf, kernel);
   const printer = new ValuePrinter(
     kernel,
@@ -35,7 +34,7 @@ export function scatterKernel(
   const valueLines = printer.statements([kernel.value], done);
   const zero = constant(0, dtype, printer.prelude);
   const places = kernel.stores.map(({ buffer, index: place }) => `${bindings.name(buffer)}[${index(place)}]`);
-  const columns = `for (var ${column.name} = lane; ${column.name} < ${column.extent}u; ${column.name} += ${width}u) {`;
+  const columns = `for (var ${column.name} = lane; ${column.name} < ${steps(column.extent, target)}; ${column.name} += ${width}u) {`;
   const add = [...valueLines, `${inMemory ? places[0] : "sum"} += ${printer.name(kernel.value)};`];
   const body = [
     ...targetLines.map((line) => `  ${line}`),
@@ -43,11 +42,11 @@ export function scatterKernel(
     ...(inMemory ? [columns, ...add.map((line) => `  ${line}`), "}"] : add).map((line) => `    ${line}`),
     "  }",
   ];
-  const plain = [`for (var ${entry.name} = 0u; ${entry.name} < ${entry.extent}u; ${entry.name}++) {`, ...body, "}"];
+  const plain = [`for (var ${entry.name} = 0u; ${entry.name} < ${steps(entry.extent, target)}; ${entry.name}++) {`, ...body, "}"];
   // Few entries belong to one bin: eight are ruled out with two loads.
   const skipping = [
     `let wanted = vec4<i32>(i32(${bin.name}));`,
-    `for (var block = 0u; block < ${entry.extent / 8}u; block++) {`,
+    `for (var block = 0u; block < ${steps(entry.extent / 8, target)}; block++) {`,
     `  if (!any(${targets}[block * 2u] == wanted) && !any(${targets}[block * 2u + 1u] == wanted)) { continue; }`,
     `  for (var ${entry.name} = block * 8u; ${entry.name} < block * 8u + 8u; ${entry.name}++) {`,
     ...body.map((line) => `  ${line}`),
@@ -58,7 +57,7 @@ export function scatterKernel(
   const lines = inMemory
     ? [`if (${bin.name} >= ${bin.extent}u) { return; }`, columns, `  ${places[0]} = ${zero};`, "}", ...search]
     : [
-        `let ${column.name} = group.x * ${width}u + lane;`,
+        `let ${column.name} = (part % ${groups}u) * ${width}u + lane;`,
         `if (${bin.name} >= ${bin.extent}u || ${column.name} >= ${column.extent}u) { return; }`,
         `var sum: ${registerType[dtype]} = ${zero};`,
         ...search,
@@ -68,8 +67,9 @@ export function scatterKernel(
   const wgsl = `${declarations}
 ${printer.prelude.text()}
 @compute @workgroup_size(${width})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let ${bin.name} = group.y + group.z * ${workgroups[1]}u;
+fn main(${entryPoint}) {
+  let part = ${foldedGroup(workgroups)};
+  let ${bin.name} = part / ${groups}u;
 ${indent(lines)}
 }
 `;

@@ -27,9 +27,10 @@ export class Bindings {
     private readonly info: (buffer: number) => BufferInfo,
     private readonly slotOf: (buffer: number) => number,
     kernel: Kernel,
+    storeWidth: 1 | 4 = 1,
   ) {
     // What a kernel writes comes first: a buffer that it also reads then shares the writable binding.
-    for (const { buffer } of kernel.stores) this.bind(buffer, "read_write", 1);
+    for (const { buffer } of kernel.stores) this.bind(buffer, "read_write", storeWidth);
   }
 
   /** The name of a buffer in WGSL, as elements or as vectors of four. */
@@ -71,6 +72,16 @@ export function fold(count: number, target: Target): [number, number, number] {
   if (count <= limit) return [Math.max(1, count), 1, 1];
   return [limit, Math.ceil(count / limit), 1];
 }
+
+/**
+ * The number of steps of a loop. Software drivers unroll every loop whose length they know, which takes their compilers
+ * seconds and wins nothing; there it is multiplied by the number of workgroups along z, which is always one.
+ */
+export const steps = (count: number, target: Target): string => (target.kernelClass === "software" ? `${count}u * groups.z` : `${count}u`);
+
+/** The parameters of every entry point. */
+export const entryPoint =
+  "@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32";
 
 /** The number of a workgroup in a folded line. */
 export const foldedGroup = (workgroups: readonly [number, number, number]): string =>

@@ -1,0 +1,10 @@
+/** RoPE scaling, E²-LLM, and evaluation at many context lengths. */
+export * from "./comparison.js";
+export * from "./coverage.js";
+export * from "./evaluation.js";
+export * from "./extension.js";
+export * from "./hf-rope.js";
+export * from "./positions.js";
+export * from "./reading.js";
+export * from "./schedules.js";
+export * from "./tables.js";

@@ -1,0 +1,28 @@
+/** Modules, the Llama, training, data and files. */
+export * from "./batch.js";
+export * from "./checkpoint.js";
+export * from "./clip.js";
+export { countParameters, type LlamaConfig, type LlamaOptions, llamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
+export * from "./data.js";
+export * from "./evaluation-targets.js";
+export * from "./generate.js";
+export * from "./kv-cache.js";
+export * from "./llama.js";
+export * from "./module.js";
+export * from "./optimizers.js";
+export {
+  checkTensors,
+  float32Tensor,
+  readSafetensors,
+  type SafetensorsDtype,
+  type SafetensorsEntry,
+  type SafetensorsFile,
+  type SafetensorsTensor,
+  toFloat32,
+  writeSafetensors,
+} from "./safetensors.js";
+export * from "./sampling.js";
+export * from "./schedules.js";
+export * from "./tokenizers.js";
+export * from "./train-step.js";
+export * from "./training.js";
