@@ -25,10 +25,15 @@ export function split(parent: Tensor, count: number | readonly number[] = 2, axi
   return Array.from({ length: count }, (_, i) => ops.reshape(ops.slice(bits, [[i, i + 1]]), [2]));
 }
 
-/** A key for place `data` (an integer, which may be a tensor) under a parent, for example the number of a step. */
+/**
+ * A key for place `data` (an integer from 0 to 2³² − 2, which may be a tensor) under a parent, for example the number of a
+ * step. It is none of the keys that `split` makes of the parent.
+ */
 export function foldIn(parent: Tensor, data: Tensor | number): Tensor {
   const counter = typeof data === "number" ? ops.full([], data, { dtype: "u32" }) : ops.cast(data, "u32");
-  const mixed = ops.add(parent, ops.stack([counter, ops.mul(counter, 0x9e3779b1)]));
+  // From 1 on, because 0 would leave the parent as it is, which is what split draws from.
+  const place = ops.add(counter, 1);
+  const mixed = ops.add(parent, ops.stack([place, ops.mul(place, 0x9e3779b1)]));
   return apply("randomBits", [mixed], { shape: [2] });
 }
 

@@ -96,23 +96,25 @@ export function scale(x: IndexExpression, factor: number): IndexExpression {
   );
 }
 
-/** x as n·whole + rest, with every multiple of n taken out. */
+/**
+ * x as n·whole + rest, with every multiple of n taken out, but for as many as keep the rest from becoming negative: the
+ * quotients of negative numbers are rounded one way by arithmetic and the other way by languages.
+ */
 function separate(x: IndexExpression, n: number): { whole: IndexExpression; rest: IndexExpression } {
   const divisible = x.terms.filter(({ factor }) => factor % n === 0);
-  const constant = Math.floor(x.constant / n);
+  const others = x.terms.filter(({ factor }) => factor % n !== 0);
+  const { low } = build(x.constant, others);
+  const constant = Math.min(Math.floor(x.constant / n), Math.floor(low / n));
   return {
     whole: build(
       constant,
       divisible.map(({ factor, atom }) => ({ factor: factor / n, atom })),
     ),
-    rest: build(
-      x.constant - constant * n,
-      x.terms.filter(({ factor }) => factor % n !== 0),
-    ),
+    rest: build(x.constant - constant * n, others),
   };
 }
 
-/** ⌊x/n⌋ for a positive constant n. Rests are taken to be non-negative, as they are wherever an index is valid. */
+/** ⌊x/n⌋ for a positive constant n. */
 export function divide(x: IndexExpression, n: number): IndexExpression {
   if (n === 1) return x;
   const { whole, rest } = separate(x, n);

@@ -107,7 +107,7 @@ describe.each(backends())("$name reaches beyond 65,535 workgroups in", { timeout
     }
   });
 
-  it("gathered and scattered rows", async () => {
+  it("gathered rows, and rows that are scattered to as many", async () => {
     const builder = new GraphBuilder();
     const x = builder.input(
       hostTensor(
@@ -125,8 +125,18 @@ describe.each(backends())("$name reaches beyond 65,535 workgroups in", { timeout
     );
     const expected = (i: number): number => 2 * (rows - 1 - (i >> 1)) + (i % 2);
     expect(firstWrong(await single(builder, builder.operation("gather", [x, reversed], {})), expected)).toBeUndefined();
-    const scattered = builder.operation("scatterAdd", [x, reversed], { size: rows });
-    expect(firstWrong(await single(builder, scattered), expected)).toBeUndefined();
+    const targets = [0, 65_534, 65_535, 65_536, 7, 65_536, 1, 0];
+    const values = builder.input(
+      hostTensor(
+        "f32",
+        [8, 2],
+        Float32Array.from({ length: 16 }, (_, i) => 1 + i),
+      ),
+    );
+    const scattered = builder.operation("scatterAdd", [values, builder.input(hostTensor("i32", [8], targets))], { size: rows });
+    const sum = (i: number): number =>
+      targets.reduce((total, target, entry) => (target === i >> 1 ? total + 1 + 2 * entry + (i % 2) : total), 0);
+    expect(firstWrong(await single(builder, scattered), sum)).toBeUndefined();
   });
 
   it("random bits, each from its own counter", async () => {

