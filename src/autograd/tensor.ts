@@ -70,7 +70,7 @@ export class Tensor {
   readonly id = nextId++;
   readonly shape: Shape;
   readonly dtype: DType;
-  /** Length of the longest chain of operations below this one. */
+  /** Length of the longest chain of operations down to tensors that were realised when this one was made. */
   readonly depth: number;
   /** @internal Changes once, when the tensor is realised. */
   source: Source;
@@ -81,7 +81,7 @@ export class Tensor {
     this.dtype = dtype;
     this.source = source;
     let depth = 0;
-    if (source.kind === "operation") for (const input of source.inputs) depth = Math.max(depth, input.depth + 1);
+    if (source.kind === "operation") for (const input of source.inputs) depth = Math.max(depth, (input.isRealised ? 0 : input.depth) + 1);
     this.depth = depth;
   }
 

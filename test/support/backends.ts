@@ -27,7 +27,8 @@ const others: readonly BackendVariant[] = [
   {
     name: "webgpu at default limits, in poisoned memory",
     create: () => createWebGpuBackend({ defaultLimits: true, poison: true }),
-    stride: 8,
+    stride: 16,
+    graphs: 8,
   },
 ];
 

@@ -37,7 +37,8 @@ const trainingCost = 3;
 
 /**
  * The whole path: pretrain at window L, extend by E²-LLM and, separately, spend the same steps plainly, then read held-out text at L, 2L, 4L
- * and 8L. Writes results.json, report.html and the checkpoints base, plain and e2. JSON: the document of results.json.
+ * and 8L. Writes results.json, report.html and the checkpoints base, plain and e2. JSON: the document of results.json, or
+ * { command, interrupted: true, out, backend, adapter } after a signal.
  */
 export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt }) =>
   onBackend(options, io, async (computedOn) => {
@@ -47,6 +48,7 @@ export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt
     const outcome = await demo.run(corpus);
     if (outcome === undefined) {
       io.note(`stopped after saving to ${options.out}; go on with the same command: ${commandLine}`);
+      io.result({ command: "demo", interrupted: true, out: options.out, ...computedOn });
       return demo.stop.exitCode;
     }
     const results = demo.results(outcome, computedOn, commandLine);
