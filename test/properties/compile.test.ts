@@ -1,13 +1,16 @@
 import fc from "fast-check";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { checkGrads } from "../../src/autograd/check-grads.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { createWebGpuBackend } from "../../src/backend/webgpu/index.js";
 import {
   type Backend,
   compile,
+  GradientError,
   grad,
   memory,
   realize,
+  stopGradient,
   type Tensor,
   tensor,
   UsageError,
@@ -104,6 +107,20 @@ describe("compile(f) on webgpu", { timeout: 180_000 }, () => {
       }
     });
     await fc.assert(holds, { seed, numRuns: 8, endOnFailure: true });
+  });
+});
+
+describe("checkGrads on webgpu", { timeout: 120_000 }, () => {
+  it("holds f32 derivatives against differences, and tells wrong ones", async () => {
+    const gpu = await createWebGpuBackend();
+    try {
+      useBackend(gpu);
+      const [x, w] = [tensor([0.3, -0.8, 1.2]), tensor([0.5, 0.1, -0.4])];
+      await checkGrads((a: Tensor, b: Tensor) => a.softmax().mul(b.tanh()), [x, w], { order: 2 });
+      await expect(checkGrads((a: Tensor) => a.mul(stopGradient(a)), [x])).rejects.toThrow(GradientError);
+    } finally {
+      await gpu.close();
+    }
   });
 });
 

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { GraphNode } from "../../src/backend/graph.js";
 import { flatten, type IndexExpression, literal, printIndex, substitute, unflatten, variable } from "../../src/backend/index-expression.js";
+import { simplify } from "../../src/backend/simplify.js";
 import { type Guard, readings } from "../../src/backend/views.js";
 import { type ViewChain, viewChains } from "../support/arbitraries.js";
 import { definitions } from "../support/definitions.js";
@@ -172,5 +173,17 @@ describe("an index expression through a random chain of views", () => {
       expect([put.terms.length, put.constant]).toEqual([0, evaluate(place, values)]);
     });
     fc.assert(property, { seed: 47, numRuns: 300 });
+  });
+});
+
+describe("merging a random chain of views", () => {
+  it("keeps every element", () => {
+    const property = fc.property(viewChains, (chain) => {
+      const nodes = chainOf(chain);
+      const merged = simplify({ nodes, outputs: [nodes.length - 1], inputCount: 1, scalarCount: 0 });
+      expect(merged.nodes.length).toBeLessThanOrEqual(nodes.length);
+      expect(plain(merged.nodes.slice(0, (merged.outputs[0] as number) + 1))).toEqual(plain(nodes));
+    });
+    fc.assert(property, { seed: 48, numRuns: 400 });
   });
 });
