@@ -1,5 +1,6 @@
 import "./autograd/methods.js";
 
+export { type CheckGradsOptions, checkGrads, type GradientMode } from "./autograd/check-grads.js";
 export { type Compiled, type CompileSettings, compile, explain } from "./autograd/compile.js";
 export * from "./autograd/composites.js";
 export type { DType, HostArray } from "./autograd/dtype.js";
