@@ -130,6 +130,12 @@ describe("findings", () => {
     expect(findings(syntheticResults()).at(-1)?.topic).toBe("limits");
   });
 
+  it("say of the smoke preset that its sizes were chosen for a clear breakdown", () => {
+    const last = (preset: "smoke" | "small"): string => findings({ ...syntheticResults(), preset }).at(-1)?.text ?? "";
+    expect(last("smoke")).toContain("no evidence for the method");
+    expect(last("small")).not.toContain("no evidence for the method");
+  });
+
   it("say nothing about rows that are not there", () => {
     const topics = findings({ ...syntheticResults(), rows: [], train: [], draws: [] }).map(({ topic }) => topic);
     expect(topics).toEqual(["limits"]);
