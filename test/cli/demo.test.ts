@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type DemoResults, parseDemoResults } from "../../src/cli/results.js";
+import { tooSlowForSmall } from "../../src/cli/run/demo.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const main = join(root, "dist/cli/main.js");
@@ -20,6 +21,14 @@ async function isStale(): Promise<boolean> {
   const times = await Promise.all(names.map(async (name) => (await stat(join(root, "src", name))).mtimeMs));
   return Math.max(...times) > built.mtimeMs;
 }
+
+describe("dawngrad demo without a preset", () => {
+  it("picks the size that its adapter can finish", () => {
+    expect(tooSlowForSmall({ backend: "reference", adapter: null })).toBe(true);
+    expect(tooSlowForSmall({ backend: "webgpu", adapter: "SwiftShader Device (Subzero)" })).toBe(true);
+    expect(tooSlowForSmall({ backend: "webgpu", adapter: "llvmpipe (LLVM 15.0.6, 256 bits)" })).toBe(false);
+  });
+});
 
 describe("dawngrad demo --preset smoke", { timeout: 10 * minutes }, () => {
   let out = "";

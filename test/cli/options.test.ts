@@ -83,7 +83,7 @@ describe("options reach the body", () => {
   it("with defaults", async () => {
     const { code, calls } = await cli(["demo"]);
     expect(code).toBe(0);
-    expect(calls).toEqual([{ name: "demo", options: { preset: "small", out: "runs/demo", seed: 0, json: false, verbose: false } }]);
+    expect(calls).toEqual([{ name: "demo", options: { out: "runs/demo", seed: 0, json: false, verbose: false } }]);
   });
 
   it("as numbers", async () => {

@@ -5,7 +5,8 @@ export const presetNames = ["smoke", "small", "gpu"] as const;
 export type PresetName = (typeof presetNames)[number];
 
 export interface DemoOptions extends CommonOptions {
-  readonly preset: PresetName;
+  /** Left out: the largest that this machine's backend finishes within some ten minutes. */
+  readonly preset?: PresetName;
   readonly out: string;
   readonly seed: number;
   /** Pretraining steps in place of the preset's. */
@@ -30,6 +31,7 @@ Presets:
   smoke   a check that all of it works: within 2 minutes on 2 cores
   small   the smallest size whose table is worth reading: some 10 minutes on 2 cores
   gpu     20 million parameters and more, L = 1024: for a real GPU
+Without --preset: small, or smoke where nothing faster than SwiftShader or the reference backend computes.
 
 Examples:
   dawngrad demo --preset smoke
@@ -37,7 +39,7 @@ Examples:
   dawngrad demo --preset smoke --extend-steps 400    does E² gain from more steps?`,
     );
   command.optionsGroup("Run:");
-  addChoice(command, "--preset <name>", "size of the whole run", presetNames, "small");
+  addChoice(command, "--preset <name>", "size of the whole run", presetNames);
   addOption(command, "--out <dir>", "folder for the results", nonEmpty, "runs/demo");
   addSeed(command);
   addOption(command, "--steps <n>", "pretraining steps in place of the preset's", wholeNumber({ min: 1 }));

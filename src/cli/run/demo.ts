@@ -13,7 +13,7 @@ import { type AdamWState, adamw, type Optimizer } from "../../nn/optimizers.js";
 import { byteTokenizer } from "../../nn/tokenizers.js";
 import { createTrainStep, type TrainStep } from "../../nn/train-step.js";
 import { languageLoss } from "../../nn/training.js";
-import type { DemoOptions } from "../commands/demo.js";
+import type { DemoOptions, PresetName } from "../commands/demo.js";
 import { type Corpus, loadCorpus } from "../corpus.js";
 import { type DemoPhase, type DemoState, demoPhases, makeFolder, phaseFolder, readState, removeState, writeState } from "../demo-state.js";
 import type { Interrupt } from "../interrupt.js";
@@ -42,7 +42,11 @@ const trainingCost = 3;
  */
 export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt }) =>
   onBackend(options, io, async (computedOn) => {
-    const demo = new Demo(options, io, onInterrupt());
+    const preset = options.preset ?? (tooSlowForSmall(computedOn) ? "smoke" : "small");
+    if (options.preset === undefined && preset === "smoke") {
+      io.note('running the preset "smoke": on this adapter "small" would take half an hour (ask for it with --preset small)');
+    }
+    const demo = new Demo({ ...options, preset }, io, onInterrupt());
     await makeFolder(options.out);
     const corpus = await loadCorpus(text);
     const outcome = await demo.run(corpus);
@@ -62,6 +66,12 @@ export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt
     return undefined;
   });
 
+/** The backends on which the preset "small" takes far more than ten minutes on two cores. */
+export const tooSlowForSmall = ({ backend, adapter }: ComputedOn): boolean => backend === "reference" || /swiftshader/i.test(adapter ?? "");
+
+/** Options whose preset is settled. */
+type SettledOptions = DemoOptions & { readonly preset: PresetName };
+
 class Demo {
   readonly preset: Preset;
   readonly config: LlamaConfig;
@@ -78,7 +88,7 @@ class Demo {
   private readonly trainStep: TrainStep<Llama, AdamWState, LanguageBatch>;
 
   constructor(
-    private readonly options: DemoOptions,
+    private readonly options: SettledOptions,
     private readonly io: CommandIo,
     readonly stop: Interrupt,
   ) {
