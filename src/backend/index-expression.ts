@@ -196,16 +196,3 @@ export function substitute(x: IndexExpression, values: ReadonlyMap<string, Index
     }),
   );
 }
-
-/** x as text in the integer arithmetic that C, WGSL and JavaScript share for non-negative numbers. */
-export function printIndex(x: IndexExpression, name: (atom: Atom & { kind: "variable" | "datum" }) => string): string {
-  const parts = x.terms.map(({ factor, atom }) => {
-    const text =
-      atom.kind === "variable" || atom.kind === "datum"
-        ? name(atom)
-        : `(${printIndex(atom.of, name)} ${atom.kind === "quotient" ? "/" : "%"} ${atom.by})`;
-    return factor === 1 ? text : `${text} * ${factor}`;
-  });
-  if (x.constant !== 0 || parts.length === 0) parts.push(String(x.constant));
-  return parts.length === 1 ? (parts[0] as string) : `(${parts.join(" + ")})`;
-}

@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { GraphNode } from "../../src/backend/graph.js";
-import { flatten, type IndexExpression, literal, printIndex, substitute, unflatten, variable } from "../../src/backend/index-expression.js";
+import { flatten, type IndexExpression, literal, substitute, unflatten, variable } from "../../src/backend/index-expression.js";
 import { simplify } from "../../src/backend/simplify.js";
 import { type Guard, readings } from "../../src/backend/views.js";
+import { index as printWgsl } from "../../src/backend/webgpu/wgsl.js";
 import { type ViewChain, viewChains } from "../support/arbitraries.js";
 import { definitions } from "../support/definitions.js";
 import { GraphBuilder, type HostTensor, hostTensor } from "../support/graphs.js";
@@ -143,9 +144,12 @@ describe("an index expression through a random chain of views", () => {
       const size = sizeOf(shape);
       const reading = composed(nodes, unflatten(variable("o", size), shape));
       const expected = plain(nodes);
-      const printed = new Function("o", `return ${printIndex(reading.place, () => "o").replaceAll(/\/ (\d+)/g, "/ $1 | 0")}`) as (
-        o: number,
-      ) => number;
+      const printed = new Function(
+        "o",
+        `return ${printWgsl(reading.place)
+          .replaceAll(/(\d+)u/g, "$1")
+          .replaceAll(/\/ (\d+)/g, "/ $1 | 0")}`,
+      ) as (o: number) => number;
       for (let o = 0; o < size; o++) {
         const value = found(reading, { o });
         expect(value).toBe(expected[o]);
