@@ -1,5 +1,6 @@
 import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import { createWasmBackend } from "../../src/backend/wasm/index.js";
 import { createWebGpuBackend } from "../../src/backend/webgpu/index.js";
 import { createRoundingBackend } from "./rounding-backend.js";
 
@@ -17,10 +18,13 @@ export interface BackendVariant {
 const main: readonly BackendVariant[] = [
   { name: "reference", create: async () => createReferenceBackend(), stride: 1, graphs: 100 },
   { name: "reference rounded to f32", create: async () => createRoundingBackend(), stride: 1, graphs: 100 },
+  { name: "wasm", create: () => createWasmBackend({ threads: 2, poison: true }), stride: 1, graphs: 100 },
   { name: "webgpu", create: () => createWebGpuBackend(), stride: 4, graphs: 25 },
 ];
 
 const others: readonly BackendVariant[] = [
+  { name: "wasm on one thread", create: () => createWasmBackend({ threads: 1 }), stride: 1, graphs: 100 },
+  { name: "wasm by definition", create: () => createWasmBackend({ threads: 2, kernels: "definitions", poison: true }), stride: 1, graphs: 100 },
   { name: "webgpu with GPU kernels", create: () => createWebGpuBackend({ kernelClass: "gpu" }), stride: 16, graphs: 10 },
   { name: "webgpu with software kernels", create: () => createWebGpuBackend({ kernelClass: "software" }), stride: 32, graphs: 4 },
   { name: "webgpu by definition", create: () => createWebGpuBackend({ kernels: "definitions" }), stride: 32, graphs: 8 },

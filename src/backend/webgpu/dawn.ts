@@ -1,5 +1,5 @@
 import { BackendUnavailableError } from "../../errors.js";
-import { importInNode } from "./platform.js";
+import { importInNode } from "../platform.js";
 import { prepareSwiftShader } from "./software-driver.js";
 
 /** Where Dawn in Node takes its drivers from. */

@@ -5,7 +5,7 @@ import type { Graph } from "../graph.js";
 import { openDevice } from "./adapter.js";
 import type { GpuBuffer } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
-import { decode, encode, encodeScalars } from "./host-data.js";
+import { decode, encode, encodeScalars } from "../host-data.js";
 import type { Target } from "./kernels/source.js";
 import { buildProgram, describeProgram, type WebGpuProgram } from "./program.js";
 import { bytesOf } from "./wgsl.js";

@@ -1,5 +1,5 @@
 import { BackendUnavailableError } from "../../errors.js";
-import { importInNode } from "./platform.js";
+import { importInNode } from "../platform.js";
 
 /** Where the unpacked driver lies. */
 export interface SoftwareDriver {

@@ -1,4 +1,4 @@
-import { type DType, type HostArray, hostArray } from "../../autograd/dtype.js";
+import { type DType, type HostArray, hostArray } from "../autograd/dtype.js";
 
 /** The bits of half precision numbers, rounded to nearest even. */
 function toHalf(values: ArrayLike<number>): Uint16Array<ArrayBuffer> {

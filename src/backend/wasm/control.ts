@@ -1,0 +1,36 @@
+/**
+ * The first words of the memory, through which the threads meet. Addresses are in words of four bytes.
+ */
+export const control = {
+  /** Grows by one with each run; idle workers sleep on it. */
+  epoch: 16,
+  /** The epoch that workers may join, 0 between runs. */
+  open: 17,
+  /** Workers that have joined and not left. */
+  joined: 18,
+  /** 1 asks the workers to end. */
+  stop: 19,
+  /** 1 once a worker failed; its message follows in `message`. */
+  failed: 20,
+  /** The program of the run: its number, the address and length of its module, and of its steps. */
+  program: 24,
+  moduleAddress: 25,
+  moduleBytes: 26,
+  stepsAddress: 27,
+  stepCount: 28,
+  countersAddress: 29,
+  scratchAddress: 30,
+  /** Bytes of scratch that each thread has. */
+  scratchBytes: 31,
+  /** Length and UTF-16 units of an error message, one in each word. */
+  message: 64,
+  messageWords: 512,
+} as const;
+
+/** Words that describe a step: number of the kernel's function, address of its table, units, units in a chunk. */
+export const stepWords = 4;
+/** Words that a step counts in: chunks taken, chunks done. */
+export const counterWords = 2;
+
+/** The first address that the heap may use. */
+export const heapStart = 16_384;

@@ -1,0 +1,38 @@
+import type { Kernel } from "../program.js";
+import type { WasmProgram } from "./program.js";
+
+const size = (kernel: Kernel): string => {
+  switch (kernel.kind) {
+    case "map":
+      return `${kernel.outer.extent}`;
+    case "row":
+      return `${kernel.outer.extent} × ${kernel.inner.extent}`;
+    case "contract":
+      return `${kernel.batch.extent} × (${kernel.m.extent} × ${kernel.k.extent})·(${kernel.k.extent} × ${kernel.n.extent})`;
+    case "scatter":
+      return `${kernel.entry.extent} × ${kernel.column.extent} → ${kernel.bin.extent}`;
+  }
+};
+
+/** The kernels of a program, one per line. */
+export function describeProgram({ plan, steps, kernelSteps, module }: WasmProgram): string {
+  const scratch = plan.slots.filter(({ use }) => use.kind === "scratch").reduce((sum, { bytes }) => sum + bytes, 0);
+  let next = 0;
+  const lines = plan.kernels.map((kernel, i) => {
+    const own = steps.slice(next, next + (kernelSteps[i] as number));
+    next += own.length;
+    const last = own[own.length - 1];
+    const written = new Set(kernel.stores.map(({ buffer }) => plan.slotOf.get(buffer)));
+    const slots = [...new Set(last?.buffers.map((buffer) => plan.slotOf.get(buffer)))].map((slot) =>
+      written.has(slot) ? `→${slot}` : `${slot}`,
+    );
+    const chunks = Math.ceil((last?.units ?? 0) / (last?.unitsPerChunk ?? 1));
+    const how = `${own.map((step) => `k${step.function}`).join("+")} × ${chunks}`;
+    return `${String(i).padStart(4)}  ${kernel.kind.padEnd(8)} ${size(kernel).padEnd(28)} ${how.padEnd(14)} slots ${slots.join(" ").padEnd(16)} ${kernel.label}`;
+  });
+  const functions = new Set(steps.map((step) => step.function)).size;
+  return [
+    ...lines,
+    `${plan.kernels.length} kernels of ${functions} functions (${module.length} bytes), ${plan.slots.length} slots, ${scratch} bytes of scratch`,
+  ].join("\n");
+}

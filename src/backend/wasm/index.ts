@@ -1,0 +1,469 @@
+import type { DType, HostArray } from "../../autograd/dtype.js";
+import { BackendUnavailableError, DtypeError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
+import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
+import type { Graph } from "../graph.js";
+import { decode, encode, encodeScalars } from "../host-data.js";
+import { importInNode, isNode } from "../platform.js";
+import { counterWords, heapStart, stepWords } from "./control.js";
+import { describeProgram } from "./describe.js";
+import { Block, Heap } from "./heap.js";
+import { gemmModule } from "./kernels/gemm.js";
+import { tableHeader } from "./kernels/kernel.js";
+import { bytesOf, margin } from "./kernels/values.js";
+import { ThreadPool } from "./pool.js";
+import { buildProgram, type WasmProgram } from "./program.js";
+import type { KernelEntry } from "./run-steps.js";
+
+export interface WasmOptions {
+  /** Threads that share the work, the calling one among them. Default: one for each processor, sixteen at most. */
+  readonly threads?: number | undefined;
+  /** "definitions" turns every fusion and every hand-written kernel off. Default "auto". */
+  readonly kernels?: "auto" | "definitions";
+  /** Multiply and add in one rounding, where the engine has relaxed SIMD. Default true. */
+  readonly fusedMultiplyAdd?: boolean;
+  /** Fill fresh memory with NaN, so that whatever is used without being written shows. */
+  readonly poison?: boolean;
+  /** Most bytes that the memory grows to. Default 4 GiB. */
+  readonly maximumBytes?: number;
+}
+
+const pageBytes = 65_536;
+const mostThreads = 16;
+/** Nanoseconds of work on one thread below which other threads are not woken. */
+const worthWaking = 60_000;
+
+/**
+ * Starts a backend on the processor: WebAssembly with 128-bit vectors, on several threads where memory can be shared. Throws
+ * BackendUnavailableError where the engine has no SIMD, and OptionError for numbers that make no sense.
+ */
+export async function createWasmBackend(options: WasmOptions = {}): Promise<Backend> {
+  const { threads } = options;
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 256)) {
+    throw new OptionError(`threads: ${threads} is not a whole number from 1 to 256`, { hint: "leave it out for one thread per processor" });
+  }
+  if (!hasSimd()) {
+    throw new BackendUnavailableError("this engine has no WebAssembly SIMD", {
+      hint: 'use Node 20 or a browser from 2023 or later, or init({ backend: "reference" })',
+    });
+  }
+  const processors = await processorCount();
+  const wanted = threads ?? Math.min(processors, mostThreads);
+  const count = wanted > 1 && canShare() ? wanted : 1;
+  const memory = openMemory(count > 1, options.maximumBytes ?? 65_536 * pageBytes);
+  const fused = (options.fusedMultiplyAdd ?? true) && hasRelaxedSimd();
+  const gemm = new WebAssembly.Module(gemmModule({ shared: count > 1, maximum: memory.maximum }, fused));
+  const pool = await ThreadPool.start(memory.memory, gemm, count - 1);
+  return new WasmBackend(memory.memory, memory.maximum, gemm, pool, fused, options);
+}
+
+/** Modules of one function that an engine accepts only if it has a feature. */
+const probe = (body: readonly number[]): boolean =>
+  typeof WebAssembly === "object" &&
+  WebAssembly.validate(
+    Uint8Array.of(
+      0,
+      0x61,
+      0x73,
+      0x6d,
+      1,
+      0,
+      0,
+      0,
+      1,
+      5,
+      1,
+      0x60,
+      0,
+      1,
+      0x7b,
+      3,
+      2,
+      1,
+      0,
+      10,
+      body.length + 4,
+      1,
+      body.length + 2,
+      0,
+      ...body,
+      0x0b,
+    ),
+  );
+const zeros = [0x41, 0, 0xfd, 0x11];
+const hasSimd = (): boolean => probe(zeros);
+export const hasRelaxedSimd = (): boolean => probe([...zeros, ...zeros, ...zeros, 0xfd, 0x85, 0x02]);
+
+/** Whether threads can share memory: always in Node, in browsers on pages that are cross-origin isolated. */
+const canShare = (): boolean =>
+  typeof SharedArrayBuffer !== "undefined" && (isNode || (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === true);
+
+async function processorCount(): Promise<number> {
+  if (!isNode) return globalThis.navigator?.hardwareConcurrency ?? 1;
+  const { availableParallelism } = await importInNode<typeof import("node:os")>("node:os");
+  return availableParallelism();
+}
+
+/** A memory that may grow as far as the engine lets it. */
+function openMemory(shared: boolean, maximumBytes: number): { memory: WebAssembly.Memory; maximum: number } {
+  const initial = 64;
+  let maximum = Math.max(initial, Math.min(65_536, Math.floor(maximumBytes / pageBytes)));
+  for (;;) {
+    try {
+      return { memory: new WebAssembly.Memory({ initial, maximum, shared }), maximum };
+    } catch (error) {
+      // The engine reserves addresses for all that the memory may become; small devices refuse 4 GiB of them.
+      if (maximum <= 1024) throw new BackendUnavailableError("no memory for WebAssembly is to be had", { cause: error });
+      maximum = Math.floor(maximum / 2);
+    }
+  }
+}
+
+class WasmExecutable implements Executable {
+  /** Made at the first run. */
+  loaded: Loaded | undefined;
+
+  constructor(
+    readonly graph: Graph,
+    readonly label: string,
+    readonly program: WasmProgram,
+    readonly donated: readonly boolean[],
+  ) {}
+
+  describe(): string {
+    return describeProgram(this.program);
+  }
+}
+
+/** A program in memory: tables of addresses, steps, counters, and the module for the workers. */
+interface Loaded {
+  readonly number: number;
+  readonly kernels: readonly KernelEntry[];
+  readonly block: Block;
+  readonly scalars: number;
+  readonly tables: readonly number[];
+  readonly stepsAddress: number;
+  readonly countersAddress: number;
+  readonly moduleAddress: number;
+  readonly moduleBytes: number;
+  /** Bytes of scratch for each slot, thread and arena, and where they begin in the block of a run. */
+  readonly slotOffsets: readonly number[];
+  readonly arenaOffset: number;
+  readonly threadOffset: number;
+  readonly threadBytes: number;
+  readonly runBytes: number;
+  /** Whether other threads are worth waking. */
+  readonly parallel: boolean;
+}
+
+const ceil64 = (n: number): number => Math.ceil(n / 64) * 64;
+
+class WasmBackend implements Backend {
+  readonly info: BackendInfo;
+  private readonly heap: Heap;
+  private readonly gemm: WebAssembly.Instance;
+  private readonly shared: boolean;
+  private readonly kernels: "auto" | "definitions";
+  private readonly poison: boolean;
+  private programs = 0;
+  private closed = false;
+  private words: Int32Array;
+  private readonly unloaded = new FinalizationRegistry<Block>((block) => {
+    if (!this.closed) this.heap.give(block);
+  });
+
+  constructor(
+    private readonly mem: WebAssembly.Memory,
+    private readonly maximum: number,
+    gemm: WebAssembly.Module,
+    private readonly pool: ThreadPool,
+    fused: boolean,
+    options: WasmOptions,
+  ) {
+    this.shared = pool.size > 1;
+    this.kernels = options.kernels ?? "auto";
+    this.poison = options.poison ?? false;
+    this.gemm = new WebAssembly.Instance(gemm, { env: { memory: mem } });
+    this.heap = new Heap(mem, heapStart, 4 * margin + 64, maximum);
+    this.words = new Int32Array(mem.buffer);
+    const threads = pool.size === 1 ? "1 thread" : `${pool.size} threads`;
+    this.info = {
+      name: "wasm",
+      adapter: `WebAssembly SIMD, ${threads}${fused ? ", fused multiply-add" : ""}`,
+      software: true,
+      dtypes: new Set<DType>(["f32", "f16", "i32", "u32", "bool"]),
+      maxTensorBytes: Math.min(2 ** 31, maximum * pageBytes),
+    };
+  }
+
+  private need(dtype: DType): void {
+    if (!this.info.dtypes.has(dtype)) {
+      throw new DtypeError(`the wasm backend has no ${dtype} (it has ${[...this.info.dtypes].join(", ")})`, {
+        hint: 'cast to f32, or use init({ backend: "reference" }) for f64',
+      });
+    }
+  }
+
+  private needOpen(): void {
+    if (this.closed) throw new UsageError("this backend was closed", { hint: "make a new one" });
+  }
+
+  /** A block of this backend that is not freed. */
+  private live(buffer: DeviceBuffer): Block {
+    this.needOpen();
+    if (buffer instanceof Block && buffer.live) return buffer;
+    throw new UsageError(`buffer ${buffer.id} ${buffer instanceof Block ? "was freed" : "belongs to another backend"}`);
+  }
+
+  private take(bytes: number, owner: string): Block {
+    if (bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
+    const block = this.heap.take(bytes, owner);
+    if (this.poison) new Uint8Array(this.mem.buffer, block.address, bytes).fill(0xff);
+    return block;
+  }
+
+  private tooLarge(bytes: number): OutOfMemoryError {
+    return new OutOfMemoryError(`a tensor of ${bytes} bytes is larger than the wasm backend holds (${this.info.maxTensorBytes})`, {
+      requestedBytes: bytes,
+      liveBytes: this.memory().byOwner,
+      hint: "use a smaller batch or context",
+    });
+  }
+
+  alloc(dtype: DType, length: number, owner: string): DeviceBuffer {
+    this.needOpen();
+    this.need(dtype);
+    return this.take(Math.max(4, length * bytesOf[dtype]), owner);
+  }
+
+  free(buffer: DeviceBuffer): void {
+    // A finalizer may give a buffer back long after the backend was closed.
+    if (this.closed) return;
+    this.heap.give(this.live(buffer));
+  }
+
+  write(buffer: DeviceBuffer, dtype: DType, data: HostArray): void {
+    this.need(dtype);
+    const { address, bytes, id } = this.live(buffer);
+    const encoded = encode(dtype, data);
+    if (encoded.byteLength > bytes) throw new UsageError(`buffer ${id} holds ${bytes} bytes and ${encoded.byteLength} were written to it`);
+    const source = new Uint8Array(encoded.buffer, encoded.byteOffset, encoded.byteLength);
+    new Uint8Array(this.mem.buffer, address, encoded.byteLength).set(source);
+  }
+
+  async read(buffer: DeviceBuffer, dtype: DType, length: number): Promise<HostArray> {
+    this.need(dtype);
+    const { address, bytes, id } = this.live(buffer);
+    this.pool.check();
+    const size = length * bytesOf[dtype];
+    if (size > bytes) throw new UsageError(`buffer ${id} holds ${bytes} bytes, not ${size}`);
+    const copy = new Uint8Array(size);
+    copy.set(new Uint8Array(this.mem.buffer, address, size));
+    return decode(dtype, copy.buffer, length);
+  }
+
+  compile(graph: Graph, options: CompileOptions = {}): Executable {
+    this.needOpen();
+    for (const node of graph.nodes) this.need(node.dtype);
+    const program = buildProgram(graph, {
+      kernels: this.kernels,
+      memory: { shared: this.shared, maximum: this.maximum },
+      ...(options.donated ? { donated: options.donated } : {}),
+    });
+    for (const { bytes } of program.plan.slots) if (bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
+    return new WasmExecutable(graph, options.label ?? "program", program, options.donated ?? []);
+  }
+
+  /** Instantiates a program and lays its tables out in memory. */
+  private load(executable: WasmExecutable): Loaded {
+    if (executable.loaded) return executable.loaded;
+    const { module, steps, plan, scalars } = executable.program;
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(module), {
+      env: { memory: this.mem },
+      gemm: this.gemm.exports,
+    });
+    const kernels: KernelEntry[] = [];
+    for (const { function: number } of steps) kernels[number] ??= instance.exports[`k${number}`] as KernelEntry;
+
+    let bytes = 0;
+    const place = (size: number): number => {
+      const offset = bytes;
+      bytes += ceil64(size);
+      return offset;
+    };
+    const scalarOffset = place(4 * scalars.length);
+    const tableOffsets = steps.map(({ buffers }) => place(4 * (tableHeader.words + buffers.length)));
+    const stepsOffset = place(4 * stepWords * steps.length);
+    const countersOffset = place(4 * counterWords * steps.length);
+    const moduleOffset = place(this.shared ? module.length : 0);
+    const block = this.take(bytes, "program");
+    const words = this.view();
+    steps.forEach((step, i) => {
+      const at = (block.address + stepsOffset) / 4 + stepWords * i;
+      words[at] = step.function;
+      words[at + 1] = block.address + (tableOffsets[i] as number);
+      words[at + 2] = step.units;
+      words[at + 3] = step.unitsPerChunk;
+    });
+    if (this.shared) new Uint8Array(this.mem.buffer, block.address + moduleOffset, module.length).set(module);
+
+    let runBytes = 0;
+    const inRun = (size: number): number => {
+      const offset = runBytes;
+      runBytes += ceil64(size);
+      return offset;
+    };
+    const slotOffsets = plan.slots.map(({ use, bytes: size }) => (use.kind === "scratch" ? inRun(size) : -1));
+    const arenaOffset = inRun(Math.max(0, ...steps.map(({ arenaBytes }) => arenaBytes)));
+    const threadBytes = ceil64(Math.max(0, ...steps.map(({ scratchBytes }) => scratchBytes)));
+    const threadOffset = inRun(threadBytes * this.pool.size);
+    const shareable = steps.filter(({ units, unitsPerChunk }) => units > unitsPerChunk).reduce((sum, { cost }) => sum + cost, 0);
+    const loaded: Loaded = {
+      number: this.programs++,
+      kernels,
+      block,
+      scalars: block.address + scalarOffset,
+      tables: tableOffsets.map((offset) => block.address + offset),
+      stepsAddress: block.address + stepsOffset,
+      countersAddress: block.address + countersOffset,
+      moduleAddress: block.address + moduleOffset,
+      moduleBytes: module.length,
+      slotOffsets,
+      arenaOffset,
+      threadOffset,
+      threadBytes,
+      runBytes,
+      parallel: this.shared && shareable > worthWaking,
+    };
+    executable.loaded = loaded;
+    this.unloaded.register(executable, block);
+    return loaded;
+  }
+
+  private view(): Int32Array {
+    if (this.words.byteLength !== this.mem.buffer.byteLength) this.words = new Int32Array(this.mem.buffer);
+    return this.words;
+  }
+
+  run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[] {
+    this.needOpen();
+    if (!(executable instanceof WasmExecutable)) throw new UsageError("this program was compiled by another backend");
+    const { program, donated, label, graph } = executable;
+    if (inputs.length !== graph.inputCount || scalars.length !== graph.scalarCount) {
+      throw new UsageError(
+        `${label} takes ${graph.inputCount} buffers and ${graph.scalarCount} scalars, not ${inputs.length} and ${scalars.length}`,
+      );
+    }
+    this.pool.check();
+    const { slots, outputs, slotOf } = program.plan;
+    const given = inputs.map((buffer) => this.live(buffer));
+    const loaded = this.load(executable);
+    const heirs = new Set(outputs);
+    const replaced: Block[] = [];
+    const made: Block[] = [];
+    const scratch = loaded.runBytes > 0 ? this.take0(loaded.runBytes) : undefined;
+    try {
+      const blocks = slots.map(({ use, bytes }, slot): Block | undefined => {
+        if (use.kind === "scratch") return undefined;
+        if (use.kind === "output") {
+          const block = this.take(bytes, "value");
+          made.push(block);
+          return block;
+        }
+        const block = given[use.input] as Block;
+        // A buffer that is written in place must not also be read under another name.
+        if (!heirs.has(slot) || given.filter((other) => other === block).length === 1) return block;
+        const copy = this.take(bytes, "value");
+        made.push(copy);
+        new Uint8Array(this.mem.buffer).copyWithin(copy.address, block.address, block.address + bytes);
+        replaced.push(block);
+        return copy;
+      });
+      const base = scratch?.address ?? 0;
+      const addresses = slots.map((_, slot) => blocks[slot]?.address ?? base + (loaded.slotOffsets[slot] as number));
+      this.fillTables(loaded, program, addresses, slotOf, base, scalars);
+      this.execute(loaded, program, base);
+      donated.forEach((isGiven, input) => {
+        if (!isGiven) return;
+        const slot = slots.findIndex(({ use }) => use.kind === "input" && use.input === input);
+        if (!heirs.has(slot)) this.heap.give(given[input] as Block);
+      });
+      for (const block of replaced) this.heap.give(block);
+      return outputs.map((slot) => {
+        const block = blocks[slot] as Block;
+        if (block.owner !== "value") this.heap.rename(block, "value");
+        return block;
+      });
+    } catch (error) {
+      for (const block of made) if (block.live) this.heap.give(block);
+      throw error;
+    } finally {
+      if (scratch) this.heap.give(scratch);
+    }
+  }
+
+  /** The scratch of a run may be larger than any tensor. */
+  private take0(bytes: number): Block {
+    const block = this.heap.take(bytes, "program");
+    if (this.poison) new Uint8Array(this.mem.buffer, block.address, bytes).fill(0xff);
+    return block;
+  }
+
+  private fillTables(
+    loaded: Loaded,
+    program: WasmProgram,
+    addresses: readonly number[],
+    slotOf: ReadonlyMap<number, number>,
+    base: number,
+    scalars: readonly number[],
+  ): void {
+    const words = this.view();
+    encodeScalars(scalars, program.scalars).forEach((word, i) => {
+      words[loaded.scalars / 4 + i] = word;
+    });
+    program.steps.forEach(({ buffers }, i) => {
+      const table = (loaded.tables[i] as number) / 4;
+      words[table + tableHeader.scalars] = loaded.scalars;
+      words[table + tableHeader.arena] = base + loaded.arenaOffset;
+      buffers.forEach((buffer, k) => {
+        words[table + tableHeader.words + k] = addresses[slotOf.get(buffer) as number] as number;
+      });
+    });
+    words.fill(0, loaded.countersAddress / 4, loaded.countersAddress / 4 + counterWords * program.steps.length);
+  }
+
+  private execute(loaded: Loaded, { steps }: WasmProgram, base: number): void {
+    const scratchAddress = base + loaded.threadOffset;
+    if (!loaded.parallel) {
+      steps.forEach((step, i) => {
+        (loaded.kernels[step.function] as KernelEntry)(loaded.tables[i] as number, scratchAddress, 0, step.units);
+      });
+      return;
+    }
+    this.pool.run({
+      program: loaded.number,
+      kernels: loaded.kernels,
+      moduleAddress: loaded.moduleAddress,
+      moduleBytes: loaded.moduleBytes,
+      stepsAddress: loaded.stepsAddress,
+      stepCount: steps.length,
+      countersAddress: loaded.countersAddress,
+      scratchAddress,
+      scratchBytes: loaded.threadBytes,
+    });
+  }
+
+  async sync(): Promise<void> {
+    this.needOpen();
+    this.pool.check();
+  }
+
+  memory(): MemoryReport {
+    return this.heap.report();
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    await this.pool.close();
+  }
+}

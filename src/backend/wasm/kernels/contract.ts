@@ -1,0 +1,339 @@
+import { coefficient, type IndexExpression, literal, mentions, substitute } from "../../index-expression.js";
+import type { ContractKernel, Store } from "../../program.js";
+import { call, type Expression, type FunctionReference, i32, type Local, load, op } from "../assembler.js";
+import { panelColumns, tileRows } from "./gemm.js";
+import { type Context, costOf, type KernelCode, KernelFunction, splitLoop, tableHeader } from "./kernel.js";
+
+/** The functions of the module of products, as a program imports them. */
+export interface Gemm {
+  readonly multiply: FunctionReference;
+  readonly packPanels: FunctionReference;
+  readonly packTiles: FunctionReference;
+}
+
+/** Steps of k that are done before the next: a panel of B and a tile of A fit into the first cache. */
+const deepest = 512;
+/** Columns whose packed B fits into the second cache. */
+const widest = 512;
+/** Rows of A that are packed at once. */
+const tallest = 128;
+/** Multiplications that are worth taking a chunk for. */
+const chunkWork = 1 << 20;
+/** Packed operands that all threads share may take so many bytes. */
+const largestArena = 1 << 28;
+
+/** How a product is cut: blocks of rows and columns of the result, of which one thread does one at a time. */
+interface Blocks {
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly down: number;
+  readonly across: number;
+}
+
+const ceilTo = (n: number, multiple: number): number => Math.ceil(n / multiple) * multiple;
+
+function blocksOf({ batch, m, n, k }: ContractKernel): Blocks {
+  const pieces = (extent: number, most: number, multiple: number): number => ceilTo(Math.ceil(extent / Math.ceil(extent / most)), multiple);
+  let [rows, columns] = [pieces(m.extent, tallest, tileRows), pieces(n.extent, widest, panelColumns)];
+  const depth = pieces(k.extent, deepest, 1);
+  const work = (): number => rows * columns * k.extent;
+  const enough = (): boolean => batch.extent * Math.ceil(m.extent / rows) * Math.ceil(n.extent / columns) >= 16;
+  // Work for many threads, in pieces that are not too small: the longer side is halved.
+  while (!enough() && work() >= 2 * chunkWork && (rows >= 64 || columns >= 64)) {
+    if (columns > rows && columns >= 64) columns = ceilTo(columns / 2, panelColumns);
+    else if (rows >= 64) rows = ceilTo(rows / 2, tileRows);
+    else break;
+  }
+  return { rows, columns, depth, down: Math.ceil(m.extent / rows), across: Math.ceil(n.extent / columns) };
+}
+
+/** Where an operand lies: an address that does not depend on row or column, and the bytes between neighbours. */
+interface Layout {
+  readonly base: IndexExpression;
+  readonly row: number;
+  readonly column: number;
+}
+
+function layoutOf(place: IndexExpression, row: string, column: string): Layout {
+  const [atRow, atColumn] = [coefficient(place, row), coefficient(place, column)];
+  if (atRow === undefined || atColumn === undefined) throw new Error("an operand of a product is not linear");
+  const base = substitute(
+    place,
+    new Map([
+      [row, literal(0)],
+      [column, literal(0)],
+    ]),
+  );
+  return { base, row: 4 * atRow, column: 4 * atColumn };
+}
+
+/**
+ * A product as one kernel or two. Where many blocks need the same columns of B, these are packed once by a kernel of their own;
+ * otherwise each thread packs what it needs.
+ */
+export function contractKernels(kernel: ContractKernel, context: Context, gemm: Gemm): KernelCode[] {
+  const blocks = blocksOf(kernel);
+  const { batch, n, k } = kernel;
+  const packedBytes = 4 * ceilTo(n.extent, panelColumns) * k.extent;
+  const sharedB = !mentions(kernel.b.index, batch.name);
+  const arenaBytes = packedBytes * (sharedB ? 1 : batch.extent);
+  const uses = blocks.down * (sharedB ? batch.extent : 1);
+  const ahead = uses > 1 && arenaBytes <= largestArena && k.extent > 0;
+  const product = productKernel(kernel, context, gemm, blocks, ahead ? arenaBytes : 0);
+  return ahead ? [packKernel(kernel, context, gemm, blocks, arenaBytes, sharedB), product] : [product];
+}
+
+/** Packs all of B: for each batch and block of columns, one block of k after the other. */
+function packKernel(
+  kernel: ContractKernel,
+  context: Context,
+  gemm: Gemm,
+  blocks: Blocks,
+  arenaBytes: number,
+  sharedB: boolean,
+): KernelCode {
+  const { n, k } = kernel;
+  const f = new KernelFunction(kernel, context);
+  const { code } = f;
+  const arena = f.word(tableHeader.arena);
+  const { base, row, column } = layoutOf(kernel.b.index, "k", "n");
+  const [unit, b, block, from, columns] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
+  const batches = sharedB ? 1 : kernel.batch.extent;
+  code.for(unit, f.begin.get, f.end.get, 1, () => {
+    code.set(b, op("i32.div_u", unit.get, i32(blocks.across)));
+    code.set(block, op("i32.rem_u", unit.get, i32(blocks.across)));
+    f.values.within(kernel.batch.name, b, () => {
+      code.set(columns, smaller(i32(blocks.columns), op("i32.sub", i32(n.extent), op("i32.mul", block.get, i32(blocks.columns)))));
+      code.set(from, addressOf(f, kernel.b.buffer, base, op("i32.mul", block.get, i32(blocks.columns * column))));
+      eachDepth(blocks, k.extent, (start, depth) => {
+        const to = packedAt(arena, b, block, start, depth, kernel, blocks);
+        code.do(call(gemm.packPanels, op("i32.add", from.get, i32(start * row)), i32(row), i32(column), to, i32(depth), columns.get));
+      });
+    });
+  });
+  const cost = 0.15 * blocks.columns * k.extent;
+  return f.finish({
+    label: `pack ${kernel.label}`,
+    units: batches * blocks.across,
+    unitsPerChunk: 1,
+    scratchBytes: 0,
+    arenaBytes,
+    cost: cost * batches * blocks.across,
+  });
+}
+
+const smaller = (a: Expression, b: Expression): Expression => op("select", a, b, op("i32.lt_s", a, b));
+
+const addressOf = (f: KernelFunction, buffer: number, index: IndexExpression, bytes: Expression): Expression =>
+  op("i32.add", op("i32.add", f.base(buffer).get, op("i32.mul", f.values.index(index), i32(4))), bytes);
+
+/** The blocks of k, whose number is known when the code is printed. */
+function eachDepth({ depth }: Blocks, extent: number, visit: (start: number, depth: number) => void): void {
+  for (let start = 0; start < extent; start += depth) visit(start, Math.min(depth, extent - start));
+}
+
+/** Where a block of packed B begins: [batch][block of k][column block][panel][k][8]. */
+function packedAt(
+  arena: Local,
+  b: Local,
+  block: Local,
+  start: number,
+  depth: number,
+  { n, k }: ContractKernel,
+  blocks: Blocks,
+): Expression {
+  const columns = ceilTo(n.extent, panelColumns);
+  const inBatch = op("i32.add", op("i32.mul", b.get, i32(4 * columns * k.extent)), i32(4 * columns * start));
+  return op("i32.add", arena.get, op("i32.add", inBatch, op("i32.mul", block.get, i32(4 * blocks.columns * depth))));
+}
+
+function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blocks: Blocks, arenaBytes: number): KernelCode {
+  const { batch, m, n, k, stores } = kernel;
+  const f = new KernelFunction(kernel, context);
+  const { code, values } = f;
+  const ahead = arenaBytes > 0;
+  const arena = f.word(tableHeader.arena);
+  const sharedB = !mentions(kernel.b.index, batch.name);
+  const a = layoutOf(kernel.a.index, "m", "k");
+  const bLayout = layoutOf(kernel.b.index, "k", "n");
+  const direct = directStore(kernel);
+
+  const deepestBlock = Math.max(1, Math.min(blocks.depth, k.extent));
+  const aBytes = 4 * ceilTo(blocks.rows, tileRows) * deepestBlock;
+  const bBytes = ahead ? 0 : 4 * blocks.columns * deepestBlock;
+  const cBytes = direct ? 0 : 4 * blocks.rows * blocks.columns;
+  const aPacked = f.scratch;
+  const bPacked = code.local("i32", op("i32.add", f.scratch.get, i32(aBytes)));
+  const cBlock = code.local("i32", op("i32.add", f.scratch.get, i32(aBytes + bBytes)));
+  const split = splitLoop(
+    n.name,
+    n.extent,
+    stores.length === 1 && direct
+      ? []
+      : [...kernel.values.flatMap((value) => ("index" in value ? [value.index] : [])), ...stores.map(({ index }) => index)],
+  );
+  const results = stores.map(({ value }) => value);
+  const insides = [split.outer.name, split.inner.name];
+  if (!direct) {
+    values.replace(n.name, split.expression);
+    values.prepare(results, [batch.name, m.name, ...insides]);
+  }
+
+  const [unit, b, rest, top, left, rows, columns, aFrom, bFrom, c, zero] = Array.from({ length: 11 }, () => code.local("i32")) as [
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+  ];
+  code.set(zero, i32(0));
+  code.for(unit, f.begin.get, f.end.get, 1, () => {
+    code.set(b, op("i32.div_u", unit.get, i32(blocks.down * blocks.across)));
+    code.set(rest, op("i32.rem_u", unit.get, i32(blocks.down * blocks.across)));
+    code.set(top, op("i32.mul", op("i32.div_u", rest.get, i32(blocks.across)), i32(blocks.rows)));
+    code.set(rest, op("i32.rem_u", rest.get, i32(blocks.across)));
+    code.set(left, op("i32.mul", rest.get, i32(blocks.columns)));
+    code.set(rows, smaller(i32(blocks.rows), op("i32.sub", i32(m.extent), top.get)));
+    code.set(columns, smaller(i32(blocks.columns), op("i32.sub", i32(n.extent), left.get)));
+    values.within(batch.name, b, () => {
+      code.set(aFrom, addressOf(f, kernel.a.buffer, a.base, op("i32.mul", top.get, i32(a.row))));
+      code.set(bFrom, addressOf(f, kernel.b.buffer, bLayout.base, op("i32.mul", left.get, i32(bLayout.column))));
+      if (direct) {
+        const place = op("i32.add", op("i32.mul", top.get, i32(direct.row)), op("i32.mul", left.get, i32(4)));
+        code.set(c, addressOf(f, direct.store.buffer, direct.base, place));
+      } else code.set(c, cBlock.get);
+      const cRow = direct ? direct.row : 4 * blocks.columns;
+      const panels = op("i32.div_u", op("i32.add", columns.get, i32(panelColumns - 1)), i32(panelColumns));
+      // A product over nothing is zero: one step of k with nothing packed would not be.
+      if (k.extent === 0) fillZero(f, c, rows, cRow, blocks.columns);
+      eachDepth(blocks, k.extent, (start, depth) => {
+        code.do(
+          call(
+            gemm.packTiles,
+            op("i32.add", aFrom.get, i32(start * a.column)),
+            i32(a.column),
+            i32(a.row),
+            aPacked.get,
+            i32(depth),
+            rows.get,
+          ),
+        );
+        if (!ahead) {
+          const from = op("i32.add", bFrom.get, i32(start * bLayout.row));
+          code.do(call(gemm.packPanels, from, i32(bLayout.row), i32(bLayout.column), bPacked.get, i32(depth), columns.get));
+        }
+        const packed = ahead ? packedAt(arena, sharedB ? zero : b, rest, start, depth, kernel, blocks) : bPacked.get;
+        code.do(call(gemm.multiply, aPacked.get, packed, c.get, i32(cRow), rows.get, panels, i32(depth), i32(start > 0 ? 1 : 0)));
+      });
+      if (!direct) epilogue();
+    });
+  });
+
+  /** What happens to each element of a block, row by row, from the sums in `cBlock`. */
+  function epilogue(): void {
+    const [row, line, until, part] = [0, 1, 2, 3].map(() => code.local("i32")) as [Local, Local, Local, Local];
+    const register = kernel.values.find((value) => value.kind === "register");
+    values.prepare(results, [m.name, ...insides]);
+    code.set(row, top.get);
+    code.set(until, op("i32.add", top.get, rows.get));
+    code.set(line, cBlock.get);
+    code.while(op("i32.lt_s", row.get, until.get), () => {
+      values.within(m.name, row, () => {
+        values.prepare(results, insides);
+        const columnsAt = (start: Expression, from: Expression, to: Expression): void => {
+          values.prepare(results, [split.inner.name], split.inner.name);
+          for (const { buffer, index } of stores) values.prepareStore(buffer, index, split.inner.name);
+          const base = code.local("i32", op("i32.add", line.get, op("i32.mul", start, i32(4))));
+          f.vectorLoop({ from, to, extent: split.inner.extent }, (width, counters) => {
+            const counter = counters[0] as Local;
+            values.within(
+              split.inner.name,
+              counter,
+              () => {
+                if (register) {
+                  const address = op("i32.add", base.get, op("i32.mul", counter.get, i32(4)));
+                  const sum = code.local("v128", load(width === 4 ? "v128.load" : "v128.load32_splat", address));
+                  values.defineFor(register, sum);
+                }
+                const computed = results.map((value) => values.get(value));
+                stores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as Local));
+              },
+              width,
+            );
+          });
+          code.release(base);
+        };
+        if (split.outer.extent === 1) {
+          // The block's columns are counted from its left edge in memory, and from the matrix's in the kernel.
+          const right = op("i32.add", left.get, columns.get);
+          code.set(part, i32(0));
+          values.within(split.outer.name, part, () => columnsAt(op("i32.sub", i32(0), left.get), left.get, right));
+        } else {
+          const lastPart = op(
+            "i32.div_s",
+            op("i32.add", op("i32.add", left.get, columns.get), i32(split.inner.extent - 1)),
+            i32(split.inner.extent),
+          );
+          code.for(part, op("i32.div_s", left.get, i32(split.inner.extent)), lastPart, 1, () =>
+            values.within(split.outer.name, part, () => {
+              const start = op("i32.mul", part.get, i32(split.inner.extent));
+              const from = larger(i32(0), op("i32.sub", left.get, start));
+              const to = smaller(i32(split.inner.extent), op("i32.sub", op("i32.add", left.get, columns.get), start));
+              columnsAt(op("i32.sub", start, left.get), from, to);
+            }),
+          );
+        }
+      });
+      code.increase(line, i32(4 * blocks.columns));
+      code.increase(row, i32(1));
+    });
+    code.release(row, line, until, part);
+  }
+
+  const units = batch.extent * blocks.down * blocks.across;
+  const work = 2 * Math.min(blocks.rows, m.extent) * Math.min(blocks.columns, n.extent) * Math.max(1, k.extent);
+  const cost = work / 35 + Math.min(blocks.rows, m.extent) * Math.min(blocks.columns, n.extent) * (direct ? 0.1 : costOf(kernel.values));
+  return f.finish({
+    label: kernel.label,
+    units,
+    unitsPerChunk: Math.max(1, Math.floor((2 * chunkWork) / work)),
+    scratchBytes: aBytes + bBytes + cBytes,
+    arenaBytes,
+    cost: cost * units,
+  });
+}
+
+const larger = (a: Expression, b: Expression): Expression => op("select", a, b, op("i32.gt_s", a, b));
+
+function fillZero(f: KernelFunction, c: Local, rows: Local, cRow: number, columns: number): void {
+  const row = f.code.local("i32");
+  f.code.for(row, i32(0), rows.get, 1, () =>
+    f.code.do(op("memory.fill", op("i32.add", c.get, op("i32.mul", row.get, i32(cRow))), i32(0), i32(4 * columns))),
+  );
+  f.code.release(row);
+}
+
+/** The only store of a product, if whole blocks of its sums can go to where they belong as they are. */
+function directStore(kernel: ContractKernel): { store: Store; base: IndexExpression; row: number } | undefined {
+  const { stores, n, k } = kernel;
+  const [store] = stores;
+  if (stores.length !== 1 || store === undefined || store.value.kind !== "register" || store.value.dtype !== "f32") return undefined;
+  if (n.extent % panelColumns !== 0 || k.extent === 0) return undefined;
+  const row = coefficient(store.index, "m");
+  if (row === undefined || coefficient(store.index, "n") !== 1) return undefined;
+  const base = substitute(
+    store.index,
+    new Map([
+      ["m", literal(0)],
+      ["n", literal(0)],
+    ]),
+  );
+  return { store, base, row: 4 * row };
+}

@@ -1,0 +1,197 @@
+import { type Code, type Expression, f32x4, i32, type Local, load, type MemoryType, ModuleBuilder, op, shuffle } from "../assembler.js";
+
+/**
+ * The inner loops of every product, one module for all programs, so that the engine optimises them once.
+ *
+ *   C[rows × 8·panels] (+)= A[rows × depth] · B[depth × 8·panels]
+ *
+ * A is packed in tiles of four rows, [tile][k][4], and B in panels of eight columns, [panel][k][8], zero where the matrix ends.
+ * Packing costs less than it saves: one moving pointer for each operand, and no strides that fight over one cache set. A tile of
+ * 4 × 8 results stays in registers while k runs. The loop over k does one step at a time: optimising compilers move the loads and
+ * the products of an unrolled body apart, and then sixteen vector registers are too few (measured: half the speed).
+ */
+
+/** Rows of a register tile. */
+export const tileRows = 4;
+/** Columns of a packed panel. */
+export const panelColumns = 8;
+
+const vectors = panelColumns / 4;
+
+/** The functions of the module. All strides are in bytes. */
+export interface GemmExports {
+  /** C (+)= A·B. Adds to C where `accumulate` is not 0. */
+  multiply(a: number, b: number, c: number, cRow: number, rows: number, panels: number, depth: number, accumulate: number): void;
+  /** Packs `columns` columns of `depth` steps of k into panels of eight. */
+  packPanels(from: number, stepK: number, stepColumn: number, to: number, depth: number, columns: number): void;
+  /** Packs rows of A into tiles of four, likewise. */
+  packTiles(from: number, stepK: number, stepRow: number, to: number, depth: number, rows: number): void;
+}
+
+/** What a module that calls these functions imports as `gemm`. */
+export const gemmSignatures = {
+  multiply: { parameters: new Array<"i32">(8).fill("i32"), results: [] },
+  packPanels: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
+  packTiles: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
+} as const satisfies Record<keyof GemmExports, unknown>;
+
+/** @param fused Multiply and add in one instruction with one rounding, where the engine has relaxed SIMD. */
+export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<ArrayBuffer> {
+  const module = new ModuleBuilder(memory);
+  module.function(gemmSignatures.multiply, (code, ...p) => multiply(code, p, fused), "multiply");
+  module.function(gemmSignatures.packPanels, (code, ...p) => pack(code, p, panelColumns), "packPanels");
+  module.function(gemmSignatures.packTiles, (code, ...p) => pack(code, p, tileRows), "packTiles");
+  return module.finish();
+}
+
+const add = (a: Expression, b: Expression): Expression => op("i32.add", a, b);
+const times = (a: Expression, n: number): Expression => (n === 1 ? a : op("i32.mul", a, i32(n)));
+
+/** For each panel, for each tile of rows: the products of that tile. A panel stays in the first cache while the rows pass. */
+function multiply(code: Code, parameters: readonly Local[], fused: boolean): void {
+  const [a, b, c, cRow, rows, panels, depth, accumulate] = parameters as [Local, Local, Local, Local, Local, Local, Local, Local];
+  const [panel, row, aTile, cTile] = [code.local("i32"), code.local("i32"), code.local("i32"), code.local("i32")];
+  const bPanel = code.local("i32", b.get);
+  code.for(panel, i32(0), panels.get, 1, () => {
+    code.set(cTile, add(c.get, times(panel.get, panelColumns * 4)));
+    code.set(aTile, a.get);
+    code.set(row, rows.get);
+    code.while(op("i32.ge_s", row.get, i32(tileRows)), () => {
+      tile(code, { fused, rows: tileRows, aTile, bPanel, cTile, cRow, depth, accumulate });
+      code.increase(row, i32(-tileRows));
+      code.increase(aTile, times(depth.get, tileRows * 4));
+      code.increase(cTile, times(cRow.get, tileRows));
+    });
+    // What is left are one to three rows.
+    for (let left = tileRows - 1; left > 0; left--) {
+      code.if(op("i32.eq", row.get, i32(left)), () => tile(code, { fused, rows: left, aTile, bPanel, cTile, cRow, depth, accumulate }));
+    }
+    code.increase(bPanel, times(depth.get, panelColumns * 4));
+  });
+}
+
+interface Tile {
+  readonly fused: boolean;
+  readonly rows: number;
+  readonly aTile: Local;
+  readonly bPanel: Local;
+  readonly cTile: Local;
+  readonly cRow: Local;
+  readonly depth: Local;
+  readonly accumulate: Local;
+}
+
+/** One tile of results: sums in registers over all k, then into memory. */
+function tile(code: Code, { fused, rows, aTile, bPanel, cTile, cRow, depth, accumulate }: Tile): void {
+  const sums = Array.from({ length: rows }, () => Array.from({ length: vectors }, () => code.local("v128")));
+  const bVectors = Array.from({ length: vectors }, () => code.local("v128"));
+  const [a, b, end, aElement] = [code.local("i32", aTile.get), code.local("i32", bPanel.get), code.local("i32"), code.local("v128")];
+  code.set(end, add(bPanel.get, times(depth.get, panelColumns * 4)));
+
+  const cPointers = Array.from({ length: rows }, () => code.local("i32"));
+  cPointers.forEach((pointer, r) => code.set(pointer, r === 0 ? cTile.get : add((cPointers[r - 1] as Local).get, cRow.get)));
+  const eachSum = (visit: (sum: Local, pointer: Local, offset: number) => void): void =>
+    sums.forEach((line, r) => line.forEach((sum, v) => visit(sum, cPointers[r] as Local, 16 * v)));
+
+  code.if(
+    accumulate.get,
+    () => eachSum((sum, pointer, offset) => code.set(sum, load("v128.load", pointer.get, offset))),
+    () => eachSum((sum) => code.set(sum, f32x4(0))),
+  );
+  code.while(op("i32.lt_u", b.get, end.get), () => {
+    bVectors.forEach((vector, v) => code.set(vector, load("v128.load", b.get, 16 * v)));
+    sums.forEach((line, r) => {
+      code.set(aElement, load("v128.load32_splat", a.get, 4 * r));
+      bVectors.forEach((vector, v) => {
+        const sum = line[v] as Local;
+        const product = op("f32x4.mul", aElement.get, vector.get);
+        code.set(sum, fused ? op("f32x4.relaxed_madd", aElement.get, vector.get, sum.get) : op("f32x4.add", sum.get, product));
+      });
+    });
+    code.increase(a, i32(tileRows * 4));
+    code.increase(b, i32(panelColumns * 4));
+  });
+  eachSum((sum, pointer, offset) => code.store("v128.store", pointer.get, sum.get, offset));
+  code.release(...sums.flat(), ...bVectors, ...cPointers, a, b, end, aElement);
+}
+
+/** Packs [k, column] into [panel][k][width]. Three ways: columns contiguous, k contiguous (a transpose in registers), neither. */
+function pack(code: Code, parameters: readonly Local[], width: number): void {
+  const [from, stepK, stepColumn, to, depth, columns] = parameters as [Local, Local, Local, Local, Local, Local];
+  const [column, left, k, source, target] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
+  const quads = width / 4;
+
+  const copyRows = (): void => {
+    code.for(k, i32(0), depth.get, 1, () => {
+      for (let q = 0; q < quads; q++) code.store("v128.store", target.get, load("v128.load", source.get, 16 * q), 16 * q);
+      code.increase(source, stepK.get);
+      code.increase(target, i32(4 * width));
+    });
+  };
+  /** Element by element from a step of k on; columns that do not exist become zeros. */
+  const copyElements = (start: Expression): void => {
+    const [c, element, place] = [code.local("i32"), code.local("i32"), code.local("i32")];
+    code.for(c, i32(0), i32(width), 1, () => {
+      code.set(k, start);
+      code.set(element, add(add(source.get, op("i32.mul", c.get, stepColumn.get)), op("i32.mul", k.get, stepK.get)));
+      code.set(place, add(add(target.get, times(c.get, 4)), times(k.get, 4 * width)));
+      code.while(op("i32.lt_s", k.get, depth.get), () => {
+        code.if(
+          op("i32.lt_s", c.get, left.get),
+          () => code.store("i32.store", place.get, load("i32.load", element.get)),
+          () => code.store("i32.store", place.get, i32(0)),
+        );
+        code.increase(element, stepK.get);
+        code.increase(place, i32(4 * width));
+        code.increase(k, i32(1));
+      });
+    });
+    code.release(c, element, place);
+  };
+  const transpose = (): void => {
+    const [whole, element, place] = [code.local("i32", op("i32.and", depth.get, i32(-4))), code.local("i32"), code.local("i32")];
+    for (let q = 0; q < quads; q++) {
+      code.set(element, add(source.get, times(stepColumn.get, 4 * q)));
+      code.set(place, add(target.get, i32(16 * q)));
+      code.for(k, i32(0), whole.get, 4, () => {
+        const lines = [0, 1, 2, 3].map((r) => code.local("v128", load("v128.load", add(element.get, times(stepColumn.get, r)))));
+        transposed(code, lines as [Local, Local, Local, Local]).forEach((line, s) =>
+          code.store("v128.store", place.get, line, 4 * width * s),
+        );
+        code.release(...lines);
+        code.increase(element, i32(16));
+        code.increase(place, i32(16 * width));
+      });
+    }
+    copyElements(whole.get);
+    code.release(whole, element, place);
+  };
+
+  code.for(column, i32(0), columns.get, width, () => {
+    code.set(source, add(from.get, op("i32.mul", column.get, stepColumn.get)));
+    code.set(target, add(to.get, times(op("i32.mul", column.get, depth.get), 4)));
+    code.set(left, op("i32.sub", columns.get, column.get));
+    code.if(
+      op("i32.lt_s", left.get, i32(width)),
+      () => copyElements(i32(0)),
+      () =>
+        code.if(op("i32.eq", stepColumn.get, i32(4)), copyRows, () =>
+          code.if(op("i32.eq", stepK.get, i32(4)), transpose, () => copyElements(i32(0))),
+        ),
+    );
+  });
+}
+
+/** The columns of four rows of four. */
+function transposed(code: Code, [a, b, c, d]: readonly [Local, Local, Local, Local]): Expression[] {
+  const low = (x: Local, y: Local): Local => code.local("v128", shuffle(x.get, y.get, [0, 4, 1, 5]));
+  const high = (x: Local, y: Local): Local => code.local("v128", shuffle(x.get, y.get, [2, 6, 3, 7]));
+  const [ab, cd, ab2, cd2] = [low(a, b), low(c, d), high(a, b), high(c, d)];
+  code.release(ab, cd, ab2, cd2);
+  return [
+    shuffle(ab.get, cd.get, [0, 1, 4, 5]),
+    shuffle(ab.get, cd.get, [2, 3, 6, 7]),
+    shuffle(ab2.get, cd2.get, [0, 1, 4, 5]),
+    shuffle(ab2.get, cd2.get, [2, 3, 6, 7]),
+  ];
+}

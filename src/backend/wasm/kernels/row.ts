@@ -1,0 +1,319 @@
+import { coefficient, substitute, variable } from "../../index-expression.js";
+import type { Reduction, RowKernel, Value } from "../../program.js";
+import { i32, i32x4, type Local, op, shuffle } from "../assembler.js";
+import { type Context, costOf, type KernelCode, KernelFunction, placesOf, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
+import { combine, identity, isFloatType, type Width } from "./values.js";
+
+/** Bytes that one row may keep for its later passes. */
+const keptBytes = 1 << 17;
+
+/** Reductions with what comes before and after them. Lanes run along the row, or four rows run side by side. */
+export function rowKernel(kernel: RowKernel, context: Context): KernelCode {
+  return lanesAlongRow(kernel) ? alongRow(kernel, context) : acrossRows(kernel, context);
+}
+
+/** True if lanes find more neighbours in memory along the row than across the rows. */
+function lanesAlongRow(kernel: RowKernel): boolean {
+  const { outer, inner } = kernel;
+  const scattered = (name: string, extent: number): number => {
+    const split = splitLoop(name, extent, placesOf(kernel));
+    const rewritten = new Map([[name, split.expression]]);
+    return kernel.values.filter((value) => {
+      if (value.kind !== "load") return false;
+      const step = coefficient(substitute(value.index, rewritten), split.inner.name);
+      return step !== 0 && step !== 1;
+    }).length;
+  };
+  const [along, across] = [scattered(inner.name, inner.extent), scattered(outer.name, outer.extent)];
+  if (outer.extent < 4 || along < across) return true;
+  return along === across && inner.extent >= 8;
+}
+
+const isArg = ({ reducer }: Reduction): boolean => reducer === "argmax" || reducer === "argmin";
+
+/** What a reduction holds while it runs: the best or the sum so far, and the place of the best. */
+interface Running {
+  readonly best: Local;
+  readonly place: Local;
+}
+
+function start(f: KernelFunction, { reducer, dtype }: Reduction): Running {
+  return { best: f.code.local("v128", identity(reducer, dtype)), place: f.code.local("v128", i32x4(-1)) };
+}
+
+/** Takes one more value, lane by lane. `counter` is the place in the row. */
+function step(f: KernelFunction, reduction: Reduction, { best, place }: Running, value: Local, counter: Local): void {
+  const { code } = f;
+  const { reducer, dtype } = reduction;
+  if (!isArg(reduction)) return code.set(best, combine(reducer, best.get, value.get, dtype));
+  const larger = isFloatType(dtype) ? "f32x4.gt" : dtype === "u32" ? "i32x4.gt_u" : "i32x4.gt_s";
+  const wins = reducer === "argmax" ? op(larger, value.get, best.get) : op(larger, best.get, value.get);
+  const better = code.local("v128", op("v128.or", wins, op("i32x4.eq", place.get, i32x4(-1))));
+  code.set(best, op("v128.bitselect", value.get, best.get, better.get));
+  code.set(place, op("v128.bitselect", op("i32x4.splat", counter.get), place.get, better.get));
+  code.release(better);
+}
+
+/** The four lanes combined, in every lane. */
+function acrossLanes(f: KernelFunction, { reducer, dtype }: Reduction, x: Local): void {
+  const { code } = f;
+  code.set(x, combine(reducer, x.get, shuffle(x.get, x.get, [2, 3, 0, 1]), dtype));
+  code.set(x, combine(reducer, x.get, shuffle(x.get, x.get, [1, 0, 3, 2]), dtype));
+}
+
+const registerOf = (kernel: RowKernel, { register }: Reduction): Value | undefined =>
+  kernel.values.find((value) => value.kind === "register" && value.register === register);
+
+/** The loop over a row in evenly moving parts; `body` prints what happens at each step, for each group of four. */
+function overRow(
+  f: KernelFunction,
+  split: Split,
+  targets: readonly Value[],
+  options: { single: boolean; groups: number; before?: () => void },
+  body: (width: Width, group: number, place: Local) => void,
+): void {
+  const { code, values } = f;
+  const { outer, inner } = split;
+  const pass = (part: Local | undefined): void => {
+    values.prepare(targets, [inner.name], inner.name);
+    options.before?.();
+    f.vectorLoop(
+      { from: i32(0), to: i32(inner.extent), extent: inner.extent, single: options.single, groups: options.groups },
+      (width, counters) =>
+        counters.forEach((counter, group) => {
+          values.within(
+            inner.name,
+            counter,
+            () => {
+              if (part === undefined) return body(width, group, counter);
+              const place = code.local("i32", op("i32.add", op("i32.mul", part.get, i32(inner.extent)), counter.get));
+              body(width, group, place);
+              code.release(place);
+            },
+            width,
+          );
+        }),
+    );
+  };
+  if (outer.extent === 1) {
+    const only = code.local("i32", i32(0));
+    values.within(outer.name, only, () => pass(undefined));
+    code.release(only);
+    return;
+  }
+  const part = code.local("i32");
+  code.for(part, i32(0), i32(outer.extent), 1, () => values.within(outer.name, part, () => pass(part)));
+  code.release(part);
+}
+
+function alongRow(kernel: RowKernel, context: Context): KernelCode {
+  const { outer, inner, stages, stores } = kernel;
+  const f = new KernelFunction(kernel, context);
+  const { code, values } = f;
+  const split = splitLoop(inner.name, inner.extent, placesOf(kernel));
+  const insides = [split.outer.name, split.inner.name];
+  values.replace(inner.name, split.expression);
+  const rowStores = stores.filter((store) => !store.inner);
+  const fullStores = stores.filter((store) => store.inner);
+  const everything = [...stages.flat(), ...stores].map(({ value }) => value);
+  const passes = [...stages.map((stage) => stage.map(({ value }) => value)), fullStores.map(({ value }) => value)];
+  const kept = keptValues(kernel, passes, inner.name);
+  const scratchBytes = kept.length * 4 * (Math.ceil(inner.extent / 4) * 4);
+  const areas = kept.map((_, i) => code.local("i32", op("i32.add", f.scratch.get, i32(4 * i * Math.ceil(inner.extent / 4) * 4))));
+  const keptPlace = substitute(variable(inner.name, inner.extent), new Map([[inner.name, split.expression]]));
+
+  values.prepare(everything, [outer.name, ...insides]);
+  const row = code.local("i32");
+  code.for(row, f.begin.get, f.end.get, 1, () => {
+    values.within(outer.name, row, () => {
+      const seen = new Set<Value>();
+      /** What the values of a pass that later passes need are stored as, while the pass runs. */
+      const keep = (targets: readonly Value[], pass: number): Value[] => {
+        const needed = reach(targets);
+        return kept.filter(
+          (value) => needed.has(value.id) && !seen.has(value) && passes.slice(pass + 1).some((later) => reach(later).has(value.id)),
+        );
+      };
+      const save = (value: Value): void => values.storeAt(areas[kept.indexOf(value)] as Local, keptPlace, values.get(value));
+      stages.forEach((stage, s) => {
+        const targets = passes[s] as readonly Value[];
+        values.prepare(targets, insides);
+        const single = stage.some(isArg);
+        const groups = single || inner.extent < 16 ? 1 : 2;
+        const running = Array.from({ length: groups }, () => stage.map((reduction) => start(f, reduction)));
+        const tail = stage.map((reduction) => start(f, reduction));
+        const fresh = keep(targets, s);
+        overRow(f, split, targets, { single, groups }, (width, group, place) => {
+          const computed = targets.map((value) => values.get(value));
+          for (const value of fresh) save(value);
+          const into = width === 1 ? tail : (running[group] as Running[]);
+          stage.forEach((reduction, i) => step(f, reduction, into[i] as Running, computed[i] as Local, place));
+        });
+        for (const value of fresh) {
+          seen.add(value);
+          values.keep(value, areas[kept.indexOf(value)] as Local, keptPlace);
+        }
+        stage.forEach((reduction, i) => {
+          const [first, ...others] = running.map((group) => group[i] as Running) as [Running, ...Running[]];
+          const result = code.local("v128");
+          if (isArg(reduction)) code.set(result, (tail[i] as Running).place.get);
+          else {
+            for (const other of others) code.set(first.best, combine(reduction.reducer, first.best.get, other.best.get, reduction.dtype));
+            acrossLanes(f, reduction, first.best);
+            code.set(result, combine(reduction.reducer, first.best.get, (tail[i] as Running).best.get, reduction.dtype));
+          }
+          const register = registerOf(kernel, reduction);
+          if (register) values.defineFor(register, result);
+          for (const each of [...running.map((group) => group[i] as Running), tail[i] as Running]) code.release(each.best, each.place);
+        });
+      });
+      values.prepare(everything, insides);
+      for (const { buffer, index, value } of rowStores) values.store(buffer, index, values.get(value));
+      if (fullStores.length > 0) {
+        const targets = fullStores.map(({ value }) => value);
+        const before = (): void => {
+          for (const { buffer, index } of fullStores) values.prepareStore(buffer, index, split.inner.name);
+        };
+        overRow(f, split, targets, { single: false, groups: 1, before }, () => {
+          const computed = targets.map((value) => values.get(value));
+          fullStores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as Local));
+        });
+      }
+      for (const value of seen) values.forget(value);
+    });
+  });
+  const cost = 8 + inner.extent * costOf(kernel.values);
+  return f.finish({
+    label: kernel.label,
+    units: outer.extent,
+    unitsPerChunk: unitsPerChunk(cost),
+    scratchBytes,
+    arenaBytes: 0,
+    cost: cost * outer.extent,
+  });
+}
+
+/** Operations that cost more than reading their result again. */
+const expensive = new Set(["exp", "log", "sin", "cos", "tanh", "erf", "pow", "mod"]);
+
+/** Values that several passes over a row would compute anew. */
+function keptValues(kernel: RowKernel, passes: readonly (readonly Value[])[], inner: string): Value[] {
+  const needs = passes.map((targets) => reach(targets));
+  const dependsOnRow = new Set<number>();
+  for (const value of kernel.values) {
+    const own = value.kind === "load" && value.index.key.includes(inner);
+    if (own || (value.kind === "operation" && value.args.some((arg) => dependsOnRow.has(arg.id)))) dependsOnRow.add(value.id);
+  }
+  const kept = kernel.values.filter(
+    (value) =>
+      value.kind === "operation" &&
+      expensive.has(value.operation) &&
+      value.dtype === "f32" &&
+      dependsOnRow.has(value.id) &&
+      needs.filter((need) => need.has(value.id)).length > 1,
+  );
+  return 4 * kept.length * kernel.inner.extent <= keptBytes ? kept : [];
+}
+
+/** Everything that targets are computed from. */
+function reach(targets: readonly Value[]): Set<number> {
+  const found = new Set<number>();
+  const stack = [...targets];
+  while (stack.length > 0) {
+    const value = stack.pop() as Value;
+    if (found.has(value.id)) continue;
+    found.add(value.id);
+    if (value.kind === "operation") stack.push(...value.args);
+  }
+  return found;
+}
+
+function acrossRows(kernel: RowKernel, context: Context): KernelCode {
+  const { outer, inner, stages, stores } = kernel;
+  const f = new KernelFunction(kernel, context);
+  const { code, values } = f;
+  const split = splitLoop(outer.name, outer.extent, placesOf(kernel));
+  values.replace(outer.name, split.expression);
+  const [part, lanes] = [split.outer.name, split.inner.name];
+  const rowStores = stores.filter((store) => !store.inner);
+  const fullStores = stores.filter((store) => store.inner);
+  const everything = [...stages.flat(), ...stores].map(({ value }) => value);
+  // More registers than the machine has would go through memory.
+  const groups = kernel.values.length <= 40 && inner.extent >= 16 ? 4 : 1;
+  values.prepare(everything, [part, lanes, inner.name]);
+
+  const [at, row, from, to] = [code.local("i32", f.begin.get), code.local("i32"), code.local("i32"), code.local("i32")];
+  code.while(op("i32.lt_s", at.get, f.end.get), () => {
+    code.set(row, op("i32.div_u", at.get, i32(split.inner.extent)));
+    code.set(from, op("i32.rem_u", at.get, i32(split.inner.extent)));
+    code.set(to, op("i32.add", from.get, op("i32.sub", f.end.get, at.get)));
+    code.if(op("i32.gt_s", to.get, i32(split.inner.extent)), () => code.set(to, i32(split.inner.extent)));
+    values.within(part, row, () => {
+      values.prepare(everything, [lanes, inner.name]);
+      f.vectorLoop({ from: from.get, to: to.get, extent: split.inner.extent, groups }, (width, counters) => {
+        /** The registers that each group of rows has so far. */
+        const registers: (readonly [Value, Local])[][] = counters.map(() => []);
+        const inGroup = (group: number, body: () => void): void =>
+          values.within(
+            lanes,
+            counters[group] as Local,
+            () => {
+              for (const [value, local] of registers[group] as (readonly [Value, Local])[]) values.define(value, local);
+              body();
+            },
+            width,
+          );
+        const eachStep = (targets: readonly Value[], body: (group: number, counter: Local) => void): void => {
+          const counter = code.local("i32");
+          code.for(counter, i32(0), i32(inner.extent), 1, () =>
+            values.within(inner.name, counter, () => {
+              values.prepare(targets, [lanes], lanes);
+              counters.forEach((_, group) => inGroup(group, () => body(group, counter)));
+            }),
+          );
+          code.release(counter);
+        };
+        for (const stage of stages) {
+          const running = counters.map(() => stage.map((reduction) => start(f, reduction)));
+          const targets = stage.map(({ value }) => value);
+          eachStep(targets, (group, counter) => {
+            const computed = targets.map((value) => values.get(value));
+            stage.forEach((reduction, i) => step(f, reduction, running[group]?.[i] as Running, computed[i] as Local, counter));
+          });
+          stage.forEach((reduction, i) => {
+            const register = registerOf(kernel, reduction);
+            counters.forEach((_, group) => {
+              const { best, place } = (running[group] as Running[])[i] as Running;
+              if (register) registers[group]?.push([register, isArg(reduction) ? place : best]);
+            });
+          });
+        }
+        counters.forEach((_, group) => {
+          inGroup(group, () => {
+            const computed = rowStores.map(({ value }) => values.get(value));
+            rowStores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as Local));
+          });
+        });
+        if (fullStores.length > 0) {
+          eachStep(
+            fullStores.map(({ value }) => value),
+            () => {
+              const computed = fullStores.map(({ value }) => values.get(value));
+              fullStores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as Local));
+            },
+          );
+        }
+      });
+    });
+    code.increase(at, op("i32.sub", to.get, from.get));
+  });
+  const cost = 8 + inner.extent * costOf(kernel.values);
+  return f.finish({
+    label: kernel.label,
+    units: outer.extent,
+    unitsPerChunk: unitsPerChunk(cost, 16),
+    scratchBytes: 0,
+    arenaBytes: 0,
+    cost: cost * outer.extent,
+  });
+}

@@ -1,0 +1,82 @@
+import type { ScatterKernel, Store, Value } from "../../program.js";
+import { i32, type Local, lane, op } from "../assembler.js";
+import { type Context, costOf, type KernelCode, KernelFunction, splitLoop } from "./kernel.js";
+import { combine, constant } from "./values.js";
+
+/** Columns that one thread takes; each thread goes over all entries, so the order of every sum is that of the entries. */
+const columnsPerUnit = 32;
+
+/** Sums of rows into bins, which grow in memory. */
+export function scatterKernel(kernel: ScatterKernel, context: Context): KernelCode {
+  const { bin, column, entry, target, value } = kernel;
+  const f = new KernelFunction(kernel, context);
+  const { code, values } = f;
+  const [store] = kernel.stores as readonly [Store];
+  const places = kernel.values.flatMap((each) => ("index" in each ? [each.index] : []));
+  const split = splitLoop(column.name, column.extent, [...places, store.index]);
+  const insides = [split.outer.name, split.inner.name];
+  values.replace(column.name, split.expression);
+  values.prepare([target, value], [entry.name, ...insides]);
+
+  /** A loop over the columns of one unit, four at a time. */
+  const eachColumn = (unit: Local, targets: readonly Value[], body: () => void): void => {
+    const [part, from, to] = [code.local("i32"), code.local("i32"), code.local("i32")];
+    const start = op("i32.mul", unit.get, i32(columnsPerUnit));
+    const end = op("i32.add", start, i32(columnsPerUnit));
+    const whole = split.outer.extent === 1;
+    const length = i32(split.inner.extent);
+    const pass = (): void => {
+      const offset = whole ? i32(0) : op("i32.mul", part.get, length);
+      const first = op("i32.sub", start, offset);
+      const last = op("i32.sub", end, offset);
+      code.set(from, op("select", first, i32(0), op("i32.gt_s", first, i32(0))));
+      code.set(to, op("select", last, length, op("i32.lt_s", last, length)));
+      values.within(split.outer.name, part, () => {
+        values.prepare(targets, [split.inner.name], split.inner.name);
+        values.prepareStore(store.buffer, store.index, split.inner.name);
+        f.vectorLoop({ from: from.get, to: to.get, extent: split.inner.extent }, (width, [counter]) =>
+          values.within(split.inner.name, counter as Local, body, width),
+        );
+      });
+    };
+    if (whole) {
+      code.set(part, i32(0));
+      pass();
+    } else code.for(part, i32(0), i32(split.outer.extent), 1, pass);
+    code.release(part, from, to);
+  };
+
+  const [unit, s, e] = [code.local("i32"), code.local("i32"), code.local("i32")];
+  code.for(unit, f.begin.get, f.end.get, 1, () => {
+    code.for(s, i32(0), i32(bin.extent), 1, () =>
+      values.within(bin.name, s, () =>
+        eachColumn(unit, [], () => {
+          const zero = code.local("v128", constant(0, value.dtype));
+          values.store(store.buffer, store.index, zero);
+          code.release(zero);
+        }),
+      ),
+    );
+    code.for(e, i32(0), i32(entry.extent), 1, () =>
+      values.within(entry.name, e, () => {
+        values.prepare([target], insides);
+        const wanted = code.local("i32", lane("i32x4.extract_lane", 0, values.get(target).get));
+        code.if(op("i32.lt_u", wanted.get, i32(bin.extent)), () =>
+          values.within(bin.name, wanted, () => {
+            values.prepare([value], insides);
+            eachColumn(unit, [value], () => {
+              const sum = values.read(store.buffer, store.index);
+              const total = code.local("v128", combine("sum", sum, values.get(value).get, value.dtype));
+              values.store(store.buffer, store.index, total);
+              code.release(total);
+            });
+          }),
+        );
+        code.release(wanted);
+      }),
+    );
+  });
+  const units = Math.ceil(column.extent / columnsPerUnit);
+  const cost = bin.extent * columnsPerUnit * 0.2 + entry.extent * (2 + Math.min(columnsPerUnit, column.extent) * costOf(kernel.values));
+  return f.finish({ label: kernel.label, units, unitsPerChunk: 1, scratchBytes: 0, arenaBytes: 0, cost: cost * units });
+}

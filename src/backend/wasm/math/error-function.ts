@@ -1,0 +1,33 @@
+import { type FunctionReference, f32x4, type ModuleBuilder, op } from "../assembler.js";
+import { expOfSmall } from "./exponential.js";
+import { add, magnitude, mul, pick, polynomialByPairs, sub, withSignOf } from "./expressions.js";
+
+/** Where the second form takes over. */
+const CROSSOVER = 1;
+/** erf x/x − 1 as a polynomial in x², |x| ≤ 1; least squares, relative error of erf x 1.3e-9. */
+const NEAR = [
+  0.12837916612625122, -0.3761262893676758, 0.11283618211746216, -0.02685512602329254, 0.005190733820199966, -0.0008030761382542551,
+  7.920368079794571e-5,
+];
+/** ln(1 − erf x) on 1 ≤ x ≤ 3.95; least squares, error of erf x 1.1e-9. */
+const FAR = [
+  -0.0003205766552127898, -1.1271716356277466, -0.6380122303962708, -0.10321822017431259, 0.02188967913389206, -0.0029601354617625475,
+  0.00018760889361146837,
+];
+
+/**
+ * erf x = x + x·P(x²) for |x| < 1, ±(1 − e^Q(|x|)) beyond; from 3.95 on the result is ±1.
+ *
+ * The error is at most 1.3 ulp; the largest seen is 1.258 ulp at 1.0634476.
+ */
+export function erf(module: ModuleBuilder): FunctionReference {
+  return module.function({ parameters: ["v128"], results: ["v128"] }, (code, x) => {
+    const size = code.local("v128", op("f32x4.pmin", magnitude(x.get), f32x4(3.95)));
+    const square = code.local("v128", mul(size.get, size.get));
+    const fourth = code.local("v128", mul(square.get, square.get));
+    const near = code.local("v128", add(size.get, mul(size.get, polynomialByPairs(square.get, fourth.get, NEAR))));
+    const exponent = code.local("v128", polynomialByPairs(size.get, square.get, FAR));
+    const far = sub(f32x4(1), expOfSmall(code, exponent));
+    code.do(withSignOf(x.get, pick(op("f32x4.lt", size.get, f32x4(CROSSOVER)), near.get, far)));
+  });
+}

@@ -1,0 +1,55 @@
+import { type Expression, f32x4, f64x2, i32x4, op } from "../assembler.js";
+
+/** Shorthands for what formulas are made of. */
+
+export const add = (a: Expression, b: Expression): Expression => op("f32x4.add", a, b);
+export const sub = (a: Expression, b: Expression): Expression => op("f32x4.sub", a, b);
+export const mul = (a: Expression, b: Expression): Expression => op("f32x4.mul", a, b);
+export const div = (a: Expression, b: Expression): Expression => op("f32x4.div", a, b);
+
+export const and = (a: Expression, b: Expression): Expression => op("v128.and", a, b);
+export const or = (a: Expression, b: Expression): Expression => op("v128.or", a, b);
+export const xor = (a: Expression, b: Expression): Expression => op("v128.xor", a, b);
+
+/** Each lane of a where the mask is all ones, of b where it is all zeros. */
+export const pick = (mask: Expression, a: Expression, b: Expression): Expression => op("v128.bitselect", a, b, mask);
+
+/** The sign bit of each f32 lane. */
+export const signBit: Expression = i32x4(-(2 ** 31));
+/** |x|; an `and` with a constant outside of the loop is cheaper than `f32x4.abs`, for which engines make the mask each time. */
+export const magnitude = (x: Expression): Expression => and(x, i32x4(0x7fffffff));
+/** x with its sign turned round where y is negative. */
+export const withSignOf = (y: Expression, x: Expression): Expression => xor(x, and(y, signBit));
+
+/** Shifts of the four i32 lanes by a constant. */
+export const shiftLeft = (x: Expression, by: Expression): Expression => op("i32x4.shl", x, by);
+export const shiftRight = (x: Expression, by: Expression): Expression => op("i32x4.shr_u", x, by);
+
+/** c₀ + x·(c₁ + x·(c₂ + …)) by Horner's rule; x is evaluated once for each coefficient. */
+export const polynomial = (x: Expression, coefficients: readonly number[]): Expression => horner("f32x4", f32x4, x, coefficients);
+/** The same in two lanes of f64. */
+export const polynomial64 = (x: Expression, coefficients: readonly number[]): Expression => horner("f64x2", f64x2, x, coefficients);
+
+/**
+ * The same as (c₀ + c₁x) + x²·((c₂ + c₃x) + x²·…): as many operations, and half as many that wait for another. How long the
+ * chain is decides the speed of short functions.
+ */
+export function polynomialByPairs(x: Expression, square: Expression, coefficients: readonly number[]): Expression {
+  const pairs: Expression[] = [];
+  for (let i = 0; i < coefficients.length; i += 2) {
+    const [even, odd] = coefficients.slice(i, i + 2) as [number, number | undefined];
+    pairs.push(odd === undefined ? f32x4(even) : add(f32x4(even), mul(f32x4(odd), x)));
+  }
+  return pairs.reduceRight((rest, pair) => add(mul(rest, square), pair));
+}
+
+function horner(
+  type: "f32x4" | "f64x2",
+  constant: (value: number) => Expression,
+  x: Expression,
+  coefficients: readonly number[],
+): Expression {
+  const terms = coefficients.map(constant);
+  const last = terms.pop() as Expression;
+  return terms.reduceRight((rest, term) => op(`${type}.add`, op(`${type}.mul`, rest, x), term), last);
+}

@@ -1,0 +1,103 @@
+import { type Code, call, type Expression, type FunctionReference, type Local, type ModuleBuilder } from "../assembler.js";
+import { erf } from "./error-function.js";
+import { exp } from "./exponential.js";
+import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from "./halves.js";
+import { tanh } from "./hyperbolic.js";
+import { divide, modulo } from "./integers.js";
+import { log } from "./logarithm.js";
+import { pow } from "./power.js";
+import { remainder } from "./remainder.js";
+import { threefry } from "./threefry.js";
+import { cos, sin, turns } from "./trigonometric.js";
+
+/**
+ * Functions that WebAssembly has no instruction for, on four lanes at once. Each lane is computed as if it were alone: the same
+ * operands give the same bits in any lane. Nothing traps.
+ */
+export type MathName =
+  | "exp"
+  | "log"
+  | "sin"
+  | "cos"
+  | "tanh"
+  | "erf"
+  | "pow"
+  | "mod_f32"
+  | "div_i32"
+  | "div_u32"
+  | "mod_i32"
+  | "mod_u32"
+  | "threefry"
+  | "half_to_float"
+  | "float_to_half"
+  | "bfloat_to_float"
+  | "float_to_bfloat";
+
+/** Short functions of one operand: they write their statements into the caller, may overwrite their operand and give the result. */
+const inlined: { readonly [N in MathName]?: (code: Code, x: Local) => Expression } = {
+  exp,
+  log,
+  tanh,
+  half_to_float: halfToFloat,
+  float_to_half: floatToHalf,
+  bfloat_to_float: bfloatToFloat,
+  float_to_bfloat: floatToBfloat,
+};
+
+/** The functions that a module needs, each added when it is first used. */
+export class MathFunctions {
+  private readonly added = new Map<string, FunctionReference>();
+
+  constructor(private readonly module: ModuleBuilder) {}
+
+  /**
+   * Writes into `code` what computes a function of vectors, each evaluated once, and gives its result, which stays valid.
+   * Vectors are f32x4, or i32x4 where the name says so; 16-bit patterns lie in the low halves of i32 lanes.
+   */
+  apply(name: MathName, code: Code, ...operands: readonly Expression[]): Expression {
+    const write = inlined[name];
+    const local = write ? code.local("v128", operands[0]) : code.local("v128", call(this.reference(name), ...operands));
+    return write ? write(code, local) : local.get;
+  }
+
+  private reference(name: MathName): FunctionReference {
+    return this.once(name, () => {
+      switch (name) {
+        case "sin":
+          return sin(this.module, this.turns());
+        case "cos":
+          return cos(this.module, this.turns());
+        case "erf":
+          return erf(this.module);
+        case "pow":
+          return pow(this.module);
+        case "mod_f32":
+          return remainder(this.module);
+        case "div_i32":
+          return divide(this.module, "s");
+        case "div_u32":
+          return divide(this.module, "u");
+        case "mod_i32":
+          return modulo(this.module, "s");
+        case "mod_u32":
+          return modulo(this.module, "u");
+        case "threefry":
+          return threefry(this.module);
+        default:
+          throw new Error(`${name} is written into its callers`);
+      }
+    });
+  }
+
+  private turns(): FunctionReference {
+    return this.once("turns", () => turns(this.module));
+  }
+
+  private once(name: string, add: () => FunctionReference): FunctionReference {
+    const known = this.added.get(name);
+    if (known) return known;
+    const reference = add();
+    this.added.set(name, reference);
+    return reference;
+  }
+}

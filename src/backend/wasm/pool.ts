@@ -1,0 +1,198 @@
+import { DeviceError, DeviceLostError } from "../../errors.js";
+import { importInNode, isNode } from "../platform.js";
+import { control } from "./control.js";
+import { type KernelEntry, runSteps } from "./run-steps.js";
+import { workerMain } from "./worker.js";
+
+/** What the threads need to know of one run. Addresses in bytes. */
+export interface Run {
+  readonly program: number;
+  readonly kernels: readonly KernelEntry[];
+  readonly moduleAddress: number;
+  readonly moduleBytes: number;
+  readonly stepsAddress: number;
+  readonly stepCount: number;
+  readonly countersAddress: number;
+  readonly scratchAddress: number;
+  readonly scratchBytes: number;
+}
+
+/** A worker of Node or of a browser. */
+interface Thread {
+  /** Resolves once the worker has ended. */
+  readonly ended: Promise<void>;
+  /** Whether its end keeps the process waiting. */
+  hold(): void;
+}
+
+/** Looks at a word that may change soon before the thread goes to sleep. */
+const looks = 20_000;
+/** Milliseconds without any progress after which a worker is taken for dead. */
+const patience = 60_000;
+
+/** The main thread and its workers, which share a memory and do each run together. */
+export class ThreadPool {
+  private words: Int32Array;
+  private readonly threads: Thread[] = [];
+  private epoch = 0;
+  private lost: DeviceLostError | undefined;
+  private stopping = false;
+  private readonly maySleep = canSleep();
+
+  private constructor(private readonly memory: WebAssembly.Memory) {
+    this.words = new Int32Array(memory.buffer);
+  }
+
+  /** Starts `count` workers and does not wait for them: they join in when they are ready. */
+  static async start(memory: WebAssembly.Memory, gemm: WebAssembly.Module, count: number): Promise<ThreadPool> {
+    const pool = new ThreadPool(memory);
+    if (count === 0) return pool;
+    const source = `const runSteps = ${runSteps.toString()};\nconst workerMain = ${workerMain.toString()};\n`;
+    const open = isNode ? await nodeWorkers(source) : browserWorkers(source);
+    for (let thread = 1; thread <= count; thread++) {
+      pool.threads.push(open({ memory, gemm, thread, control }, (error) => pool.died(thread, error)));
+    }
+    return pool;
+  }
+
+  /** Threads that share the work, the caller's among them. */
+  get size(): number {
+    return this.threads.length + 1;
+  }
+
+  private died(thread: number, error: unknown): void {
+    if (this.stopping || this.lost) return;
+    const reason = error instanceof Error ? error.message : String(error);
+    this.lost = new DeviceLostError(`worker thread ${thread} of the wasm backend ended: ${reason}`, {
+      hint: "call init() again for a new backend; its tensors have to be made anew",
+      cause: error,
+    });
+  }
+
+  /** Throws DeviceLostError once a worker has died, and DeviceError once a kernel failed. */
+  check(): void {
+    if (this.lost) throw this.lost;
+    if (this.threads.length > 0 && Atomics.load(this.words, control.failed) !== 0) {
+      const length = this.words[control.message] as number;
+      const text = String.fromCharCode(...this.words.subarray(control.message + 1, control.message + 1 + length));
+      throw new DeviceError(`a kernel failed in a worker thread: ${text}`);
+    }
+  }
+
+  /** Does a run on all threads and returns when it is done. */
+  run(run: Run): void {
+    const view = this.view();
+    this.settle();
+    view[control.program] = run.program;
+    view[control.moduleAddress] = run.moduleAddress;
+    view[control.moduleBytes] = run.moduleBytes;
+    view[control.stepsAddress] = run.stepsAddress;
+    view[control.stepCount] = run.stepCount;
+    view[control.countersAddress] = run.countersAddress;
+    view[control.scratchAddress] = run.scratchAddress;
+    view[control.scratchBytes] = run.scratchBytes;
+    this.epoch = (this.epoch + 1) | 0 || 1;
+    Atomics.store(view, control.open, this.epoch);
+    Atomics.store(view, control.epoch, this.epoch);
+    Atomics.notify(view, control.epoch);
+    try {
+      runSteps(view, run.kernels, run.stepsAddress, run.stepCount, run.countersAddress, run.scratchAddress, (place, value, round) =>
+        this.wait(view, place, value, round),
+      );
+    } finally {
+      Atomics.store(view, control.open, 0);
+    }
+    this.check();
+  }
+
+  /** Waits until no worker is inside of a run that is over. */
+  private settle(): void {
+    const view = this.words;
+    for (let round = 0; ; round++) {
+      const joined = Atomics.load(view, control.joined);
+      if (joined === 0) return;
+      this.wait(view, control.joined, joined, round);
+    }
+  }
+
+  private since = 0;
+
+  private wait(view: Int32Array, place: number, value: number, round: number): void {
+    if (round < looks) return;
+    if (round === looks) this.since = Date.now();
+    if (Atomics.load(view, control.failed) !== 0) this.check();
+    if (this.maySleep) Atomics.wait(view, place, value, 100);
+    else if (round % looks !== 0) return;
+    if (Date.now() - this.since > patience) {
+      this.lost ??= new DeviceLostError(`a worker thread of the wasm backend stopped in the middle of a kernel`, {
+        hint: "call init() again for a new backend, with fewer threads if the machine is short of memory",
+      });
+      throw this.lost;
+    }
+  }
+
+  /** The memory as words, also after it grew. */
+  private view(): Int32Array {
+    if (this.words.byteLength !== this.memory.buffer.byteLength) this.words = new Int32Array(this.memory.buffer);
+    return this.words;
+  }
+
+  /** Ends the workers and waits for their end. */
+  async close(): Promise<void> {
+    this.stopping = true;
+    if (this.threads.length === 0) return;
+    for (const thread of this.threads) thread.hold();
+    Atomics.store(this.words, control.stop, 1);
+    Atomics.notify(this.words, control.epoch);
+    await Promise.all(this.threads.map(({ ended }) => ended));
+    this.threads.length = 0;
+  }
+}
+
+/** Whether this thread may sleep; the main thread of a browser may not. */
+function canSleep(): boolean {
+  if (typeof SharedArrayBuffer === "undefined") return false;
+  try {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+type Open = (data: Parameters<typeof workerMain>[0], died: (error: unknown) => void) => Thread;
+
+async function nodeWorkers(source: string): Promise<Open> {
+  const { Worker } = await importInNode<typeof import("node:worker_threads")>("node:worker_threads");
+  const text = `${source}workerMain(require("node:worker_threads").workerData, runSteps);`;
+  return (data, died) => {
+    const worker = new Worker(text, { eval: true, workerData: data, execArgv: [], env: {} });
+    worker.unref();
+    const ended = new Promise<void>((resolve) => {
+      worker.once("error", died);
+      worker.once("exit", (code) => {
+        died(`it left with code ${code}`);
+        resolve();
+      });
+    });
+    return { ended, hold: () => worker.ref() };
+  };
+}
+
+function browserWorkers(source: string): Open {
+  const text = `${source}onmessage = ({ data }) => { onmessage = null; workerMain(data, runSteps); postMessage("ended"); close(); };`;
+  const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  return (data, died) => {
+    const worker = new Worker(url);
+    const ended = new Promise<void>((resolve) => {
+      worker.onmessage = () => resolve();
+      worker.onerror = (event) => {
+        event.preventDefault();
+        died(event.message);
+        resolve();
+      };
+    });
+    worker.postMessage(data);
+    return { ended, hold: () => undefined };
+  };
+}

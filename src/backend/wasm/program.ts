@@ -1,0 +1,120 @@
+import type { DType } from "../../autograd/dtype.js";
+import { fuse } from "../fuse.js";
+import type { Graph, GraphNode } from "../graph.js";
+import { lower } from "../lower.js";
+import { type Plan, plan } from "../plan.js";
+import { prepare } from "../prepare.js";
+import type { BufferInfo, Kernel } from "../program.js";
+import { simplify } from "../simplify.js";
+import { type MemoryType, ModuleBuilder } from "./assembler.js";
+import { contractKernels, type Gemm } from "./kernels/contract.js";
+import { gemmSignatures } from "./kernels/gemm.js";
+import { type Context, type KernelCode, kernelSignature } from "./kernels/kernel.js";
+import { mapKernel } from "./kernels/map.js";
+import { rowKernel } from "./kernels/row.js";
+import { scatterKernel } from "./kernels/scatter.js";
+import { bytesOf } from "./kernels/values.js";
+import { MathFunctions } from "./math/index.js";
+
+export interface ProgramOptions {
+  /** "definitions": one kernel for each primitive, none of them written by hand. */
+  readonly kernels: "auto" | "definitions";
+  readonly memory: MemoryType;
+  readonly donated?: readonly boolean[];
+}
+
+/** One kernel of a program, with the function that does it. */
+export interface Step extends Omit<KernelCode, "body"> {
+  /** The module exports it as `k` and this number. */
+  readonly function: number;
+}
+
+/** A graph as a WebAssembly module with a plan of memory: everything that can be known before a memory is there. */
+export interface WasmProgram {
+  readonly plan: Plan;
+  readonly module: Uint8Array<ArrayBuffer>;
+  readonly steps: readonly Step[];
+  readonly scalars: readonly DType[];
+  /** The kernels before they became code, and how many steps each of them has. */
+  readonly kernelSteps: readonly number[];
+}
+
+/** Buffers that one kernel may touch: enough for an optimizer's update of one parameter, and few enough for its pointers. */
+const maxBuffers = 16;
+
+export const bufferBytes = ({ dtype, length }: BufferInfo): number => Math.max(4, length * bytesOf[dtype]);
+
+/** Compiles a graph to bytes. A pure function. */
+export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram {
+  const auto = options.kernels === "auto";
+  const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
+  for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
+  const widened = widenHalves(graph);
+  const simple = auto ? simplify(widened) : widened;
+  const expandScatter =
+    !auto || graph.nodes.some((node) => node.kind === "operation" && node.primitive === "scatterAdd" && node.dtype === "f16");
+  const ready = prepare(simple, { minRows: 64, maxOperands: 8, expandScatter });
+  const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers }));
+  const planned = plan(lowered, bufferBytes, options.donated);
+
+  const module = new ModuleBuilder(options.memory);
+  const gemm: Gemm = {
+    multiply: module.import("gemm", "multiply", gemmSignatures.multiply),
+    packPanels: module.import("gemm", "packPanels", gemmSignatures.packPanels),
+    packTiles: module.import("gemm", "packTiles", gemmSignatures.packTiles),
+  };
+  const context: Context = {
+    module,
+    math: new MathFunctions(module),
+    info: (buffer) => planned.buffers.get(buffer) as BufferInfo,
+  };
+  /** Functions by their code: the layers of a model share theirs. */
+  const known = new Map<string, number>();
+  const steps: Step[] = [];
+  const kernelSteps = planned.kernels.map((kernel) => {
+    const codes = print(kernel, context, gemm);
+    for (const { body, ...fields } of codes) {
+      const key = body.join();
+      let number = known.get(key);
+      if (number === undefined) {
+        number = known.size;
+        known.set(key, number);
+        module.place(kernelSignature, body, `k${number}`);
+      }
+      steps.push({ ...fields, function: number });
+    }
+    return codes.length;
+  });
+  return { plan: planned, module: module.finish(), steps, scalars, kernelSteps };
+}
+
+function print(kernel: Kernel, context: Context, gemm: Gemm): KernelCode[] {
+  switch (kernel.kind) {
+    case "map":
+      return [mapKernel(kernel, context)];
+    case "row":
+      return [rowKernel(kernel, context)];
+    case "contract":
+      return contractKernels(kernel, context, gemm);
+    case "scatter":
+      return [scatterKernel(kernel, context)];
+  }
+}
+
+/** Products of halves as products of floats: here a half is a way to store a number, not to compute with it. */
+function widenHalves(graph: Graph): Graph {
+  if (!graph.nodes.some((node) => node.kind === "operation" && node.primitive === "dot" && node.dtype === "f16")) return graph;
+  const nodes: GraphNode[] = [];
+  const moved: number[] = [];
+  const cast = (input: number, { shape }: GraphNode, dtype: DType): number =>
+    nodes.push({ kind: "operation", primitive: "cast", inputs: [input], params: { dtype }, shape, dtype }) - 1;
+  for (const node of graph.nodes) {
+    const here = node.kind === "operation" ? ({ ...node, inputs: node.inputs.map((input) => moved[input] as number) } as GraphNode) : node;
+    if (here.kind === "operation" && here.primitive === "dot" && here.dtype === "f16") {
+      const inputs = here.inputs.map((input) => cast(input, nodes[input] as GraphNode, "f32"));
+      const wide = nodes.push({ ...here, inputs, dtype: "f32" }) - 1;
+      moved.push(cast(wide, here, "f16"));
+    } else moved.push(nodes.push(here) - 1);
+  }
+  return { ...graph, nodes, outputs: graph.outputs.map((output) => moved[output] as number) };
+}

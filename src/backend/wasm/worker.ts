@@ -1,0 +1,80 @@
+import type { control as controlWords } from "./control.js";
+import type { KernelEntry, runSteps as run } from "./run-steps.js";
+
+/** What a worker is given when it starts. */
+export interface WorkerStart {
+  readonly memory: WebAssembly.Memory;
+  readonly gemm: WebAssembly.Module;
+  /** Counts from 1; the main thread is 0. */
+  readonly thread: number;
+  readonly control: typeof controlWords;
+}
+
+/**
+ * A worker's life: sleep until there is a run, help with it, sleep again. It never returns to its event loop while the backend
+ * lives; programs reach it as bytes in the shared memory. Self-contained, because it travels as text.
+ */
+export function workerMain({ memory, gemm, thread, control }: WorkerStart, runSteps: typeof run): void {
+  /** Programs that a worker keeps ready. */
+  const kept = 64;
+  /** Looks at a word that may change soon before the thread goes to sleep. */
+  const looks = 3000;
+  let words = new Int32Array(memory.buffer);
+  const multiplications = new WebAssembly.Instance(gemm, { env: { memory } }).exports;
+  const programs = new Map<number, readonly KernelEntry[]>();
+  const at = (place: number): number => Atomics.load(words, place);
+
+  const wait = (place: number, value: number, round: number): void => {
+    if (round >= looks) Atomics.wait(words, place, value, 1000);
+  };
+  const kernelsOf = (program: number): readonly KernelEntry[] => {
+    let kernels = programs.get(program);
+    if (kernels === undefined) {
+      const start = at(control.moduleAddress) >>> 0;
+      // The engine wants bytes that nobody else can change.
+      const bytes = new Uint8Array(memory.buffer, start, at(control.moduleBytes)).slice();
+      const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory }, gemm: multiplications });
+      const found: KernelEntry[] = [];
+      for (let i = 0; instance.exports[`k${i}`] !== undefined; i++) found.push(instance.exports[`k${i}`] as KernelEntry);
+      kernels = found;
+      if (programs.size >= kept) programs.delete(programs.keys().next().value as number);
+    } else programs.delete(program);
+    programs.set(program, kernels);
+    return kernels;
+  };
+  const help = (): void => {
+    const scratch = (at(control.scratchAddress) >>> 0) + thread * at(control.scratchBytes);
+    const kernels = kernelsOf(at(control.program));
+    runSteps(words, kernels, at(control.stepsAddress) >>> 0, at(control.stepCount), at(control.countersAddress) >>> 0, scratch, wait);
+  };
+  const report = (error: unknown): void => {
+    const text = String(error);
+    const length = Math.min(text.length, control.messageWords - 1);
+    for (let i = 0; i < length; i++) words[control.message + 1 + i] = text.charCodeAt(i);
+    words[control.message] = length;
+    Atomics.store(words, control.failed, 1);
+  };
+
+  let seen = 0;
+  for (;;) {
+    for (let round = 0; at(control.epoch) === seen && at(control.stop) === 0; round++) {
+      if (round >= looks) Atomics.wait(words, control.epoch, seen);
+    }
+    if (at(control.stop) !== 0) return;
+    seen = at(control.epoch);
+    Atomics.add(words, control.joined, 1);
+    if (words.byteLength !== memory.buffer.byteLength) words = new Int32Array(memory.buffer);
+    let failed = false;
+    if (at(control.open) === seen) {
+      try {
+        help();
+      } catch (error) {
+        failed = true;
+        report(error);
+      }
+    }
+    Atomics.sub(words, control.joined, 1);
+    Atomics.notify(words, control.joined);
+    if (failed) return;
+  }
+}
