@@ -23,8 +23,19 @@ const main: readonly BackendVariant[] = [
 ];
 
 const others: readonly BackendVariant[] = [
+  {
+    name: "wasm on three threads, in the smallest chunks",
+    create: () => createWasmBackend({ threads: 3, chunks: "finest", poison: true }),
+    stride: 1,
+    graphs: 100,
+  },
   { name: "wasm on one thread", create: () => createWasmBackend({ threads: 1 }), stride: 1, graphs: 100 },
-  { name: "wasm by definition", create: () => createWasmBackend({ threads: 2, kernels: "definitions", poison: true }), stride: 1, graphs: 100 },
+  {
+    name: "wasm by definition",
+    create: () => createWasmBackend({ threads: 2, kernels: "definitions", poison: true }),
+    stride: 1,
+    graphs: 100,
+  },
   { name: "webgpu with GPU kernels", create: () => createWebGpuBackend({ kernelClass: "gpu" }), stride: 16, graphs: 10 },
   { name: "webgpu with software kernels", create: () => createWebGpuBackend({ kernelClass: "software" }), stride: 32, graphs: 4 },
   { name: "webgpu by definition", create: () => createWebGpuBackend({ kernels: "definitions" }), stride: 32, graphs: 8 },

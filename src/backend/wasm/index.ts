@@ -9,7 +9,8 @@ import { describeProgram } from "./describe.js";
 import { Block, Heap } from "./heap.js";
 import { gemmModule } from "./kernels/gemm.js";
 import { tableHeader } from "./kernels/kernel.js";
-import { bytesOf, margin } from "./kernels/values.js";
+import { bytesOf } from "./kernels/operations.js";
+import { margin } from "./kernels/places.js";
 import { ThreadPool } from "./pool.js";
 import { buildProgram, type WasmProgram } from "./program.js";
 import type { KernelEntry } from "./run-steps.js";
@@ -23,6 +24,8 @@ export interface WasmOptions {
   readonly fusedMultiplyAdd?: boolean;
   /** Fill fresh memory with NaN, so that whatever is used without being written shows. */
   readonly poison?: boolean;
+  /** "finest" wakes all threads for every run and gives them the smallest pieces of work, so that tests see them meet. */
+  readonly chunks?: "auto" | "finest";
   /** Most bytes that the memory grows to. Default 4 GiB. */
   readonly maximumBytes?: number;
 }
@@ -164,6 +167,7 @@ class WasmBackend implements Backend {
   private readonly shared: boolean;
   private readonly kernels: "auto" | "definitions";
   private readonly poison: boolean;
+  private readonly chunks: "auto" | "finest";
   private programs = 0;
   private closed = false;
   private words: Int32Array;
@@ -182,6 +186,7 @@ class WasmBackend implements Backend {
     this.shared = pool.size > 1;
     this.kernels = options.kernels ?? "auto";
     this.poison = options.poison ?? false;
+    this.chunks = options.chunks ?? "auto";
     this.gemm = new WebAssembly.Instance(gemm, { env: { memory: mem } });
     this.heap = new Heap(mem, heapStart, 4 * margin + 64, maximum);
     this.words = new Int32Array(mem.buffer);
@@ -267,6 +272,7 @@ class WasmBackend implements Backend {
     const program = buildProgram(graph, {
       kernels: this.kernels,
       memory: { shared: this.shared, maximum: this.maximum },
+      chunks: this.chunks,
       ...(options.donated ? { donated: options.donated } : {}),
     });
     for (const { bytes } of program.plan.slots) if (bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
@@ -332,7 +338,7 @@ class WasmBackend implements Backend {
       threadOffset,
       threadBytes,
       runBytes,
-      parallel: this.shared && shareable > worthWaking,
+      parallel: this.shared && (shareable > worthWaking || this.chunks === "finest"),
     };
     executable.loaded = loaded;
     this.unloaded.register(executable, block);

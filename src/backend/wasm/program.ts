@@ -11,9 +11,9 @@ import { contractKernels, type Gemm } from "./kernels/contract.js";
 import { gemmSignatures } from "./kernels/gemm.js";
 import { type Context, type KernelCode, kernelSignature } from "./kernels/kernel.js";
 import { mapKernel } from "./kernels/map.js";
+import { bytesOf } from "./kernels/operations.js";
 import { rowKernel } from "./kernels/row.js";
 import { scatterKernel } from "./kernels/scatter.js";
-import { bytesOf } from "./kernels/values.js";
 import { MathFunctions } from "./math/index.js";
 
 export interface ProgramOptions {
@@ -21,6 +21,8 @@ export interface ProgramOptions {
   readonly kernels: "auto" | "definitions";
   readonly memory: MemoryType;
   readonly donated?: readonly boolean[];
+  /** "finest" cuts the work of every kernel into the smallest chunks. */
+  readonly chunks?: "auto" | "finest";
 }
 
 /** One kernel of a program, with the function that does it. */
@@ -81,7 +83,8 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram
         known.set(key, number);
         module.place(kernelSignature, body, `k${number}`);
       }
-      steps.push({ ...fields, function: number });
+      const unitsPerChunk = options.chunks === "finest" ? fields.unitMultiple : fields.unitsPerChunk;
+      steps.push({ ...fields, unitsPerChunk, function: number });
     }
     return codes.length;
   });

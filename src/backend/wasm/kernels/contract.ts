@@ -116,6 +116,7 @@ function packKernel(
   return f.finish({
     label: `pack ${kernel.label}`,
     units: batches * blocks.across,
+    unitMultiple: 1,
     unitsPerChunk: 1,
     scratchBytes: 0,
     arenaBytes,
@@ -303,6 +304,7 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
   return f.finish({
     label: kernel.label,
     units,
+    unitMultiple: 1,
     unitsPerChunk: Math.max(1, Math.floor((2 * chunkWork) / work)),
     scratchBytes: aBytes + bBytes + cBytes,
     arenaBytes,

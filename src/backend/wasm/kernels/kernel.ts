@@ -3,7 +3,8 @@ import { readBuffers } from "../../plan.js";
 import type { BufferInfo, Kernel, Value } from "../../program.js";
 import { Code, type Expression, i32, type Local, load, type ModuleBuilder, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
-import { ValueEmitter, type Width } from "./values.js";
+import type { Width } from "./places.js";
+import { ValueEmitter } from "./values.js";
 
 /**
  * What every kernel function takes: the address of its table (scalars, arena, then its buffers), the address of memory that belongs
@@ -22,6 +23,8 @@ export interface KernelCode {
   readonly buffers: readonly number[];
   /** Work is counted in units: elements, rows, tiles. */
   readonly units: number;
+  /** The number that chunks have to be multiples of. */
+  readonly unitMultiple: number;
   /** Units that one thread takes at once. Fixed by the kernel, so that no result depends on the number of threads. */
   readonly unitsPerChunk: number;
   /** Bytes of its own that each thread needs. */
@@ -102,6 +105,24 @@ export class KernelFunction {
     if (!single && extent >= 4 && !(groups > 1 && extent % (4 * groups) === 0)) pass(4, 4);
     if (single || extent % 4 !== 0) pass(1, 1);
     code.release(counter, end);
+  }
+
+  /**
+   * Cuts the units of this call into parts of rows of `length`: `body` gets the row, and the first place in it and the one after
+   * the last.
+   */
+  eachPart(length: number, body: (row: Local, from: Local, to: Local) => void): void {
+    const { code } = this;
+    const at = code.local("i32", this.begin.get);
+    const [row, from, to] = [code.local("i32"), code.local("i32"), code.local("i32")];
+    code.while(op("i32.lt_s", at.get, this.end.get), () => {
+      code.set(row, op("i32.div_u", at.get, i32(length)));
+      code.set(from, op("i32.rem_u", at.get, i32(length)));
+      code.set(to, op("i32.add", from.get, op("i32.sub", this.end.get, at.get)));
+      code.if(op("i32.gt_s", to.get, i32(length)), () => code.set(to, i32(length)));
+      body(row, from, to);
+      code.increase(at, op("i32.sub", to.get, from.get));
+    });
   }
 
   finish(fields: Omit<KernelCode, "body" | "buffers">): KernelCode {

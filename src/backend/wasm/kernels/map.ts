@@ -1,46 +1,92 @@
+import { add, literal, scale, variable } from "../../index-expression.js";
 import type { MapKernel } from "../../program.js";
-import { i32, op } from "../assembler.js";
-import { type Context, costOf, type KernelCode, KernelFunction, placesOf, splitLoop, unitsPerChunk } from "./kernel.js";
+import type { Local } from "../assembler.js";
+import { type Context, costOf, type KernelCode, KernelFunction, placesOf, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
+import { laneVariable } from "./places.js";
+
+/** Rows up to this length are printed without a loop, as long as not more than so many values are printed. */
+const shortRow = 64;
+const printedValues = 480;
 
 /** Elementwise kernels: the elements as rows whose places in memory move evenly, four elements at a time. */
 export function mapKernel(kernel: MapKernel, context: Context): KernelCode {
-  const { name, extent } = kernel.outer;
+  const split = splitLoop(kernel.outer.name, kernel.outer.extent, placesOf(kernel));
+  const { extent } = split.inner;
+  const short = split.outer.extent > 1 && extent <= shortRow && extent % 4 === 0 && (extent / 4) * kernel.values.length <= printedValues;
+  return short ? shortRows(kernel, split, context) : longRows(kernel, split, context);
+}
+
+/** Rows of a few vectors, each of which is printed for itself: conditions on places are decided now, and no loop has to be left. */
+function shortRows(kernel: MapKernel, { outer, inner, expression }: Split, context: Context): KernelCode {
+  const { name } = kernel.outer;
   const f = new KernelFunction(kernel, context);
   const { code, values } = f;
-  const split = splitLoop(name, extent, placesOf(kernel));
-  const { outer, inner } = split;
   const results = kernel.stores.map(({ value }) => value);
-  values.replace(name, split.expression);
+  values.replace(name, expression);
   values.prepare(results, [outer.name, inner.name]);
+  const row = code.local("i32");
+  code.for(row, f.begin.get, f.end.get, 1, () =>
+    values.within(outer.name, row, () => {
+      values.replace(name, expression);
+      values.prepare(results, [inner.name], inner.name);
+      for (const { buffer, index } of kernel.stores) values.prepareStore(buffer, index, inner.name);
+      const start = scale(variable(outer.name, outer.extent), inner.extent);
+      for (let first = 0; first < inner.extent; first += 4) {
+        values.replace(name, add(start, literal(first), variable(laneVariable, 4)));
+        values.within(
+          laneVariable,
+          undefined,
+          () => {
+            const computed = results.map((value) => values.get(value));
+            kernel.stores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as Local));
+          },
+          4,
+        );
+      }
+    }),
+  );
+  const cost = inner.extent * costOf(kernel.values);
+  return f.finish({
+    label: kernel.label,
+    units: outer.extent,
+    unitMultiple: 1,
+    unitsPerChunk: unitsPerChunk(cost, 4),
+    scratchBytes: 0,
+    arenaBytes: 0,
+    cost: cost * outer.extent,
+  });
+}
 
-  const [at, row, from, to] = [code.local("i32", f.begin.get), code.local("i32"), code.local("i32"), code.local("i32")];
-  code.while(op("i32.lt_s", at.get, f.end.get), () => {
-    code.set(row, op("i32.div_u", at.get, i32(inner.extent)));
-    code.set(from, op("i32.rem_u", at.get, i32(inner.extent)));
-    code.set(to, op("i32.add", from.get, op("i32.sub", f.end.get, at.get)));
-    code.if(op("i32.gt_s", to.get, i32(inner.extent)), () => code.set(to, i32(inner.extent)));
+function longRows(kernel: MapKernel, { outer, inner, expression }: Split, context: Context): KernelCode {
+  const { name, extent } = kernel.outer;
+  const f = new KernelFunction(kernel, context);
+  const { values } = f;
+  const results = kernel.stores.map(({ value }) => value);
+  values.replace(name, expression);
+  values.prepare(results, [outer.name, inner.name]);
+  f.eachPart(inner.extent, (row, from, to) =>
     values.within(outer.name, row, () => {
       values.prepare(results, [inner.name], inner.name);
       for (const { buffer, index } of kernel.stores) values.prepareStore(buffer, index, inner.name);
       f.vectorLoop({ from: from.get, to: to.get, extent: inner.extent }, (width, [counter]) =>
         values.within(
           inner.name,
-          counter as never,
+          counter,
           () => {
             const computed = results.map((value) => values.get(value));
-            kernel.stores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as never));
+            kernel.stores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as Local));
           },
           width,
         ),
       );
-    });
-    code.increase(at, op("i32.sub", to.get, from.get));
-  });
+    }),
+  );
   const cost = costOf(kernel.values);
   return f.finish({
     label: kernel.label,
     units: extent,
-    // Whole vectors and cache lines, so that threads do not write to the same one.
+    unitMultiple: 4,
+    // Whole cache lines, so that threads do not write to the same one.
     unitsPerChunk: unitsPerChunk(cost, 256),
     scratchBytes: 0,
     arenaBytes: 0,

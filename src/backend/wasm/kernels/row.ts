@@ -2,7 +2,8 @@ import { coefficient, substitute, variable } from "../../index-expression.js";
 import type { Reduction, RowKernel, Value } from "../../program.js";
 import { i32, i32x4, type Local, op, shuffle } from "../assembler.js";
 import { type Context, costOf, type KernelCode, KernelFunction, placesOf, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
-import { combine, identity, isFloatType, type Width } from "./values.js";
+import { combine, identity, isFloatType } from "./operations.js";
+import type { Width } from "./places.js";
 
 /** Bytes that one row may keep for its later passes. */
 const keptBytes = 1 << 17;
@@ -45,7 +46,10 @@ function start(f: KernelFunction, { reducer, dtype }: Reduction): Running {
 function step(f: KernelFunction, reduction: Reduction, { best, place }: Running, value: Local, counter: Local): void {
   const { code } = f;
   const { reducer, dtype } = reduction;
-  if (!isArg(reduction)) return code.set(best, combine(reducer, best.get, value.get, dtype));
+  if (!isArg(reduction)) {
+    code.set(best, combine(reducer, best.get, value.get, dtype));
+    return;
+  }
   const larger = isFloatType(dtype) ? "f32x4.gt" : dtype === "u32" ? "i32x4.gt_u" : "i32x4.gt_s";
   const wins = reducer === "argmax" ? op(larger, value.get, best.get) : op(larger, best.get, value.get);
   const better = code.local("v128", op("v128.or", wins, op("i32x4.eq", place.get, i32x4(-1))));
@@ -186,6 +190,7 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
   return f.finish({
     label: kernel.label,
     units: outer.extent,
+    unitMultiple: 1,
     unitsPerChunk: unitsPerChunk(cost),
     scratchBytes,
     arenaBytes: 0,
@@ -242,12 +247,7 @@ function acrossRows(kernel: RowKernel, context: Context): KernelCode {
   const groups = kernel.values.length <= 40 && inner.extent >= 16 ? 4 : 1;
   values.prepare(everything, [part, lanes, inner.name]);
 
-  const [at, row, from, to] = [code.local("i32", f.begin.get), code.local("i32"), code.local("i32"), code.local("i32")];
-  code.while(op("i32.lt_s", at.get, f.end.get), () => {
-    code.set(row, op("i32.div_u", at.get, i32(split.inner.extent)));
-    code.set(from, op("i32.rem_u", at.get, i32(split.inner.extent)));
-    code.set(to, op("i32.add", from.get, op("i32.sub", f.end.get, at.get)));
-    code.if(op("i32.gt_s", to.get, i32(split.inner.extent)), () => code.set(to, i32(split.inner.extent)));
+  f.eachPart(split.inner.extent, (row, from, to) =>
     values.within(part, row, () => {
       values.prepare(everything, [lanes, inner.name]);
       f.vectorLoop({ from: from.get, to: to.get, extent: split.inner.extent, groups }, (width, counters) => {
@@ -304,13 +304,13 @@ function acrossRows(kernel: RowKernel, context: Context): KernelCode {
           );
         }
       });
-    });
-    code.increase(at, op("i32.sub", to.get, from.get));
-  });
+    }),
+  );
   const cost = 8 + inner.extent * costOf(kernel.values);
   return f.finish({
     label: kernel.label,
     units: outer.extent,
+    unitMultiple: 4,
     unitsPerChunk: unitsPerChunk(cost, 16),
     scratchBytes: 0,
     arenaBytes: 0,

@@ -1,7 +1,7 @@
 import type { ScatterKernel, Store, Value } from "../../program.js";
 import { i32, type Local, lane, op } from "../assembler.js";
 import { type Context, costOf, type KernelCode, KernelFunction, splitLoop } from "./kernel.js";
-import { combine, constant } from "./values.js";
+import { combine, constant } from "./operations.js";
 
 /** Columns that one thread takes; each thread goes over all entries, so the order of every sum is that of the entries. */
 const columnsPerUnit = 32;
@@ -78,5 +78,5 @@ export function scatterKernel(kernel: ScatterKernel, context: Context): KernelCo
   });
   const units = Math.ceil(column.extent / columnsPerUnit);
   const cost = bin.extent * columnsPerUnit * 0.2 + entry.extent * (2 + Math.min(columnsPerUnit, column.extent) * costOf(kernel.values));
-  return f.finish({ label: kernel.label, units, unitsPerChunk: 1, scratchBytes: 0, arenaBytes: 0, cost: cost * units });
+  return f.finish({ label: kernel.label, units, unitMultiple: 1, unitsPerChunk: 1, scratchBytes: 0, arenaBytes: 0, cost: cost * units });
 }

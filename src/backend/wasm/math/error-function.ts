@@ -18,7 +18,7 @@ const FAR = [
 /**
  * erf x = x + x·P(x²) for |x| < 1, ±(1 − e^Q(|x|)) beyond; from 3.95 on the result is ±1.
  *
- * The error is at most 1.3 ulp; the largest seen is 1.258 ulp at 1.0634476.
+ * The error is at most 1.32 ulp; the largest seen over all floats is 1.311 ulp at 1.0683641.
  */
 export function erf(module: ModuleBuilder): FunctionReference {
   return module.function({ parameters: ["v128"], results: ["v128"] }, (code, x) => {

@@ -14,7 +14,7 @@ const TAIL = [-0.33333322405815125, 0.1333114206790924, -0.052715182304382324];
  *
  * For small x, n = 0 and the quotient is 2t/2. One product with ln 2/2 is enough to find r: where its rounding counts, at n ≥ 3,
  * tanh is already flat. From 9.02 on the result is 1 in single precision.
- * The error is at most 2.5 ulp; the largest seen over all floats is 2.495 ulp at 4.505945, below ln 2/4 it is 0.7 ulp.
+ * The error is at most 2.5 ulp; the largest seen over all floats is 2.495 ulp at 4.505945, below ln 2/4 0.516 ulp.
  */
 export function tanh(code: Code, x: Local): Expression {
   // NaN passes, as the first operand is taken unless the second is smaller.

@@ -1,0 +1,116 @@
+import type { DType } from "../../../autograd/dtype.js";
+import type { Reducer, Value } from "../../program.js";
+import { type Code, type Expression, f32x4, i32x4, op } from "../assembler.js";
+import type { MathFunctions, MathName } from "../math/index.js";
+
+/** Scalar operations on vectors of four lanes. Bools are masks: all ones or all zeros. */
+
+/** Bytes of an element in memory: bools are words. */
+export const bytesOf: Readonly<Record<DType, number>> = { f64: 8, f32: 4, f16: 2, i32: 4, u32: 4, bool: 4 };
+
+export const isFloatType = (dtype: DType): boolean => dtype === "f32" || dtype === "f16";
+
+/** The result of an operation on the vectors of its arguments. */
+export function operation(
+  value: Value & { kind: "operation" },
+  args: readonly Expression[],
+  code: Code,
+  functions: MathFunctions,
+): Expression {
+  const [a, b, c] = args as [Expression, Expression, Expression];
+  const from = (value.args[0] as Value).dtype;
+  const float = isFloatType(from);
+  const math = (name: MathName): Expression => functions.apply(name, code, ...args);
+  switch (value.operation) {
+    case "neg":
+      return op(float ? "f32x4.neg" : "i32x4.neg", a);
+    case "abs":
+      return float ? op("f32x4.abs", a) : from === "u32" ? a : op("i32x4.abs", a);
+    case "sign":
+      return sign(a, from);
+    case "exp":
+    case "log":
+    case "sin":
+    case "cos":
+    case "tanh":
+    case "erf":
+    case "pow":
+      return math(value.operation);
+    case "sqrt":
+      return op("f32x4.sqrt", a);
+    case "recip":
+      return op("f32x4.div", f32x4(1), a);
+    case "floor":
+      return op("f32x4.floor", a);
+    case "not":
+      return op("v128.not", a);
+    case "and":
+      return op("v128.and", a, b);
+    case "or":
+      return op("v128.or", a, b);
+    case "add":
+    case "sub":
+    case "mul":
+      return op(float ? `f32x4.${value.operation}` : `i32x4.${value.operation}`, a, b);
+    case "div":
+      return float ? op("f32x4.div", a, b) : math(from === "u32" ? "div_u32" : "div_i32");
+    case "mod":
+      return math(float ? "mod_f32" : from === "u32" ? "mod_u32" : "mod_i32");
+    case "max":
+    case "min":
+      return combine(value.operation, a, b, from);
+    case "lt":
+      return op(float ? "f32x4.lt" : from === "u32" ? "i32x4.lt_u" : "i32x4.lt_s", a, b);
+    case "eq":
+      return op(float ? "f32x4.eq" : "i32x4.eq", a, b);
+    case "where":
+      return op("v128.bitselect", b, c, a);
+    case "bitcast":
+      return a;
+    case "cast":
+      return cast(a, from, value.dtype, code, functions);
+  }
+}
+
+function cast(x: Expression, from: DType, to: DType, code: Code, math: MathFunctions): Expression {
+  const rounded = (y: Expression): Expression =>
+    to === "f16" ? math.apply("half_to_float", code, math.apply("float_to_half", code, y)) : y;
+  if (from === to) return x;
+  if (to === "bool") return isFloatType(from) ? op("f32x4.ne", x, f32x4(0)) : op("i32x4.ne", x, i32x4(0));
+  if (from === "bool") return op("v128.and", x, isFloatType(to) ? f32x4(1) : i32x4(1));
+  if (isFloatType(to)) {
+    if (isFloatType(from)) return rounded(x);
+    return rounded(op(from === "u32" ? "f32x4.convert_i32x4_u" : "f32x4.convert_i32x4_s", x));
+  }
+  if (isFloatType(from)) return op(to === "u32" ? "i32x4.trunc_sat_f32x4_u" : "i32x4.trunc_sat_f32x4_s", x);
+  return x;
+}
+
+export function constant(value: number, dtype: DType): Expression {
+  if (dtype === "bool") return i32x4(value ? -1 : 0);
+  if (isFloatType(dtype)) return f32x4(value);
+  return i32x4(dtype === "u32" ? value >>> 0 : value | 0);
+}
+
+function sign(x: Expression, dtype: DType): Expression {
+  if (dtype === "u32") return op("i32x4.min_u", x, i32x4(1));
+  if (dtype === "i32") return op("i32x4.max_s", op("i32x4.min_s", x, i32x4(1)), i32x4(-1));
+  const positive = op("v128.and", op("f32x4.gt", x, f32x4(0)), f32x4(1));
+  return op("v128.bitselect", f32x4(-1), positive, op("f32x4.lt", x, f32x4(0)));
+}
+
+/** The starting value of a reduction. */
+export function identity(reducer: Reducer, dtype: DType): Expression {
+  if (reducer === "sum") return constant(0, dtype);
+  const largest = reducer === "max" || reducer === "argmax";
+  if (dtype === "i32") return i32x4(largest ? -2147483648 : 2147483647);
+  if (dtype === "u32") return i32x4(largest ? 0 : -1);
+  return f32x4(largest ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY);
+}
+
+/** a combined with b, lane by lane. */
+export function combine(reducer: Reducer, a: Expression, b: Expression, dtype: DType): Expression {
+  if (reducer === "sum") return op(isFloatType(dtype) ? "f32x4.add" : "i32x4.add", a, b);
+  const name = reducer === "max" ? "max" : "min";
+  return isFloatType(dtype) ? op(`f32x4.${name}`, a, b) : op(`i32x4.${name}_${dtype === "u32" ? "u" : "s"}`, a, b);
+}
