@@ -1,7 +1,7 @@
 import { type Code, type Expression, f32x4, i32, i32x4, type Local, op } from "../assembler.js";
 import { add, and, magnitude, or, pick, shiftLeft, shiftRight, sub, xor } from "./expressions.js";
 
-/** Differs between the exponent biases of f32 and f16, as a number of exponents: 127 − 15. */
+/** The exponent biases of f32 and f16 differ by 127 − 15. */
 const BIAS = 112 << 23;
 
 /** binary16 to f32, exactly. */

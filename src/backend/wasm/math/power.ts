@@ -27,7 +27,7 @@ const ROUNDER = 1.5 * 2 ** 52;
  * aᵇ = ±2^(b·log₂|a|), in f64 throughout, so that neither the product nor results below 2⁻¹²⁶ lose precision.
  *
  * As in IEEE 754: a⁰ = 1 and 1ᵇ = 1 whatever the other operand is, (−1)^±∞ = 1; a finite a < 0 needs an integral b, an odd one
- * keeps the sign. The error is at most 0.52 ulp; the largest seen over a hundred million pairs is 0.506 ulp.
+ * keeps the sign. The error is at most 0.52 ulp; the largest seen over ten million pairs is 0.506 ulp.
  */
 export function pow(module: ModuleBuilder): FunctionReference {
   return module.function({ parameters: ["v128", "v128"], results: ["v128"] }, (code, a, b) => {
