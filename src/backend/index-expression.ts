@@ -11,7 +11,7 @@ export interface IndexExpression {
   /** Smallest and largest value. */
   readonly low: number;
   readonly high: number;
-  /** Equal exactly for expressions that simplified to the same form. */
+  /** Equal exactly for expressions that simplified to the same form, over variables of the same extents. */
   readonly key: string;
 }
 
@@ -33,16 +33,35 @@ export type Atom =
       readonly key: string;
     };
 
-function build(constant: number, terms: readonly Term[]): IndexExpression {
-  let [low, high] = [constant, constant];
-  for (const { factor, atom } of terms) {
-    low += factor * (factor > 0 ? atom.low : atom.high);
-    high += factor * (factor > 0 ? atom.high : atom.low);
+/** Most sums are on the way to others, so the key is made when it is asked for. */
+class Sum implements IndexExpression {
+  readonly low: number;
+  readonly high: number;
+  private text: string | undefined;
+
+  constructor(
+    readonly constant: number,
+    readonly terms: readonly Term[],
+  ) {
+    let [low, high] = [constant, constant];
+    for (const { factor, atom } of terms) {
+      low += factor * (factor > 0 ? atom.low : atom.high);
+      high += factor * (factor > 0 ? atom.high : atom.low);
+    }
+    this.low = low;
+    this.high = high;
   }
-  const key = `${[...terms.map(({ factor, atom }) => `${factor}*${atom.key}`)].sort().join("+")}+${constant}`;
-  return { constant, terms, low, high, key };
+
+  get key(): string {
+    if (this.text === undefined) {
+      const terms = this.terms.map(({ factor, atom }) => `${factor}*${atom.key}`);
+      this.text = `${(terms.length > 1 ? terms.sort() : terms).join("+")}+${this.constant}`;
+    }
+    return this.text;
+  }
 }
 
+const build = (constant: number, terms: readonly Term[]): IndexExpression => new Sum(constant, terms);
 const fromAtom = (atom: Atom): IndexExpression => (atom.low === atom.high ? literal(atom.low) : build(0, [{ factor: 1, atom }]));
 
 export const literal = (value: number): IndexExpression => build(value, []);
@@ -50,18 +69,26 @@ export const zero = literal(0);
 
 /** A loop variable that runs over 0 … extent − 1. */
 export const variable = (name: string, extent: number): IndexExpression =>
-  fromAtom({ kind: "variable", name, low: 0, high: Math.max(0, extent - 1), key: name });
+  fromAtom({ kind: "variable", name, low: 0, high: Math.max(0, extent - 1), key: `${name}<${extent}` });
 
 /** A number read at run time that is known to lie in 0 … extent − 1. */
 export const datum = (handle: number, extent: number): IndexExpression =>
-  build(0, [{ factor: 1, atom: { kind: "datum", handle, low: 0, high: Math.max(0, extent - 1), key: `#${handle}` } }]);
+  build(0, [{ factor: 1, atom: { kind: "datum", handle, low: 0, high: Math.max(0, extent - 1), key: `#${handle}<${extent}` } }]);
 
 export function add(...parts: readonly IndexExpression[]): IndexExpression {
+  if (parts.length === 0) return zero;
   let constant = 0;
+  for (const part of parts) constant += part.constant;
+  const variable = parts.filter(({ terms }) => terms.length > 0);
+  const [only] = variable;
+  if (only === undefined) return literal(constant);
+  if (variable.length === 1) return only.constant === constant ? only : build(constant, only.terms);
   const merged = new Map<string, Term>();
-  for (const part of parts) {
-    constant += part.constant;
-    for (const { factor, atom } of part.terms) merged.set(atom.key, { factor: factor + (merged.get(atom.key)?.factor ?? 0), atom });
+  for (const { terms } of variable) {
+    for (const term of terms) {
+      const known = merged.get(term.atom.key);
+      merged.set(term.atom.key, known === undefined ? term : { factor: term.factor + known.factor, atom: term.atom });
+    }
   }
   return rejoin(
     build(
@@ -74,7 +101,7 @@ export function add(...parts: readonly IndexExpression[]): IndexExpression {
 /** Undoes splits: c·n·⌊x/n⌋ + c·(x mod n) = c·x. */
 function rejoin(sum: IndexExpression): IndexExpression {
   for (const { factor, atom } of sum.terms) {
-    if (atom.kind !== "remainder") continue;
+    if (atom.kind !== "remainder" || !sum.terms.some((term) => term.factor === factor * atom.by)) continue;
     const quotient = divide(atom.of, atom.by);
     if (quotient.constant !== 0 || quotient.terms.length !== 1 || quotient.terms[0]?.factor !== 1) continue;
     const partner = sum.terms.find((term) => term.atom.key === quotient.terms[0]?.atom.key && term.factor === factor * atom.by);
@@ -90,6 +117,7 @@ function rejoin(sum: IndexExpression): IndexExpression {
 
 export function scale(x: IndexExpression, factor: number): IndexExpression {
   if (factor === 0) return zero;
+  if (factor === 1) return x;
   return build(
     x.constant * factor,
     x.terms.map((term) => ({ factor: term.factor * factor, atom: term.atom })),
@@ -102,6 +130,7 @@ export function scale(x: IndexExpression, factor: number): IndexExpression {
  */
 function separate(x: IndexExpression, n: number): { whole: IndexExpression; rest: IndexExpression } {
   const divisible = x.terms.filter(({ factor }) => factor % n === 0);
+  if (divisible.length === 0 && x.constant >= 0 && x.constant < n && x.low >= 0) return { whole: zero, rest: x };
   const others = x.terms.filter(({ factor }) => factor % n !== 0);
   const { low } = build(x.constant, others);
   const constant = Math.min(Math.floor(x.constant / n), Math.floor(low / n));
@@ -114,6 +143,23 @@ function separate(x: IndexExpression, n: number): { whole: IndexExpression; rest
   };
 }
 
+/**
+ * x as unit·whole + rest with 0 ≤ rest < unit and a unit that divides n, where there is one: then only `whole` decides the
+ * quotient by n.
+ */
+function coarsen(x: IndexExpression, n: number): { whole: IndexExpression; rest: IndexExpression; unit: number } | undefined {
+  if (x.terms.length < 2 && x.constant === 0) return undefined;
+  for (const { factor } of x.terms) {
+    const unit = greatestCommonDivisor(n, Math.abs(factor));
+    if (unit === 1) continue;
+    const { whole, rest } = separate(x, unit);
+    if (whole.low >= 0 && whole.terms.length > 0 && rest.low >= 0 && rest.high < unit) return { whole, rest, unit };
+  }
+  return undefined;
+}
+
+const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? a : greatestCommonDivisor(b, a % b));
+
 /** ⌊x/n⌋ for a positive constant n. */
 export function divide(x: IndexExpression, n: number): IndexExpression {
   if (n === 1) return x;
@@ -122,6 +168,8 @@ export function divide(x: IndexExpression, n: number): IndexExpression {
   const only = rest.constant === 0 && rest.terms.length === 1 ? rest.terms[0] : undefined;
   const inner = only?.factor === 1 && only.atom.kind === "quotient" ? only.atom : undefined;
   if (inner) return add(whole, divide(inner.of, inner.by * n));
+  const coarse = coarsen(rest, n);
+  if (coarse) return add(whole, divide(coarse.whole, n / coarse.unit));
   const high = Math.floor(rest.high / n);
   return add(whole, fromAtom({ kind: "quotient", of: rest, by: n, low: 0, high, key: `(${rest.key})/${n}` }));
 }
@@ -133,23 +181,48 @@ export function remainder(x: IndexExpression, n: number): IndexExpression {
   if (rest.high < n) return rest;
   const only = rest.constant === 0 && rest.terms.length === 1 ? rest.terms[0] : undefined;
   if (only?.factor === 1 && only.atom.kind === "remainder" && only.atom.by % n === 0) return remainder(only.atom.of, n);
+  const coarse = coarsen(rest, n);
+  if (coarse) return add(scale(remainder(coarse.whole, n / coarse.unit), coarse.unit), coarse.rest);
   return fromAtom({ kind: "remainder", of: rest, by: n, low: 0, high: n - 1, key: `(${rest.key})%${n}` });
 }
 
+/** Results that `remember` holds at most; more begin anew. */
+const remembered = 4096;
+
+/** The layers of a model address memory in the same few ways, so answers are kept. */
+function remember<T>(answers: Map<string, T>, key: string, find: () => T): T {
+  let answer = answers.get(key);
+  if (answer === undefined) {
+    answer = find();
+    if (answers.size >= remembered) answers.clear();
+    answers.set(key, answer);
+  }
+  return answer;
+}
+
+const flattened = new Map<string, IndexExpression>();
+
 /** Row-major position of coordinates. */
 export function flatten(coordinates: readonly IndexExpression[], shape: Shape): IndexExpression {
-  const strides = stridesOf(shape);
-  return add(...coordinates.map((coordinate, i) => scale(coordinate, shape[i] === 1 ? 0 : (strides[i] as number))));
+  return remember(flattened, `${coordinates.map(({ key }) => key)}|${shape}`, () => {
+    const strides = stridesOf(shape);
+    return add(...coordinates.map((coordinate, i) => scale(coordinate, shape[i] === 1 ? 0 : (strides[i] as number))));
+  });
 }
+
+const unflattened = new Map<string, readonly IndexExpression[]>();
 
 /** Coordinates of a row-major position. */
 export function unflatten(position: IndexExpression, shape: Shape): IndexExpression[] {
-  const strides = stridesOf(shape);
-  return shape.map((extent, i) => {
-    if (extent <= 1) return zero;
-    const quotient = divide(position, strides[i] as number);
-    return quotient.high < extent ? quotient : remainder(quotient, extent);
+  const coordinates = remember(unflattened, `${position.key}|${shape}`, () => {
+    const strides = stridesOf(shape);
+    return shape.map((extent, i) => {
+      if (extent <= 1) return zero;
+      const quotient = divide(position, strides[i] as number);
+      return quotient.high < extent ? quotient : remainder(quotient, extent);
+    });
   });
+  return [...coordinates];
 }
 
 /** The coordinates under `to` of the element that has `coordinates` under `from`: shapes are matched group by group. */
@@ -164,8 +237,10 @@ export function reshapeCoordinates(coordinates: readonly IndexExpression[], from
       else if (j < to.length) right *= to[j++] as number;
       else left *= from[i++] as number;
     }
-    const flat = flatten(coordinates.slice(startI, i), from.slice(startI, i));
-    result.push(...unflatten(flat, to.slice(startJ, j)));
+    const only = coordinates[startI];
+    // An axis that stays as it is, which most do.
+    if (i - startI === 1 && j - startJ === 1 && only !== undefined && only.high < left) result.push(left > 1 ? only : zero);
+    else result.push(...unflatten(flatten(coordinates.slice(startI, i), from.slice(startI, i)), to.slice(startJ, j)));
   }
   return result.slice(0, to.length);
 }

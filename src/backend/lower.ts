@@ -1,10 +1,13 @@
 import type { DType } from "../autograd/dtype.js";
 import type { PrimitiveName } from "../autograd/primitives.js";
 import { type Shape, sizeOf } from "../autograd/shape.js";
-import { type Cluster, type Domain, domainOf, type Fused, innerLoop, isReduction, outerLoop, viewBase } from "./fuse.js";
+import type { Cluster } from "./clusters.js";
+import { type Domain, domainOf, innerLoop, isReduction, outerLoop } from "./domain.js";
+import type { Fused } from "./fuse.js";
 import type { Graph, GraphNode, OperationNode } from "./graph.js";
 import { datum, flatten, type IndexExpression, literal, reshapeCoordinates, unflatten, variable } from "./index-expression.js";
 import type { BufferInfo, Kernel, Lowered, Reducer, Reduction, ScalarOperation, Store, Value } from "./program.js";
+import { viewBase } from "./stored.js";
 import { type Guard, isMovement, isView, readings } from "./views.js";
 
 type ValueBody = Value extends infer V ? (V extends Value ? Omit<V, "id"> : never) : never;
@@ -163,7 +166,7 @@ class Scalars {
     const valid = this.intern(
       {
         kind: "inside",
-        index: { ...row, low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY },
+        index: { constant: row.constant, terms: row.terms, key: row.key, low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY },
         low: 0,
         high: extent,
         dtype: "bool",
@@ -213,7 +216,7 @@ function draft(graph: Graph, stored: readonly boolean[], cluster: Cluster): Draf
   const none = { batch: 1, m: 1, n: 1, k: 1 };
   if (cluster.kind === "scatter") return draftScatter(graph, cluster, scalars);
   const head = graph.nodes[cluster.members[0] as number] as GraphNode;
-  let domain = domainOf(cluster.shape, cluster.axes);
+  let { domain } = cluster;
   let loops = none;
   const operands: Value[] = [];
   if (cluster.kind === "contract" && head.kind === "operation") {
@@ -238,18 +241,18 @@ function draft(graph: Graph, stored: readonly boolean[], cluster: Cluster): Draf
     const node = graph.nodes[member] as GraphNode;
     if (node.kind === "operation" && isReduction(node)) {
       const input = node.inputs[0] as number;
-      const value = scalars.at(input, reshapeCoordinates(domain.coordinates, cluster.shape, (graph.nodes[input] as GraphNode).shape));
+      const value = scalars.at(input, reshapeCoordinates(domain.coordinates, domain.shape, (graph.nodes[input] as GraphNode).shape));
       const register = scalars.register(member, node.dtype);
       reductions.push({ register: register.register, reducer: reducers[node.primitive] as Reducer, value, dtype: value.dtype });
       results.push({ member, value: register, index: domain.row, inner: false });
     } else if (node.kind === "operation" && node.primitive === "dot") {
       results.push({ member, value: scalars.at(member, []), index: domain.full, inner: false });
     } else {
-      const isRow = cluster.axes.length > 0 && sizeOf(node.shape) === domain.outer && domain.inner !== 1;
-      const coordinates = isRow ? unflatten(domain.row, node.shape) : reshapeCoordinates(domain.coordinates, cluster.shape, node.shape);
+      const isRow = domain.axes.length > 0 && sizeOf(node.shape) === domain.outer && domain.inner !== 1;
+      const coordinates = isRow ? unflatten(domain.row, node.shape) : reshapeCoordinates(domain.coordinates, domain.shape, node.shape);
       const value = scalars.compute(member, coordinates);
       scalars.define(member, value);
-      results.push({ member, value, index: isRow ? domain.row : domain.full, inner: cluster.axes.length > 0 && !isRow });
+      results.push({ member, value, index: isRow ? domain.row : domain.full, inner: domain.axes.length > 0 && !isRow });
     }
   }
   return { cluster, domain, scalars, results, reductions, operands, loops };
@@ -337,7 +340,7 @@ function finish(graph: Graph, made: Draft, readOutside: ReadonlySet<number>): Ke
     };
   }
   const outer = { name: outerLoop, extent: domain.outer };
-  if (cluster.axes.length === 0) return { kind: "map", ...base, outer };
+  if (domain.axes.length === 0) return { kind: "map", ...base, outer };
   return { kind: "row", ...base, outer, inner: { name: innerLoop, extent: domain.inner }, stages: stagesOf(scalars.values, reductions) };
 }
 

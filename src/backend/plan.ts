@@ -35,9 +35,12 @@ export function plan(lowered: Lowered, bytesOf: (info: BufferInfo) => number, do
   const slots: { use: SlotKind; bytes: number }[] = [];
   const slotOf = new Map<number, number>();
   const size = (buffer: number): number => bytesOf(buffers.get(buffer) as BufferInfo);
+  const reads = kernels.map(readBuffers);
   const lastRead = new Map<number, number>();
+  const writers = new Map<number, number>();
   kernels.forEach((kernel, k) => {
-    for (const buffer of readBuffers(kernel)) lastRead.set(buffer, k);
+    for (const buffer of reads[k] as Set<number>) lastRead.set(buffer, k);
+    for (const { buffer } of kernel.stores) if (!writers.has(buffer)) writers.set(buffer, k);
   });
 
   lowered.inputs.forEach((buffer, input) => {
@@ -45,7 +48,7 @@ export function plan(lowered: Lowered, bytesOf: (info: BufferInfo) => number, do
   });
   const spare = new Set(lowered.inputs.filter((buffer, input): buffer is number => buffer !== undefined && donated[input] === true));
   const outputs = lowered.outputs.map((buffer, output) => {
-    const writer = kernels.findIndex((kernel) => kernel.stores.some((store) => store.buffer === buffer));
+    const writer = writers.get(buffer) ?? -1;
     const heir = [...spare].find((input) => inherits(kernels, writer, input, buffer, lastRead, buffers));
     if (heir !== undefined) {
       spare.delete(heir);
@@ -60,7 +63,7 @@ export function plan(lowered: Lowered, bytesOf: (info: BufferInfo) => number, do
       if (slotOf.has(buffer)) continue;
       slotOf.set(buffer, takeSlot(free, slots, size(buffer)));
     }
-    for (const buffer of new Set([...readBuffers(kernel), ...kernel.stores.map((store) => store.buffer)])) {
+    for (const buffer of new Set([...(reads[k] as Set<number>), ...kernel.stores.map((store) => store.buffer)])) {
       const slot = slotOf.get(buffer) as number;
       if (slots[slot]?.use.kind === "scratch" && (lastRead.get(buffer) ?? -1) <= k && !free.includes(slot)) free.push(slot);
     }

@@ -360,6 +360,7 @@ class WasmBackend implements Backend {
       );
     }
     this.pool.check();
+    this.pool.settle();
     const { slots, outputs, slotOf } = program.plan;
     const given = inputs.map((buffer) => this.live(buffer));
     const loaded = this.load(executable);

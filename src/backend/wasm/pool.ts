@@ -79,10 +79,9 @@ export class ThreadPool {
     }
   }
 
-  /** Does a run on all threads and returns when it is done. */
+  /** Does a run on all threads and returns when it is done. {@link settle} comes before its tables and counters are written. */
   run(run: Run): void {
     const view = this.view();
-    this.settle();
     view[control.program] = run.program;
     view[control.moduleAddress] = run.moduleAddress;
     view[control.moduleBytes] = run.moduleBytes;
@@ -106,8 +105,9 @@ export class ThreadPool {
   }
 
   /** Waits until no worker is inside of a run that is over. */
-  private settle(): void {
+  settle(): void {
     const view = this.words;
+    if (this.threads.length === 0) return;
     for (let round = 0; ; round++) {
       const joined = Atomics.load(view, control.joined);
       if (joined === 0) return;

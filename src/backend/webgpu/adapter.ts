@@ -1,8 +1,8 @@
 import { BackendUnavailableError } from "../../errors.js";
+import { isNode } from "../platform.js";
 import { type DawnAdapter, type DawnSource, dawnAdapters } from "./dawn.js";
 import type { FaultPlan } from "./faults.js";
 import { GpuDevice, type KernelClass } from "./gpu-device.js";
-import { isNode } from "../platform.js";
 
 /** Where an adapter comes from: the system's drivers, the SwiftShader of a package, the browser, or Dawn's null backend. */
 export type AdapterSource = DawnSource | "browser";

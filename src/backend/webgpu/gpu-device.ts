@@ -1,9 +1,9 @@
 import { DeviceError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
+import { isNode } from "../platform.js";
 import type { AdapterReport } from "./adapter.js";
 import { type BufferKind, BufferPool, type GpuBuffer } from "./buffer-pool.js";
 import { DeviceErrors } from "./device-errors.js";
 import { type DeviceCalls, deviceCalls, type FaultPlan, faultyCalls } from "./faults.js";
-import { isNode } from "../platform.js";
 import { shaderError } from "./shader-errors.js";
 import { gpuWait } from "./wait.js";
 

@@ -1,0 +1,131 @@
+import type { PrimitiveName } from "../autograd/primitives.js";
+import { sizeOf } from "../autograd/shape.js";
+import { isReduction } from "./domain.js";
+import type { FuseOptions } from "./fuse.js";
+import type { Graph, GraphNode } from "./graph.js";
+import { coefficient, flatten, type IndexExpression, unflatten, variable } from "./index-expression.js";
+import { isView, readings } from "./views.js";
+
+const isSource = (node: GraphNode): boolean => node.kind !== "operation" || node.primitive === "const" || node.primitive === "iota";
+
+const costs: { readonly [P in PrimitiveName]?: number } = {
+  exp: 4,
+  log: 4,
+  sin: 4,
+  cos: 4,
+  tanh: 4,
+  erf: 8,
+  pow: 8,
+  div: 2,
+  recip: 2,
+  sqrt: 2,
+  mod: 2,
+  randomBits: 40,
+  gather: 1,
+};
+/** Recomputing up to this many operations is cheaper than a trip through memory. */
+const cheap = 2;
+
+/** For each node, whether it must have a buffer or a register of its own. */
+export function chooseStored(graph: Graph, options: FuseOptions): boolean[] {
+  const { nodes } = graph;
+  const stored = nodes.map(() => false);
+  const readers = nodes.map(() => 0);
+  /** True where each element is read more than once by one reader. */
+  const amplified = nodes.map(() => false);
+  for (let i = nodes.length - 1; i >= 0; i--) {
+    const node = nodes[i] as GraphNode;
+    if (node.kind !== "operation") continue;
+    node.inputs.forEach((input, k) => {
+      const through = isView(node);
+      readers[input] = (readers[input] as number) + (through ? Math.max(1, readers[i] as number) : 1);
+      const repeats = node.primitive === "expand" || (node.primitive === "gather" && k === 0) || node.primitive === "scatterAdd";
+      if (repeats || (through && amplified[i])) amplified[input] = true;
+    });
+  }
+  for (const output of graph.outputs) stored[output] = true;
+
+  const need = (position: number): void => {
+    if (!isSource(nodes[position] as GraphNode)) stored[position] = true;
+  };
+  /** The node below a chain of views. */
+  const base = (position: number): number => {
+    const node = nodes[position] as GraphNode;
+    return isView(node) && node.kind === "operation" ? base(node.inputs[0] as number) : position;
+  };
+  nodes.forEach((node, i) => {
+    if (node.kind !== "operation") return;
+    if (!options.fuse) need(i);
+    if (isReduction(node) || node.primitive === "dot" || node.primitive === "scatterAdd") stored[i] = true;
+    if (node.primitive === "scatterAdd") for (const input of node.inputs) need(input);
+    if (node.primitive === "dot") {
+      node.inputs.forEach((input, side) => {
+        if (linearOperand(graph, i, side)) need(base(input));
+        else stored[input] = true;
+      });
+    }
+  });
+
+  const cost = nodes.map(() => 0);
+  const buffers: Set<number>[] = nodes.map(() => new Set());
+  nodes.forEach((node, i) => {
+    if (node.kind === "input") buffers[i]?.add(i);
+    if (node.kind !== "operation") return;
+    const own = isView(node) || isSource(node) ? 0 : (costs[node.primitive] ?? 1);
+    const touched = (): Set<number> => {
+      const all = new Set<number>();
+      for (const input of node.inputs) {
+        if (stored[input]) all.add(input);
+        else for (const buffer of buffers[input] as Set<number>) all.add(buffer);
+      }
+      return all;
+    };
+    let all = touched();
+    if (all.size > options.maxBuffers - 2) {
+      const open = node.inputs.filter((input) => !stored[input] && (buffers[input] as Set<number>).size > 1);
+      open.sort((a, b) => (buffers[b] as Set<number>).size - (buffers[a] as Set<number>).size);
+      while (all.size > options.maxBuffers - 2 && open.length > 0) {
+        stored[open.shift() as number] = true;
+        all = touched();
+      }
+    }
+    buffers[i] = all;
+    cost[i] = own + node.inputs.reduce((sum, input) => sum + (stored[input] ? 0 : (cost[input] as number)), 0);
+    const shared = (readers[i] as number) > 1 || amplified[i];
+    if (!isView(node) && shared && (cost[i] as number) > cheap) stored[i] = true;
+  });
+  return stored;
+}
+
+/** Whether an operand of a product is a view whose place is linear in row and column. */
+function linearOperand(graph: Graph, dot: number, side: number): boolean {
+  const node = graph.nodes[dot] as GraphNode;
+  if (node.kind !== "operation") return false;
+  const operand = node.inputs[side] as number;
+  const { shape } = graph.nodes[operand] as GraphNode;
+  const names = ["row", "column"];
+  const batch = shape.slice(0, -2);
+  const coordinates = [
+    ...unflatten(variable("b", sizeOf(batch)), batch),
+    variable("row", shape.at(-2) as number),
+    variable("column", shape.at(-1) as number),
+  ];
+  let [position, at] = [operand, coordinates as IndexExpression[]];
+  for (;;) {
+    const current = graph.nodes[position] as GraphNode;
+    if (!isView(current) || current.kind !== "operation") {
+      const index = flatten(at, current.shape);
+      return (current.kind === "input" || !isSource(current)) && names.every((name) => (coefficient(index, name) ?? -1) >= 0);
+    }
+    const inputs = current.inputs;
+    const reading = readings(current, at, (k) => (graph.nodes[inputs[k] as number] as GraphNode).shape)[0];
+    if (reading === undefined) return false;
+    [position, at] = [inputs[0] as number, reading.coordinates];
+  }
+}
+
+/** The stored node or input below a chain of views. */
+export function viewBase(graph: Graph, stored: readonly boolean[], position: number): number {
+  const node = graph.nodes[position] as GraphNode;
+  return !stored[position] && isView(node) && node.kind === "operation" ? viewBase(graph, stored, node.inputs[0] as number) : position;
+}
