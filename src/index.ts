@@ -16,5 +16,5 @@ export { flattenTree, mapTensors, type Tree, tensorsOf, zipTensors } from "./aut
 export type { Backend, BackendInfo, MemoryReport } from "./backend/backend.js";
 export * from "./e2llm/index.js";
 export * from "./errors.js";
-export { type InitOptions, init } from "./init.js";
+export { type BackendName, type InitOptions, init } from "./init.js";
 export * from "./nn/index.js";

@@ -2,39 +2,54 @@ import { useBackend } from "./autograd/runtime.js";
 import type { Backend } from "./backend/backend.js";
 import { BackendUnavailableError, OptionError } from "./errors.js";
 
+/** The backends by name, the preferred ones first. */
+export const backendNames = ["webgpu", "wasm", "reference"] as const;
+export type BackendName = (typeof backendNames)[number];
+
 export interface InitOptions {
   /** Which backend; the fastest that works here when left out. */
-  readonly backend?: "webgpu" | "reference";
+  readonly backend?: BackendName;
   /** Part of an adapter's name, or "hardware", "software", "swiftshader". Implies the backend "webgpu". */
   readonly adapter?: string;
+  /** Threads of the wasm backend, the calling one among them. Default: one for each processor, sixteen at most. */
+  readonly threads?: number;
   /** "definitions" turns every fusion and every hand-written kernel off. Default "auto". */
   readonly kernels?: "auto" | "definitions";
 }
 
 /**
- * Starts a backend and makes it the current one. Without options: a hardware WebGPU adapter, else a software one, else
- * the reference backend. Throws BackendUnavailableError when what was asked for cannot be had, and OptionError for names
- * that do not exist.
+ * Starts a backend and makes it the current one. Without options: a hardware WebGPU adapter, else WebAssembly on the processor,
+ * else the reference backend. WebGPU on a software adapter is slower than WebAssembly and only used when it is asked for.
+ * Throws BackendUnavailableError when what was asked for cannot be had, and OptionError for names that do not exist.
  */
 export async function init(options: InitOptions = {}): Promise<Backend> {
   const wanted = options.backend ?? (options.adapter === undefined ? undefined : "webgpu");
-  if (wanted !== undefined && wanted !== "webgpu" && wanted !== "reference") {
-    throw new OptionError(`there is no backend "${String(wanted)}"`, { hint: 'backends are "webgpu" and "reference"' });
+  if (wanted !== undefined && !backendNames.includes(wanted)) {
+    throw new OptionError(`there is no backend "${String(wanted)}"`, {
+      hint: `backends are ${backendNames.map((name) => `"${name}"`).join(", ")}`,
+    });
   }
-  const backend = await open(wanted, options);
+  const backend = wanted === undefined ? await openBest(options) : await open[wanted](options);
   useBackend(backend);
   return backend;
 }
 
-async function open(wanted: InitOptions["backend"], options: InitOptions): Promise<Backend> {
-  if (wanted !== "reference") {
+type Open = (options: Omit<InitOptions, "backend">) => Promise<Backend>;
+
+const open: { readonly [N in BackendName]: Open } = {
+  webgpu: async (options) => (await import("./backend/webgpu/index.js")).createWebGpuBackend(options),
+  wasm: async (options) => (await import("./backend/wasm/index.js")).createWasmBackend(options),
+  reference: async () => (await import("./backend/reference/index.js")).createReferenceBackend(),
+};
+
+/** The first backend that can be had, in the order in which they are preferred. */
+async function openBest(options: InitOptions): Promise<Backend> {
+  for (const attempt of [() => open.webgpu({ ...options, adapter: "hardware" }), () => open.wasm(options)]) {
     try {
-      const { createWebGpuBackend } = await import("./backend/webgpu/index.js");
-      return await createWebGpuBackend(options);
+      return await attempt();
     } catch (error) {
-      if (wanted === "webgpu" || !(error instanceof BackendUnavailableError)) throw error;
+      if (!(error instanceof BackendUnavailableError)) throw error;
     }
   }
-  const { createReferenceBackend } = await import("./backend/reference/index.js");
-  return createReferenceBackend();
+  return open.reference(options);
 }
