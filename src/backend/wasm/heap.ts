@@ -6,6 +6,7 @@ export class Block implements DeviceBuffer {
   live = true;
 
   constructor(
+    readonly heap: Heap,
     readonly id: number,
     readonly address: number,
     /** What was asked for; the block takes a multiple of the alignment. */
@@ -54,7 +55,7 @@ export class Heap {
       best = this.bestFit(size);
     }
     const piece = this.free[best] as { address: number; bytes: number };
-    const block = new Block(this.nextId++, piece.address, bytes, owner);
+    const block = new Block(this, this.nextId++, piece.address, bytes, owner);
     if (piece.bytes === size) this.free.splice(best, 1);
     else {
       piece.address += size;

@@ -3,9 +3,9 @@ import { BackendUnavailableError, DtypeError, OptionError, OutOfMemoryError, Usa
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
 import type { Graph } from "../graph.js";
 import { decode, encode, encodeScalars } from "../host-data.js";
-import { importInNode, isNode } from "../platform.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
+import { hasRelaxedSimd, hasSimd, threadCount } from "./features.js";
 import { Block, Heap } from "./heap.js";
 import { gemmModule } from "./kernels/gemm.js";
 import { tableHeader } from "./kernels/kernel.js";
@@ -31,7 +31,6 @@ export interface WasmOptions {
 }
 
 const pageBytes = 65_536;
-const mostThreads = 16;
 /** Nanoseconds of work on one thread below which other threads are not woken. */
 const worthWaking = 60_000;
 
@@ -49,61 +48,12 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Back
       hint: 'use Node 20 or a browser from 2023 or later, or init({ backend: "reference" })',
     });
   }
-  const processors = await processorCount();
-  const wanted = threads ?? Math.min(processors, mostThreads);
-  const count = wanted > 1 && canShare() ? wanted : 1;
+  const count = await threadCount(threads);
   const memory = openMemory(count > 1, options.maximumBytes ?? 65_536 * pageBytes);
   const fused = (options.fusedMultiplyAdd ?? true) && hasRelaxedSimd();
   const gemm = new WebAssembly.Module(gemmModule({ shared: count > 1, maximum: memory.maximum }, fused));
   const pool = await ThreadPool.start(memory.memory, gemm, count - 1);
   return new WasmBackend(memory.memory, memory.maximum, gemm, pool, fused, options);
-}
-
-/** Modules of one function that an engine accepts only if it has a feature. */
-const probe = (body: readonly number[]): boolean =>
-  typeof WebAssembly === "object" &&
-  WebAssembly.validate(
-    Uint8Array.of(
-      0,
-      0x61,
-      0x73,
-      0x6d,
-      1,
-      0,
-      0,
-      0,
-      1,
-      5,
-      1,
-      0x60,
-      0,
-      1,
-      0x7b,
-      3,
-      2,
-      1,
-      0,
-      10,
-      body.length + 4,
-      1,
-      body.length + 2,
-      0,
-      ...body,
-      0x0b,
-    ),
-  );
-const zeros = [0x41, 0, 0xfd, 0x11];
-const hasSimd = (): boolean => probe(zeros);
-export const hasRelaxedSimd = (): boolean => probe([...zeros, ...zeros, ...zeros, 0xfd, 0x85, 0x02]);
-
-/** Whether threads can share memory: always in Node, in browsers on pages that are cross-origin isolated. */
-const canShare = (): boolean =>
-  typeof SharedArrayBuffer !== "undefined" && (isNode || (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === true);
-
-async function processorCount(): Promise<number> {
-  if (!isNode) return globalThis.navigator?.hardwareConcurrency ?? 1;
-  const { availableParallelism } = await importInNode<typeof import("node:os")>("node:os");
-  return availableParallelism();
 }
 
 /** A memory that may grow as far as the engine lets it. */
@@ -126,6 +76,7 @@ class WasmExecutable implements Executable {
   loaded: Loaded | undefined;
 
   constructor(
+    readonly backend: WasmBackend,
     readonly graph: Graph,
     readonly label: string,
     readonly program: WasmProgram,
@@ -171,8 +122,11 @@ class WasmBackend implements Backend {
   private programs = 0;
   private closed = false;
   private words: Int32Array;
+  /** Memory of programs that nobody has any more. */
+  private readonly unneeded: Block[] = [];
   private readonly unloaded = new FinalizationRegistry<Block>((block) => {
-    if (!this.closed) this.heap.give(block);
+    this.unneeded.push(block);
+    if (!this.closed && this.pool.idle) this.unload();
   });
 
   constructor(
@@ -215,8 +169,9 @@ class WasmBackend implements Backend {
   /** A block of this backend that is not freed. */
   private live(buffer: DeviceBuffer): Block {
     this.needOpen();
-    if (buffer instanceof Block && buffer.live) return buffer;
-    throw new UsageError(`buffer ${buffer.id} ${buffer instanceof Block ? "was freed" : "belongs to another backend"}`);
+    if (!(buffer instanceof Block) || buffer.heap !== this.heap) throw new UsageError(`buffer ${buffer.id} belongs to another backend`);
+    if (!buffer.live) throw new UsageError(`buffer ${buffer.id} was freed`);
+    return buffer;
   }
 
   private take(bytes: number, owner: string): Block {
@@ -276,7 +231,7 @@ class WasmBackend implements Backend {
       ...(options.donated ? { donated: options.donated } : {}),
     });
     for (const { bytes } of program.plan.slots) if (bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
-    return new WasmExecutable(graph, options.label ?? "program", program, options.donated ?? []);
+    return new WasmExecutable(this, graph, options.label ?? "program", program, options.donated ?? []);
   }
 
   /** Instantiates a program and lays its tables out in memory. */
@@ -345,6 +300,11 @@ class WasmBackend implements Backend {
     return loaded;
   }
 
+  /** Gives memory of programs back. A worker that is late in a run still reads the program, so there must be none. */
+  private unload(): void {
+    for (const block of this.unneeded.splice(0)) this.heap.give(block);
+  }
+
   private view(): Int32Array {
     if (this.words.byteLength !== this.mem.buffer.byteLength) this.words = new Int32Array(this.mem.buffer);
     return this.words;
@@ -352,7 +312,8 @@ class WasmBackend implements Backend {
 
   run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[] {
     this.needOpen();
-    if (!(executable instanceof WasmExecutable)) throw new UsageError("this program was compiled by another backend");
+    if (!(executable instanceof WasmExecutable) || executable.backend !== this)
+      throw new UsageError("this program was compiled by another backend");
     const { program, donated, label, graph } = executable;
     if (inputs.length !== graph.inputCount || scalars.length !== graph.scalarCount) {
       throw new UsageError(
@@ -361,11 +322,13 @@ class WasmBackend implements Backend {
     }
     this.pool.check();
     this.pool.settle();
+    this.unload();
     const { slots, outputs, slotOf } = program.plan;
     const given = inputs.map((buffer) => this.live(buffer));
     const loaded = this.load(executable);
     const heirs = new Set(outputs);
-    const replaced: Block[] = [];
+    /** Blocks that the caller gave and no output took over; the same one may have been given twice. */
+    const spent = new Set<Block>();
     const made: Block[] = [];
     const scratch = loaded.runBytes > 0 ? this.take0(loaded.runBytes) : undefined;
     try {
@@ -382,7 +345,7 @@ class WasmBackend implements Backend {
         const copy = this.take(bytes, "value");
         made.push(copy);
         new Uint8Array(this.mem.buffer).copyWithin(copy.address, block.address, block.address + bytes);
-        replaced.push(block);
+        spent.add(block);
         return copy;
       });
       const base = scratch?.address ?? 0;
@@ -392,9 +355,9 @@ class WasmBackend implements Backend {
       donated.forEach((isGiven, input) => {
         if (!isGiven) return;
         const slot = slots.findIndex(({ use }) => use.kind === "input" && use.input === input);
-        if (!heirs.has(slot)) this.heap.give(given[input] as Block);
+        if (!heirs.has(slot)) spent.add(given[input] as Block);
       });
-      for (const block of replaced) this.heap.give(block);
+      for (const block of spent) this.heap.give(block);
       return outputs.map((slot) => {
         const block = blocks[slot] as Block;
         if (block.owner !== "value") this.heap.rename(block, "value");

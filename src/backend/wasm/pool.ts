@@ -21,23 +21,27 @@ export interface Run {
 interface Thread {
   /** Resolves once the worker has ended. */
   readonly ended: Promise<void>;
-  /** Whether its end keeps the process waiting. */
+  /** Makes the process wait for its end. */
   hold(): void;
+  /** Ends it wherever it is. */
+  kill(): void;
 }
 
 /** Looks at a word that may change soon before the thread goes to sleep. */
 const looks = 20_000;
-/** Milliseconds without any progress after which a worker is taken for dead. */
-const patience = 60_000;
+/** Milliseconds that a gap between two looks counts at most: a machine that was suspended for hours has waited for nobody. */
+const longestGap = 1000;
 
 /** The main thread and its workers, which share a memory and do each run together. */
 export class ThreadPool {
   private words: Int32Array;
   private readonly threads: Thread[] = [];
   private epoch = 0;
-  private lost: DeviceLostError | undefined;
+  private lost: DeviceLostError | DeviceError | undefined;
   private stopping = false;
   private readonly maySleep = canSleep();
+  /** Milliseconds without any progress after which a worker is taken for dead. */
+  private readonly patience = 60_000;
 
   private constructor(private readonly memory: WebAssembly.Memory) {
     this.words = new Int32Array(memory.buffer);
@@ -63,20 +67,34 @@ export class ThreadPool {
   private died(thread: number, error: unknown): void {
     if (this.stopping || this.lost) return;
     const reason = error instanceof Error ? error.message : String(error);
-    this.lost = new DeviceLostError(`worker thread ${thread} of the wasm backend ended: ${reason}`, {
+    const ended = new DeviceLostError(`worker thread ${thread} of the wasm backend ended: ${reason}`, {
       hint: "call init() again for a new backend; its tensors have to be made anew",
       cause: error,
     });
+    this.lose(this.failure() ?? ended);
+  }
+
+  /** Gives the backend up. The other workers may be waiting for a chunk that nobody will finish, so they end as well. */
+  private lose(error: DeviceLostError | DeviceError): DeviceLostError | DeviceError {
+    if (this.lost === undefined) {
+      this.lost = error;
+      for (const thread of this.threads) thread.kill();
+    }
+    return this.lost;
+  }
+
+  /** What a worker wrote down before it left, if one did. */
+  private failure(): DeviceError | undefined {
+    if (this.threads.length === 0 || Atomics.load(this.words, control.failed) === 0) return undefined;
+    const length = this.words[control.message] as number;
+    const text = String.fromCharCode(...this.words.subarray(control.message + 1, control.message + 1 + length));
+    return new DeviceError(`a kernel failed in a worker thread: ${text}`, { hint: "call init() again for a new backend" });
   }
 
   /** Throws DeviceLostError once a worker has died, and DeviceError once a kernel failed. */
   check(): void {
-    if (this.lost) throw this.lost;
-    if (this.threads.length > 0 && Atomics.load(this.words, control.failed) !== 0) {
-      const length = this.words[control.message] as number;
-      const text = String.fromCharCode(...this.words.subarray(control.message + 1, control.message + 1 + length));
-      throw new DeviceError(`a kernel failed in a worker thread: ${text}`);
-    }
+    const failure = this.lost ?? this.failure();
+    if (failure !== undefined) throw this.lose(failure);
   }
 
   /** Does a run on all threads and returns when it is done. {@link settle} comes before its tables and counters are written. */
@@ -98,6 +116,9 @@ export class ThreadPool {
       runSteps(view, run.kernels, run.stepsAddress, run.stepCount, run.countersAddress, run.scratchAddress, (place, value, round) =>
         this.wait(view, place, value, round),
       );
+    } catch (error) {
+      // A trap leaves a chunk undone, for which the workers wait.
+      throw this.lose(new DeviceError(`a kernel failed: ${String(error)}`, { hint: "call init() again for a new backend", cause: error }));
     } finally {
       Atomics.store(view, control.open, 0);
     }
@@ -115,19 +136,29 @@ export class ThreadPool {
     }
   }
 
-  private since = 0;
+  /** Whether no worker is inside of a run. */
+  get idle(): boolean {
+    return this.threads.length === 0 || Atomics.load(this.words, control.joined) === 0;
+  }
+
+  /** Milliseconds of the present wait, and the time of the last look. */
+  private waited = 0;
+  private lookedAt = 0;
 
   private wait(view: Int32Array, place: number, value: number, round: number): void {
     if (round < looks) return;
-    if (round === looks) this.since = Date.now();
     if (Atomics.load(view, control.failed) !== 0) this.check();
     if (this.maySleep) Atomics.wait(view, place, value, 100);
     else if (round % looks !== 0) return;
-    if (Date.now() - this.since > patience) {
-      this.lost ??= new DeviceLostError(`a worker thread of the wasm backend stopped in the middle of a kernel`, {
-        hint: "call init() again for a new backend, with fewer threads if the machine is short of memory",
-      });
-      throw this.lost;
+    const now = Date.now();
+    this.waited = round === looks ? 0 : this.waited + Math.min(longestGap, Math.max(0, now - this.lookedAt));
+    this.lookedAt = now;
+    if (this.waited > this.patience) {
+      throw this.lose(
+        new DeviceLostError("a worker thread of the wasm backend stopped in the middle of a kernel", {
+          hint: "call init() again for a new backend, with fewer threads if the machine is short of memory",
+        }),
+      );
     }
   }
 
@@ -175,7 +206,7 @@ async function nodeWorkers(source: string): Promise<Open> {
         resolve();
       });
     });
-    return { ended, hold: () => worker.ref() };
+    return { ended, hold: () => worker.ref(), kill: () => void worker.terminate() };
   };
 }
 
@@ -184,15 +215,22 @@ function browserWorkers(source: string): Open {
   const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
   return (data, died) => {
     const worker = new Worker(url);
+    let leave = (): void => undefined;
     const ended = new Promise<void>((resolve) => {
-      worker.onmessage = () => resolve();
-      worker.onerror = (event) => {
-        event.preventDefault();
-        died(event.message);
-        resolve();
-      };
+      leave = resolve;
     });
+    worker.onmessage = leave;
+    worker.onerror = (event) => {
+      event.preventDefault();
+      // A page whose content security policy forbids workers from blobs gets an event without a message.
+      died(event.message ?? "it could not be started");
+      leave();
+    };
     worker.postMessage(data);
-    return { ended, hold: () => undefined };
+    const kill = (): void => {
+      worker.terminate();
+      leave();
+    };
+    return { ended, hold: () => undefined, kill };
   };
 }

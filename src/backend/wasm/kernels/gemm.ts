@@ -8,7 +8,8 @@ import { type Code, type Expression, f32x4, i32, type Local, load, type MemoryTy
  * A is packed in tiles of four rows, [tile][k][4], and B in panels of eight columns, [panel][k][8], zero where the matrix ends.
  * Packing costs less than it saves: one moving pointer for each operand, and no strides that fight over one cache set. A tile of
  * 4 × 8 results stays in registers while k runs. The loop over k does one step at a time: optimising compilers move the loads and
- * the products of an unrolled body apart, and then sixteen vector registers are too few (measured: half the speed).
+ * the products of an unrolled body apart, and then sixteen vector registers are too few (half the speed); with a way out between
+ * the steps they do not, and it wins nothing, because products and sums fill their units already.
  */
 
 /** Rows of a register tile. */

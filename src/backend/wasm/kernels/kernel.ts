@@ -4,7 +4,7 @@ import type { BufferInfo, Kernel, Value } from "../../program.js";
 import { Code, type Expression, i32, type Local, load, type ModuleBuilder, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
 import type { Width } from "./places.js";
-import { ValueEmitter } from "./values.js";
+import { type Facts, ValueEmitter } from "./values.js";
 
 /**
  * What every kernel function takes: the address of its table (scalars, arena, then its buffers), the address of memory that belongs
@@ -53,7 +53,7 @@ export class KernelFunction {
   readonly values: ValueEmitter;
   private readonly bases: ReadonlyMap<number, Local>;
 
-  constructor(kernel: Kernel, context: Context) {
+  constructor(kernel: Kernel, context: Context, facts?: Facts) {
     this.buffers = [...new Set([...readBuffers(kernel), ...kernel.stores.map(({ buffer }) => buffer)])];
     this.bases = new Map(this.buffers.map((buffer, i) => [buffer, this.word(tableHeader.words + i)]));
     const scalars = kernel.values.some(({ kind }) => kind === "scalar") ? this.word(tableHeader.scalars) : undefined;
@@ -64,6 +64,7 @@ export class KernelFunction {
       info: context.info,
       base: (buffer) => this.base(buffer),
       scalars: () => scalars as Local,
+      ...(facts ? { facts } : {}),
     });
   }
 

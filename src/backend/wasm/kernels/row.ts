@@ -4,6 +4,7 @@ import { i32, i32x4, type Local, op, shuffle } from "../assembler.js";
 import { type Context, costOf, type KernelCode, KernelFunction, placesOf, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
 import { combine, identity, isFloatType } from "./operations.js";
 import type { Width } from "./places.js";
+import type { Facts } from "./values.js";
 
 /** Bytes that one row may keep for its later passes. */
 const keptBytes = 1 << 17;
@@ -32,30 +33,51 @@ function lanesAlongRow(kernel: RowKernel): boolean {
 
 const isArg = ({ reducer }: Reduction): boolean => reducer === "argmax" || reducer === "argmin";
 
-/** What a reduction holds while it runs: the best or the sum so far, and the place of the best. */
+/** Largest or smallest of floats: the instruction that carries NaN along takes eight steps, so NaN is looked for apart. */
+const isExtremum = ({ reducer, dtype }: Reduction): boolean => (reducer === "max" || reducer === "min") && isFloatType(dtype);
+
+/**
+ * What a reduction holds while it runs: the best or the sum so far, and beside it the place of the best, or for extrema of floats a
+ * mask of the lanes that met a NaN.
+ */
 interface Running {
   readonly best: Local;
-  readonly place: Local;
+  readonly beside: Local;
 }
 
-function start(f: KernelFunction, { reducer, dtype }: Reduction): Running {
-  return { best: f.code.local("v128", identity(reducer, dtype)), place: f.code.local("v128", i32x4(-1)) };
+function start(f: KernelFunction, reduction: Reduction): Running {
+  const { reducer, dtype } = reduction;
+  return {
+    best: f.code.local("v128", identity(reducer, dtype)),
+    beside: f.code.local("v128", i32x4(isExtremum(reduction) ? 0 : -1)),
+  };
 }
 
 /** Takes one more value, lane by lane. `counter` is the place in the row. */
-function step(f: KernelFunction, reduction: Reduction, { best, place }: Running, value: Local, counter: Local): void {
+function step(f: KernelFunction, reduction: Reduction, { best, beside }: Running, value: Local, counter: Local): void {
   const { code } = f;
   const { reducer, dtype } = reduction;
+  if (isExtremum(reduction)) {
+    code.set(best, op(reducer === "max" ? "f32x4.pmax" : "f32x4.pmin", best.get, value.get));
+    code.set(beside, op("v128.or", beside.get, op("f32x4.ne", value.get, value.get)));
+    return;
+  }
   if (!isArg(reduction)) {
     code.set(best, combine(reducer, best.get, value.get, dtype));
     return;
   }
   const larger = isFloatType(dtype) ? "f32x4.gt" : dtype === "u32" ? "i32x4.gt_u" : "i32x4.gt_s";
   const wins = reducer === "argmax" ? op(larger, value.get, best.get) : op(larger, best.get, value.get);
-  const better = code.local("v128", op("v128.or", wins, op("i32x4.eq", place.get, i32x4(-1))));
+  const better = code.local("v128", op("v128.or", wins, op("i32x4.eq", beside.get, i32x4(-1))));
   code.set(best, op("v128.bitselect", value.get, best.get, better.get));
-  code.set(place, op("v128.bitselect", op("i32x4.splat", counter.get), place.get, better.get));
+  code.set(beside, op("v128.bitselect", op("i32x4.splat", counter.get), beside.get, better.get));
   code.release(better);
+}
+
+/** Puts NaN where a lane met one; afterwards `best` is the reduction of each lane. */
+function settle({ code }: KernelFunction, reduction: Reduction, { best, beside }: Running): void {
+  // All ones are the bits of a NaN.
+  if (isExtremum(reduction)) code.set(best, op("v128.or", best.get, beside.get));
 }
 
 /** The four lanes combined, in every lane. */
@@ -110,9 +132,34 @@ function overRow(
   code.release(part);
 }
 
+/**
+ * What makes a softmax cheap: in x − max x nothing is positive, and the sum of such exponentials is at least 1 (that of the largest
+ * element) and at most the length of the row.
+ */
+function softmaxFacts(kernel: RowKernel): Facts {
+  const reductions = kernel.stages.flat();
+  const reductionOf = (value: Value | undefined): Reduction | undefined =>
+    value?.kind === "register" ? reductions.find(({ register }) => register === value.register) : undefined;
+  const ofNegative = new Set<number>();
+  const byRow = new Set<number>();
+  for (const value of kernel.values) {
+    if (value.kind !== "operation" || value.dtype !== "f32") continue;
+    const [first, second] = value.args;
+    if (value.operation === "exp" && first?.kind === "operation" && first.operation === "sub") {
+      const largest = reductionOf(first.args[1]);
+      if (largest?.reducer === "max" && largest.value === first.args[0]) ofNegative.add(value.id);
+    }
+    if (value.operation === "div") {
+      const sum = reductionOf(second);
+      if (sum?.reducer === "sum" && ofNegative.has(sum.value.id)) byRow.add(value.id);
+    }
+  }
+  return { ofNegative, byRow };
+}
+
 function alongRow(kernel: RowKernel, context: Context): KernelCode {
   const { outer, inner, stages, stores } = kernel;
-  const f = new KernelFunction(kernel, context);
+  const f = new KernelFunction(kernel, context, softmaxFacts(kernel));
   const { code, values } = f;
   const split = splitLoop(inner.name, inner.extent, placesOf(kernel));
   const insides = [split.outer.name, split.inner.name];
@@ -160,7 +207,8 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
         stage.forEach((reduction, i) => {
           const [first, ...others] = running.map((group) => group[i] as Running) as [Running, ...Running[]];
           const result = code.local("v128");
-          if (isArg(reduction)) code.set(result, (tail[i] as Running).place.get);
+          for (const each of [...running.map((group) => group[i] as Running), tail[i] as Running]) settle(f, reduction, each);
+          if (isArg(reduction)) code.set(result, (tail[i] as Running).beside.get);
           else {
             for (const other of others) code.set(first.best, combine(reduction.reducer, first.best.get, other.best.get, reduction.dtype));
             acrossLanes(f, reduction, first.best);
@@ -168,7 +216,7 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
           }
           const register = registerOf(kernel, reduction);
           if (register) values.defineFor(register, result);
-          for (const each of [...running.map((group) => group[i] as Running), tail[i] as Running]) code.release(each.best, each.place);
+          for (const each of [...running.map((group) => group[i] as Running), tail[i] as Running]) code.release(each.best, each.beside);
         });
       });
       values.prepare(everything, insides);
@@ -283,8 +331,9 @@ function acrossRows(kernel: RowKernel, context: Context): KernelCode {
           stage.forEach((reduction, i) => {
             const register = registerOf(kernel, reduction);
             counters.forEach((_, group) => {
-              const { best, place } = (running[group] as Running[])[i] as Running;
-              if (register) registers[group]?.push([register, isArg(reduction) ? place : best]);
+              const each = (running[group] as Running[])[i] as Running;
+              settle(f, reduction, each);
+              if (register) registers[group]?.push([register, isArg(reduction) ? each.beside : each.best]);
             });
           });
         }

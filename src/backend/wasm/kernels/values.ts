@@ -2,7 +2,7 @@ import type { DType } from "../../../autograd/dtype.js";
 import { type IndexExpression, mentions } from "../../index-expression.js";
 import { argumentsOf } from "../../lower.js";
 import type { BufferInfo, Value } from "../../program.js";
-import { type Code, type Expression, i32, i32x4, i32x4of, type Local, lane, load, loadLane, op } from "../assembler.js";
+import { type Code, type Expression, f32x4, i32, i32x4, i32x4of, type Local, lane, load, loadLane, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
 import { bytesOf, constant, operation } from "./operations.js";
 import { Places, type Width } from "./places.js";
@@ -17,6 +17,16 @@ export interface Environment {
   readonly base: (buffer: number) => Local;
   /** The address of the words of the scalars. */
   readonly scalars: () => Local;
+  /** What is known of some values beyond what they say. */
+  readonly facts?: Facts;
+}
+
+/** Facts that make a value cheaper to compute. */
+export interface Facts {
+  /** Exponentials of numbers that are never positive. */
+  readonly ofNegative: ReadonlySet<number>;
+  /** Quotients whose divisor is the same along the row and a normal number: their reciprocal serves the whole row. */
+  readonly byRow: ReadonlySet<number>;
 }
 
 /**
@@ -26,6 +36,8 @@ export interface Environment {
  */
 export class ValueEmitter {
   private readonly places: Places;
+  /** Reciprocals of divisors, by the number of the divisor. */
+  private readonly reciprocals = new Map<number, Local>();
   /** Values that the loops entered so far do not determine. */
   private readonly unknown = new Set<number>();
   /** Values kept in memory from an earlier pass over the same row: their address and their place in it. */
@@ -83,6 +95,7 @@ export class ValueEmitter {
       else {
         this.unknown.add(value.id);
         if (innermost !== undefined) this.preparePlace(value, innermost);
+        if (this.env.facts?.byRow.has(value.id)) this.prepareReciprocal((value as Value & { kind: "operation" }).args[1] as Value);
       }
     }
   }
@@ -111,6 +124,11 @@ export class ValueEmitter {
       if (later.some((name) => mentions(index, name))) return true;
     }
     return kept === undefined && argumentsOf(value, this.env.values).some((arg) => this.unknown.has(arg.id));
+  }
+
+  private prepareReciprocal(divisor: Value): void {
+    const known = this.places.known(divisor.id);
+    if (known) this.reciprocals.set(divisor.id, this.places.temporary("v128", op("f32x4.div", f32x4(1), known.get)));
   }
 
   private preparePlace(value: Value, innermost: string): void {
@@ -183,7 +201,10 @@ export class ValueEmitter {
       }
       case "operation": {
         const args = value.args.map((arg) => this.get(arg).get);
-        return operation(value, args, this.env.code, this.env.math);
+        const { code, math, facts } = this.env;
+        if (facts?.ofNegative.has(value.id)) return math.apply("exp_negative", code, args[0] as Expression);
+        const reciprocal = facts?.byRow.has(value.id) ? this.reciprocals.get((value.args[1] as Value).id) : undefined;
+        return reciprocal ? op("f32x4.mul", args[0] as Expression, reciprocal.get) : operation(value, args, code, math);
       }
       case "register":
         throw new Error("a register is read before it is known");

@@ -28,13 +28,32 @@ export function exp(code: Code, x: Local): Expression {
 
 /** eˣ where −174 ≤ x ≤ 176. */
 export function expOfSmall(code: Code, x: Local): Expression {
-  const n = code.local("v128", add(mul(x.get, f32x4(Math.LOG2E)), f32x4(ROUNDER)));
-  const whole = code.local("v128", sub(n.get, f32x4(ROUNDER)));
-  const r = code.local("v128", sub(sub(x.get, mul(whole.get, f32x4(LN2_HIGH))), mul(whole.get, f32x4(LN2_LOW))));
+  const { n, power } = reduced(code, x, ROUNDER);
   const half = code.local("v128", op("i32x4.shr_u", n.get, i32(1)));
-  const square = code.local("v128", mul(r.get, r.get));
-  const power = add(add(mul(square.get, polynomialByPairs(r.get, square.get, TAIL)), r.get), f32x4(1));
-  code.set(x, mul(mul(power, shiftLeft(half.get, i32(23))), shiftLeft(op("i32x4.sub", n.get, half.get), i32(23))));
-  code.release(n, whole, r, half, square);
+  code.set(x, mul(mul(power.get, shiftLeft(half.get, i32(23))), shiftLeft(op("i32x4.sub", n.get, half.get), i32(23))));
+  code.release(n, power, half);
   return x.get;
+}
+
+/**
+ * eˣ where x ≤ 0, as in a softmax whose row was shifted by its largest element: nothing can overflow, and results below 2⁻¹²⁶
+ * become 0, so that 2ⁿ is one factor; it is 0 for n = −127. Down to there the error is that of `exp`, at most 1.01 ulp.
+ */
+export function expOfNegative(code: Code, x: Local): Expression {
+  code.set(x, op("f32x4.pmax", x.get, f32x4(-88)));
+  const { n, power } = reduced(code, x, 1.5 * 2 ** 23 + 127);
+  code.set(x, mul(power.get, shiftLeft(n.get, i32(23))));
+  code.release(n, power);
+  return x.get;
+}
+
+/** eʳ with r = x − n·ln 2, and n = round(x/ln 2) in the last bits of its sum with `rounder`. */
+function reduced(code: Code, x: Local, rounder: number): { n: Local; power: Local } {
+  const n = code.local("v128", add(mul(x.get, f32x4(Math.LOG2E)), f32x4(rounder)));
+  const whole = code.local("v128", sub(n.get, f32x4(rounder)));
+  const r = code.local("v128", sub(sub(x.get, mul(whole.get, f32x4(LN2_HIGH))), mul(whole.get, f32x4(LN2_LOW))));
+  const square = code.local("v128", mul(r.get, r.get));
+  const power = code.local("v128", add(add(mul(square.get, polynomialByPairs(r.get, square.get, TAIL)), r.get), f32x4(1)));
+  code.release(whole, r, square);
+  return { n, power };
 }

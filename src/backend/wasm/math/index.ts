@@ -1,6 +1,6 @@
 import { type Code, call, type Expression, type FunctionReference, type Local, type ModuleBuilder } from "../assembler.js";
 import { erf } from "./error-function.js";
-import { exp } from "./exponential.js";
+import { exp, expOfNegative } from "./exponential.js";
 import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from "./halves.js";
 import { tanh } from "./hyperbolic.js";
 import { divide, modulo } from "./integers.js";
@@ -16,6 +16,7 @@ import { cos, sin, turns } from "./trigonometric.js";
  */
 export type MathName =
   | "exp"
+  | "exp_negative"
   | "log"
   | "sin"
   | "cos"
@@ -36,6 +37,7 @@ export type MathName =
 /** Short functions of one operand: they write their statements into the caller, may overwrite their operand and give the result. */
 const inlined: { readonly [N in MathName]?: (code: Code, x: Local) => Expression } = {
   exp,
+  exp_negative: expOfNegative,
   log,
   tanh,
   half_to_float: halfToFloat,
