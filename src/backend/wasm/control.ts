@@ -22,6 +22,8 @@ export const control = {
   scratchAddress: 30,
   /** Bytes of scratch that each thread has. */
   scratchBytes: 31,
+  /** Pages of 64 KiB that the memory has. */
+  pages: 32,
   /** Length and UTF-16 units of an error message, one in each word. */
   message: 64,
   messageWords: 512,

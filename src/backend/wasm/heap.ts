@@ -48,6 +48,7 @@ export class Heap {
 
   /** Throws OutOfMemoryError where the memory cannot grow that far. */
   take(bytes: number, owner: string): Block {
+    if (!(bytes >= 0)) throw new Error(`${bytes} is no number of bytes`);
     const size = Math.max(alignment, Math.ceil(bytes / alignment) * alignment);
     let best = this.bestFit(size);
     if (best < 0) {

@@ -60,11 +60,8 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram
   const planned = plan(lowered, bufferBytes, options.donated);
 
   const module = new ModuleBuilder(options.memory);
-  const gemm: Gemm = {
-    multiply: module.import("gemm", "multiply", gemmSignatures.multiply),
-    packPanels: module.import("gemm", "packPanels", gemmSignatures.packPanels),
-    packTiles: module.import("gemm", "packTiles", gemmSignatures.packTiles),
-  };
+  const names = Object.keys(gemmSignatures) as (keyof Gemm)[];
+  const gemm = Object.fromEntries(names.map((name) => [name, module.import("gemm", name, gemmSignatures[name])])) as unknown as Gemm;
   const context: Context = {
     module,
     math: new MathFunctions(module),

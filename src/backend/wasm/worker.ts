@@ -63,6 +63,8 @@ export function workerMain({ memory, gemm, thread, control }: WorkerStart, runSt
     if (at(control.stop) !== 0) return;
     seen = at(control.epoch);
     Atomics.add(words, control.joined, 1);
+    // The main thread may have made the memory grow; to grow by nothing is to see it.
+    if (memory.buffer.byteLength < at(control.pages) * 65_536) memory.grow(0);
     if (words.byteLength !== memory.buffer.byteLength) words = new Int32Array(memory.buffer);
     let failed = false;
     if (at(control.open) === seen) {

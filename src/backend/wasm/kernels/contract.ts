@@ -1,14 +1,18 @@
 import { coefficient, type IndexExpression, literal, mentions, substitute } from "../../index-expression.js";
 import type { ContractKernel, Store } from "../../program.js";
-import { call, type Expression, type FunctionReference, i32, type Local, load, op } from "../assembler.js";
+import { call, type Expression, type FunctionReference, i32, type Local, op } from "../assembler.js";
+import { epilogue, smaller } from "./epilogue.js";
 import { panelColumns, tileRows } from "./gemm.js";
-import { type Context, costOf, type KernelCode, KernelFunction, splitLoop, tableHeader } from "./kernel.js";
+import { type Context, costOf, type KernelCode, KernelFunction, placesOf, splitLoop, tableHeader } from "./kernel.js";
+import { thinKernel } from "./thin-product.js";
 
 /** The functions of the module of products, as a program imports them. */
 export interface Gemm {
   readonly multiply: FunctionReference;
   readonly packPanels: FunctionReference;
   readonly packTiles: FunctionReference;
+  readonly rowByColumns: FunctionReference;
+  readonly rowByRows: FunctionReference;
 }
 
 /** Steps of k that are done before the next: a panel of B and a tile of A fit into the first cache. */
@@ -36,7 +40,7 @@ const ceilTo = (n: number, multiple: number): number => Math.ceil(n / multiple) 
 function blocksOf({ batch, m, n, k }: ContractKernel): Blocks {
   const pieces = (extent: number, most: number, multiple: number): number => ceilTo(Math.ceil(extent / Math.ceil(extent / most)), multiple);
   let [rows, columns] = [pieces(m.extent, tallest, tileRows), pieces(n.extent, widest, panelColumns)];
-  const depth = pieces(k.extent, deepest, 1);
+  const depth = pieces(Math.max(1, k.extent), deepest, 1);
   const work = (): number => rows * columns * k.extent;
   const enough = (): boolean => batch.extent * Math.ceil(m.extent / rows) * Math.ceil(n.extent / columns) >= 16;
   // Work for many threads, in pieces that are not too small: the longer side is halved.
@@ -49,13 +53,13 @@ function blocksOf({ batch, m, n, k }: ContractKernel): Blocks {
 }
 
 /** Where an operand lies: an address that does not depend on row or column, and the bytes between neighbours. */
-interface Layout {
+export interface Layout {
   readonly base: IndexExpression;
   readonly row: number;
   readonly column: number;
 }
 
-function layoutOf(place: IndexExpression, row: string, column: string): Layout {
+export function layoutOf(place: IndexExpression, row: string, column: string): Layout {
   const [atRow, atColumn] = [coefficient(place, row), coefficient(place, column)];
   if (atRow === undefined || atColumn === undefined) throw new Error("an operand of a product is not linear");
   const base = substitute(
@@ -73,6 +77,8 @@ function layoutOf(place: IndexExpression, row: string, column: string): Layout {
  * otherwise each thread packs what it needs.
  */
 export function contractKernels(kernel: ContractKernel, context: Context, gemm: Gemm): KernelCode[] {
+  const thin = thinKernel(kernel, context, gemm);
+  if (thin) return [thin];
   const blocks = blocksOf(kernel);
   const { batch, n, k } = kernel;
   const packedBytes = 4 * ceilTo(n.extent, panelColumns) * k.extent;
@@ -124,9 +130,8 @@ function packKernel(
   });
 }
 
-const smaller = (a: Expression, b: Expression): Expression => op("select", a, b, op("i32.lt_s", a, b));
-
-const addressOf = (f: KernelFunction, buffer: number, index: IndexExpression, bytes: Expression): Expression =>
+/** The address of an index, some bytes further. */
+export const addressOf = (f: KernelFunction, buffer: number, index: IndexExpression, bytes: Expression): Expression =>
   op("i32.add", op("i32.add", f.base(buffer).get, op("i32.mul", f.values.index(index), i32(4))), bytes);
 
 /** The blocks of k, whose number is known when the code is printed. */
@@ -160,20 +165,14 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
   const bLayout = layoutOf(kernel.b.index, "k", "n");
   const direct = directStore(kernel);
 
-  const deepestBlock = Math.max(1, Math.min(blocks.depth, k.extent));
+  const deepestBlock = Math.min(blocks.depth, Math.max(1, k.extent));
   const aBytes = 4 * ceilTo(blocks.rows, tileRows) * deepestBlock;
   const bBytes = ahead ? 0 : 4 * blocks.columns * deepestBlock;
   const cBytes = direct ? 0 : 4 * blocks.rows * blocks.columns;
   const aPacked = f.scratch;
   const bPacked = code.local("i32", op("i32.add", f.scratch.get, i32(aBytes)));
   const cBlock = code.local("i32", op("i32.add", f.scratch.get, i32(aBytes + bBytes)));
-  const split = splitLoop(
-    n.name,
-    n.extent,
-    stores.length === 1 && direct
-      ? []
-      : [...kernel.values.flatMap((value) => ("index" in value ? [value.index] : [])), ...stores.map(({ index }) => index)],
-  );
+  const split = splitLoop(n.name, n.extent, direct ? [] : placesOf(kernel));
   const results = stores.map(({ value }) => value);
   const insides = [split.outer.name, split.inner.name];
   if (!direct) {
@@ -233,70 +232,9 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
         const packed = ahead ? packedAt(arena, sharedB ? zero : b, rest, start, depth, kernel, blocks) : bPacked.get;
         code.do(call(gemm.multiply, aPacked.get, packed, c.get, i32(cRow), rows.get, panels, i32(depth), i32(start > 0 ? 1 : 0)));
       });
-      if (!direct) epilogue();
+      if (!direct) epilogue(f, kernel, split, { top, left, rows, columns, sums: cBlock, row: 4 * blocks.columns, column: 4 });
     });
   });
-
-  /** What happens to each element of a block, row by row, from the sums in `cBlock`. */
-  function epilogue(): void {
-    const [row, line, until, part] = [0, 1, 2, 3].map(() => code.local("i32")) as [Local, Local, Local, Local];
-    const register = kernel.values.find((value) => value.kind === "register");
-    values.prepare(results, [m.name, ...insides]);
-    code.set(row, top.get);
-    code.set(until, op("i32.add", top.get, rows.get));
-    code.set(line, cBlock.get);
-    code.while(op("i32.lt_s", row.get, until.get), () => {
-      values.within(m.name, row, () => {
-        values.prepare(results, insides);
-        const columnsAt = (start: Expression, from: Expression, to: Expression): void => {
-          values.prepare(results, [split.inner.name], split.inner.name);
-          for (const { buffer, index } of stores) values.prepareStore(buffer, index, split.inner.name);
-          const base = code.local("i32", op("i32.add", line.get, op("i32.mul", start, i32(4))));
-          f.vectorLoop({ from, to, extent: split.inner.extent }, (width, counters) => {
-            const counter = counters[0] as Local;
-            values.within(
-              split.inner.name,
-              counter,
-              () => {
-                if (register) {
-                  const address = op("i32.add", base.get, op("i32.mul", counter.get, i32(4)));
-                  const sum = code.local("v128", load(width === 4 ? "v128.load" : "v128.load32_splat", address));
-                  values.defineFor(register, sum);
-                }
-                const computed = results.map((value) => values.get(value));
-                stores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as Local));
-              },
-              width,
-            );
-          });
-          code.release(base);
-        };
-        if (split.outer.extent === 1) {
-          // The block's columns are counted from its left edge in memory, and from the matrix's in the kernel.
-          const right = op("i32.add", left.get, columns.get);
-          code.set(part, i32(0));
-          values.within(split.outer.name, part, () => columnsAt(op("i32.sub", i32(0), left.get), left.get, right));
-        } else {
-          const lastPart = op(
-            "i32.div_s",
-            op("i32.add", op("i32.add", left.get, columns.get), i32(split.inner.extent - 1)),
-            i32(split.inner.extent),
-          );
-          code.for(part, op("i32.div_s", left.get, i32(split.inner.extent)), lastPart, 1, () =>
-            values.within(split.outer.name, part, () => {
-              const start = op("i32.mul", part.get, i32(split.inner.extent));
-              const from = larger(i32(0), op("i32.sub", left.get, start));
-              const to = smaller(i32(split.inner.extent), op("i32.sub", op("i32.add", left.get, columns.get), start));
-              columnsAt(op("i32.sub", start, left.get), from, to);
-            }),
-          );
-        }
-      });
-      code.increase(line, i32(4 * blocks.columns));
-      code.increase(row, i32(1));
-    });
-    code.release(row, line, until, part);
-  }
 
   const units = batch.extent * blocks.down * blocks.across;
   const work = 2 * Math.min(blocks.rows, m.extent) * Math.min(blocks.columns, n.extent) * Math.max(1, k.extent);
@@ -311,8 +249,6 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
     cost: cost * units,
   });
 }
-
-const larger = (a: Expression, b: Expression): Expression => op("select", a, b, op("i32.gt_s", a, b));
 
 function fillZero(f: KernelFunction, c: Local, rows: Local, cRow: number, columns: number): void {
   const row = f.code.local("i32");

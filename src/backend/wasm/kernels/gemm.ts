@@ -27,6 +27,10 @@ export interface GemmExports {
   packPanels(from: number, stepK: number, stepColumn: number, to: number, depth: number, columns: number): void;
   /** Packs rows of A into tiles of four, likewise. */
   packTiles(from: number, stepK: number, stepRow: number, to: number, depth: number, rows: number): void;
+  /** c = a·B for one row, B not packed and its columns contiguous. c and each row of B are read to the next multiple of four. */
+  rowByColumns(a: number, b: number, stepK: number, c: number, columns: number, depth: number): void;
+  /** c = a·B for one row, B not packed and k contiguous. c is written to the next multiple of four. */
+  rowByRows(a: number, b: number, stepColumn: number, c: number, columns: number, depth: number): void;
 }
 
 /** What a module that calls these functions imports as `gemm`. */
@@ -34,6 +38,8 @@ export const gemmSignatures = {
   multiply: { parameters: new Array<"i32">(8).fill("i32"), results: [] },
   packPanels: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
   packTiles: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
+  rowByColumns: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
+  rowByRows: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
 } as const satisfies Record<keyof GemmExports, unknown>;
 
 /** @param fused Multiply and add in one instruction with one rounding, where the engine has relaxed SIMD. */
@@ -42,11 +48,16 @@ export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<Array
   module.function(gemmSignatures.multiply, (code, ...p) => multiply(code, p, fused), "multiply");
   module.function(gemmSignatures.packPanels, (code, ...p) => pack(code, p, panelColumns), "packPanels");
   module.function(gemmSignatures.packTiles, (code, ...p) => pack(code, p, tileRows), "packTiles");
+  module.function(gemmSignatures.rowByColumns, (code, ...p) => rowByColumns(code, p, fused), "rowByColumns");
+  module.function(gemmSignatures.rowByRows, (code, ...p) => rowByRows(code, p, fused), "rowByRows");
   return module.finish();
 }
 
 const add = (a: Expression, b: Expression): Expression => op("i32.add", a, b);
 const times = (a: Expression, n: number): Expression => (n === 1 ? a : op("i32.mul", a, i32(n)));
+
+const addProduct = (sum: Expression, a: Expression, b: Expression, fused: boolean): Expression =>
+  fused ? op("f32x4.relaxed_madd", a, b, sum) : op("f32x4.add", sum, op("f32x4.mul", a, b));
 
 /** For each panel, for each tile of rows: the products of that tile. A panel stays in the first cache while the rows pass. */
 function multiply(code: Code, parameters: readonly Local[], fused: boolean): void {
@@ -105,8 +116,7 @@ function tile(code: Code, { fused, rows, aTile, bPanel, cTile, cRow, depth, accu
       code.set(aElement, load("v128.load32_splat", a.get, 4 * r));
       bVectors.forEach((vector, v) => {
         const sum = line[v] as Local;
-        const product = op("f32x4.mul", aElement.get, vector.get);
-        code.set(sum, fused ? op("f32x4.relaxed_madd", aElement.get, vector.get, sum.get) : op("f32x4.add", sum.get, product));
+        code.set(sum, addProduct(sum.get, aElement.get, vector.get, fused));
       });
     });
     code.increase(a, i32(tileRows * 4));
@@ -195,4 +205,72 @@ function transposed(code: Code, [a, b, c, d]: readonly [Local, Local, Local, Loc
     shuffle(ab2.get, cd2.get, [0, 1, 4, 5]),
     shuffle(ab2.get, cd2.get, [2, 3, 6, 7]),
   ];
+}
+
+/** Four rows of B at a time are added to c, which stays in the first cache. */
+function rowByColumns(code: Code, parameters: readonly Local[], fused: boolean): void {
+  const [a, b, stepK, c, columns, depth] = parameters as [Local, Local, Local, Local, Local, Local];
+  const [k, at, place, end] = [code.local("i32"), code.local("i32"), code.local("i32"), code.local("i32")];
+  code.set(end, op("i32.and", add(times(columns.get, 4), i32(15)), i32(-16)));
+  code.do(op("memory.fill", c.get, i32(0), end.get));
+  const addRows = (count: number): void => {
+    const elements = Array.from({ length: count }, (_, s) => code.local("v128", load("v128.load32_splat", a.get, 4 * s)));
+    const rows = Array.from({ length: count }, () => code.local("i32"));
+    rows.forEach((row, s) => code.set(row, s === 0 ? b.get : add((rows[s - 1] as Local).get, stepK.get)));
+    code.for(at, i32(0), end.get, 16, () => {
+      code.set(place, add(c.get, at.get));
+      const sum = elements.reduce(
+        (total, element, s) => addProduct(total, element.get, load("v128.load", add((rows[s] as Local).get, at.get)), fused),
+        load("v128.load", place.get),
+      );
+      code.store("v128.store", place.get, sum);
+    });
+    code.increase(a, i32(4 * count));
+    code.increase(b, times(stepK.get, count));
+    code.release(...elements, ...rows);
+  };
+  code.set(k, depth.get);
+  for (const count of [4, 1]) {
+    code.while(op("i32.ge_s", k.get, i32(count)), () => {
+      addRows(count);
+      code.increase(k, i32(-count));
+    });
+  }
+}
+
+/** Four columns at a time: the sums run along k in four lanes, which are added up at the end. */
+function rowByRows(code: Code, parameters: readonly Local[], fused: boolean): void {
+  const [a, b, stepColumn, c, columns, depth] = parameters as [Local, Local, Local, Local, Local, Local];
+  const [column, k, element] = [code.local("i32"), code.local("i32"), code.local("v128")];
+  code.for(column, i32(0), columns.get, 4, () => {
+    const sums = [0, 1, 2, 3].map(() => code.local("v128", f32x4(0))) as [Local, Local, Local, Local];
+    const pointers = [0, 1, 2, 3].map((r) => {
+      // Where fewer than four columns are left, the last one is computed again.
+      const wanted = code.local("i32", add(column.get, i32(r)));
+      const last = op("i32.sub", columns.get, i32(1));
+      const chosen = op("select", wanted.get, last, op("i32.lt_s", wanted.get, columns.get));
+      code.set(wanted, add(b.get, op("i32.mul", chosen, stepColumn.get)));
+      return wanted;
+    });
+    const source = code.local("i32", a.get);
+    const along = (name: "v128.load" | "v128.load32_zero", count: number): void => {
+      code.while(op("i32.ge_s", k.get, i32(count)), () => {
+        code.set(element, load(name, source.get));
+        sums.forEach((sum, r) => {
+          const pointer = pointers[r] as Local;
+          code.set(sum, addProduct(sum.get, element.get, load(name, pointer.get), fused));
+          code.increase(pointer, i32(4 * count));
+        });
+        code.increase(source, i32(4 * count));
+        code.increase(k, i32(-count));
+      });
+    };
+    code.set(k, depth.get);
+    along("v128.load", 4);
+    along("v128.load32_zero", 1);
+    const [first, second, third, fourth] = transposed(code, sums) as [Expression, Expression, Expression, Expression];
+    const total = op("f32x4.add", op("f32x4.add", first, second), op("f32x4.add", third, fourth));
+    code.store("v128.store", add(c.get, times(column.get, 4)), total);
+    code.release(...sums, ...pointers, source);
+  });
 }

@@ -168,8 +168,9 @@ export class Places {
       const offset = bytes * (index.constant + factor * step);
       const moves = factor !== 0 && counter !== undefined;
       const moved = moves ? op("i32.add", pointer.get, op("i32.mul", counter.get, i32(factor * bytes))) : pointer.get;
-      // Offsets in instructions are not negative.
-      return offset >= 0 ? { at: moved, offset } : { at: op("i32.add", moved, i32(offset)), offset: 0 };
+      // Offsets in instructions are not negative, and what they are added to must not be either.
+      const inside = offset >= 0 && index.low - index.constant >= -margin;
+      return inside ? { at: moved, offset } : { at: op("i32.add", moved, i32(offset)), offset: 0 };
     }
     let place = this.index(index, step, true);
     // What is read outside is not used, but the address must exist.
