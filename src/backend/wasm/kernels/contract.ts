@@ -43,10 +43,11 @@ function blocksOf({ batch, m, n, k }: ContractKernel): Blocks {
   const depth = pieces(Math.max(1, k.extent), deepest, 1);
   const work = (): number => rows * columns * k.extent;
   const enough = (): boolean => batch.extent * Math.ceil(m.extent / rows) * Math.ceil(n.extent / columns) >= 16;
-  // Work for many threads, in pieces that are not too small: the longer side is halved.
-  while (!enough() && work() >= 2 * chunkWork && (rows >= 64 || columns >= 64)) {
-    if (columns > rows && columns >= 64) columns = ceilTo(columns / 2, panelColumns);
-    else if (rows >= 64) rows = ceilTo(rows / 2, tileRows);
+  // Work for many threads, in pieces that are not too small. Fewer rows cost nothing, as B is packed once for all of them; fewer
+  // columns mean that A is packed again.
+  while (!enough() && work() >= 2 * chunkWork) {
+    if (rows >= 32) rows = ceilTo(rows / 2, tileRows);
+    else if (columns >= 64) columns = ceilTo(columns / 2, panelColumns);
     else break;
   }
   return { rows, columns, depth, down: Math.ceil(m.extent / rows), across: Math.ceil(n.extent / columns) };

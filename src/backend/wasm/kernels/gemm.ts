@@ -18,6 +18,8 @@ export const tileRows = 4;
 export const panelColumns = 8;
 
 const vectors = panelColumns / 4;
+/** Floats of a cache line. */
+const lineElements = 16;
 
 /** The functions of the module. All strides are in bytes. */
 export interface GemmExports {
@@ -132,12 +134,18 @@ function pack(code: Code, parameters: readonly Local[], width: number): void {
   const [column, left, k, source, target] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
   const quads = width / 4;
 
-  const copyRows = (): void => {
+  /** Copies `count` panels side by side, so that a cache line of the source is read once. */
+  const copyRows = (count: number): void => {
+    const targets = Array.from({ length: count }, () => code.local("i32"));
+    targets.forEach((each, p) => code.set(each, p === 0 ? target.get : add((targets[p - 1] as Local).get, times(depth.get, 4 * width))));
     code.for(k, i32(0), depth.get, 1, () => {
-      for (let q = 0; q < quads; q++) code.store("v128.store", target.get, load("v128.load", source.get, 16 * q), 16 * q);
+      targets.forEach((each, p) => {
+        for (let q = 0; q < quads; q++) code.store("v128.store", each.get, load("v128.load", source.get, 16 * (p * quads + q)), 16 * q);
+        code.increase(each, i32(4 * width));
+      });
       code.increase(source, stepK.get);
-      code.increase(target, i32(4 * width));
     });
+    code.release(...targets);
   };
   /** Element by element from a step of k on; columns that do not exist become zeros. */
   const copyElements = (start: Expression): void => {
@@ -178,18 +186,32 @@ function pack(code: Code, parameters: readonly Local[], width: number): void {
     code.release(whole, element, place);
   };
 
-  code.for(column, i32(0), columns.get, width, () => {
+  const place = (): void => {
     code.set(source, add(from.get, op("i32.mul", column.get, stepColumn.get)));
     code.set(target, add(to.get, times(op("i32.mul", column.get, depth.get), 4)));
     code.set(left, op("i32.sub", columns.get, column.get));
+  };
+  code.set(column, i32(0));
+  code.if(op("i32.eq", stepColumn.get, i32(4)), () =>
+    code.while(op("i32.le_s", add(column.get, i32(lineElements)), columns.get), () => {
+      place();
+      copyRows(lineElements / width);
+      code.increase(column, i32(lineElements));
+    }),
+  );
+  code.while(op("i32.lt_s", column.get, columns.get), () => {
+    place();
     code.if(
       op("i32.lt_s", left.get, i32(width)),
       () => copyElements(i32(0)),
       () =>
-        code.if(op("i32.eq", stepColumn.get, i32(4)), copyRows, () =>
-          code.if(op("i32.eq", stepK.get, i32(4)), transpose, () => copyElements(i32(0))),
+        code.if(
+          op("i32.eq", stepColumn.get, i32(4)),
+          () => copyRows(1),
+          () => code.if(op("i32.eq", stepK.get, i32(4)), transpose, () => copyElements(i32(0))),
         ),
     );
+    code.increase(column, i32(width));
   });
 }
 
