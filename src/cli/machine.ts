@@ -1,5 +1,7 @@
+import type { WasmSurvey } from "../backend/wasm/features.js";
 import { BackendUnavailableError } from "../errors.js";
-import type { CommonOptions } from "./options.js";
+import type { BackendName } from "../init.js";
+import { type BackendOptions, wantedBackend } from "./options.js";
 
 /** A GPU adapter as doctor shows it. */
 export interface MachineAdapter {
@@ -19,81 +21,101 @@ export interface MachineAdapter {
   readonly subgroupSizes: readonly [min: number, max: number] | undefined;
 }
 
+/** What WebAssembly can do here, as doctor shows it. */
+export interface MachineWasm extends WasmSurvey {
+  /** Relaxed SIMD after the command has asked the engine for it; `relaxedSimd` is what any program gets. */
+  readonly relaxedSimdInCommand: boolean;
+}
+
 /** What a look at the machine found; adapters in the order in which they are preferred. */
 export interface MachineSurvey {
   readonly adapters: readonly MachineAdapter[];
   /** Where no adapter was found, and why. */
   readonly problems: readonly string[];
+  readonly wasm: MachineWasm;
 }
 
 /** Which backend a program gets here, and the reason in words. */
 export interface Choice {
-  readonly backend: "webgpu" | "reference";
+  readonly backend: BackendName;
   readonly adapter: MachineAdapter | undefined;
+  /** Of the wasm backend, else undefined. */
+  readonly threads: number | undefined;
   readonly why: string;
 }
 
 /**
- * The backend and adapter that `init` takes with these options: a hardware adapter, else a software one, else the reference
- * backend; only WebGPU when it or an adapter is asked for. Throws BackendUnavailableError where that cannot be had.
+ * What `init` takes with these options: a hardware adapter, else wasm, else the reference backend; a software adapter only when it or
+ * webgpu is asked for. Throws BackendUnavailableError where what was asked for cannot be had.
  */
-export function chooseBackend(survey: MachineSurvey, options: Pick<CommonOptions, "backend" | "adapter">): Choice {
-  const { backend, adapter: wanted } = options;
-  if (backend === "reference") return { backend, adapter: undefined, why: "--backend reference asks for it" };
-  const adapter = survey.adapters.find((one) => fits(one, wanted));
+export function chooseBackend(survey: MachineSurvey, options: BackendOptions): Choice {
+  switch (wantedBackend(options)) {
+    case "webgpu":
+      return chooseAdapter(survey, options.adapter);
+    case "wasm": {
+      const why = `${options.backend === undefined ? `--threads ${options.threads}` : "--backend wasm"} asks for it`;
+      if (survey.wasm.simd) return onThreads(survey, options.threads, why);
+      throw new BackendUnavailableError("this Node has no WebAssembly SIMD", { hint: `${simdAdvice}, or use --backend reference` });
+    }
+    case "reference":
+      return { backend: "reference", adapter: undefined, threads: undefined, why: "--backend reference asks for it" };
+    case undefined:
+      return chooseBest(survey);
+  }
+}
+
+function chooseBest(survey: MachineSurvey): Choice {
+  const adapter = survey.adapters.find((one) => !one.software);
+  if (adapter !== undefined) return { backend: "webgpu", adapter, threads: undefined, why: "the first hardware adapter that works" };
+  const software = survey.adapters.length === 0 ? "" : "; software adapters are slower and only used when asked for";
+  const none = "no hardware adapter was found";
+  if (survey.wasm.simd) return onThreads(survey, undefined, `${none}${software}`);
+  return { backend: "reference", adapter: undefined, threads: undefined, why: `${none}, and this Node has no WebAssembly SIMD` };
+}
+
+function onThreads({ wasm }: MachineSurvey, wanted: number | undefined, why: string): Choice {
+  return { backend: "wasm", adapter: undefined, threads: wasm.sharedMemory ? (wanted ?? wasm.threads) : 1, why };
+}
+
+function chooseAdapter(survey: MachineSurvey, wanted: string | undefined): Choice {
+  const adapter = survey.adapters.find((one) => fits(one, wanted?.trim()));
   if (adapter !== undefined) {
-    const kind = adapter.software ? "software adapter" : "hardware adapter";
-    const only = survey.adapters.some((one) => !one.software) ? "" : "; no hardware adapter was found";
-    const why = wanted === undefined ? `the first ${kind} that works${adapter.software ? only : ""}` : `--adapter ${wanted} asks for it`;
-    return { backend: "webgpu", adapter, why };
+    const only = adapter.software ? "; no hardware adapter was found" : "";
+    const why = wanted === undefined ? `--backend webgpu asks for it${only}` : `--adapter ${wanted} asks for it`;
+    return { backend: "webgpu", adapter, threads: undefined, why };
   }
-  if (backend === "webgpu" || wanted !== undefined) {
-    const found = survey.adapters.map((one) => one.name).join(", ");
-    throw new BackendUnavailableError(
-      `no WebGPU adapter${wanted === undefined ? "" : ` fits --adapter ${wanted}`}; found: ${found === "" ? "none" : found}`,
-      {
-        hint:
-          found === ""
-            ? "install a driver (see the advice above), or use --backend reference"
-            : "name one of those, or leave --adapter out",
-      },
-    );
-  }
-  return { backend: "reference", adapter: undefined, why: "no WebGPU adapter was found" };
+  const found = survey.adapters.map((one) => one.name).join(", ");
+  throw new BackendUnavailableError(
+    `no WebGPU adapter${wanted === undefined ? "" : ` fits --adapter ${wanted}`}; found: ${found === "" ? "none" : found}`,
+    { hint: found === "" ? "install a driver (see the advice above), or use --backend wasm" : "name one of those, or leave --adapter out" },
+  );
 }
 
 function fits(adapter: MachineAdapter, wanted: string | undefined): boolean {
-  switch (wanted?.toLowerCase()) {
-    case undefined:
-      return true;
-    case "hardware":
-      return !adapter.software;
-    case "software":
-      return adapter.software;
-    default:
-      return [adapter.name, adapter.vendor, adapter.architecture, adapter.device, adapter.description].some((text) =>
-        text.toLowerCase().includes(wanted?.toLowerCase() ?? ""),
-      );
-  }
+  if (wanted === undefined) return true;
+  if (wanted === "hardware") return !adapter.software;
+  if (wanted === "software") return adapter.software;
+  const { name, vendor, architecture, device, description, source } = adapter;
+  return [name, vendor, architecture, device, description, source].some((text) => text.toLowerCase().includes(wanted.toLowerCase()));
 }
+
+const simdAdvice = "use Node 20 or newer, without --jitless";
 
 /** What would make this machine faster, one sentence each; empty where there is a hardware adapter. */
 export function advise(survey: MachineSurvey, platform: NodeJS.Platform): string[] {
   if (survey.adapters.some((adapter) => !adapter.software)) return [];
   const advice: string[] = [];
+  if (!survey.wasm.simd) advice.push(`This Node has no WebAssembly SIMD, which is what makes a processor fast: ${simdAdvice}.`);
   if (platform === "linux") {
     advice.push(
       "With a GPU: install its vendor's Vulkan driver and check it with `vulkaninfo --summary`.",
       "NVIDIA in a container: start it with NVIDIA_DRIVER_CAPABILITIES=compute,graphics,utility, because WebGPU needs the Vulkan part.",
     );
-    if (!survey.adapters.some((adapter) => adapter.source === "system")) {
-      advice.push(
-        "Without a GPU: Mesa's software driver of version 25 is several times faster than the packaged one; on Debian 12: " +
-          "`apt-get install -t bookworm-backports mesa-vulkan-drivers` (Debian 12's own 22.3 does not work).",
-      );
-    }
     if (survey.adapters.length === 0) {
-      advice.push("Without a GPU and without root: `npm install --save-dev @sparticuz/chromium@153.0.0 koffi` brings a software driver.");
+      advice.push(
+        "To test WebGPU kernels without a GPU (wasm is faster): `npm install --save-dev @sparticuz/chromium@153.0.0 koffi` brings a " +
+          "software adapter.",
+      );
     }
   } else {
     advice.push(
@@ -101,6 +123,25 @@ export function advise(survey: MachineSurvey, platform: NodeJS.Platform): string
     );
   }
   return advice;
+}
+
+/** The wasm backend in a few lines for a terminal. */
+export function describeWasm({ simd, relaxedSimd, relaxedSimdInCommand, sharedMemory, processors, threads }: MachineWasm): string[] {
+  const mark = (has: boolean): string => (has ? "yes" : "no ");
+  const how = relaxedSimd
+    ? ""
+    : `: start Node 20 with --experimental-wasm-relaxed-simd, or use a newer one${relaxedSimdInCommand ? "; this command switches it on by itself" : ""}`;
+  return [
+    `${mark(simd)}  SIMD (vectors of four numbers; nothing works without)`,
+    `${mark(relaxedSimd)}  relaxed SIMD (fused multiply-add)${how}`,
+    `${mark(sharedMemory)}  shared memory (more than one thread)`,
+    `${count(threads, "thread")} on ${count(processors, "processor")}`,
+  ];
+}
+
+/** "1 thread", "2 threads". */
+export function count(n: number, word: string): string {
+  return `${n} ${word}${n === 1 ? "" : "s"}`;
 }
 
 /** Features worth a word of their own, and what they bring. */

@@ -1,17 +1,21 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { OptionError } from "../errors.js";
+import { type BackendName, backendNames } from "../init.js";
 
 /** Options that every command takes. */
 export interface CommonOptions {
   /** As in `init`; the fastest that works here when absent. */
   readonly backend?: BackendName;
-  /** Part of an adapter's name, or "hardware", "software", "swiftshader". */
+  /** Part of an adapter's name, or "hardware", "software", "swiftshader". Implies the backend "webgpu". */
   readonly adapter?: string;
+  /** Threads of the wasm backend. Implies the backend "wasm". */
+  readonly threads?: number;
   readonly json: boolean;
   readonly verbose: boolean;
 }
 
-export const backendNames = ["webgpu", "reference"] as const;
-export type BackendName = (typeof backendNames)[number];
+/** The options that say where to compute. */
+export type BackendOptions = Pick<CommonOptions, "backend" | "adapter" | "threads">;
 
 /** RoPE schedules that `eval` and `generate` know; "yarn" is the ramp of Hugging Face's code, "yarn-turns" the one of the paper. */
 export const scheduleNames = ["none", "linear", "ntk", "yarn", "yarn-turns", "dynamic", "llama3"] as const;
@@ -167,10 +171,38 @@ export function resolveWarmup(warmup: number | undefined, steps: number): number
 /** Adds the options that every command takes. */
 export function addCommon(command: Command): void {
   command.optionsGroup("Everywhere:");
-  addChoice(command, "--backend <name>", "where to compute (default: the fastest that works here)", backendNames);
-  addOption(command, "--adapter <name>", 'part of a GPU adapter\'s name, or "hardware", "software", "swiftshader"', nonEmpty);
+  addChoice(command, "--backend <name>", "where to compute (default: a GPU through webgpu, else wasm, else reference)", backendNames);
+  addOption(
+    command,
+    "--adapter <name>",
+    'for webgpu: part of an adapter\'s name, or "hardware", "software", "swiftshader" (default: hardware, with --backend webgpu any)',
+    nonEmpty,
+  );
+  addOption(
+    command,
+    "--threads <n>",
+    "for wasm: threads that compute (default: one for each processor, at most 16)",
+    wholeNumber({ min: 1, max: 256 }),
+  );
   addFlag(command, "json", "one JSON document on standard output; everything else on standard error");
   addFlag(command, "verbose", "say more, and show stack traces");
+  command.hook("preAction", () => checkBackendOptions(command.opts<BackendOptions>()));
+}
+
+/** The backend that is asked for, by name or by an option that only one of them has; undefined where `init` chooses. */
+export function wantedBackend({ backend, adapter, threads }: BackendOptions): BackendName | undefined {
+  return backend ?? (adapter !== undefined ? "webgpu" : threads !== undefined ? "wasm" : undefined);
+}
+
+/** Refuses --adapter and --threads where nothing would read them (OptionError). */
+export function checkBackendOptions(options: BackendOptions): void {
+  const backend = wantedBackend(options);
+  const refuse = (given: string, owner: BackendName, reason: string): never => {
+    const other = options.backend === undefined ? "--adapter" : `--backend ${backend}`;
+    throw new OptionError(`${given} has no effect with ${other}: ${reason}`, { hint: `leave it out, or use --backend ${owner}` });
+  };
+  if (options.threads !== undefined && backend !== "wasm") refuse("--threads", "wasm", "only the wasm backend has threads");
+  if (options.adapter !== undefined && backend !== "webgpu") refuse("--adapter", "webgpu", "only webgpu has adapters");
 }
 
 /** Names of the options that were given on the command line, in camel case. */

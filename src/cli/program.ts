@@ -84,14 +84,15 @@ export function buildProgram(execute: Execute, io: ShellIo): Command {
     .helpCommand("help [command]", "show the help of a command")
     .version(packageVersion(), "-V, --version", "show the version")
     .description(
-      "Train a Llama-style transformer on the GPU through WebGPU, and teach it to read text much longer than its window (E²-LLM).",
+      "Train a Llama-style transformer on the GPU (WebGPU) or the processor (WebAssembly), and teach it to read text much longer than its " +
+        "window (E²-LLM).",
     )
     .addHelpText(
       "after",
       `
 Start here:
   dawngrad doctor                   what this machine can compute on
-  dawngrad demo --preset smoke      the whole path on a real book, in two minutes
+  dawngrad demo --preset smoke      the whole path on a real book, in some seconds
   dawngrad help train               what a command does, with examples
 
 Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 or 143 interrupted after saving.`,

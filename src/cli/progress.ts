@@ -22,6 +22,8 @@ export interface ProgressUpdate {
   readonly loss?: number;
   /** Units (tokens) processed since the previous update. */
   readonly amount?: number;
+  /** Time left, from a caller whose steps differ in cost. Default: by the number of steps and their smoothed rate. */
+  readonly secondsLeft?: number;
   /** A few words at the end of the line, "g=4 t=96" for example. */
   readonly detail?: string;
 }
@@ -89,7 +91,7 @@ export function createProgress(stream: OutputStream, options: ProgressOptions): 
       total: options.total,
       unit,
       rate: amounts.value,
-      secondsLeft: steps.value > 0 ? (options.total - update.step) / steps.value : undefined,
+      secondsLeft: update.secondsLeft ?? (steps.value > 0 ? (options.total - update.step) / steps.value : undefined),
       width: terminal ? (stream.columns ?? 80) - 1 : undefined,
     });
     stream.write(terminal ? `\r\u001b[2K${line}` : `${line}\n`);
@@ -135,7 +137,7 @@ export function createProgress(stream: OutputStream, options: ProgressOptions): 
   };
 }
 
-interface ProgressState extends ProgressUpdate {
+interface ProgressState extends Omit<ProgressUpdate, "secondsLeft"> {
   readonly label: string;
   readonly total: number;
   readonly unit: string;

@@ -41,7 +41,7 @@ export interface DrawPoint {
 export interface DemoResults {
   readonly version: number;
   readonly backend: string;
-  /** Name of the GPU adapter; null where the backend has none. */
+  /** Name of the GPU adapter, or of the way in which the processor is used; null on the reference backend. */
   readonly adapter: string | null;
   readonly preset: string;
   readonly seed: number;

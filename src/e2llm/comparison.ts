@@ -126,10 +126,18 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
   return { losses, truncation, complete };
 }
 
-/** Tokens that measuring these rows reads, with each distinct measurement counted once. */
-export function comparisonTokens(rows: readonly ComparisonRow[], sizes: { readonly window: number; readonly blocks: number }): number {
-  const jobs = distinctJobs([...baselinesOf(rows, sizes.window), ...rows]);
-  return jobs.reduce((sum, [, { context }]) => sum + sizes.blocks * context, 0);
+/**
+ * Tokens that measuring these rows reads, with each distinct measurement counted once.
+ *
+ * @param sizes.weight what a token counts in a sequence of so many. Default 1.
+ */
+export function comparisonTokens(
+  rows: readonly ComparisonRow[],
+  sizes: { readonly window: number; readonly blocks: number; readonly weight?: (context: number) => number },
+): number {
+  const { window, blocks, weight = () => 1 } = sizes;
+  const jobs = distinctJobs([...baselinesOf(rows, window), ...rows]);
+  return jobs.reduce((sum, [, { context }]) => sum + blocks * context * weight(context), 0);
 }
 
 /** The truncation baseline of every variant among the rows. */

@@ -23,10 +23,13 @@ async function isStale(): Promise<boolean> {
 }
 
 describe("dawngrad demo without a preset", () => {
-  it("picks the size that its adapter can finish", () => {
-    expect(tooSlowForSmall({ backend: "reference", adapter: null })).toBe(true);
-    expect(tooSlowForSmall({ backend: "webgpu", adapter: "SwiftShader Device (Subzero)" })).toBe(true);
-    expect(tooSlowForSmall({ backend: "webgpu", adapter: "llvmpipe (LLVM 15.0.6, 256 bits)" })).toBe(false);
+  it.each([
+    [true, { name: "reference", software: true }],
+    [true, { name: "webgpu", software: true }],
+    [false, { name: "webgpu", software: false }],
+    [false, { name: "wasm", software: true }],
+  ] as const)("picks a size that its backend can finish: smoke %s on %j", (smoke, info) => {
+    expect(tooSlowForSmall(info)).toBe(smoke);
   });
 });
 
@@ -55,6 +58,11 @@ describe("dawngrad demo --preset smoke", { timeout: 10 * minutes }, () => {
   it("prints its table and ends with the path of the report", () => {
     expect(stdout).toContain("nats per byte");
     expect(stdout.trimEnd().endsWith(join(out, "report.html"))).toBe(true);
+  });
+
+  it("computes on a GPU or on the wasm backend, and never on the reference unless asked for", () => {
+    expect(["webgpu", "wasm"]).toContain(results.backend);
+    if (results.backend === "wasm") expect(results.adapter).toMatch(/^WebAssembly SIMD, \d+ threads?, fused multiply-add$/);
   });
 
   it("writes the report and three models", async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { wantedBackend } from "../../src/cli/options.js";
 import { formatCommandLine, packageVersion } from "../../src/cli/program.js";
 import { cli } from "./capture.js";
 
@@ -46,7 +47,15 @@ describe("usage errors are one line, a hint and exit code 2", () => {
     [["train", "--steps"], "argument missing", "dawngrad train --help"],
     [["train", "extra"], "too many arguments", "dawngrad train --help"],
     [["demo", "--preset", "huge"], "smoke, small, gpu", "dawngrad demo --help"],
-    [["doctor", "--backend", "cuda"], "webgpu, reference", "dawngrad doctor --help"],
+    [["doctor", "--backend", "cuda"], "webgpu, wasm, reference", "dawngrad doctor --help"],
+    [["doctor", "--threads", "0"], "at least 1 and of at most 256", "dawngrad doctor --help"],
+    [["doctor", "--threads", "257"], "at most 256", "dawngrad doctor --help"],
+    [["doctor", "--threads", "two"], "whole number", "dawngrad doctor --help"],
+    [["demo", "--threads", "2", "--backend", "reference"], "--threads has no effect with --backend reference", "--backend wasm"],
+    [["train", "--threads", "2", "--backend", "webgpu"], "--threads has no effect with --backend webgpu", "--backend wasm"],
+    [["eval", "--model", "a", "--threads", "2", "--adapter", "llvmpipe"], "--threads has no effect with --adapter", "--backend wasm"],
+    [["doctor", "--backend", "wasm", "--adapter", "software"], "--adapter has no effect with --backend wasm", "--backend webgpu"],
+    [["doctor", "--backend", "reference", "--adapter", "llvmpipe"], "--adapter has no effect with --backend reference", "leave it out"],
     [["trian"], "unknown command 'trian'", "did you mean train?"],
     [["train", "--hidden", "100", "--heads", "3"], "--hidden 100", "102"],
     [["train", "--hidden", "12", "--heads", "4"], "3 dimensions", "--hidden 16"],
@@ -111,12 +120,33 @@ describe("options reach the body", () => {
     expect((await cli("eval --model m --schedule linear".split(" "))).options["scale"]).toBe("auto");
   });
 
-  it("with backend and adapter absent unless given", async () => {
+  it("with backend, adapter and threads absent unless given", async () => {
     expect(Object.keys((await cli(["doctor"])).options).sort()).toEqual(["json", "verbose"]);
     expect((await cli("doctor --backend webgpu --adapter llvmpipe".split(" "))).options).toMatchObject({
       backend: "webgpu",
       adapter: "llvmpipe",
     });
+    expect((await cli("doctor --threads 3".split(" "))).options).toMatchObject({ threads: 3 });
+    expect((await cli("train --backend wasm --threads 256".split(" "))).options).toMatchObject({ backend: "wasm", threads: 256 });
+  });
+});
+
+describe("the backend that is asked for", () => {
+  it.each([
+    [{}, undefined],
+    [{ backend: "reference" }, "reference"],
+    [{ adapter: "llvmpipe" }, "webgpu"],
+    [{ threads: 2 }, "wasm"],
+    [{ backend: "wasm", threads: 2 }, "wasm"],
+    [{ backend: "webgpu", adapter: "llvmpipe" }, "webgpu"],
+  ] as const)("by %j is %s", (options, backend) => expect(wantedBackend(options)).toBe(backend));
+
+  it("is described in every help with what it is by default", async () => {
+    for (const name of ["doctor", "demo", "train", "extend", "eval", "generate"]) {
+      const help = (await cli([name, "--help"])).stdout.replace(/\s+/g, " ");
+      expect(help).toContain("(default: a GPU through webgpu, else wasm, else reference)");
+      expect(help).toContain("--threads <n> for wasm: threads that compute (default: one for each processor, at most 16)");
+    }
   });
 });
 

@@ -28,13 +28,25 @@ async function cli(line: string, environment: Partial<CliEnvironment> = {}) {
 }
 
 const onReference = "--backend reference --json";
-/** A checkpoint holds f32, and so do the values of WebGPU; this driver comes with a package and makes a program in little time. */
-const onSoftware = "--adapter swiftshader --json";
+/** A checkpoint holds f32, and so do the values of this backend; those of the reference are wider. */
+const onWasm = "--backend wasm --json";
 const rule = "--batch 2 --lr 0.01 --save-every 0";
 const tiny = `--text ${"TEXT"} --window 8 --hidden 8 --layers 1 --heads 2 ${rule}`;
 const train = (rest: string): string => `train ${tiny.replace("TEXT", at("text.txt"))} ${rest}`;
 
 describe("train, extend, eval and generate", { timeout: 120_000 }, () => {
+  it("compute on as many threads as were asked for, and as the reference does", async () => {
+    const lossOn = async (where: string) => {
+      const found = await cli(train(`${where} --json --steps 4 --out ${at("threads")}`));
+      expect(found).toMatchObject({ code: 0 });
+      return JSON.parse(found.stdout);
+    };
+    const wasm = await lossOn("--threads 3");
+    expect(wasm).toMatchObject({ backend: "wasm", adapter: "WebAssembly SIMD, 3 threads, fused multiply-add" });
+    expect((await lossOn("--backend wasm --threads 1")).adapter).toBe("WebAssembly SIMD, 1 thread, fused multiply-add");
+    expect(Math.abs(wasm.loss - (await lossOn("--backend reference")).loss)).toBeLessThan(1e-4);
+  });
+
   it("work on each other's folders", async () => {
     const trained = await cli(train(`${onReference} --steps 6 --out ${at("base")}`));
     expect(trained).toMatchObject({ code: 0 });
@@ -115,11 +127,11 @@ class InterruptingStream extends CapturedStream {
 describe("an interrupted training", { timeout: 180_000 }, () => {
   it.each(["train", "extend"])("(%s) saves, exits with 130, and goes on to the same bits", async (command) => {
     const name = (rest: string): string => at(`${command}-${rest}`);
-    if (command === "extend") await cli(train(`${onSoftware} --steps 1 --out ${name("start")}`));
+    if (command === "extend") await cli(train(`${onWasm} --steps 1 --out ${name("start")}`));
     const line = (out: string): string =>
       command === "train"
-        ? train(`${onSoftware} --steps 8 --out ${out}`)
-        : `extend --model ${name("start")} --text ${at("text.txt")} ${rule} --g-max 4 ${onSoftware} --steps 8 --out ${out}`;
+        ? train(`${onWasm} --steps 8 --out ${out}`)
+        : `extend --model ${name("start")} --text ${at("text.txt")} ${rule} --g-max 4 ${onWasm} --steps 8 --out ${out}`;
     const whole = await cli(line(name("whole")));
     expect(whole).toMatchObject({ code: 0 });
 
@@ -134,7 +146,7 @@ describe("an interrupted training", { timeout: 180_000 }, () => {
     expect(part.stderr).toContain(`go on with: dawngrad ${command} --resume ${name("part")}`);
     expect(signals.exits).toEqual([]);
 
-    const rest = await cli(`${command} --resume ${name("part")} ${onSoftware}`);
+    const rest = await cli(`${command} --resume ${name("part")} ${onWasm}`);
     expect(rest).toMatchObject({ code: 0 });
     expect(JSON.parse(rest.stdout)).toMatchObject({ step: 8, interrupted: false, heldOut: JSON.parse(whole.stdout).heldOut });
     const weights = (run: string) => readFile(join(name(run), "model.safetensors"));

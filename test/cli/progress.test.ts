@@ -117,6 +117,18 @@ describe("progress on a stream", () => {
     expect(stream.text).toContain("train: 10 steps in 10s\n");
   });
 
+  it("takes the time left from a caller that knows it better", () => {
+    let time = 0;
+    const stream = new CapturedStream();
+    const progress = createProgress(stream, { label: "evaluate", total: 10, now: () => time });
+    for (let step = 1; step <= 8; step++) {
+      time += 1000;
+      progress.update({ step, secondsLeft: 77 });
+    }
+    expect(stream.text).toContain("1m17s left");
+    expect(stream.text).not.toContain("4.0s left");
+  });
+
   it("leaves the first step, which compiles, out of the rate", () => {
     let time = 0;
     const progress = createProgress(new CapturedStream(), { label: "train", total: 10, now: () => time });

@@ -5,7 +5,7 @@ export const presetNames = ["smoke", "small", "gpu"] as const;
 export type PresetName = (typeof presetNames)[number];
 
 export interface DemoOptions extends CommonOptions {
-  /** Left out: the largest that this machine's backend finishes within some ten minutes. */
+  /** Left out: "small", or "smoke" where the backend is too slow for it. */
   readonly preset?: PresetName;
   readonly out: string;
   readonly seed: number;
@@ -28,10 +28,10 @@ export function registerDemo(program: Command, execute: Execute): void {
       "after",
       `
 Presets:
-  smoke   a check that all of it works: within 2 minutes on 2 cores
-  small   the smallest size whose table is worth reading: some 10 minutes on 2 cores
+  smoke   a check that all of it works: some seconds on 2 cores
+  small   what 2 cores can train and read in some 5 minutes
   gpu     20 million parameters and more, L = 1024: for a real GPU
-Without --preset: small, or smoke where nothing faster than SwiftShader or the reference backend computes.
+Without --preset: small, or smoke on the reference backend and on software WebGPU adapters, which are too slow for small.
 
 Examples:
   dawngrad demo --preset smoke

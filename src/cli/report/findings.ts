@@ -260,7 +260,7 @@ function limits(results: DemoResults): Finding {
       `interval is given, and differences of a few hundredths of a nat may change with the seed. The shift t moves distances to the first four ` +
       `bytes only (it cancels between all other pairs), so most of what E² learns comes from the scale g.` +
       (results.preset === "smoke"
-        ? ` The sizes of the smoke preset were chosen so that the base model breaks down clearly within its minute (heads of 8 channels, one of whose ` +
+        ? ` The sizes of the smoke preset were chosen so that the base model breaks down clearly within its few steps (heads of 8 channels, one of whose ` +
           `frequencies comes round near 4L): its margins show that everything works, and are no evidence for the method.`
         : ""),
   };

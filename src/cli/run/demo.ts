@@ -1,4 +1,5 @@
 import { key } from "../../autograd/random.js";
+import type { BackendInfo } from "../../backend/backend.js";
 import { type Comparison, compareVariants, comparisonRows, comparisonTokens } from "../../e2llm/comparison.js";
 import { createE2Source, createPlainSource } from "../../e2llm/positions.js";
 import type { LanguageBatch } from "../../nn/batch.js";
@@ -32,19 +33,18 @@ import { e2Notes } from "./extend.js";
 /** The text of the demo. */
 const text = "moby-dick";
 
-/** A step of training costs some three forward passes: forward, and twice as much backward. */
-const trainingCost = 3;
-
 /**
  * The whole path: pretrain at window L, extend by E²-LLM and, separately, spend the same steps plainly, then read held-out text at L, 2L, 4L
  * and 8L. Writes results.json, report.html and the checkpoints base, plain and e2. JSON: the document of results.json, or
  * { command, interrupted: true, out, backend, adapter } after a signal.
  */
 export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt }) =>
-  onBackend(options, io, async (computedOn) => {
-    const preset = options.preset ?? (tooSlowForSmall(computedOn) ? "smoke" : "small");
+  onBackend(options, io, async (computedOn, info) => {
+    const preset = options.preset ?? (tooSlowForSmall(info) ? "smoke" : "small");
     if (options.preset === undefined && preset === "smoke") {
-      io.note('running the preset "smoke": on this adapter "small" would take half an hour (ask for it with --preset small)');
+      io.note(
+        'running the preset "smoke": this backend is too slow for "small" (--backend wasm is faster; --preset small runs it all the same)',
+      );
     }
     const demo = new Demo({ ...options, preset }, io, onInterrupt());
     await makeFolder(options.out);
@@ -66,8 +66,9 @@ export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt
     return undefined;
   });
 
-/** The backends on which the preset "small" takes far more than ten minutes on two cores. */
-export const tooSlowForSmall = ({ backend, adapter }: ComputedOn): boolean => backend === "reference" || /swiftshader/i.test(adapter ?? "");
+/** The backends on which the preset "small" takes far more than five minutes on two cores. */
+export const tooSlowForSmall = ({ name, software }: Pick<BackendInfo, "name" | "software">): boolean =>
+  name === "reference" || (name === "webgpu" && software);
 
 /** Options whose preset is settled. */
 type SettledOptions = DemoOptions & { readonly preset: PresetName };
@@ -120,7 +121,7 @@ class Demo {
     this.fingerprint = JSON.stringify([resultsVersion, text, preset, this.rules, options.seed]);
     this.optimizer = optimizerOf(preset);
     this.trainStep = createTrainStep({ optimizer: this.optimizer, loss: languageLoss, maxNorm: maxNormOf(preset) });
-    this.clock = new WorkClock(this.trainingBytes() * trainingCost + this.evaluationBytes());
+    this.clock = new WorkClock(this.trainingWork() + this.evaluationWork());
   }
 
   /** Trains and measures; undefined where a signal ended it, after saving. */
@@ -174,7 +175,7 @@ class Demo {
       saveEvery: preset.saveEvery,
       extra: { command: "demo", phase, text, seed, ...rule },
       ...(phase === "e2" ? { saveOptions: { extraConfig: e2Notes(e2, preset.window) } } : {}),
-      detail: ({ tokens }) => this.timeLeft(tokens * trainingCost),
+      detail: ({ tokens }) => this.timeLeft(tokens * this.trainingCost),
     });
     this.train.push(...result.points);
     if (phase === "e2") this.draws.push(...result.draws);
@@ -191,6 +192,8 @@ class Demo {
     const documents = corpus.heldOut;
     const blocks = evaluationTargets({ documents, targetLength, maxContext: this.contexts().at(-1) as number, count });
     const begun = performance.now();
+    // Its passes are slower for their work than the steps of training, and it is all that is left.
+    const clock = new WorkClock(this.evaluationWork());
     let progress: Progress | undefined;
     const comparison = await compareVariants({
       models,
@@ -203,8 +206,10 @@ class Demo {
       shouldStop: () => stop.requested !== undefined,
       onProgress: ({ row, tokens, done, total }) => {
         progress ??= io.progress({ label: "evaluate", total });
-        const detail = `${row.variant} ${row.schedule} at ${row.context}, ${this.timeLeft(tokens)}`;
-        progress.update({ step: done, amount: tokens, detail });
+        clock.add(tokens * this.forwardCost(row.context));
+        const detail = `${row.variant} ${row.schedule} at ${row.context}`;
+        const { secondsLeft } = clock;
+        progress.update({ step: done, amount: tokens, detail, ...(secondsLeft === undefined ? {} : { secondsLeft }) });
       },
     });
     progress?.finish();
@@ -244,14 +249,26 @@ class Demo {
     return comparisonRows({ window: this.preset.window, contexts: this.contexts() });
   }
 
-  private trainingBytes(): number {
-    const { preset, rules } = this;
-    return demoPhases.reduce((sum, phase) => sum + rules[phase].steps * preset.batch * preset.window, 0);
+  /** Work of a byte in a forward pass over sequences of W bytes, in multiply-adds: P for the weights, 2·W·hidden a layer for attention. */
+  private forwardCost(context: number): number {
+    const { hidden, layers } = this.preset;
+    return countParameters(this.config) + 2 * context * hidden * layers;
   }
 
-  /** Bytes that all forward passes of the evaluation read. */
-  private evaluationBytes(): number {
-    return comparisonTokens(this.rows(), { window: this.preset.window, blocks: this.preset.blocks });
+  /** Work of a byte in a step of training: a forward pass, and twice as much backward. */
+  private get trainingCost(): number {
+    return 3 * this.forwardCost(this.preset.window);
+  }
+
+  private trainingWork(): number {
+    const { preset, rules } = this;
+    const steps = demoPhases.reduce((sum, phase) => sum + rules[phase].steps, 0);
+    return steps * preset.batch * preset.window * this.trainingCost;
+  }
+
+  private evaluationWork(): number {
+    const { window, blocks } = this.preset;
+    return comparisonTokens(this.rows(), { window, blocks, weight: (context) => this.forwardCost(context) });
   }
 
   private timeLeft(work: number): string {
@@ -269,7 +286,7 @@ class Demo {
     Object.assign(this.seconds, seconds);
     this.train.push(...train);
     this.draws.push(...draws);
-    for (const phase of demoPhases) this.clock.skip((steps[phase] ?? 0) * this.preset.batch * this.preset.window * trainingCost);
+    for (const phase of demoPhases) this.clock.skip((steps[phase] ?? 0) * this.preset.batch * this.preset.window * this.trainingCost);
   }
 
   private save(): Promise<void> {

@@ -1,7 +1,18 @@
+import { surveyWasm } from "../../backend/wasm/features.js";
 import type { DoctorOptions } from "../commands/doctor.js";
-import { advise, type Choice, chooseBackend, describeAdapter, type MachineSurvey } from "../machine.js";
+import {
+  advise,
+  type Choice,
+  chooseBackend,
+  count,
+  describeAdapter,
+  describeWasm,
+  type MachineSurvey,
+  type MachineWasm,
+} from "../machine.js";
 import { packageVersion } from "../program.js";
 import type { CommandContext, Runner } from "../runners.js";
+import { switchOnRelaxedSimd } from "../session.js";
 
 /** Looks at the machine and says what is there, what is chosen and why, and how to get better. */
 export const run: Runner<DoctorOptions> = async (options, context) => {
@@ -9,8 +20,19 @@ export const run: Runner<DoctorOptions> = async (options, context) => {
   return undefined;
 };
 
+/** What is there to compute on: adapters, WebAssembly. */
+export async function survey(): Promise<MachineSurvey> {
+  return { ...(await surveyWebGpu()), wasm: await surveyWasmHere() };
+}
+
+/** What WebAssembly can do in any program, and what more it can in the command's own process. */
+async function surveyWasmHere(): Promise<MachineWasm> {
+  const found = await surveyWasm();
+  return { ...found, relaxedSimdInCommand: switchOnRelaxedSimd() };
+}
+
 /** What the WebGPU layer finds here; a layer that cannot even be loaded is a finding too. */
-async function survey(): Promise<MachineSurvey> {
+async function surveyWebGpu(): Promise<Omit<MachineSurvey, "wasm">> {
   try {
     const { surveyAdapters } = await import("../../backend/webgpu/adapter.js");
     const { adapters, problems } = await surveyAdapters();
@@ -28,8 +50,14 @@ export function report(found: MachineSurvey, options: DoctorOptions, { io }: Pic
   io.print(`dawngrad ${machine.dawngrad}, Node ${machine.node}, ${machine.platform} ${machine.arch}`);
   io.print("");
   io.print(io.style("bold", "Backends"));
-  io.print(`  webgpu     ${found.adapters.length === 0 ? "not here: no adapter" : count(found.adapters.length, "adapter")}`);
+  io.print(`  webgpu     ${webgpuInShort(found)}`);
+  io.print(
+    `  wasm       ${found.wasm.simd ? `here: WebAssembly on ${count(found.wasm.threads, "thread")}` : "not here: no WebAssembly SIMD"}`,
+  );
   io.print("  reference  always here: plain loops in double precision, slow, the yardstick of the tests");
+  io.print("");
+  io.print(io.style("bold", "wasm"));
+  for (const line of describeWasm(found.wasm)) io.print(`  ${line}`);
   for (const adapter of found.adapters) {
     io.print("");
     io.print(io.style("bold", adapter.name));
@@ -43,12 +71,12 @@ export function report(found: MachineSurvey, options: DoctorOptions, { io }: Pic
   section(io, "How to get better", advice);
   const choice = chooseBackend(found, options);
   io.print("");
-  io.print(
-    `${io.style("bold", "Chosen:")} ${choice.backend}${choice.adapter === undefined ? "" : `, ${choice.adapter.name}`} (${choice.why})`,
-  );
+  const detail = choice.adapter?.name ?? (choice.threads === undefined ? undefined : count(choice.threads, "thread"));
+  io.print(`${io.style("bold", "Chosen:")} ${choice.backend}${detail === undefined ? "" : `, ${detail}`} (${choice.why})`);
   io.result({
     ...machine,
-    backends: { webgpu: found.adapters.length > 0, reference: true },
+    backends: { webgpu: found.adapters.length > 0, wasm: found.wasm.simd, reference: true },
+    wasm: found.wasm,
     adapters: found.adapters,
     problems: found.problems,
     chosen: chosenDocument(choice),
@@ -56,8 +84,14 @@ export function report(found: MachineSurvey, options: DoctorOptions, { io }: Pic
   });
 }
 
-function chosenDocument(choice: Choice): object {
-  return { backend: choice.backend, adapter: choice.adapter?.name ?? null, software: choice.adapter?.software ?? true, why: choice.why };
+function webgpuInShort({ adapters }: MachineSurvey): string {
+  if (adapters.length === 0) return "not here: no adapter";
+  const hardware = adapters.some((adapter) => !adapter.software);
+  return `${count(adapters.length, "adapter")}${hardware ? "" : ", software only: for testing kernels, used when asked for"}`;
+}
+
+function chosenDocument({ backend, adapter, threads, why }: Choice): object {
+  return { backend, adapter: adapter?.name ?? null, threads: threads ?? null, software: adapter?.software ?? true, why };
 }
 
 function section(io: CommandContext["io"], title: string, lines: readonly string[]): void {
@@ -65,8 +99,4 @@ function section(io: CommandContext["io"], title: string, lines: readonly string
   io.print("");
   io.print(io.style("bold", title));
   for (const line of lines) io.print(`  ${line}`);
-}
-
-function count(n: number, word: string): string {
-  return `${n} ${word}${n === 1 ? "" : "s"}`;
 }
