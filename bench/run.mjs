@@ -1,5 +1,5 @@
-// Rates of the engine's main kernels on this machine's best adapter, and of one training step of a small Llama.
-// usage: npm run bench -- [--adapter NAME] [--seconds S] [--json]
+// Rates of the engine's main kernels on this machine's best backend, and of one training step of a small Llama.
+// usage: npm run bench -- [--backend NAME] [--adapter NAME] [--threads N] [--seconds S] [--json]
 import { parseArgs } from "node:util";
 import Benchmark from "benchmark";
 import {
@@ -23,9 +23,16 @@ import {
 } from "dawngrad";
 
 const { values: options } = parseArgs({
-  options: { adapter: { type: "string" }, seconds: { type: "string", default: "1" }, json: { type: "boolean", default: false } },
+  options: {
+    backend: { type: "string" },
+    adapter: { type: "string" },
+    threads: { type: "string" },
+    seconds: { type: "string", default: "1" },
+    json: { type: "boolean", default: false },
+  },
 });
-const backend = await init(options.adapter ? { adapter: options.adapter } : {});
+const { backend: name, adapter, threads } = options;
+const backend = await init({ backend: name, adapter, ...(threads === undefined ? {} : { threads: Number(threads) }) });
 const cases = [];
 
 /** A compiled function of realised tensors, with the work that one call does. */
@@ -36,7 +43,7 @@ async function add(name, unit, work, f, ...args) {
 }
 
 const matrix = (seed, ...shape) => randn(key(seed), shape);
-for (const n of [128, 256, 512]) await add(`matmul ${n}³`, "GFLOP/s", (2 * n ** 3) / 1e9, matmul, matrix(1, n, n), matrix(2, n, n));
+for (const n of [128, 256, 512, 1024]) await add(`matmul ${n}³`, "GFLOP/s", (2 * n ** 3) / 1e9, matmul, matrix(1, n, n), matrix(2, n, n));
 await add(
   "matmul 2048×64 · (256×64)ᵀ",
   "GFLOP/s",
@@ -44,6 +51,14 @@ await add(
   (a, b) => matmul(a, b.transpose()),
   matrix(1, 2048, 64),
   matrix(2, 256, 64),
+);
+await add(
+  "one row: 1×1024 · (1024×1024)ᵀ",
+  "GFLOP/s",
+  (2 * 1024 * 1024) / 1e9,
+  (a, b) => matmul(a, b.transpose()),
+  matrix(1, 1, 1024),
+  matrix(2, 1024, 1024),
 );
 await add("softmax 2048×256", "GB/s", (2 * 4 * 2048 * 256) / 1e9, (x) => x.softmax(), matrix(1, 2048, 256));
 await add("rmsNorm 2048×256", "GB/s", (2 * 4 * 2048 * 256) / 1e9, (x, w) => rmsNorm(x, w), matrix(1, 2048, 256), matrix(2, 256));

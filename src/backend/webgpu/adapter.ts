@@ -1,5 +1,5 @@
 import { BackendUnavailableError } from "../../errors.js";
-import { isNode } from "../platform.js";
+import { importInNode, isNode } from "../platform.js";
 import { type DawnAdapter, type DawnSource, dawnAdapters } from "./dawn.js";
 import type { FaultPlan } from "./faults.js";
 import { GpuDevice, type KernelClass } from "./gpu-device.js";
@@ -112,6 +112,9 @@ export async function surveyAdapters(): Promise<{ adapters: AdapterReport[]; pro
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<GpuDevice> {
   const wanted = options.adapter?.trim();
+  if (wanted === "hardware" && !(await mayHaveHardware())) {
+    throw new BackendUnavailableError("this machine shows no GPU: no device file of one is in /dev", { hint: DRIVER_HINT });
+  }
   const problems: AdapterProblem[] = [];
   const others: string[] = [];
   for (const source of sources(wanted)) {
@@ -133,6 +136,18 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<GpuDe
   const reasons = problems.map(({ source, reason }) => `${source}: ${reason}`);
   if (others.length > 0) reasons.push(`found but not asked for: ${others.join(", ")}`);
   throw new BackendUnavailableError([asked, ...reasons].join("; "), { hint: isNode ? DRIVER_HINT : BROWSER_HINT });
+}
+
+/**
+ * False on Linux where the kernel offers no GPU. A look at /dev takes no time, whereas loading Dawn to be told the same takes a
+ * tenth of a second and writes warnings about drivers to the terminal of people who have no use for one.
+ */
+async function mayHaveHardware(): Promise<boolean> {
+  if (!isNode || process.platform !== "linux") return true;
+  const { readdir } = await importInNode<typeof import("node:fs/promises")>("node:fs/promises");
+  const files = async (folder: string): Promise<string[]> => readdir(folder).catch(() => []);
+  const drivers = /^(renderD\d+|nvidia\d+|nvidiactl|dxg|kgsl-3d0|mali\d+)$/;
+  return [...(await files("/dev")), ...(await files("/dev/dri"))].some((name) => drivers.test(name));
 }
 
 const BROWSER_HINT =
