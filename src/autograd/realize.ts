@@ -1,4 +1,4 @@
-import type { Backend, Executable } from "../backend/backend.js";
+import type { Backend, DeviceBuffer, Executable } from "../backend/backend.js";
 import { graphKey } from "../backend/graph.js";
 import { UsageError } from "../errors.js";
 import type { HostArray } from "./dtype.js";
@@ -38,19 +38,27 @@ export function runTraced(
   donated: ReadonlySet<Tensor>,
   label: string,
 ): Storage[] {
-  const transients: Parameters<Backend["free"]>[0][] = [];
   const scalars = traced.scalars.map((origin) => {
     if (typeof origin === "number") return hostScalar(argument(origin));
     return "value" in origin ? origin.value : hostScalar(origin);
   });
   const tensors = traced.buffers.map((origin) => (typeof origin === "number" ? argument(origin) : origin));
-  const inputs = tensors.map((tensor) => {
-    const { buffer, transient } = deviceBuffer(tensor, backend, donated.has(tensor));
-    if (transient && !donated.has(tensor)) transients.push(buffer);
-    return buffer;
-  });
-  const results = backend.run(executable, inputs, scalars);
-  for (const buffer of transients) backend.free(buffer);
+  /** Buffers of this run alone; those that are given away are in `given` until the run has taken them. */
+  const [transients, given]: [DeviceBuffer[], DeviceBuffer[]] = [[], []];
+  let results: DeviceBuffer[];
+  try {
+    const inputs = tensors.map((tensor) => {
+      const { buffer, transient } = deviceBuffer(tensor, backend, donated.has(tensor));
+      if (transient) (donated.has(tensor) ? given : transients).push(buffer);
+      return buffer;
+    });
+    results = backend.run(executable, inputs, scalars);
+  } catch (error) {
+    transients.push(...given);
+    throw error;
+  } finally {
+    for (const buffer of transients) backend.free(buffer);
+  }
   for (const tensor of tensors) if (donated.has(tensor) && tensor.source.kind === "device") tensor.source.storage.donate(label);
   return results.map((buffer) => new Storage(backend, buffer));
 }
@@ -98,7 +106,7 @@ export async function realize(...trees: unknown[]): Promise<void> {
 /** Bytes up to which a result that was read stays on the host alone. */
 const keptOnHost = 256;
 
-/** The numbers in row-major order: Float32Array for f32 and f16, Int32Array, Uint32Array, Uint8Array for bool. */
+/** The numbers in row-major order: Float32Array for f32, f16 and bf16, Int32Array, Uint32Array, Uint8Array for bool. */
 export async function data(tensor: Tensor): Promise<HostArray> {
   if (tensor.source.kind === "host") return tensor.source.data.slice();
   realizeNow([tensor]);

@@ -61,7 +61,7 @@ export interface Backend {
   compile(graph: Graph, options?: CompileOptions): Executable;
   /**
    * Runs a program. `inputs` and `scalars` are in the order of the graph's; a donated input belongs to the backend
-   * afterwards. Returns one new buffer for each output.
+   * afterwards, unless the run throws. Returns one new buffer for each output.
    */
   run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[];
   /** Waits until all work is done; throws what went wrong meanwhile. */

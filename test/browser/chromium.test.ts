@@ -34,12 +34,14 @@ describe("in a page of headless Chromium", { timeout: 120_000 }, () => {
   /** Runs a module's text in the page; it may import what the server has. */
   const inPage = <T>(body: string): Promise<T> => page.evaluate<T>(`(async () => { ${body} })()`);
 
-  it("init() picks WebGPU, from modules that no bundler touched", async () => {
-    const info = await inPage(`
+  it("init() takes wasm where the adapter is software, and WebGPU when asked, from modules that no bundler touched", async () => {
+    const found = await inPage(`
       const { init } = await import("/src/index.js");
-      const { info } = await init();
-      return { name: info.name, adapter: info.adapter, software: info.software };`);
-    expect(info).toEqual({ name: "webgpu", adapter: expect.stringMatching(/swiftshader/i), software: true });
+      const best = await init();
+      await best.close();
+      const { info } = await init({ backend: "webgpu" });
+      return [best.info.name, { name: info.name, adapter: info.adapter, software: info.software }];`);
+    expect(found).toEqual(["wasm", { name: "webgpu", adapter: expect.stringMatching(/swiftshader/i), software: true }]);
   });
 
   it("the loss of a tiny Llama and every gradient agree with the reference in Node", async () => {

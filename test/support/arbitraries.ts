@@ -70,6 +70,22 @@ export const poolSteps = fc.array(
   { maxLength: 60 },
 );
 
+/** What happens to a heap of 9 MiB: sizes to take, or (by a number, modulo what is held) something to give back or rename. */
+export const heapSteps = fc.array(
+  fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        take: fc.oneof(fc.nat(300), fc.nat(40_000), fc.nat(5_000_000)),
+        owner: fc.constantFrom("value", "program"),
+      }),
+    },
+    { weight: 3, arbitrary: fc.record({ give: fc.nat(1000) }) },
+    { weight: 1, arbitrary: fc.record({ rename: fc.nat(1000), owner: fc.constantFrom("value", "test") }) },
+  ),
+  { maxLength: 60, size: "max" },
+);
+
 /** Directions for a smooth function of two tensors [rows, columns], by operations that take earlier values. */
 export const functionRecipes = fc.record({
   rows: fc.integer({ min: 1, max: 4 }),

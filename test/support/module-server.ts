@@ -13,12 +13,18 @@ export interface ModuleServer {
   close(): Promise<void>;
 }
 
+export interface ModuleServerOptions {
+  /** Send the headers that isolate a page from other origins, without which browsers share no memory among threads. */
+  readonly isolated?: boolean;
+}
+
 /** Serves `/` and, as `.js`, every TypeScript file under `src/` and `test/`; nothing is bundled or rewritten. */
-export async function serveModules(): Promise<ModuleServer> {
+export async function serveModules({ isolated = false }: ModuleServerOptions = {}): Promise<ModuleServer> {
+  const isolation = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
   const server = createServer((request, response) => {
     const path = normalize(new URL(request.url ?? "/", "http://localhost").pathname);
     const send = (status: number, type: string, body: string): void => {
-      response.writeHead(status, { "content-type": type });
+      response.writeHead(status, { "content-type": type, ...(isolated ? isolation : {}) });
       response.end(body);
     };
     if (path === "/") send(200, "text/html", "<!doctype html><title>dawngrad</title>");

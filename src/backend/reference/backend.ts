@@ -115,11 +115,9 @@ class ReferenceBackend implements Backend {
       );
     }
     const taken = new Set(inputs.filter((_, i) => donated[i]).map((buffer) => this.resolve(buffer)));
-    try {
-      return this.evaluate(executable, inputs, scalars);
-    } finally {
-      for (const buffer of taken) this.free(buffer);
-    }
+    const results = this.evaluate(executable, inputs, scalars);
+    for (const buffer of taken) this.free(buffer);
+    return results;
   }
 
   async sync(): Promise<void> {

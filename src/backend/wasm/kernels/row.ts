@@ -359,7 +359,8 @@ function acrossRows(kernel: RowKernel, context: Context): KernelCode {
   return f.finish({
     label: kernel.label,
     units: outer.extent,
-    unitMultiple: 4,
+    // The loop over single vectors is left out where groups of them cover all rows.
+    unitMultiple: 4 * groups,
     unitsPerChunk: unitsPerChunk(cost, 16),
     scratchBytes: 0,
     arenaBytes: 0,
