@@ -1,23 +1,27 @@
 import { DtypeError } from "../errors.js";
 
 /**
- * Element types. `f32`, `i32`, `u32` and `bool` exist on every backend; `f16` where the device has it; `f64` on the
- * reference backend.
+ * Element types. `f32`, `i32`, `u32` and `bool` exist on every backend; `f16` where the device has it; `bf16` on the
+ * wasm backend; `f64` on the reference backend. Both kinds of 16 bits are ways to store a number: `f16` has 11 significant bits and
+ * ends at 65504, `bf16` has 8 and the range of f32.
  */
-export type DType = "f64" | "f32" | "f16" | "i32" | "u32" | "bool";
+export type DType = "f64" | "f32" | "f16" | "bf16" | "i32" | "u32" | "bool";
 
-/** Host arrays that tensors are made from and read into. `f16` is read as f32, `bool` as bytes of 0 and 1. */
+/** Host arrays that tensors are made from and read into. `f16` and `bf16` are read as f32, `bool` as bytes of 0 and 1. */
 export type HostArray = Float64Array | Float32Array | Int32Array | Uint32Array | Uint8Array;
 
-/** Order of promotion: the later of two dtypes wins; `i32` with `u32` has no common dtype. */
-const rank: Record<DType, number> = { bool: 0, i32: 1, u32: 1, f16: 2, f32: 3, f64: 4 };
+/** Order of promotion: the later of two dtypes wins; `f16` and `bf16` meet in f32; `i32` with `u32` has no common dtype. */
+const rank: Record<DType, number> = { bool: 0, i32: 1, u32: 1, f16: 2, bf16: 2, f32: 3, f64: 4 };
 
 export const isFloat = (dtype: DType): boolean => rank[dtype] >= 2;
+/** Whether `dtype` stores a float in 16 bits. */
+export const isHalf = (dtype: DType): dtype is "f16" | "bf16" => dtype === "f16" || dtype === "bf16";
 export const isInteger = (dtype: DType): boolean => dtype === "i32" || dtype === "u32";
 
 /** The dtype in which two operands meet. Throws {@link DtypeError} for i32 with u32. */
 export function promote(a: DType, b: DType): DType {
   if (a === b) return a;
+  if (isHalf(a) && isHalf(b)) return "f32";
   if (rank[a] === rank[b]) {
     throw new DtypeError(`${a} and ${b} have no common dtype`, { hint: 'cast one of them: x.cast("i32")' });
   }
@@ -31,6 +35,7 @@ export function hostArray(dtype: DType, length: number): HostArray {
       return new Float64Array(length);
     case "f32":
     case "f16":
+    case "bf16":
       return new Float32Array(length);
     case "i32":
       return new Int32Array(length);
@@ -41,14 +46,17 @@ export function hostArray(dtype: DType, length: number): HostArray {
   }
 }
 
-/** The value that stands for `value` in `dtype`: what a store of it into a {@link hostArray} would give back. */
+/** The value that stands for `value` in `dtype`: what a backend gives back that was given it. */
 export function representable(dtype: DType, value: number): number {
   switch (dtype) {
     case "f64":
       return value;
     case "f32":
-    case "f16":
       return Math.fround(value);
+    case "f16":
+      return nearest(Math.fround(value), 11, -14, 2 ** 16);
+    case "bf16":
+      return nearest(Math.fround(value), 8, -126, 2 ** 128);
     case "i32":
       return value | 0;
     case "u32":
@@ -56,4 +64,20 @@ export function representable(dtype: DType, value: number): number {
     case "bool":
       return value ? 1 : 0;
   }
+}
+
+/** The nearest number of `digits` significant bits and an exponent of at least `lowest`, ties to even; ∞ from `end` on. */
+function nearest(x: number, digits: number, lowest: number, end: number): number {
+  const size = Math.abs(x);
+  if (!(size > 0 && size < Number.POSITIVE_INFINITY)) return x;
+  // Added to a number below it, this leaves no room for bits below the unit: the addition rounds.
+  const shift = 2 ** (Math.max(lowest, exponentOf(size)) + 1 - digits + 52);
+  const rounded = size + shift - shift;
+  return Math.sign(x) * (rounded < end ? rounded : Number.POSITIVE_INFINITY);
+}
+
+/** The e with 2ᵉ ≤ x < 2ᵉ⁺¹ for an f32 x > 0; the logarithm alone may round up to the next integer. */
+function exponentOf(x: number): number {
+  const e = Math.floor(Math.log2(x));
+  return 2 ** e > x ? e - 1 : e;
 }

@@ -1,5 +1,5 @@
 import { ShapeError } from "../errors.js";
-import { type DType, isFloat, promote } from "./dtype.js";
+import { type DType, isFloat, isHalf, promote, representable } from "./dtype.js";
 import { broadcastShapes, normalizeAxes, normalizeAxis, type Shape, sameShape, show, sizeOf } from "./shape.js";
 import { apply, Tensor } from "./tensor.js";
 
@@ -12,8 +12,11 @@ import { apply, Tensor } from "./tensor.js";
 export type TensorLike = Tensor | number;
 
 /** The same value everywhere; `shape` defaults to a scalar. */
-export const full = (shape: Shape, value: number, options: { dtype?: DType } = {}): Tensor =>
-  broadcastTo(apply("const", [], { value, shape: [], dtype: options.dtype ?? "f32" }), shape);
+export function full(shape: Shape, value: number, options: { dtype?: DType } = {}): Tensor {
+  const dtype = options.dtype ?? "f32";
+  // A number beside a half keeps its digits; a tensor of halves does not.
+  return broadcastTo(apply("const", [], { value: isHalf(dtype) ? representable(dtype, value) : value, shape: [], dtype }), shape);
+}
 export const zeros = (shape: Shape, options: { dtype?: DType } = {}): Tensor => full(shape, 0, options);
 export const ones = (shape: Shape, options: { dtype?: DType } = {}): Tensor => full(shape, 1, options);
 export const zerosLike = (x: Tensor): Tensor => zeros(x.shape, { dtype: x.dtype });

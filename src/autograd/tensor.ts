@@ -1,6 +1,6 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { DtypeError, ShapeError, UsageError } from "../errors.js";
-import { type DType, type HostArray, hostArray, isFloat } from "./dtype.js";
+import { type DType, type HostArray, hostArray, isFloat, isHalf, representable } from "./dtype.js";
 import { type PrimitiveName, type PrimitiveParams, primitiveRecord } from "./primitives.js";
 import { checkShape, type Shape, show, sizeOf } from "./shape.js";
 
@@ -144,7 +144,7 @@ export function tensor(data: HostArray | NestedNumbers, options: { shape?: Shape
     if (!isFloat(dtype) && dtype !== "bool" && !Number.isInteger(value)) {
       throw new DtypeError(`tensor: ${value} is no ${dtype}`, { hint: "leave dtype out for f32, or round first" });
     }
-    host[i] = dtype === "bool" ? (value ? 1 : 0) : value;
+    host[i] = dtype === "bool" ? (value ? 1 : 0) : isHalf(dtype) ? representable(dtype, value) : value;
   }
   return fromHost(shape, dtype, host);
 }

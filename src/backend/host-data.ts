@@ -33,11 +33,22 @@ function fromHalf(bits: Uint16Array): Float32Array {
   });
 }
 
+/** The bits of bfloat16 numbers, rounded to nearest even: the upper halves of those of f32. */
+function toBfloat(values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
+  const bits = new Uint32Array(Float32Array.from(values).buffer);
+  // The bit that makes a NaN quiet keeps it from becoming ∞.
+  return Uint16Array.from(bits, (x) => ((x & 0x7fffffff) > 0x7f800000 ? (x >>> 16) | 0x40 : (x + 0x7fff + ((x >>> 16) & 1)) >>> 16));
+}
+
+const fromBfloat = (bits: Uint16Array): Float32Array => new Float32Array(Uint32Array.from(bits, (x) => x << 16).buffer);
+
 /** Host numbers as they lie on the device: bools as words, halves as 16 bits. */
 export function encode(dtype: DType, data: HostArray): ArrayBufferView<ArrayBuffer> {
   switch (dtype) {
     case "f16":
       return toHalf(data);
+    case "bf16":
+      return toBfloat(data);
     case "bool":
       return Uint32Array.from(data, (x) => (x ? 1 : 0));
     case "i32":
@@ -54,6 +65,8 @@ export function decode(dtype: DType, bytes: ArrayBuffer, length: number): HostAr
   switch (dtype) {
     case "f16":
       return fromHalf(new Uint16Array(bytes, 0, length));
+    case "bf16":
+      return fromBfloat(new Uint16Array(bytes, 0, length));
     case "bool": {
       const values = hostArray("bool", length);
       const words = new Uint32Array(bytes, 0, length);

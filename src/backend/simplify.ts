@@ -1,4 +1,4 @@
-import { hostArray, isFloat, representable } from "../autograd/dtype.js";
+import { hostArray, isFloat, isHalf, representable } from "../autograd/dtype.js";
 import type { PrimitiveName } from "../autograd/primitives.js";
 import { type Shape, sameShape, sizeOf } from "../autograd/shape.js";
 import { type Graph, type GraphNode, type OperationNode, paramsKey } from "./graph.js";
@@ -93,8 +93,11 @@ function reduceNode(node: GraphNode, nodes: readonly GraphNode[], place: Place):
     rounded[0] = fold(...values);
     return constant(rounded[0] as number);
   }
-  if (isOperation(node, "cast") && values[0] !== undefined && (isFloat(node.dtype) || values[0] === representable(node.dtype, values[0])))
-    return constant(values[0]);
+  if (isOperation(node, "cast") && values[0] !== undefined) {
+    const rounded = representable(node.dtype, values[0]);
+    if (isHalf(node.dtype)) return constant(rounded);
+    if (isFloat(node.dtype) || values[0] === rounded) return constant(values[0]);
+  }
   const neutral = (value: number | undefined, wanted: number): boolean => value !== undefined && Object.is(value, wanted);
   if (node.primitive === "mul" || node.primitive === "div") {
     if (neutral(values[1], 1)) return first;

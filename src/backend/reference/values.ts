@@ -15,7 +15,7 @@ export interface Value {
   readonly data: Data;
 }
 
-/** Zeros that can hold `length` elements of `dtype`. Throws DtypeError for `f16`, which has no exact counterpart here. */
+/** Zeros that can hold `length` elements of `dtype`. Throws DtypeError for `f16` and `bf16`, which have no exact counterpart here. */
 export function zeros(dtype: DType, length: number): Data {
   switch (dtype) {
     case "f64":
@@ -28,7 +28,8 @@ export function zeros(dtype: DType, length: number): Data {
     case "bool":
       return new Uint8Array(length);
     case "f16":
-      throw new DtypeError("the reference backend computes in f64, f32, i32, u32 and bool, not in f16", {
+    case "bf16":
+      throw new DtypeError(`the reference backend computes in f64, f32, i32, u32 and bool, not in ${dtype}`, {
         hint: "use f32 here; the reference keeps more digits than either",
       });
   }

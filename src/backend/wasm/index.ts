@@ -149,7 +149,7 @@ class WasmBackend implements Backend {
       name: "wasm",
       adapter: `WebAssembly SIMD, ${threads}${fused ? ", fused multiply-add" : ""}`,
       software: true,
-      dtypes: new Set<DType>(["f32", "f16", "i32", "u32", "bool"]),
+      dtypes: new Set<DType>(["f32", "f16", "bf16", "i32", "u32", "bool"]),
       maxTensorBytes: Math.min(2 ** 31, maximum * pageBytes),
     };
   }

@@ -1,4 +1,4 @@
-import type { DType } from "../../autograd/dtype.js";
+import { type DType, isHalf } from "../../autograd/dtype.js";
 import { fuse } from "../fuse.js";
 import type { Graph, GraphNode } from "../graph.js";
 import { lower } from "../lower.js";
@@ -54,7 +54,7 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram
   const widened = widenHalves(graph);
   const simple = auto ? simplify(widened) : widened;
   const expandScatter =
-    !auto || graph.nodes.some((node) => node.kind === "operation" && node.primitive === "scatterAdd" && node.dtype === "f16");
+    !auto || graph.nodes.some((node) => node.kind === "operation" && node.primitive === "scatterAdd" && isHalf(node.dtype));
   const ready = prepare(simple, { minRows: 64, maxOperands: 8, expandScatter });
   const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers }));
   const planned = plan(lowered, bufferBytes, options.donated);
@@ -103,17 +103,17 @@ function print(kernel: Kernel, context: Context, gemm: Gemm): KernelCode[] {
 
 /** Products of halves as products of floats: here a half is a way to store a number, not to compute with it. */
 function widenHalves(graph: Graph): Graph {
-  if (!graph.nodes.some((node) => node.kind === "operation" && node.primitive === "dot" && node.dtype === "f16")) return graph;
+  if (!graph.nodes.some((node) => node.kind === "operation" && node.primitive === "dot" && isHalf(node.dtype))) return graph;
   const nodes: GraphNode[] = [];
   const moved: number[] = [];
   const cast = (input: number, { shape }: GraphNode, dtype: DType): number =>
     nodes.push({ kind: "operation", primitive: "cast", inputs: [input], params: { dtype }, shape, dtype }) - 1;
   for (const node of graph.nodes) {
     const here = node.kind === "operation" ? ({ ...node, inputs: node.inputs.map((input) => moved[input] as number) } as GraphNode) : node;
-    if (here.kind === "operation" && here.primitive === "dot" && here.dtype === "f16") {
+    if (here.kind === "operation" && here.primitive === "dot" && isHalf(here.dtype)) {
       const inputs = here.inputs.map((input) => cast(input, nodes[input] as GraphNode, "f32"));
       const wide = nodes.push({ ...here, inputs, dtype: "f32" }) - 1;
-      moved.push(cast(wide, here, "f16"));
+      moved.push(cast(wide, here, here.dtype));
     } else moved.push(nodes.push(here) - 1);
   }
   return { ...graph, nodes, outputs: graph.outputs.map((output) => moved[output] as number) };

@@ -89,7 +89,7 @@ class WebGpuBackend implements Backend {
   private need(dtype: DType): void {
     if (!this.info.dtypes.has(dtype)) {
       throw new DtypeError(`${this.info.adapter} has no ${dtype} (it has ${[...this.info.dtypes].join(", ")})`, {
-        hint: 'cast to f32, or use init({ backend: "reference" }) for f64',
+        hint: 'cast to f32, or use init({ backend: "reference" }) for f64 and init({ backend: "wasm" }) for bf16',
       });
     }
   }

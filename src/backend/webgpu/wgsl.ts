@@ -5,11 +5,27 @@ import type { Kernel, Reducer, ScalarOperation, Value } from "../program.js";
 
 /** WGSL text for scalar computations: types, constants, operations and the helper functions that they need. */
 
-/** How a dtype lies in memory. */
-export const storageType: Readonly<Record<DType, string>> = { f64: "f64", f32: "f32", f16: "f16", i32: "i32", u32: "u32", bool: "u32" };
+/** How a dtype lies in memory. WGSL has no f64 and no bf16; the backend offers neither. */
+export const storageType: Readonly<Record<DType, string>> = {
+  f64: "f64",
+  f32: "f32",
+  f16: "f16",
+  bf16: "bf16",
+  i32: "i32",
+  u32: "u32",
+  bool: "u32",
+};
 /** How a value of a dtype is computed with: f16 in f32. */
-export const registerType: Readonly<Record<DType, string>> = { f64: "f64", f32: "f32", f16: "f32", i32: "i32", u32: "u32", bool: "bool" };
-export const bytesOf: Readonly<Record<DType, number>> = { f64: 8, f32: 4, f16: 2, i32: 4, u32: 4, bool: 4 };
+export const registerType: Readonly<Record<DType, string>> = {
+  f64: "f64",
+  f32: "f32",
+  f16: "f32",
+  bf16: "f32",
+  i32: "i32",
+  u32: "u32",
+  bool: "bool",
+};
+export const bytesOf: Readonly<Record<DType, number>> = { f64: 8, f32: 4, f16: 2, bf16: 2, i32: 4, u32: 4, bool: 4 };
 
 /**
  * Functions that WGSL lacks or states too loosely. Where NaN must survive, its bits are tested, since a compiler may

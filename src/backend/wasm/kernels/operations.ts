@@ -1,4 +1,4 @@
-import type { DType } from "../../../autograd/dtype.js";
+import { type DType, isHalf } from "../../../autograd/dtype.js";
 import type { Reducer, Value } from "../../program.js";
 import { type Code, type Expression, f32x4, i32x4, op } from "../assembler.js";
 import type { MathFunctions, MathName } from "../math/index.js";
@@ -6,9 +6,17 @@ import type { MathFunctions, MathName } from "../math/index.js";
 /** Scalar operations on vectors of four lanes. Bools are masks: all ones or all zeros. */
 
 /** Bytes of an element in memory: bools are words. */
-export const bytesOf: Readonly<Record<DType, number>> = { f64: 8, f32: 4, f16: 2, i32: 4, u32: 4, bool: 4 };
+export const bytesOf: Readonly<Record<DType, number>> = { f64: 8, f32: 4, f16: 2, bf16: 2, i32: 4, u32: 4, bool: 4 };
 
-export const isFloatType = (dtype: DType): boolean => dtype === "f32" || dtype === "f16";
+export const isFloatType = (dtype: DType): boolean => dtype === "f32" || isHalf(dtype);
+
+/** Numbers of 16 bits, in the lower halves of lanes, as floats. */
+export const widen = (x: Expression, dtype: "f16" | "bf16", code: Code, math: MathFunctions): Expression =>
+  math.apply(dtype === "f16" ? "half_to_float" : "bfloat_to_float", code, x);
+
+/** Floats as the nearest numbers of 16 bits, in the lower halves of lanes. */
+export const narrow = (x: Expression, dtype: "f16" | "bf16", code: Code, math: MathFunctions): Expression =>
+  math.apply(dtype === "f16" ? "float_to_half" : "float_to_bfloat", code, x);
 
 /** The result of an operation on the vectors of its arguments. */
 export function operation(
@@ -73,8 +81,7 @@ export function operation(
 }
 
 function cast(x: Expression, from: DType, to: DType, code: Code, math: MathFunctions): Expression {
-  const rounded = (y: Expression): Expression =>
-    to === "f16" ? math.apply("half_to_float", code, math.apply("float_to_half", code, y)) : y;
+  const rounded = (y: Expression): Expression => (isHalf(to) ? widen(narrow(y, to, code, math), to, code, math) : y);
   if (from === to) return x;
   if (to === "bool") return isFloatType(from) ? op("f32x4.ne", x, f32x4(0)) : op("i32x4.ne", x, i32x4(0));
   if (from === "bool") return op("v128.and", x, isFloatType(to) ? f32x4(1) : i32x4(1));

@@ -1,10 +1,10 @@
-import type { DType } from "../../../autograd/dtype.js";
+import { type DType, isHalf } from "../../../autograd/dtype.js";
 import { type IndexExpression, mentions } from "../../index-expression.js";
 import { argumentsOf } from "../../lower.js";
 import type { BufferInfo, Value } from "../../program.js";
 import { type Code, type Expression, f32x4, i32, i32x4, i32x4of, type Local, lane, load, loadLane, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
-import { bytesOf, constant, operation } from "./operations.js";
+import { bytesOf, constant, narrow, operation, widen } from "./operations.js";
 import { Places, type Width } from "./places.js";
 
 /** Where a kernel finds its buffers and scalars. */
@@ -220,19 +220,19 @@ export class ValueEmitter {
     const { places } = this;
     const bytes = bytesOf[dtype];
     const stride = places.stride(index);
-    const narrow = dtype === "f16";
+    const half = isHalf(dtype);
     let raw: Expression;
     if (places.width !== 4 || stride === 0) {
       const { at, offset } = places.address(base, index, bytes, length);
-      raw = narrow ? op("i32x4.splat", load("i32.load16_u", at, offset)) : load("v128.load32_splat", at, offset);
+      raw = half ? op("i32x4.splat", load("i32.load16_u", at, offset)) : load("v128.load32_splat", at, offset);
     } else if (stride === 1) {
       const { at, offset } = places.address(base, index, bytes, length);
-      raw = load(narrow ? "v128.load16x4_u" : "v128.load", at, offset);
+      raw = load(half ? "v128.load16x4_u" : "v128.load", at, offset);
     } else {
       const gathered = places.temporary("v128", i32x4(0));
       for (let l = 0; l < 4; l++) {
         const { at, offset } = places.address(base, index, bytes, length, l);
-        const next = narrow
+        const next = half
           ? lane("i32x4.replace_lane", l, gathered.get, load("i32.load16_u", at, offset))
           : loadLane("v128.load32_lane", l, at, gathered.get, offset);
         this.env.code.set(gathered, next);
@@ -240,7 +240,7 @@ export class ValueEmitter {
       raw = gathered.get;
     }
     if (dtype === "bool") return op("i32x4.ne", raw, i32x4(0));
-    return narrow ? this.env.math.apply("half_to_float", this.env.code, raw) : raw;
+    return half ? widen(raw, dtype, this.env.code, this.env.math) : raw;
   }
 
   /** The numbers that an index has in the four lanes. */
@@ -280,20 +280,19 @@ export class ValueEmitter {
     const { dtype } = this.env.info(buffer);
     const base = this.env.base(buffer);
     const index = places.rewrite(place);
-    const narrow = dtype === "f16";
-    const encoded =
-      dtype === "bool" ? op("v128.and", value.get, i32x4(1)) : narrow ? math.apply("float_to_half", code, value.get) : value.get;
-    const local = dtype === "bool" || narrow ? places.temporary("v128", encoded) : value;
-    const one = narrow ? "v128.store16_lane" : "v128.store32_lane";
+    const half = isHalf(dtype);
+    const encoded = dtype === "bool" ? op("v128.and", value.get, i32x4(1)) : half ? narrow(value.get, dtype, code, math) : value.get;
+    const local = dtype === "bool" || half ? places.temporary("v128", encoded) : value;
+    const one = half ? "v128.store16_lane" : "v128.store32_lane";
     const single = (l: number): void => {
       const { at, offset } = places.address(base, index, bytesOf[dtype], undefined, l);
-      code.storeLane(one, narrow ? 2 * l : l, at, local.get, offset);
+      code.storeLane(one, half ? 2 * l : l, at, local.get, offset);
     };
     if (places.width !== 4) single(0);
     else if (places.stride(index) !== 1) for (let l = 0; l < 4; l++) single(l);
     else {
       const { at, offset } = places.address(base, index, bytesOf[dtype], undefined);
-      if (narrow) code.storeLane("v128.store64_lane", 0, at, op("i16x8.narrow_i32x4_u", local.get, local.get), offset);
+      if (half) code.storeLane("v128.store64_lane", 0, at, op("i16x8.narrow_i32x4_u", local.get, local.get), offset);
       else code.store("v128.store", at, local.get, offset);
     }
   }
