@@ -1,9 +1,8 @@
-import { mentions } from "../../index-expression.js";
 import type { ContractKernel } from "../../program.js";
 import { call, i32, type Local, load, op } from "../assembler.js";
 import { addressOf, type Gemm, layoutOf } from "./contract.js";
 import { epilogue, smaller } from "./epilogue.js";
-import { type Context, costOf, type KernelCode, KernelFunction, placesOf, splitLoop } from "./kernel.js";
+import { type Context, costOf, type KernelCode, KernelFunction, placesOf, splitLoop, unitsPerChunk } from "./kernel.js";
 
 /** Rows up to which a product is done row by row: packing the other operand would take longer than using it. */
 const thin = 3;
@@ -70,13 +69,12 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
     });
   });
   const units = batch.extent * across;
-  const shared = mentions(kernel.b.index, batch.name) || mentions(kernel.a.index, batch.name);
-  const cost = few.extent * Math.min(columnsPerUnit, many.extent) * (k.extent * (shared ? 0.3 : 0.2) + costOf(kernel.values));
+  const cost = few.extent * Math.min(columnsPerUnit, many.extent) * (0.2 * k.extent + costOf(kernel.values));
   return f.finish({
     label: kernel.label,
     units,
     unitMultiple: 1,
-    unitsPerChunk: Math.max(1, Math.floor(25_000 / cost)),
+    unitsPerChunk: unitsPerChunk(cost),
     scratchBytes: few.extent * rowBytes + 4 * k.extent,
     arenaBytes: 0,
     cost: cost * units,
