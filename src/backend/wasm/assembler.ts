@@ -186,12 +186,6 @@ export class Code {
     });
   }
 
-  /** Leaves the function; its result, if it has one, is the operand. */
-  return(value?: Expression): void {
-    value?.(this);
-    this.bytes.push(0x0f);
-  }
-
   /** Size, locals and instructions, as the binary format has them. */
   finish(): number[] {
     const groups: { count: number; type: ValueType }[] = [];

@@ -1,18 +1,5 @@
-import type { Kernel } from "../program.js";
+import { kernelSize } from "../kernel-size.js";
 import type { WasmProgram } from "./program.js";
-
-const size = (kernel: Kernel): string => {
-  switch (kernel.kind) {
-    case "map":
-      return `${kernel.outer.extent}`;
-    case "row":
-      return `${kernel.outer.extent} × ${kernel.inner.extent}`;
-    case "contract":
-      return `${kernel.batch.extent} × (${kernel.m.extent} × ${kernel.k.extent})·(${kernel.k.extent} × ${kernel.n.extent})`;
-    case "scatter":
-      return `${kernel.entry.extent} × ${kernel.column.extent} → ${kernel.bin.extent}`;
-  }
-};
 
 /** The kernels of a program, one per line. */
 export function describeProgram({ plan, steps, kernelSteps, module }: WasmProgram): string {
@@ -28,7 +15,7 @@ export function describeProgram({ plan, steps, kernelSteps, module }: WasmProgra
     );
     const chunks = Math.ceil((last?.units ?? 0) / (last?.unitsPerChunk ?? 1));
     const how = `${own.map((step) => `k${step.function}`).join("+")} × ${chunks}`;
-    return `${String(i).padStart(4)}  ${kernel.kind.padEnd(8)} ${size(kernel).padEnd(28)} ${how.padEnd(14)} slots ${slots.join(" ").padEnd(16)} ${kernel.label}`;
+    return `${String(i).padStart(4)}  ${kernel.kind.padEnd(8)} ${kernelSize(kernel).padEnd(28)} ${how.padEnd(14)} slots ${slots.join(" ").padEnd(16)} ${kernel.label}`;
   });
   const functions = new Set(steps.map((step) => step.function)).size;
   return [

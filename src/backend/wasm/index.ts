@@ -176,6 +176,11 @@ class WasmBackend implements Backend {
 
   private take(bytes: number, owner: string): Block {
     if (bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
+    return this.reserve(bytes, owner);
+  }
+
+  /** Memory that is no tensor and may be larger than one. */
+  private reserve(bytes: number, owner: string): Block {
     const block = this.heap.take(bytes, owner);
     if (this.poison) new Uint8Array(this.mem.buffer, block.address, bytes).fill(0xff);
     return block;
@@ -256,7 +261,7 @@ class WasmBackend implements Backend {
     const stepsOffset = place(4 * stepWords * steps.length);
     const countersOffset = place(4 * counterWords * steps.length);
     const moduleOffset = place(this.shared ? module.length : 0);
-    const block = this.take(bytes, "program");
+    const block = this.reserve(bytes, "program");
     const words = this.view();
     steps.forEach((step, i) => {
       const at = (block.address + stepsOffset) / 4 + stepWords * i;
@@ -330,7 +335,7 @@ class WasmBackend implements Backend {
     /** Blocks that the caller gave and no output took over; the same one may have been given twice. */
     const spent = new Set<Block>();
     const made: Block[] = [];
-    const scratch = loaded.runBytes > 0 ? this.take0(loaded.runBytes) : undefined;
+    const scratch = loaded.runBytes > 0 ? this.reserve(loaded.runBytes, "program") : undefined;
     try {
       const blocks = slots.map(({ use, bytes }, slot): Block | undefined => {
         if (use.kind === "scratch") return undefined;
@@ -369,13 +374,6 @@ class WasmBackend implements Backend {
     } finally {
       if (scratch) this.heap.give(scratch);
     }
-  }
-
-  /** The scratch of a run may be larger than any tensor. */
-  private take0(bytes: number): Block {
-    const block = this.heap.take(bytes, "program");
-    if (this.poison) new Uint8Array(this.mem.buffer, block.address, bytes).fill(0xff);
-    return block;
   }
 
   private fillTables(

@@ -37,7 +37,7 @@ export interface WasmProgram {
   readonly module: Uint8Array<ArrayBuffer>;
   readonly steps: readonly Step[];
   readonly scalars: readonly DType[];
-  /** The kernels before they became code, and how many steps each of them has. */
+  /** How many steps each kernel of the plan became. */
   readonly kernelSteps: readonly number[];
 }
 

@@ -1,6 +1,7 @@
 import type { DType } from "../../autograd/dtype.js";
 import { fuse } from "../fuse.js";
 import type { Graph } from "../graph.js";
+import { kernelSize } from "../kernel-size.js";
 import { lower } from "../lower.js";
 import { type Plan, plan } from "../plan.js";
 import { prepare } from "../prepare.js";
@@ -69,26 +70,13 @@ function print(
   }
 }
 
-const size = (kernel: Kernel): string => {
-  switch (kernel.kind) {
-    case "map":
-      return `${kernel.outer.extent}`;
-    case "row":
-      return `${kernel.outer.extent} × ${kernel.inner.extent}`;
-    case "contract":
-      return `${kernel.batch.extent} × (${kernel.m.extent} × ${kernel.k.extent})·(${kernel.k.extent} × ${kernel.n.extent})`;
-    case "scatter":
-      return `${kernel.entry.extent} × ${kernel.column.extent} → ${kernel.bin.extent}`;
-  }
-};
-
 /** The kernels of a program, one per line. */
 export function describeProgram({ plan, kernels }: WebGpuProgram): string {
   const scratch = plan.slots.filter(({ use }) => use.kind === "scratch").reduce((sum, { bytes }) => sum + bytes, 0);
   const lines = plan.kernels.map((kernel, i) => {
     const { bindings } = kernels[i] as KernelSource;
     const slots = bindings.map(({ slot, access }) => (access === "read" ? `${slot}` : `→${slot}`)).join(" ");
-    return `${String(i).padStart(4)}  ${kernel.kind.padEnd(8)} ${size(kernel).padEnd(28)} slots ${slots.padEnd(16)} ${kernel.label}`;
+    return `${String(i).padStart(4)}  ${kernel.kind.padEnd(8)} ${kernelSize(kernel).padEnd(28)} slots ${slots.padEnd(16)} ${kernel.label}`;
   });
   return [...lines, `${kernels.length} kernels, ${plan.slots.length} slots, ${scratch} bytes of scratch`].join("\n");
 }

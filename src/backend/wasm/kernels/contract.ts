@@ -83,30 +83,26 @@ export function contractKernels(kernel: ContractKernel, context: Context, gemm: 
   const blocks = blocksOf(kernel);
   const { batch, n, k } = kernel;
   const packedBytes = 4 * ceilTo(n.extent, panelColumns) * k.extent;
-  const sharedB = !mentions(kernel.b.index, batch.name);
+  const sharedB = oneBForAll(kernel);
   const arenaBytes = packedBytes * (sharedB ? 1 : batch.extent);
   const uses = blocks.down * (sharedB ? batch.extent : 1);
   const ahead = uses > 1 && arenaBytes <= largestArena && k.extent > 0;
   const product = productKernel(kernel, context, gemm, blocks, ahead ? arenaBytes : 0);
-  return ahead ? [packKernel(kernel, context, gemm, blocks, arenaBytes, sharedB), product] : [product];
+  return ahead ? [packKernel(kernel, context, gemm, blocks, arenaBytes), product] : [product];
 }
 
+/** Whether all of the batch has the same B. */
+const oneBForAll = ({ b, batch }: ContractKernel): boolean => !mentions(b.index, batch.name);
+
 /** Packs all of B: for each batch and block of columns, one block of k after the other. */
-function packKernel(
-  kernel: ContractKernel,
-  context: Context,
-  gemm: Gemm,
-  blocks: Blocks,
-  arenaBytes: number,
-  sharedB: boolean,
-): KernelCode {
+function packKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blocks: Blocks, arenaBytes: number): KernelCode {
   const { n, k } = kernel;
   const f = new KernelFunction(kernel, context);
   const { code } = f;
   const arena = f.word(tableHeader.arena);
   const { base, row, column } = layoutOf(kernel.b.index, "k", "n");
   const [unit, b, block, from, columns] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
-  const batches = sharedB ? 1 : kernel.batch.extent;
+  const batches = oneBForAll(kernel) ? 1 : kernel.batch.extent;
   code.for(unit, f.begin.get, f.end.get, 1, () => {
     code.set(b, op("i32.div_u", unit.get, i32(blocks.across)));
     code.set(block, op("i32.rem_u", unit.get, i32(blocks.across)));
@@ -161,7 +157,7 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
   const { code, values } = f;
   const ahead = arenaBytes > 0;
   const arena = f.word(tableHeader.arena);
-  const sharedB = !mentions(kernel.b.index, batch.name);
+  const sharedB = oneBForAll(kernel);
   const a = layoutOf(kernel.a.index, "m", "k");
   const bLayout = layoutOf(kernel.b.index, "k", "n");
   const direct = directStore(kernel);
@@ -181,19 +177,10 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
     values.prepare(results, [batch.name, m.name, ...insides]);
   }
 
-  const [unit, b, rest, top, left, rows, columns, aFrom, bFrom, c, zero] = Array.from({ length: 11 }, () => code.local("i32")) as [
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-  ];
+  const number = (): Local => code.local("i32");
+  const [unit, b, rest, zero] = [number(), number(), number(), number()];
+  const [top, left, rows, columns] = [number(), number(), number(), number()];
+  const [aFrom, bFrom, c] = [number(), number(), number()];
   code.set(zero, i32(0));
   code.for(unit, f.begin.get, f.end.get, 1, () => {
     code.set(b, op("i32.div_u", unit.get, i32(blocks.down * blocks.across)));

@@ -1,6 +1,7 @@
 import type { ScatterKernel, Store, Value } from "../../program.js";
 import { i32, type Local, lane, op } from "../assembler.js";
-import { type Context, costOf, type KernelCode, KernelFunction, splitLoop } from "./kernel.js";
+import { larger, smaller } from "./epilogue.js";
+import { type Context, costOf, type KernelCode, KernelFunction, placesOf, splitLoop } from "./kernel.js";
 import { combine, constant } from "./operations.js";
 
 /** Columns that one thread takes; each thread goes over all entries, so the order of every sum is that of the entries. */
@@ -12,8 +13,7 @@ export function scatterKernel(kernel: ScatterKernel, context: Context): KernelCo
   const f = new KernelFunction(kernel, context);
   const { code, values } = f;
   const [store] = kernel.stores as readonly [Store];
-  const places = kernel.values.flatMap((each) => ("index" in each ? [each.index] : []));
-  const split = splitLoop(column.name, column.extent, [...places, store.index]);
+  const split = splitLoop(column.name, column.extent, placesOf(kernel));
   const insides = [split.outer.name, split.inner.name];
   values.replace(column.name, split.expression);
   values.prepare([target, value], [entry.name, ...insides]);
@@ -29,8 +29,8 @@ export function scatterKernel(kernel: ScatterKernel, context: Context): KernelCo
       const offset = whole ? i32(0) : op("i32.mul", part.get, length);
       const first = op("i32.sub", start, offset);
       const last = op("i32.sub", end, offset);
-      code.set(from, op("select", first, i32(0), op("i32.gt_s", first, i32(0))));
-      code.set(to, op("select", last, length, op("i32.lt_s", last, length)));
+      code.set(from, larger(i32(0), first));
+      code.set(to, smaller(length, last));
       values.within(split.outer.name, part, () => {
         values.prepare(targets, [split.inner.name], split.inner.name);
         values.prepareStore(store.buffer, store.index, split.inner.name);

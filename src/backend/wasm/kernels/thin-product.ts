@@ -33,15 +33,9 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
   const rowBytes = 4 * columnsPerUnit;
   const aRow = code.local("i32", op("i32.add", f.scratch.get, i32(few.extent * rowBytes)));
   const across = Math.ceil(many.extent / columnsPerUnit);
-  const [unit, at, first, count, start, zero, all] = [0, 1, 2, 3, 4, 5, 6].map(() => code.local("i32")) as [
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-  ];
+  const number = (): Local => code.local("i32");
+  const [unit, at, first, count, start] = [number(), number(), number(), number(), number()];
+  const [zero, all] = [number(), number()];
   code.set(zero, i32(0));
   code.set(all, i32(few.extent));
   code.for(unit, f.begin.get, f.end.get, 1, () => {

@@ -1,0 +1,15 @@
+import type { Kernel } from "./program.js";
+
+/** The loops of a kernel, for people. */
+export function kernelSize(kernel: Kernel): string {
+  switch (kernel.kind) {
+    case "map":
+      return `${kernel.outer.extent}`;
+    case "row":
+      return `${kernel.outer.extent} × ${kernel.inner.extent}`;
+    case "contract":
+      return `${kernel.batch.extent} × (${kernel.m.extent} × ${kernel.k.extent})·(${kernel.k.extent} × ${kernel.n.extent})`;
+    case "scatter":
+      return `${kernel.entry.extent} × ${kernel.column.extent} → ${kernel.bin.extent}`;
+  }
+}
