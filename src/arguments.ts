@@ -14,7 +14,8 @@ export interface Kind {
 
 const isNumber = (value: unknown): value is number => typeof value === "number";
 
-export const number: Kind = { wanted: "a number", fits: (value) => isNumber(value) && !Number.isNaN(value) };
+/** Any number at all, for parameters whose range has words of its own. */
+export const number: Kind = { wanted: "a number", fits: isNumber };
 export const finiteNumber: Kind = { wanted: "a finite number", fits: Number.isFinite };
 export const positive: Kind = { wanted: "a number above 0", fits: (value) => isNumber(value) && value > 0 };
 export const notNegative: Kind = {
@@ -61,6 +62,13 @@ export const numbers: Kind = {
 export const instanceOf = (what: string, type: abstract new (...args: never[]) => unknown): Kind => ({
   wanted: what,
   fits: (value) => value instanceof type,
+});
+
+/** An object that has fields of these names. `what` tells where such a thing comes from. */
+export const objectWith = (what: string, ...fields: readonly string[]): Kind => ({
+  wanted: what,
+  fits: (value) =>
+    typeof value === "object" && value !== null && fields.every((field) => (value as Record<string, unknown>)[field] !== undefined),
 });
 
 export const either = (...kinds: readonly Kind[]): Kind => ({
@@ -115,20 +123,24 @@ export type OptionKinds<T> = { readonly [K in keyof Required<T>]: Kind };
  * that is not an option here belongs.
  */
 export function checkOptions<T>(where: string, options: T, kinds: OptionKinds<T>, instead: Readonly<Record<string, string>> = {}): void {
-  if (typeof options !== "object" || options === null || Array.isArray(options) || ArrayBuffer.isView(options)) {
-    throw new OptionError(`${where}: the options must be an object, found ${describe(options)}`, {
-      hint: `write them by name: { ${Object.keys(kinds).slice(0, 3).join(", ")}${Object.keys(kinds).length > 3 ? ", …" : ""} }`,
-    });
-  }
-  for (const name of Object.keys(options)) {
+  checkFields(where, "the options", options, kinds);
+  for (const name of Object.keys(options as object)) {
     if (Object.hasOwn(kinds, name) || (options as Record<string, unknown>)[name] === undefined) continue;
     throw new OptionError(`${where}: there is no option "${name}"`, {
       hint: instead[name] ?? didYouMean(name, Object.keys(kinds)) ?? `options are ${Object.keys(kinds).join(", ")}`,
     });
   }
-  for (const [name, kind] of Object.entries<Kind>(kinds)) {
-    checkArgument(where, name, (options as Record<string, unknown>)[name], kind);
+}
+
+/** Throws OptionError unless `value` is an object with fields of these kinds; it may have others. */
+export function checkFields<T>(where: string, parameter: string, value: T, kinds: OptionKinds<T>): void {
+  if (typeof value !== "object" || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) {
+    const names = Object.keys(kinds);
+    throw new OptionError(`${where}: ${parameter} must be an object, found ${describe(value)}`, {
+      hint: `write fields by name: { ${names.slice(0, 3).join(", ")}${names.length > 3 ? ", …" : ""} }`,
+    });
   }
+  for (const [name, kind] of Object.entries<Kind>(kinds)) checkArgument(where, name, (value as Record<string, unknown>)[name], kind);
 }
 
 /** "did you mean …?" for the nearest of `names`, where one is near. */

@@ -1,4 +1,5 @@
 /** Which distances between tokens E²-LLM's training shows to the model, by exact arithmetic. */
+import { checkOptions, number, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
 
 /** What to count; see `bodyDistanceCoverage`. */
@@ -33,6 +34,13 @@ export interface Coverage {
  * @throws OptionError for values that are no integers in range
  */
 export function bodyDistanceCoverage(options: CoverageOptions): Coverage {
+  checkOptions("bodyDistanceCoverage", options, {
+    window: number,
+    gMax: number,
+    scale: number,
+    length: optional(number),
+    sinks: optional(number),
+  });
   const { window, gMax, scale, length = options.window, sinks = 4 } = options;
   for (const [name, value, smallest] of [
     ["window", window, 1],

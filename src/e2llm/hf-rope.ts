@@ -4,6 +4,7 @@
  * Written are both forms: `rope_parameters` (transformers 5) and `rope_scaling` with a top-level `rope_theta` (transformers 4).
  * Key names and their meaning: transformers 5.18.0, `modeling_rope_utils.py`.
  */
+import { checkArgument, checkOptions, integer, number, objectWith, optional, text } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
 import { ntkTheta, type RopeScaling, type RopeShape, ropeFrequencies } from "./schedules.js";
 
@@ -39,8 +40,10 @@ export interface HfRope {
  * @throws OptionError for a schedule that `ropeFrequencies` refuses, or YaRN with `ramp: "turns"`, which Hugging Face does not have
  */
 export function toHfRope(scaling: RopeScaling, options: RopeShape & { readonly window: number }): HfRopeConfig {
-  const { theta, window } = options;
-  ropeFrequencies(scaling, options);
+  checkArgument("toHfRope", "scaling", scaling, objectWith('a method with its parameters, as { type: "linear", factor: 4 }', "type"));
+  checkOptions("toHfRope", options, { headDim: number, theta: number, window: number });
+  const { headDim, theta, window } = options;
+  ropeFrequencies(scaling, { headDim, theta });
   if (!Number.isInteger(window) || window < 1) {
     throw new OptionError(`window must be an integer of at least 1, found ${window}`, { hint: "it is the trained context window" });
   }
@@ -91,8 +94,10 @@ export function toHfRope(scaling: RopeScaling, options: RopeShape & { readonly w
  *   dictionary per layer type) and for partial rotary embeddings
  */
 export function fromHfRope(config: unknown, options: { readonly file?: string; readonly seqLen?: number } = {}): HfRope {
+  checkOptions("fromHfRope", options, { file: optional(text), seqLen: optional(integer(1)) });
   const file = options.file ?? "config.json";
-  if (!isObject(config)) throw new FormatError("expected a JSON object", { file, hint: "pass the parsed config.json of a model" });
+  if (!isObject(config))
+    throw new FormatError("fromHfRope: expected the JSON object of a config", { file, hint: "pass the parsed config.json of a model" });
   const rope = ropeObject(config, file);
   const read = new KeyReader(rope, file);
   const top = new KeyReader(config, file);

@@ -3,6 +3,8 @@
  *
  * Positions stay pairs of integers until the tables are made, so that equal positions at different scales are equal bit for bit.
  */
+
+import { checkArgument, checkOptions, integer, number, type OptionKinds, optional, text } from "../arguments.js";
 import { seedKey, threefry2x32, uniformBelow, type Words } from "../autograd/threefry.js";
 import { OptionError } from "../errors.js";
 
@@ -49,6 +51,14 @@ export interface E2Options {
   readonly seed?: number;
 }
 
+const e2Kinds: OptionKinds<E2Options> = {
+  window: number,
+  gMax: number,
+  sinks: optional(number),
+  granularity: optional(text),
+  seed: optional(number),
+};
+
 const SINKS = 4;
 const LARGEST_INT32 = 0x7fff_ffff;
 /** Tags that keep the streams of g and of t apart; any two different constants do. */
@@ -62,6 +72,8 @@ const STREAM = { scale: 1, shift: 2 } as const;
  * @throws OptionError unless W ≥ 0 and L ≥ 1 are integers
  */
 export function inferenceScale(length: number, window: number): number {
+  checkArgument("inferenceScale", "length", length, number);
+  checkArgument("inferenceScale", "window", window, number);
   return Math.max(1, Math.ceil(checkInteger("length", length, 0) / checkInteger("window", window, 1)));
 }
 
@@ -73,6 +85,7 @@ export function inferenceScale(length: number, window: number): number {
  * @throws OptionError for values that are no such integers, or positions beyond 2³¹ − 1
  */
 export function plainPositions(options: { readonly length: number; readonly offset?: number; readonly scale?: number }): PositionDraw {
+  checkOptions("plainPositions", options, { length: number, offset: optional(number), scale: optional(number) });
   const length = checkInteger("length", options.length, 0);
   const offset = checkInteger("offset", options.offset ?? 0, 0);
   const scale = checkInteger("scale", options.scale ?? 1, 1);
@@ -87,6 +100,7 @@ export function plainPositions(options: { readonly length: number; readonly offs
 
 /** The largest shift at scale g: t_max = max(0, g·L − R). Zero where the sequence fills the window or exceeds it. */
 export function largestShift(g: number, window: number, length: number): number {
+  for (const [name, value] of Object.entries({ g, window, length })) checkArgument("largestShift", name, value, integer(0));
   return Math.max(0, g * window - length);
 }
 
@@ -96,6 +110,7 @@ export function largestShift(g: number, window: number, length: number): number 
  * @throws OptionError for values that are no integers in range
  */
 export function e2Row(options: { readonly length: number; readonly g: number; readonly t: number; readonly sinks?: number }): PositionDraw {
+  checkOptions("e2Row", options, { length: number, g: number, t: number, sinks: optional(number) });
   const length = checkInteger("length", options.length, 0);
   const g = checkInteger("g", options.g, 1);
   const t = checkInteger("t", options.t, 0);
@@ -122,6 +137,7 @@ export function e2Row(options: { readonly length: number; readonly g: number; re
  * @throws OptionError for values that are no integers in range, or a length R above gMax·L, which no scale can hold
  */
 export function e2Positions(options: E2Options & PositionRequest): PositionDraw {
+  checkOptions("e2Positions", options, { ...e2Kinds, batch: number, length: number, step: number });
   const { window, gMax, sinks, granularity, seed } = checkE2(options);
   const batch = checkInteger("batch", options.batch, 1);
   const length = checkInteger("length", options.length, 0);
@@ -143,12 +159,14 @@ export function e2Positions(options: E2Options & PositionRequest): PositionDraw 
 
 /** A source of plain positions at a fixed integer scale (default 1): ordinary training, or Position Interpolation at full length. */
 export function createPlainSource(options: { readonly scale?: number } = {}): PositionSource {
+  checkOptions("createPlainSource", options, { scale: optional(number) });
   const scale = checkInteger("scale", options.scale ?? 1, 1);
   return ({ length }) => plainPositions({ length, scale });
 }
 
 /** E²-LLM's augmentation as a source; see `e2Positions`. Bad options are refused here, before any training step. */
 export function createE2Source(options: E2Options): PositionSource {
+  checkOptions("createE2Source", options, e2Kinds);
   const checked = checkE2(options);
   return (request) => e2Positions({ ...checked, ...request });
 }

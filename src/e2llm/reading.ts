@@ -1,4 +1,5 @@
 /** How a text of some length is read: which schedule, at which scale, by which RoPE tables. */
+import { checkArgument, checkOptions, integer, number, type OptionKinds, objectWith, oneOf } from "../arguments.js";
 import type { LlamaConfig } from "../nn/config.js";
 import { inferenceScale, plainPositions } from "./positions.js";
 import { type RopeScaling, ropeFrequencies } from "./schedules.js";
@@ -12,6 +13,8 @@ import { type RopeTables, ropeTables } from "./tables.js";
  * "llama3" the ramp of Llama 3.1.
  */
 export type ReadingSchedule = "none" | "linear" | "ntk" | "yarn" | "yarn-turns" | "dynamic" | "llama3";
+
+const scheduleNames: readonly ReadingSchedule[] = ["none", "linear", "ntk", "yarn", "yarn-turns", "dynamic", "llama3"];
 
 /** A way to read. */
 export interface Reading {
@@ -28,11 +31,15 @@ export interface ReadingRequest extends Reading {
   readonly window: number;
 }
 
+const requestKinds: OptionKinds<ReadingRequest> = { schedule: oneOf(...scheduleNames), scale: number, length: number, window: number };
+
 /** What of a model's configuration decides its RoPE tables. */
 export type RopeConfig = Pick<LlamaConfig, "head_dim" | "rope_theta">;
 
 /** The scaling behind a reading, with every parameter that was chosen. */
-export function readingScaling({ schedule, scale, length, window }: ReadingRequest): RopeScaling {
+export function readingScaling(request: ReadingRequest): RopeScaling {
+  checkOptions("readingScaling", request, requestKinds);
+  const { schedule, scale, length, window } = request;
   switch (schedule) {
     case "none":
       return { type: "default" };
@@ -58,6 +65,8 @@ export function readingScaling({ schedule, scale, length, window }: ReadingReque
  * @throws OptionError for scales below 1, and for YaRN at a window below 8
  */
 export function readingTables(config: RopeConfig, request: ReadingRequest): RopeTables {
+  checkArgument("readingTables", "config", config, objectWith("the configuration of a model", "head_dim", "rope_theta"));
+  checkOptions("readingTables", request, requestKinds);
   const { schedule, scale, length } = request;
   const shape = { headDim: config.head_dim, theta: config.rope_theta };
   if (schedule === "linear" && Number.isInteger(scale)) {
@@ -70,5 +79,9 @@ export function readingTables(config: RopeConfig, request: ReadingRequest): Rope
  * The scale that "auto" stands for: g = max(1, ceil(W/L)) (see `inferenceScale`), and 1 where the schedule takes none ("none") or follows
  * the length by itself ("dynamic", whose scale then is W/L).
  */
-export const automaticScale = (schedule: ReadingSchedule, length: number, window: number): number =>
-  schedule === "none" || schedule === "dynamic" ? 1 : inferenceScale(length, window);
+export function automaticScale(schedule: ReadingSchedule, length: number, window: number): number {
+  for (const [name, value] of Object.entries({ schedule, length, window })) {
+    checkArgument("automaticScale", name, value, name === "schedule" ? requestKinds.schedule : integer(name === "window" ? 1 : 0));
+  }
+  return schedule === "none" || schedule === "dynamic" ? 1 : inferenceScale(length, window);
+}

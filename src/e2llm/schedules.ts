@@ -3,6 +3,7 @@
  *
  * Everything is computed in f64. Names and optional keys follow Hugging Face's `modeling_rope_utils`, in camel case.
  */
+import { checkArgument, checkFields, checkOptions, flag, number, type OptionKinds, objectWith, optional, text } from "../arguments.js";
 import { OptionError } from "../errors.js";
 
 /** A RoPE scaling method with its parameters. `factor` is the scale s ≥ 1, `originalMaxPositions` the trained window L. */
@@ -74,6 +75,30 @@ export interface RopeShape {
   readonly theta: number;
 }
 
+const shapeKinds: OptionKinds<RopeShape> = { headDim: number, theta: number };
+
+const scaledKinds = { type: text, factor: number } as const;
+const windowKinds = { ...scaledKinds, originalMaxPositions: number } as const;
+
+/** The parameters of each method. */
+const scalingKinds: { readonly [T in RopeScaling["type"]]: OptionKinds<Extract<RopeScaling, { type: T }>> } = {
+  default: { type: text },
+  linear: scaledKinds,
+  ntk: scaledKinds,
+  dynamic: { ...windowKinds, seqLen: number },
+  yarn: {
+    ...windowKinds,
+    ramp: optional(text),
+    betaFast: optional(number),
+    betaSlow: optional(number),
+    attentionFactor: optional(number),
+    mscale: optional(number),
+    mscaleAllDim: optional(number),
+    truncate: optional(flag),
+  },
+  llama3: { ...windowKinds, lowFreqFactor: optional(number), highFreqFactor: optional(number) },
+};
+
 /** Scaled frequencies of one schedule. */
 export interface RopeFrequencies {
   /** θ'_j in radians per position, j = 0 … D/2 − 1. */
@@ -94,7 +119,16 @@ const SMALLEST_YARN_WINDOW = 8;
  * @throws OptionError for an odd or non-positive head dimension, theta ≤ 1, a factor below 1, windows or ramp ends that make no sense
  */
 export function ropeFrequencies(scaling: RopeScaling, shape: RopeShape): RopeFrequencies {
+  checkArgument(
+    "ropeFrequencies",
+    "scaling",
+    scaling,
+    objectWith('a method with its parameters, as { type: "linear", factor: 4 }', "type"),
+  );
+  checkFields<RopeShape>("ropeFrequencies", "shape", shape, shapeKinds);
   checkShape(shape);
+  if (Object.hasOwn(scalingKinds, scaling.type))
+    checkOptions<unknown>(`ropeFrequencies (${scaling.type})`, scaling, scalingKinds[scaling.type]);
   const { headDim, theta } = shape;
   switch (scaling.type) {
     case "default":
@@ -125,6 +159,8 @@ export function ropeFrequencies(scaling: RopeScaling, shape: RopeShape): RopeFre
  * @throws OptionError if D < 4 (the exponent has a pole at D = 2), or for a factor below 1
  */
 export function ntkTheta(shape: RopeShape, factor: number): number {
+  checkFields<RopeShape>("ntkTheta", "shape", shape, shapeKinds);
+  checkArgument("ntkTheta", "factor", factor, number);
   checkShape(shape);
   if (shape.headDim < 4) {
     throw new OptionError(`NTK-aware scaling needs a head dimension of at least 4, found ${shape.headDim}`, {

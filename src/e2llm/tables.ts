@@ -1,4 +1,5 @@
 /** Tables of cos and sin for RoPE, made on the host in f64 from exact rational positions. */
+import { checkArgument, checkOptions, objectWith, oneOf, optional } from "../arguments.js";
 import { OptionError, ShapeError } from "../errors.js";
 import type { RationalPositions } from "./positions.js";
 import type { RopeFrequencies } from "./schedules.js";
@@ -38,6 +39,20 @@ export function ropeTables(
   frequencies: RopeFrequencies,
   options: { readonly dtype?: "f32" | "f64" } = {},
 ): RopeTables<Float32Array | Float64Array> {
+  const place = "ropeTables";
+  checkArgument(
+    place,
+    "positions",
+    positions,
+    objectWith("positions, as plainPositions(…) makes them", "numerators", "denominators", "rows"),
+  );
+  checkArgument(
+    place,
+    "frequencies",
+    frequencies,
+    objectWith("frequencies, as ropeFrequencies(…) makes them", "invFreq", "attentionFactor"),
+  );
+  checkOptions(place, options, { dtype: optional(oneOf("f32", "f64")) });
   const { numerators, denominators, rows } = positions;
   const { invFreq, attentionFactor } = frequencies;
   if (!Number.isInteger(rows) || rows < 1 || denominators.length !== rows || numerators.length % rows !== 0) {

@@ -45,8 +45,8 @@ describe("options", () => {
     ["a string for a number", { rate: "0.5" }, 'f: rate must be a number with 0 ≤ x < 1, found "0.5"', "write 0.5 without quotes"],
     ["a promise", { rate: Promise.resolve(1) }, "f: rate must be a number with 0 ≤ x < 1, found a Promise", "await it first"],
     ["a fraction for a count", { rate: 0, steps: 1.5 }, "f: steps must be an integer of at least 1, found 1.5", ""],
-    ["null", null, "f: the options must be an object, found null", "write them by name: { rate, backend, steps }"],
-    ["a number", 3, "f: the options must be an object, found 3", "write them by name: { rate, backend, steps }"],
+    ["null", null, "f: the options must be an object, found null", "write fields by name: { rate, backend, steps }"],
+    ["a number", 3, "f: the options must be an object, found 3", "write fields by name: { rate, backend, steps }"],
   ])("%s is refused in words", (_, options, message, hint) => {
     const error = refusal(() => checkOptions("f", options as unknown as Example, kinds, { lr: "give lr to update" }));
     expect(error.message).toBe(message);
