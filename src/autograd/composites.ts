@@ -1,5 +1,7 @@
+import { checkArgument, checkOptions, flag, integer, notNegative, number, type OptionKinds, oneOf, optional, text } from "../arguments.js";
 import { ShapeError } from "../errors.js";
 import { isInteger } from "./dtype.js";
+import { tensorKind, tensorLikeKind } from "./kinds.js";
 import type { Axes, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
 import { broadcastShapes, normalizeAxes, normalizeAxis, show } from "./shape.js";
@@ -11,41 +13,77 @@ import type { Tensor } from "./tensor.js";
 export const maskedScore = -1e30;
 
 /** 1/(1 + e⁻ˣ), as ½ + ½·tanh(x/2), which overflows nowhere. */
-export const sigmoid = (x: TensorLike): Tensor => ops.add(ops.mul(ops.tanh(ops.mul(x, 0.5)), 0.5), 0.5);
+export function sigmoid(x: TensorLike): Tensor {
+  checkArgument("sigmoid", "x", x, tensorLikeKind);
+  return ops.add(ops.mul(ops.tanh(ops.mul(x, 0.5)), 0.5), 0.5);
+}
 /** max(x, 0). */
-export const relu = (x: TensorLike): Tensor => ops.maximum(x, 0);
+export function relu(x: TensorLike): Tensor {
+  checkArgument("relu", "x", x, tensorLikeKind);
+  return ops.maximum(x, 0);
+}
 /** x·sigmoid(x). */
-export const silu = (x: Tensor): Tensor => ops.mul(x, sigmoid(x));
+export function silu(x: Tensor): Tensor {
+  checkArgument("silu", "x", x, tensorKind);
+  return ops.mul(x, sigmoid(x));
+}
 /** x·Φ(x) with the normal distribution function Φ (Hendrycks & Gimpel 2016). */
-export const gelu = (x: Tensor): Tensor => ops.mul(x, ops.mul(0.5, ops.add(1, ops.erf(ops.mul(x, Math.SQRT1_2)))));
+export function gelu(x: Tensor): Tensor {
+  checkArgument("gelu", "x", x, tensorKind);
+  return ops.mul(x, ops.mul(0.5, ops.add(1, ops.erf(ops.mul(x, Math.SQRT1_2)))));
+}
 /** x². */
-export const square = (x: Tensor): Tensor => ops.mul(x, x);
+export function square(x: Tensor): Tensor {
+  checkArgument("square", "x", x, tensorKind);
+  return ops.mul(x, x);
+}
 /** 1/√x. */
-export const rsqrt = (x: Tensor): Tensor => ops.recip(ops.sqrt(x));
+export function rsqrt(x: Tensor): Tensor {
+  checkArgument("rsqrt", "x", x, tensorKind);
+  return ops.recip(ops.sqrt(x));
+}
 
-const countOf = (x: Tensor, axes: Axes): number =>
-  normalizeAxes(axes, x.rank, "mean").reduce((n, axis) => n * (x.shape[axis] as number), 1);
+/** How many elements a reduction over these axes takes together. */
+function countOf(where: string, x: Tensor, axes: Axes): number {
+  checkArgument(where, "x", x, tensorKind);
+  return normalizeAxes(axes, x.rank, where).reduce((n, axis) => n * (x.shape[axis] as number), 1);
+}
 
 /** Arithmetic mean over axes (all by default). Throws ShapeError for an empty axis. */
 export function mean(x: Tensor, axes?: Axes, keepDims = false): Tensor {
-  const count = countOf(x, axes);
+  const count = countOf("mean", x, axes);
+  checkArgument("mean", "keepDims", keepDims, flag);
   if (count === 0) throw new ShapeError(`mean of an empty axis has no value (shape ${show(x.shape)})`);
   return ops.mul(ops.sum(x, axes, keepDims), 1 / count);
 }
 
+export interface SpreadOptions {
+  /** Whether reduced axes stay, with extent 1. Default false. */
+  readonly keepDims?: boolean;
+  /** What is taken off the count: 1 for the unbiased estimate. Default 0. */
+  readonly correction?: number;
+}
+const spreadKinds: OptionKinds<SpreadOptions> = { keepDims: optional(flag), correction: optional(notNegative) };
+
 /** Mean of (x − mean)², divided by n − correction (0 by default). */
-export function variance(x: Tensor, axes?: Axes, options: { keepDims?: boolean; correction?: number } = {}): Tensor {
-  const count = countOf(x, axes);
+export function variance(x: Tensor, axes?: Axes, options: SpreadOptions = {}): Tensor {
+  checkOptions("variance", options, spreadKinds);
+  const count = countOf("variance", x, axes);
   const centred = ops.sub(x, mean(x, axes, true));
   return ops.div(ops.sum(square(centred), axes, options.keepDims ?? false), count - (options.correction ?? 0));
 }
 
 /** Square root of {@link variance}. */
-export const std = (x: Tensor, axes?: Axes, options: { keepDims?: boolean; correction?: number } = {}): Tensor =>
-  ops.sqrt(variance(x, axes, options));
+export function std(x: Tensor, axes?: Axes, options: SpreadOptions = {}): Tensor {
+  checkOptions("std", options, spreadKinds);
+  countOf("std", x, axes);
+  return ops.sqrt(variance(x, axes, options));
+}
 
 /** ln Σ eˣ over axes, shifted by the largest element so that nothing overflows. */
 export function logSumExp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
+  countOf("logSumExp", x, axes);
+  checkArgument("logSumExp", "keepDims", keepDims, flag);
   const top = ops.stopGradient(ops.max(x, axes, true));
   const result = ops.add(ops.log(ops.sum(ops.exp(ops.sub(x, top)), axes, true)), top);
   return keepDims ? result : ops.squeeze(result, normalizeAxes(axes, x.rank, "logSumExp"));
@@ -53,15 +91,23 @@ export function logSumExp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
 
 /** eˣ / Σ eˣ over an axis (the last by default). */
 export function softmax(x: Tensor, axis = -1): Tensor {
+  checkArgument("softmax", "x", x, tensorKind);
+  normalizeAxis(axis, x.rank, "softmax");
   const e = ops.exp(ops.sub(x, ops.stopGradient(ops.max(x, axis, true))));
   return ops.div(e, ops.sum(e, axis, true));
 }
 
 /** x − ln Σ eˣ over an axis (the last by default). */
-export const logSoftmax = (x: Tensor, axis = -1): Tensor => ops.sub(x, logSumExp(x, axis, true));
+export function logSoftmax(x: Tensor, axis = -1): Tensor {
+  checkArgument("logSoftmax", "x", x, tensorKind);
+  normalizeAxis(axis, x.rank, "logSoftmax");
+  return ops.sub(x, logSumExp(x, axis, true));
+}
 
 /** x / √(mean(x²) + ε) · weight over the last axis (Zhang & Sennrich 2019). x: […, D], weight: [D]. */
 export function rmsNorm(x: Tensor, weight: Tensor, eps = 1e-5): Tensor {
+  for (const [name, value] of Object.entries({ x, weight })) checkArgument("rmsNorm", name, value, tensorKind);
+  checkArgument("rmsNorm", "eps", eps, notNegative);
   if (weight.rank !== 1 || weight.shape[0] !== x.shape.at(-1))
     throw new ShapeError(`rmsNorm: weight ${show(weight.shape)} for ${show(x.shape)}`);
   return ops.mul(ops.mul(x, rsqrt(ops.add(mean(square(x), -1, true), eps))), weight);
@@ -69,6 +115,15 @@ export function rmsNorm(x: Tensor, weight: Tensor, eps = 1e-5): Tensor {
 
 /** (x − mean)/√(variance + ε)·weight + bias over the last axis. x: […, D], weight and bias: [D]. */
 export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-5): Tensor {
+  for (const [name, value] of Object.entries({ x, weight, bias })) {
+    checkArgument("layerNorm", name, value, tensorKind);
+    if (value !== x && (value.rank !== 1 || value.shape[0] !== x.shape.at(-1))) {
+      throw new ShapeError(`layerNorm: ${name} ${show(value.shape)} for ${show(x.shape)}`, {
+        hint: "weight and bias are [D], D the last extent of x",
+      });
+    }
+  }
+  checkArgument("layerNorm", "eps", eps, notNegative);
   const centred = ops.sub(x, mean(x, -1, true));
   return ops.add(ops.mul(ops.mul(centred, rsqrt(ops.add(mean(square(centred), -1, true), eps))), weight), bias);
 }
@@ -79,6 +134,7 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-5): 
  * x: […, T, D] with leading axes [B, H]; cos, sin: [B or 1, T, D/2].
  */
 export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
+  for (const [name, value] of Object.entries({ x, cos, sin })) checkArgument("rope", name, value, tensorKind);
   const [T, D] = [x.shape.at(-2), x.shape.at(-1)] as [number, number];
   const half = D / 2;
   const fits =
@@ -104,11 +160,20 @@ export interface AttentionOptions {
   readonly scale?: number;
 }
 
+const attentionKinds: OptionKinds<AttentionOptions> = {
+  causal: optional(flag),
+  offset: optional(tensorLikeKind),
+  mask: optional(tensorKind),
+  scale: optional(number),
+};
+
 /**
  * softmax(q·kᵀ·scale + mask)·v. q: [B, H, T, D]; k, v: [B, Hkv, S, D] with H a multiple of Hkv: each key/value head serves
  * H/Hkv neighbouring query heads (grouped-query attention, Ainslie et al. 2023). Result: [B, H, T, D].
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  for (const [name, value] of Object.entries({ q, k, v })) checkArgument("attention", name, value, tensorKind);
+  checkOptions("attention", options, attentionKinds);
   const [B, H, T, D] = q.shape as [number, number, number, number];
   const [, Hkv, S] = k.shape as [number, number, number, number];
   const fits =
@@ -148,11 +213,15 @@ export interface CrossEntropyOptions {
   readonly reduction?: "mean" | "sum" | "none";
 }
 
+const crossEntropyKinds: OptionKinds<CrossEntropyOptions> = { reduction: optional(oneOf("mean", "sum", "none")) };
+
 /**
  * Negative log-likelihood in nats, −ln softmax(logits)[target]. logits: […, V] float; targets: […] integers in 0…V−1
  * (a target outside gives the loss ln Σ eˣ, as if its logit were 0).
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
+  for (const [name, value] of Object.entries({ logits, targets })) checkArgument("crossEntropy", name, value, tensorKind);
+  checkOptions("crossEntropy", options, crossEntropyKinds);
   if (show(logits.shape.slice(0, -1)) !== show(targets.shape) || !isInteger(targets.dtype)) {
     throw new ShapeError(`crossEntropy: logits ${show(logits.shape)} with targets ${targets.dtype}${show(targets.shape)}`, {
       hint: "targets are integers of the shape of logits without its last axis",
@@ -172,14 +241,19 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
 }
 
 /** The class of each integer as a row of zeros with a one: […] → […, classes]. */
-export const oneHot = (index: Tensor, classes: number): Tensor =>
-  ops.cast(ops.equal(ops.iota([...index.shape, classes], -1, { dtype: index.dtype }), ops.unsqueeze(index, index.rank)), "f32");
+export function oneHot(index: Tensor, classes: number): Tensor {
+  checkArgument("oneHot", "index", index, tensorKind);
+  checkArgument("oneHot", "classes", classes, integer(0));
+  return ops.cast(ops.equal(ops.iota([...index.shape, classes], -1, { dtype: index.dtype }), ops.unsqueeze(index, index.rank)), "f32");
+}
 
 /**
  * Einstein summation for two operands or one: `einsum("bij,bjk->bik", a, b)`. A letter that is missing on the right is
  * summed over. Letters repeated within one operand are not supported and throw ShapeError.
  */
 export function einsum(equation: string, ...operands: Tensor[]): Tensor {
+  checkArgument("einsum", "equation", equation, text);
+  operands.forEach((operand, i) => checkArgument("einsum", `operand ${i + 1}`, operand, tensorKind));
   const [left, right] = equation.replace(/\s/g, "").split("->") as [string, string | undefined];
   const terms = left.split(",").map((term) => [...term]);
   const result = right === undefined ? undefined : [...right];
@@ -243,6 +317,7 @@ export function einsum(equation: string, ...operands: Tensor[]): Tensor {
 
 /** Values at positions along an axis: y[…, i, …] = x[…, index[…, i, …], …] for an index of the rank of x, by one-hot sums. */
 export function takeAlongAxis(x: Tensor, index: Tensor, axis = -1): Tensor {
+  for (const [name, value] of Object.entries({ x, index })) checkArgument("takeAlongAxis", name, value, tensorKind);
   const along = normalizeAxis(axis, x.rank, "takeAlongAxis");
   const moved = ops.transpose(x, along, -1);
   const places = ops.transpose(index, along, -1);

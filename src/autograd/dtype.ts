@@ -1,3 +1,4 @@
+import { describe } from "../arguments.js";
 import { DtypeError } from "../errors.js";
 
 /**
@@ -6,6 +7,24 @@ import { DtypeError } from "../errors.js";
  * ends at 65504, `bf16` has 8 and the range of f32.
  */
 export type DType = "f64" | "f32" | "f16" | "bf16" | "i32" | "u32" | "bool";
+
+/** What other libraries call these dtypes; taken wherever a dtype is. */
+const aliases = {
+  float64: "f64",
+  double: "f64",
+  float32: "f32",
+  float: "f32",
+  float16: "f16",
+  half: "f16",
+  bfloat16: "bf16",
+  int32: "i32",
+  int: "i32",
+  uint32: "u32",
+  boolean: "bool",
+} as const satisfies Readonly<Record<string, DType>>;
+
+/** A dtype by its own name or by that of NumPy, PyTorch and TensorFlow.js ("float32"). */
+export type DTypeName = DType | keyof typeof aliases;
 
 /** Host arrays that tensors are made from and read into. `f16` and `bf16` are read as f32, `bool` as bytes of 0 and 1. */
 export type HostArray = Float64Array | Float32Array | Int32Array | Uint32Array | Uint8Array;
@@ -17,6 +36,17 @@ export const isFloat = (dtype: DType): boolean => rank[dtype] >= 2;
 /** Whether `dtype` stores a float in 16 bits. */
 export const isHalf = (dtype: DType): dtype is "f16" | "bf16" => dtype === "f16" || dtype === "bf16";
 export const isInteger = (dtype: DType): boolean => dtype === "i32" || dtype === "u32";
+
+/** The dtype of a name. Throws {@link DtypeError} for a name of none; `where` is the function that was given it. */
+export function readDType(where: string, name: DTypeName): DType {
+  if (typeof name === "string") {
+    if (Object.hasOwn(rank, name)) return name as DType;
+    if (Object.hasOwn(aliases, name)) return aliases[name as keyof typeof aliases];
+  }
+  throw new DtypeError(`${where}: dtype must be one of ${Object.keys(rank).join(", ")}, found ${describe(name)}`, {
+    hint: 'write it in quotes, for example "f32"',
+  });
+}
 
 /** The dtype in which two operands meet. Throws {@link DtypeError} for i32 with u32. */
 export function promote(a: DType, b: DType): DType {

@@ -1,5 +1,5 @@
 import * as composites from "./composites.js";
-import type { DType, HostArray } from "./dtype.js";
+import type { DTypeName, HostArray } from "./dtype.js";
 import type { Axes, Range, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
 import { array, data, item } from "./realize.js";
@@ -50,23 +50,26 @@ export interface TensorMethods {
   and(other: TensorLike): Tensor;
   or(other: TensorLike): Tensor;
   clip(low: number, high: number): Tensor;
-  cast(dtype: DType): Tensor;
-  bitcast(dtype: DType): Tensor;
+  cast(dtype: DTypeName): Tensor;
+  bitcast(dtype: DTypeName): Tensor;
   sum(axes?: Axes, keepDims?: boolean): Tensor;
   mean(axes?: Axes, keepDims?: boolean): Tensor;
   max(axes?: Axes, keepDims?: boolean): Tensor;
   min(axes?: Axes, keepDims?: boolean): Tensor;
   argmax(axes?: Axes, keepDims?: boolean): Tensor;
   argmin(axes?: Axes, keepDims?: boolean): Tensor;
-  variance(axes?: Axes, options?: { keepDims?: boolean; correction?: number }): Tensor;
-  std(axes?: Axes, options?: { keepDims?: boolean; correction?: number }): Tensor;
+  variance(axes?: Axes, options?: composites.SpreadOptions): Tensor;
+  std(axes?: Axes, options?: composites.SpreadOptions): Tensor;
   logSumExp(axes?: Axes, keepDims?: boolean): Tensor;
   softmax(axis?: number): Tensor;
   logSoftmax(axis?: number): Tensor;
   reshape(shape: Shape): Tensor;
+  reshape(...extents: number[]): Tensor;
   transpose(axis1?: number, axis2?: number): Tensor;
   permute(order: readonly number[]): Tensor;
+  permute(...order: number[]): Tensor;
   expand(shape: Shape): Tensor;
+  expand(...shape: number[]): Tensor;
   slice(ranges: readonly Range[]): Tensor;
   pad(widths: readonly (readonly [number, number])[], value?: number): Tensor;
   split(extents: readonly number[], axis?: number): Tensor[];
@@ -80,6 +83,11 @@ export interface TensorMethods {
   tril(k?: number): Tensor;
   matmul(other: Tensor): Tensor;
 }
+
+/** What a method takes that may be called with one list or with its entries. */
+type ListOr<T> = readonly [readonly T[]] | readonly T[];
+const listed = <T>(given: ListOr<T>): readonly T[] =>
+  given.length === 1 && typeof given[0] !== "number" ? (given[0] as readonly T[]) : (given as readonly T[]);
 
 const functions = {
   data,
@@ -134,10 +142,10 @@ const functions = {
   logSumExp: composites.logSumExp,
   softmax: composites.softmax,
   logSoftmax: composites.logSoftmax,
-  reshape: ops.reshape,
+  reshape: (x: Tensor, ...shape: ListOr<number>) => ops.reshape(x, listed(shape)),
   transpose: ops.transpose,
-  permute: ops.permute,
-  expand: ops.expand,
+  permute: (x: Tensor, ...order: ListOr<number>) => ops.permute(x, listed(order)),
+  expand: (x: Tensor, ...shape: ListOr<number>) => ops.expand(x, listed(shape)),
   slice: ops.slice,
   pad: ops.pad,
   split: ops.split,

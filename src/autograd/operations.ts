@@ -1,6 +1,8 @@
+import { checkArgument, checkOptions, flag, given, integer, listOf, number, optional } from "../arguments.js";
 import { ShapeError } from "../errors.js";
-import { type DType, isFloat, isHalf, promote, representable } from "./dtype.js";
-import { broadcastShapes, normalizeAxes, normalizeAxis, type Shape, sameShape, show, sizeOf } from "./shape.js";
+import { type DType, type DTypeName, isFloat, isHalf, promote, readDType, representable } from "./dtype.js";
+import { tensorKind, tensorLikeKind } from "./kinds.js";
+import { broadcastShapes, checkShape, normalizeAxes, normalizeAxis, readShape, type Shape, sameShape, show, sizeOf } from "./shape.js";
 import { apply, Tensor } from "./tensor.js";
 
 /**
@@ -11,27 +13,58 @@ import { apply, Tensor } from "./tensor.js";
 /** A tensor, or a number that takes the dtype of what it meets. */
 export type TensorLike = Tensor | number;
 
-/** The same value everywhere; `shape` defaults to a scalar. */
-export function full(shape: Shape, value: number, options: { dtype?: DType } = {}): Tensor {
-  const dtype = options.dtype ?? "f32";
-  // A number beside a half keeps its digits; a tensor of halves does not.
-  return broadcastTo(apply("const", [], { value: isHalf(dtype) ? representable(dtype, value) : value, shape: [], dtype }), shape);
+/** Options of what makes tensors: their dtype. */
+export interface DTypeOption {
+  readonly dtype?: DTypeName;
 }
-export const zeros = (shape: Shape, options: { dtype?: DType } = {}): Tensor => full(shape, 0, options);
-export const ones = (shape: Shape, options: { dtype?: DType } = {}): Tensor => full(shape, 1, options);
-export const zerosLike = (x: Tensor): Tensor => zeros(x.shape, { dtype: x.dtype });
-export const onesLike = (x: Tensor): Tensor => ones(x.shape, { dtype: x.dtype });
+
+/** The dtype that options ask for, or the default of a function. */
+function dtypeOf(where: string, options: DTypeOption, fallback: DType): DType {
+  checkOptions(where, options, { dtype: optional(given) });
+  return options.dtype === undefined ? fallback : readDType(where, options.dtype);
+}
+
+function filled(where: string, shape: Shape | number, value: number, options: DTypeOption): Tensor {
+  const extents = readShape(shape, where);
+  checkArgument(where, "value", value, number);
+  const dtype = dtypeOf(where, options, "f32");
+  // A number beside a half keeps its digits; a tensor of halves does not.
+  return broadcastTo(apply("const", [], { value: isHalf(dtype) ? representable(dtype, value) : value, shape: [], dtype }), extents);
+}
+
+/** The same value everywhere, f32 unless said otherwise. `shape` is a list of extents, or one extent for a vector. */
+export const full = (shape: Shape | number, value: number, options: DTypeOption = {}): Tensor => filled("full", shape, value, options);
+export const zeros = (shape: Shape | number, options: DTypeOption = {}): Tensor => filled("zeros", shape, 0, options);
+export const ones = (shape: Shape | number, options: DTypeOption = {}): Tensor => filled("ones", shape, 1, options);
+export function zerosLike(x: Tensor): Tensor {
+  checkArgument("zerosLike", "x", x, tensorKind);
+  return filled("zerosLike", x.shape, 0, { dtype: x.dtype });
+}
+export function onesLike(x: Tensor): Tensor {
+  checkArgument("onesLike", "x", x, tensorKind);
+  return filled("onesLike", x.shape, 1, { dtype: x.dtype });
+}
 /** 0, 1, … n − 1 as i32, or as another dtype. */
-export const arange = (n: number, options: { dtype?: DType } = {}): Tensor => iota([n], 0, options);
+export function arange(n: number, options: DTypeOption = {}): Tensor {
+  checkArgument("arange", "n", n, integer(0));
+  return apply("iota", [], { shape: [n], axis: 0, dtype: dtypeOf("arange", options, "i32") });
+}
 /** The coordinate along `axis` at each place of `shape`; i32 unless said otherwise. */
-export const iota = (shape: Shape, axis: number, options: { dtype?: DType } = {}): Tensor =>
-  apply("iota", [], { shape, axis: normalizeAxis(axis, shape.length, "iota"), dtype: options.dtype ?? "i32" });
+export function iota(shape: Shape | number, axis: number, options: DTypeOption = {}): Tensor {
+  const extents = readShape(shape, "iota");
+  return apply("iota", [], { shape: extents, axis: normalizeAxis(axis, extents.length, "iota"), dtype: dtypeOf("iota", options, "i32") });
+}
 /** The n × n identity matrix. */
-export const eye = (n: number, options: { dtype?: DType } = {}): Tensor =>
-  cast(equal(iota([n, n], 0), iota([n, n], 1)), options.dtype ?? "f32");
+export function eye(n: number, options: DTypeOption = {}): Tensor {
+  checkArgument("eye", "n", n, integer(0));
+  return cast(equal(iota([n, n], 0), iota([n, n], 1)), dtypeOf("eye", options, "f32"));
+}
 /** `count` values from start to stop, both included. */
-export const linspace = (start: number, stop: number, count: number): Tensor =>
-  add(mul(arange(count, { dtype: "f32" }), count > 1 ? (stop - start) / (count - 1) : 0), start);
+export function linspace(start: number, stop: number, count: number): Tensor {
+  for (const [name, value] of Object.entries({ start, stop })) checkArgument("linspace", name, value, number);
+  checkArgument("linspace", "count", count, integer(0));
+  return add(mul(arange(count, { dtype: "f32" }), count > 1 ? (stop - start) / (count - 1) : 0), start);
+}
 
 /** The dtype that a plain number takes next to a tensor: the tensor's own, or f32 where that could not hold it. */
 function literal(value: number, beside: DType): Tensor {
@@ -40,6 +73,8 @@ function literal(value: number, beside: DType): Tensor {
 }
 
 function operands(name: string, a: TensorLike, b: TensorLike): [Tensor, Tensor] {
+  checkArgument(name, "a", a, tensorLikeKind);
+  checkArgument(name, "b", b, tensorLikeKind);
   let x = a instanceof Tensor ? a : literal(a, b instanceof Tensor ? b.dtype : "f32");
   let y = b instanceof Tensor ? b : literal(b, x.dtype);
   const dtype = promote(x.dtype, y.dtype);
@@ -50,48 +85,64 @@ function operands(name: string, a: TensorLike, b: TensorLike): [Tensor, Tensor] 
   return [broadcastTo(x, shape), broadcastTo(y, shape)];
 }
 
-const asTensor = (x: TensorLike): Tensor => (x instanceof Tensor ? x : literal(x, "f32"));
-const asFloat = (x: TensorLike): Tensor => {
-  const t = asTensor(x);
+function asTensor(name: string, x: TensorLike): Tensor {
+  checkArgument(name, "x", x, tensorLikeKind);
+  return x instanceof Tensor ? x : literal(x, "f32");
+}
+function asFloat(name: string, x: TensorLike): Tensor {
+  const t = asTensor(name, x);
   return isFloat(t.dtype) ? t : cast(t, "f32");
-};
+}
 const asNumbers = (x: Tensor): Tensor => (x.dtype === "bool" ? cast(x, "i32") : x);
 
-export const neg = (x: TensorLike): Tensor => apply("neg", [asNumbers(asTensor(x))], {});
-export const exp = (x: TensorLike): Tensor => apply("exp", [asFloat(x)], {});
-export const log = (x: TensorLike): Tensor => apply("log", [asFloat(x)], {});
-export const sin = (x: TensorLike): Tensor => apply("sin", [asFloat(x)], {});
-export const cos = (x: TensorLike): Tensor => apply("cos", [asFloat(x)], {});
-export const tanh = (x: TensorLike): Tensor => apply("tanh", [asFloat(x)], {});
-export const erf = (x: TensorLike): Tensor => apply("erf", [asFloat(x)], {});
-export const sqrt = (x: TensorLike): Tensor => apply("sqrt", [asFloat(x)], {});
-export const recip = (x: TensorLike): Tensor => apply("recip", [asFloat(x)], {});
-export const abs = (x: TensorLike): Tensor => apply("abs", [asNumbers(asTensor(x))], {});
-export const sign = (x: TensorLike): Tensor => apply("sign", [asNumbers(asTensor(x))], {});
+/** A function of floats; integers are cast to f32 first. */
+const ofFloats =
+  (name: "exp" | "log" | "sin" | "cos" | "tanh" | "erf" | "sqrt" | "recip") =>
+  (x: TensorLike): Tensor =>
+    apply(name, [asFloat(name, x)], {});
+const ofNumbers =
+  (name: "neg" | "abs" | "sign") =>
+  (x: TensorLike): Tensor =>
+    apply(name, [asNumbers(asTensor(name, x))], {});
+
+export const neg = ofNumbers("neg");
+export const exp = ofFloats("exp");
+export const log = ofFloats("log");
+export const sin = ofFloats("sin");
+export const cos = ofFloats("cos");
+export const tanh = ofFloats("tanh");
+export const erf = ofFloats("erf");
+export const sqrt = ofFloats("sqrt");
+export const recip = ofFloats("recip");
+export const abs = ofNumbers("abs");
+export const sign = ofNumbers("sign");
 export const floor = (x: TensorLike): Tensor => {
-  const t = asTensor(x);
+  const t = asTensor("floor", x);
   return isFloat(t.dtype) ? apply("floor", [t], {}) : t;
 };
-export const not = (x: Tensor): Tensor => apply("not", [x], {});
+export const not = (x: Tensor): Tensor => {
+  checkArgument("not", "x", x, tensorKind);
+  return apply("not", [x], {});
+};
 
 const arithmetic =
-  (name: "add" | "sub" | "mul" | "max" | "min" | "mod") =>
+  (name: string, primitive: "add" | "sub" | "mul" | "max" | "min" | "mod") =>
   (a: TensorLike, b: TensorLike): Tensor => {
     const [x, y] = operands(name, a, b);
-    return apply(name, [asNumbers(x), asNumbers(y)], {});
+    return apply(primitive, [asNumbers(x), asNumbers(y)], {});
   };
 
-export const add = arithmetic("add");
-export const sub = arithmetic("sub");
-export const mul = arithmetic("mul");
-export const maximum = arithmetic("max");
-export const minimum = arithmetic("min");
+export const add = arithmetic("add", "add");
+export const sub = arithmetic("sub", "sub");
+export const mul = arithmetic("mul", "mul");
+export const maximum = arithmetic("maximum", "max");
+export const minimum = arithmetic("minimum", "min");
 /** a − b·⌊a/b⌋, with the sign of b. */
-export const mod = arithmetic("mod");
+export const mod = arithmetic("mod", "mod");
 /** a / b as floats; integers are cast to f32 first. */
 export const div = (a: TensorLike, b: TensorLike): Tensor => {
   const [x, y] = operands("div", a, b);
-  return apply("div", [asFloat(x), asFloat(y)], {});
+  return apply("div", [asFloat("div", x), asFloat("div", y)], {});
 };
 /** Quotient of integers, truncated toward 0. */
 export const truncDiv = (a: TensorLike, b: TensorLike): Tensor => {
@@ -108,49 +159,67 @@ export const pow = (a: TensorLike, b: TensorLike): Tensor => {
     if (b === -1) return recip(a);
   }
   const [x, y] = operands("pow", a, b);
-  return apply("pow", [asFloat(x), asFloat(y)], {});
+  return apply("pow", [asFloat("pow", x), asFloat("pow", y)], {});
 };
 
-const comparison =
-  (name: "lt" | "eq") =>
-  (a: TensorLike, b: TensorLike): Tensor => {
-    const [x, y] = operands(name, a, b);
-    return apply(name, name === "lt" ? [asNumbers(x), asNumbers(y)] : [x, y], {});
-  };
+const lessThan = (x: Tensor, y: Tensor): Tensor => apply("lt", [asNumbers(x), asNumbers(y)], {});
+const sameAs = (x: Tensor, y: Tensor): Tensor => apply("eq", [x, y], {});
 
-export const less = comparison("lt");
-export const equal = comparison("eq");
-export const greater = (a: TensorLike, b: TensorLike): Tensor => less(b, a);
-export const notEqual = (a: TensorLike, b: TensorLike): Tensor => not(equal(a, b));
+/** A function of two operands that were brought to one shape and dtype. */
+const comparison =
+  (name: string, compare: (x: Tensor, y: Tensor) => Tensor) =>
+  (a: TensorLike, b: TensorLike): Tensor =>
+    compare(...operands(name, a, b));
+
+export const less = comparison("less", lessThan);
+export const equal = comparison("equal", sameAs);
+export const greater = comparison("greater", (x, y) => lessThan(y, x));
+export const notEqual = comparison("notEqual", (x, y) => not(sameAs(x, y)));
 /** a ≤ b as (a < b) ∨ (a = b), so that NaN compares false. */
-export const lessEqual = (a: TensorLike, b: TensorLike): Tensor => or(less(a, b), equal(a, b));
-export const greaterEqual = (a: TensorLike, b: TensorLike): Tensor => lessEqual(b, a);
-export const and = (a: TensorLike, b: TensorLike): Tensor => apply("and", operands("and", a, b), {});
-export const or = (a: TensorLike, b: TensorLike): Tensor => apply("or", operands("or", a, b), {});
+export const lessEqual = comparison("lessEqual", (x, y) => or(lessThan(x, y), sameAs(x, y)));
+export const greaterEqual = comparison("greaterEqual", (x, y) => or(lessThan(y, x), sameAs(y, x)));
+export const and = comparison("and", (x, y) => apply("and", [x, y], {}));
+export const or = comparison("or", (x, y) => apply("or", [x, y], {}));
 
 /** condition ? a : b, elementwise; what is not taken has no influence. */
 export function where(condition: Tensor, a: TensorLike, b: TensorLike): Tensor {
+  checkArgument("where", "condition", condition, tensorKind);
   const [x, y] = operands("where", a, b);
   const shape = broadcastShapes(condition.shape, x.shape, "where");
   return apply("where", [broadcastTo(condition, shape), broadcastTo(x, shape), broadcastTo(y, shape)], {});
 }
 
-export const cast = (x: Tensor, dtype: DType): Tensor => (x.dtype === dtype ? x : apply("cast", [x], { dtype }));
+/** The values in another dtype. */
+export function cast(x: Tensor, dtype: DTypeName): Tensor {
+  checkArgument("cast", "x", x, tensorKind);
+  const to = readDType("cast", dtype);
+  return x.dtype === to ? x : apply("cast", [x], { dtype: to });
+}
 /** The same 32 bits read as f32, i32 or u32. */
-export const bitcast = (x: Tensor, dtype: DType): Tensor => (x.dtype === dtype ? x : apply("bitcast", [x], { dtype }));
+export function bitcast(x: Tensor, dtype: DTypeName): Tensor {
+  checkArgument("bitcast", "x", x, tensorKind);
+  const to = readDType("bitcast", dtype);
+  return x.dtype === to ? x : apply("bitcast", [x], { dtype: to });
+}
 /** x limited to low…high. */
-export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
+export function clip(x: Tensor, low: number, high: number): Tensor {
+  checkArgument("clip", "x", x, tensorKind);
+  for (const [name, value] of Object.entries({ low, high })) checkArgument("clip", name, value, number);
+  return minimum(maximum(x, low), high);
+}
 
 /** Axes to reduce over: all when left out. */
 export type Axes = number | readonly number[] | undefined;
 
 const reduction =
-  (name: "sum" | "maxReduce" | "minReduce" | "argmax" | "argmin") =>
+  (name: string, primitive: "sum" | "maxReduce" | "minReduce" | "argmax" | "argmin") =>
   (x: Tensor, axes?: Axes, keepDims = false): Tensor => {
+    checkArgument(name, "x", x, tensorKind);
+    checkArgument(name, "keepDims", keepDims, flag);
     const list = normalizeAxes(axes, x.rank, name);
     const numbers = asNumbers(x);
-    if (list.length === 0 && name !== "argmax" && name !== "argmin") return numbers;
-    const result = apply(name, [numbers], { axes: list });
+    if (list.length === 0 && primitive !== "argmax" && primitive !== "argmin") return numbers;
+    const result = apply(primitive, [numbers], { axes: list });
     return keepDims
       ? reshape(
           result,
@@ -159,32 +228,43 @@ const reduction =
       : result;
   };
 
-export const sum = reduction("sum");
-export const max = reduction("maxReduce");
-export const min = reduction("minReduce");
+export const sum = reduction("sum", "sum");
+export const max = reduction("max", "maxReduce");
+export const min = reduction("min", "minReduce");
 /** Position (i32) of the first largest element, in row-major order over the reduced axes. */
-export const argmax = reduction("argmax");
-export const argmin = reduction("argmin");
+export const argmax = reduction("argmax", "argmax");
+export const argmin = reduction("argmin", "argmin");
 
 /** The same elements under another shape; one extent may be −1. */
-export function reshape(x: Tensor, shape: Shape): Tensor {
-  const open = shape.indexOf(-1);
-  let target = shape;
+export function reshape(x: Tensor, shape: Shape | number): Tensor {
+  checkArgument("reshape", "x", x, tensorKind);
+  const wanted = typeof shape === "number" ? [shape] : shape;
+  const open = Array.isArray(wanted) ? wanted.indexOf(-1) : -1;
+  if (open < 0) checkShape(wanted, "reshape");
+  else
+    checkShape(
+      wanted.filter((_, i) => i !== open),
+      "reshape",
+    );
+  let target = wanted;
   if (open >= 0) {
-    const rest = sizeOf(shape.filter((_, i) => i !== open));
-    if (rest === 0 || x.size % rest !== 0) throw new ShapeError(`reshape: ${show(x.shape)} does not fill ${show(shape)}`);
-    target = shape.map((extent, i) => (i === open ? x.size / rest : extent));
+    const rest = sizeOf(wanted.filter((_, i) => i !== open));
+    if (rest === 0 || x.size % rest !== 0) throw new ShapeError(`reshape: ${show(x.shape)} does not fill ${show(wanted)}`);
+    target = wanted.map((extent, i) => (i === open ? x.size / rest : extent));
   }
   return sameShape(target, x.shape) ? x : apply("reshape", [x], { shape: [...target] });
 }
 
 export function permute(x: Tensor, order: readonly number[]): Tensor {
+  checkArgument("permute", "x", x, tensorKind);
+  checkArgument("permute", "order", order, listOf(integer()));
   const axes = order.map((axis) => normalizeAxis(axis, x.rank, "permute"));
   return axes.every((axis, i) => axis === i) && axes.length === x.rank ? x : apply("permute", [x], { order: axes });
 }
 
 /** Swaps two axes, the last two unless said otherwise. */
 export function transpose(x: Tensor, axis1 = -2, axis2 = -1): Tensor {
+  checkArgument("transpose", "x", x, tensorKind);
   const a = normalizeAxis(axis1, x.rank, "transpose");
   const b = normalizeAxis(axis2, x.rank, "transpose");
   return permute(
@@ -195,6 +275,8 @@ export function transpose(x: Tensor, axis1 = -2, axis2 = -1): Tensor {
 
 /** Repeats axes of extent 1 (and adds leading ones) until the shape is reached. */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  checkArgument("expand", "x", x, tensorKind);
+  checkShape(shape, "expand");
   if (sameShape(x.shape, shape)) return x;
   if (shape.length < x.rank) throw new ShapeError(`expand: ${show(x.shape)} does not expand to ${show(shape)}`);
   const padded = reshape(x, [...new Array<number>(shape.length - x.rank).fill(1), ...x.shape]);
@@ -205,7 +287,18 @@ export const expand = broadcastTo;
 /** One entry per axis: a [start, stop, step?] range, or null for the whole axis. Negative positions count from the end. */
 export type Range = readonly [start: number, stop?: number | null, step?: number] | null;
 
+const isRange = (range: unknown): boolean =>
+  range === null ||
+  (Array.isArray(range) && range.length >= 1 && range.length <= 3 && range.every((at) => at == null || Number.isInteger(at)));
+const rangesKind = listOf({ wanted: "[start, stop?, step?] in integers or null", fits: isRange });
+const widthsKind = listOf({
+  wanted: "[before, after] in integers",
+  fits: (width) => Array.isArray(width) && width.length === 2 && width.every(Number.isInteger),
+});
+
 export function slice(x: Tensor, ranges: readonly Range[]): Tensor {
+  checkArgument("slice", "x", x, tensorKind);
+  checkArgument("slice", "ranges", ranges, rangesKind);
   if (ranges.length > x.rank) throw new ShapeError(`slice: ${ranges.length} ranges for ${show(x.shape)}`);
   const at = (position: number, extent: number): number => (position < 0 ? position + extent : position);
   const starts = x.shape.map((extent, i) => at(ranges[i]?.[0] ?? 0, extent));
@@ -216,24 +309,33 @@ export function slice(x: Tensor, ranges: readonly Range[]): Tensor {
 
 /** `widths[i]` = [before, after] for each axis. */
 export function pad(x: Tensor, widths: readonly (readonly [number, number])[], value = 0): Tensor {
+  checkArgument("pad", "x", x, tensorKind);
+  checkArgument("pad", "widths", widths, widthsKind);
+  checkArgument("pad", "value", value, number);
   return apply("pad", [x], { low: widths.map(([low]) => low), high: widths.map(([, high]) => high), value });
 }
 
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
+  checkArgument("concat", "tensors", tensors, listOf(tensorKind));
   const first = tensors[0];
   if (first === undefined) throw new ShapeError("concat: no tensors");
   return tensors.length === 1 ? first : apply("concat", tensors, { axis: normalizeAxis(axis, first.rank, "concat") });
 }
 
 /** Tensors of one shape along a new axis. */
-export const stack = (tensors: readonly Tensor[], axis = 0): Tensor =>
-  concat(
+export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  checkArgument("stack", "tensors", tensors, listOf(tensorKind));
+  checkArgument("stack", "axis", axis, integer());
+  return concat(
     tensors.map((t) => unsqueeze(t, axis)),
     axis,
   );
+}
 
 /** Consecutive parts of the given extents along an axis. */
 export function split(x: Tensor, extents: readonly number[], axis = 0): Tensor[] {
+  checkArgument("split", "x", x, tensorKind);
+  checkArgument("split", "extents", extents, listOf(integer(0)));
   const along = normalizeAxis(axis, x.rank, "split");
   if (extents.reduce((a, b) => a + b, 0) !== x.shape[along])
     throw new ShapeError(`split: ${show(extents)} do not add up to axis ${along} of ${show(x.shape)}`);
@@ -248,10 +350,14 @@ export function split(x: Tensor, extents: readonly number[], axis = 0): Tensor[]
   });
 }
 
-export const flip = (x: Tensor, axes?: Axes): Tensor => apply("flip", [x], { axes: normalizeAxes(axes, x.rank, "flip") });
+export function flip(x: Tensor, axes?: Axes): Tensor {
+  checkArgument("flip", "x", x, tensorKind);
+  return apply("flip", [x], { axes: normalizeAxes(axes, x.rank, "flip") });
+}
 
 /** Removes axes of extent 1: the listed ones, or all. */
 export function squeeze(x: Tensor, axes?: Axes): Tensor {
+  checkArgument("squeeze", "x", x, tensorKind);
   const list = axes === undefined ? x.shape.flatMap((extent, i) => (extent === 1 ? [i] : [])) : normalizeAxes(axes, x.rank, "squeeze");
   for (const axis of list) if (x.shape[axis] !== 1) throw new ShapeError(`squeeze: axis ${axis} of ${show(x.shape)} is not 1`);
   return reshape(
@@ -262,12 +368,15 @@ export function squeeze(x: Tensor, axes?: Axes): Tensor {
 
 /** Adds an axis of extent 1 at a position of the result. */
 export function unsqueeze(x: Tensor, axis: number): Tensor {
+  checkArgument("unsqueeze", "x", x, tensorKind);
   const at = normalizeAxis(axis, x.rank + 1, "unsqueeze");
   return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
 }
 
 /** Rows of x along `axis` (default 0) picked by an integer tensor, whose shape takes the place of that axis. */
 export function gather(x: Tensor, index: Tensor, axis = 0): Tensor {
+  checkArgument("gather", "x", x, tensorKind);
+  checkArgument("gather", "index", index, tensorKind);
   const along = normalizeAxis(axis, x.rank, "gather");
   if (along === 0) return apply("gather", [x, index], {});
   const others = x.shape.map((_, i) => i).filter((i) => i !== along);
@@ -282,14 +391,21 @@ export function gather(x: Tensor, index: Tensor, axis = 0): Tensor {
 export const take = gather;
 
 /** Sums rows of x into `size` bins: y[s] = Σ x[i] over index[i] = s. */
-export const scatterAdd = (x: Tensor, index: Tensor, size: number): Tensor => apply("scatterAdd", [x, index], { size });
+export function scatterAdd(x: Tensor, index: Tensor, size: number): Tensor {
+  checkArgument("scatterAdd", "x", x, tensorKind);
+  checkArgument("scatterAdd", "index", index, tensorKind);
+  checkArgument("scatterAdd", "size", size, integer(0));
+  return apply("scatterAdd", [x, index], { size });
+}
 
 /** Rows ≤ columns − k kept, the rest 0. */
-export const triu = (x: Tensor, k = 0): Tensor => triangle(x, (row, column) => lessEqual(add(row, k), column));
-export const tril = (x: Tensor, k = 0): Tensor => triangle(x, (row, column) => lessEqual(column, add(row, k)));
+export const triu = (x: Tensor, k = 0): Tensor => triangle("triu", x, k, (row, column) => lessEqual(add(row, k), column));
+export const tril = (x: Tensor, k = 0): Tensor => triangle("tril", x, k, (row, column) => lessEqual(column, add(row, k)));
 
-function triangle(x: Tensor, keep: (row: Tensor, column: Tensor) => Tensor): Tensor {
-  if (x.rank < 2) throw new ShapeError(`a triangle needs two axes, not ${show(x.shape)}`);
+function triangle(name: string, x: Tensor, k: number, keep: (row: Tensor, column: Tensor) => Tensor): Tensor {
+  checkArgument(name, "x", x, tensorKind);
+  checkArgument(name, "k", k, integer());
+  if (x.rank < 2) throw new ShapeError(`${name}: a triangle needs two axes, not ${show(x.shape)}`);
   return where(keep(iota(x.shape, -2), iota(x.shape, -1)), x, 0);
 }
 
@@ -298,6 +414,8 @@ function triangle(x: Tensor, keep: (row: Tensor, column: Tensor) => Tensor): Ten
  * A vector is taken as a row on the left and as a column on the right, and that axis is dropped again.
  */
 export function matmul(a: Tensor, b: Tensor): Tensor {
+  checkArgument("matmul", "a", a, tensorKind);
+  checkArgument("matmul", "b", b, tensorKind);
   if (a.rank === 0 || b.rank === 0) throw new ShapeError("matmul: a scalar is no matrix", { hint: "use mul" });
   const common = promote(a.dtype, b.dtype);
   const dtype = isFloat(common) ? common : "f32";
@@ -322,4 +440,7 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
 }
 
 /** x with no derivative: differentiation takes it as a constant. */
-export const stopGradient = (x: Tensor): Tensor => apply("stopGradient", [x], {});
+export function stopGradient(x: Tensor): Tensor {
+  checkArgument("stopGradient", "x", x, tensorKind);
+  return apply("stopGradient", [x], {});
+}

@@ -97,12 +97,24 @@ function operand(operands: readonly Abstract[], index: number, name: string): Ab
   return found;
 }
 
-function need(ok: boolean, name: string, dtype: DType, wanted: string): void {
-  if (!ok) throw new DtypeError(`${name} takes ${wanted}, not ${dtype}`, { hint: `cast first, for example x.cast("f32")` });
+/** What operands may be, each with a dtype of that kind to cast to. */
+const castTo = {
+  floats: "f32",
+  integers: "i32",
+  numbers: "f32",
+  anything: "f32",
+  bool: "bool",
+  "bool or integers": "i32",
+  "f32, i32 or u32": "f32",
+} as const satisfies Readonly<Record<string, DType>>;
+type Wanted = keyof typeof castTo;
+
+function need(ok: boolean, name: string, dtype: DType, wanted: Wanted): void {
+  if (!ok) throw new DtypeError(`${name} takes ${wanted}, not ${dtype}`, { hint: `cast first, for example x.cast("${castTo[wanted]}")` });
 }
 
 const unary =
-  (name: string, accepts: (dtype: DType) => boolean, wanted: string): Infer =>
+  (name: string, accepts: (dtype: DType) => boolean, wanted: Wanted): Infer =>
   (operands) => {
     const x = operand(operands, 0, name);
     need(accepts(x.dtype), name, x.dtype, wanted);
@@ -113,7 +125,7 @@ const floatUnary = (name: string): Infer => unary(name, isFloat, "floats");
 const numberUnary = (name: string): Infer => unary(name, (d) => d !== "bool", "numbers");
 
 const binary =
-  (name: string, accepts: (dtype: DType) => boolean, wanted: string, result?: DType): Infer =>
+  (name: string, accepts: (dtype: DType) => boolean, wanted: Wanted, result?: DType): Infer =>
   (operands) => {
     const a = operand(operands, 0, name);
     const b = operand(operands, 1, name);
@@ -222,7 +234,7 @@ export const primitives = {
     formula: "the same elements in row-major order under another shape",
     infer: (operands, { shape }) => {
       const x = operand(operands, 0, "reshape");
-      checkShape(shape);
+      checkShape(shape, "reshape");
       if (sizeOf(shape) !== sizeOf(x.shape)) {
         throw new ShapeError(`reshape: ${show(x.shape)} has ${sizeOf(x.shape)} elements and ${show(shape)} has ${sizeOf(shape)}`);
       }
@@ -245,7 +257,7 @@ export const primitives = {
     formula: "axes of extent 1 repeated",
     infer: (operands, { shape }) => {
       const x = operand(operands, 0, "expand");
-      checkShape(shape);
+      checkShape(shape, "expand");
       if (shape.length !== x.shape.length || x.shape.some((extent, i) => extent !== shape[i] && extent !== 1)) {
         throw new ShapeError(`expand: ${show(x.shape)} does not expand to ${show(shape)}`, {
           hint: "only axes of extent 1 can be repeated",
@@ -360,7 +372,7 @@ export const primitives = {
       if (!sameShape(x.shape.slice(0, rank), index.shape)) {
         throw new ShapeError(`scatterAdd: ${show(x.shape)} does not begin with the shape ${show(index.shape)} of the index`);
       }
-      checkShape([size]);
+      checkShape([size], "scatterAdd");
       return { shape: [size, ...x.shape.slice(rank)], dtype: x.dtype };
     },
   },
@@ -369,7 +381,7 @@ export const primitives = {
     tag: "source",
     formula: "y[…] = the coordinate along axis",
     infer: (_, { shape, axis, dtype }) => {
-      checkShape(shape);
+      checkShape(shape, "iota");
       if (axis < 0 || axis >= shape.length) throw new ShapeError(`iota: ${show(shape)} has no axis ${axis}`);
       need(dtype !== "bool", "iota", dtype, "numbers");
       return { shape, dtype };
@@ -379,7 +391,7 @@ export const primitives = {
     tag: "source",
     formula: "the same value everywhere",
     infer: (_, { shape, dtype }) => {
-      checkShape(shape);
+      checkShape(shape, "const");
       return { shape, dtype };
     },
   },
@@ -393,7 +405,7 @@ export const primitives = {
           hint: "make one with key(seed)",
         });
       }
-      checkShape(shape);
+      checkShape(shape, "randomBits");
       if (sizeOf(shape) > 2 ** 32) throw new ShapeError("randomBits: more than 2³² values from one key");
       return { shape, dtype: "u32" };
     },

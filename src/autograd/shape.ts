@@ -1,3 +1,4 @@
+import { describe } from "../arguments.js";
 import { ShapeError } from "../errors.js";
 
 /** Extents of a tensor, outermost first; `[]` is a scalar. */
@@ -7,18 +8,40 @@ export const sizeOf = (shape: Shape): number => shape.reduce((product, extent) =
 export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((extent, i) => extent === b[i]);
 export const show = (shape: Shape): string => `[${shape.join(", ")}]`;
 
-/** Throws unless every extent is a non-negative safe integer. */
-export function checkShape(shape: Shape): void {
-  for (const extent of shape) {
-    if (!Number.isSafeInteger(extent) || extent < 0) {
-      throw new ShapeError(`${show(shape)} is no shape: ${extent} is not a non-negative integer`);
+/**
+ * Throws ShapeError unless `shape` is a list of non-negative safe integers whose product is one too. `where` is the function that
+ * was given it.
+ */
+export function checkShape(shape: Shape, where: string): void {
+  if (!Array.isArray(shape)) {
+    throw new ShapeError(`${where}: shape must be a list of extents, found ${describe(shape)}`, {
+      hint: typeof shape === "number" ? `write [${String(shape)}]` : "write it as a list: [2, 3]",
+    });
+  }
+  for (const extent of shape as readonly unknown[]) {
+    if (!Number.isSafeInteger(extent) || (extent as number) < 0) {
+      throw new ShapeError(`${where}: shape [${shape.map(describe).join(", ")}] has the extent ${describe(extent)}`, {
+        hint: "extents are non-negative integers",
+      });
     }
   }
-  if (!Number.isSafeInteger(sizeOf(shape))) throw new ShapeError(`${show(shape)} has more elements than can be counted`);
+  if (!Number.isSafeInteger(sizeOf(shape))) throw new ShapeError(`${where}: shape ${show(shape)} has more elements than can be counted`);
+}
+
+/** A shape as callers write it: a list of extents, or one extent for a vector. */
+export function readShape(shape: Shape | number, where: string): Shape {
+  const extents = typeof shape === "number" ? [shape] : shape;
+  checkShape(extents, where);
+  return extents;
 }
 
 /** The axis counted from the front; negative axes count from the back. */
 export function normalizeAxis(axis: number, rank: number, operation: string): number {
+  if (typeof axis !== "number") {
+    throw new ShapeError(`${operation}: axis must be an integer, found ${describe(axis)}`, {
+      hint: "axes are given by position, as in x.softmax(0)",
+    });
+  }
   const normal = axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(axis) || normal < 0 || normal >= rank) {
     throw new ShapeError(`${operation}: axis ${axis} does not exist in a tensor of rank ${rank}`, {
@@ -31,7 +54,12 @@ export function normalizeAxis(axis: number, rank: number, operation: string): nu
 /** Axes counted from the front, sorted, without repetition; `undefined` means all. */
 export function normalizeAxes(axes: number | readonly number[] | undefined, rank: number, operation: string): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
-  const list = (typeof axes === "number" ? [axes] : axes).map((axis) => normalizeAxis(axis, rank, operation));
+  if (typeof axes !== "number" && !Array.isArray(axes)) {
+    throw new ShapeError(`${operation}: axes must be an axis or a list of axes, found ${describe(axes)}`, {
+      hint: `axes come by position: x.${operation}(0) or x.${operation}([0, 1], true)`,
+    });
+  }
+  const list = (typeof axes === "number" ? [axes] : (axes as readonly number[])).map((axis) => normalizeAxis(axis, rank, operation));
   if (new Set(list).size !== list.length) throw new ShapeError(`${operation}: axes ${show(list)} name one axis twice`);
   return list.sort((a, b) => a - b);
 }

@@ -1,8 +1,9 @@
+import { checkOptions, describe, given, optional } from "../arguments.js";
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { DtypeError, ShapeError, UsageError } from "../errors.js";
-import { type DType, type HostArray, hostArray, isFloat, isHalf, representable } from "./dtype.js";
+import { type DType, type DTypeName, type HostArray, hostArray, isFloat, isHalf, readDType, representable } from "./dtype.js";
 import { type PrimitiveName, type PrimitiveParams, primitiveRecord } from "./primitives.js";
-import { checkShape, type Shape, show, sizeOf } from "./shape.js";
+import { readShape, type Shape, show, sizeOf } from "./shape.js";
 
 /** A value in device memory. Freed by `dispose`, by donation, or when the last tensor that holds it is collected. */
 export class Storage {
@@ -127,17 +128,23 @@ export type NestedNumbers = number | boolean | readonly NestedNumbers[];
  * A tensor from numbers: a typed array with `shape`, or nested arrays whose shape is read off.
  * The dtype is that of the typed array, else f32 (bool for booleans). Throws ShapeError for ragged or misfitting data.
  */
-export function tensor(data: HostArray | NestedNumbers, options: { shape?: Shape; dtype?: DType } = {}): Tensor {
+export function tensor(data: HostArray | NestedNumbers, options: { shape?: Shape; dtype?: DTypeName } = {}): Tensor {
+  checkOptions("tensor", options, { shape: optional(given), dtype: optional(given) });
   const typed = ArrayBuffer.isView(data);
   const found: number[] = [];
   const flat: ArrayLike<number> = typed ? (data as HostArray) : flatten(data as NestedNumbers, 0, found);
-  const shape = options.shape ?? (typed ? [flat.length] : found);
-  checkShape(shape);
+  const shape = options.shape === undefined ? (typed ? [flat.length] : found) : readShape(options.shape, "tensor");
   if (sizeOf(shape) !== flat.length) {
     throw new ShapeError(`tensor: ${flat.length} numbers do not fill the shape ${show(shape)} of ${sizeOf(shape)}`);
   }
   const dtype =
-    options.dtype ?? (typed ? dtypeOf(data as HostArray) : typeof firstLeaf(data as NestedNumbers) === "boolean" ? "bool" : "f32");
+    options.dtype !== undefined
+      ? readDType("tensor", options.dtype)
+      : typed
+        ? dtypeOf(data as HostArray)
+        : typeof firstLeaf(data as NestedNumbers) === "boolean"
+          ? "bool"
+          : "f32";
   const host = hostArray(dtype, flat.length);
   for (let i = 0; i < flat.length; i++) {
     const value = flat[i] as number;
@@ -176,7 +183,9 @@ function flatten(data: NestedNumbers, depth: number, shape: number[], out: numbe
   } else {
     if (depth !== shape.length) throw new ShapeError("tensor: ragged nested array: a number where others have a list");
     if (typeof data !== "number" && typeof data !== "boolean") {
-      throw new DtypeError(`tensor: ${String(data)} is no number`, { hint: "nested arrays hold numbers or booleans" });
+      throw new DtypeError(`tensor: data must be numbers or booleans, or nested lists of them, found ${describe(data)}`, {
+        hint: data === undefined ? "give the data first: tensor([1, 2])" : "nested lists and typed arrays hold numbers",
+      });
     }
     out.push(Number(data));
   }
