@@ -43,15 +43,17 @@ function unreduce(reduced: Tensor, shape: Shape, axes: readonly number[]): Tenso
   );
 }
 
-/** Shares the cotangent of a maximum or minimum evenly among the places that attain it. */
-const extremum = (
-  ct: Tensor,
-  { inputs, y, params }: { inputs: readonly Tensor[]; y: Tensor; params: { readonly axes: readonly number[] } },
-): Tensor[] => {
-  const x = inputs[0] as Tensor;
-  const attained = ops.cast(ops.equal(x, unreduce(y, x.shape, params.axes)), x.dtype);
-  return [ops.mul(attained, unreduce(ops.div(ct, ops.sum(attained, params.axes)), x.shape, params.axes))];
-};
+/**
+ * Shares the cotangent of a maximum or minimum evenly among the places that attain it. The extremum is reduced anew, because `y` may
+ * have been realised by a program that rounds x differently from the one that finds x equal to it.
+ */
+const extremum =
+  (reduce: (x: Tensor, axes: readonly number[], keepDims: boolean) => Tensor) =>
+  (ct: Tensor, { inputs, params: { axes } }: { inputs: readonly Tensor[]; params: { readonly axes: readonly number[] } }): Tensor[] => {
+    const x = inputs[0] as Tensor;
+    const attained = ops.cast(ops.equal(x, reduce(x, axes, true)), x.dtype);
+    return [ops.mul(attained, unreduce(ops.div(ct, ops.sum(attained, axes)), x.shape, axes))];
+  };
 
 /** 1 where a wins, ½ where both are equal, 0 elsewhere. */
 const share = (wins: Tensor, ties: Tensor, like: Tensor): Tensor =>
@@ -160,8 +162,9 @@ export const vjpRules: { [P in PrimitiveName]: VjpRule<P> } = {
 
   // x̄ = ȳ repeated over the axes
   sum: (ct, { inputs, params }) => [unreduce(ct, (inputs[0] as Tensor).shape, params.axes)],
-  maxReduce: extremum,
-  minReduce: extremum,
+  // x̄ = ȳ/n at the n places of each group with x = y, 0 elsewhere
+  maxReduce: extremum(ops.max),
+  minReduce: extremum(ops.min),
   argmax: flat,
   argmin: flat,
 

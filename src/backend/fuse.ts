@@ -3,7 +3,7 @@ import { type Cluster, Clusters } from "./clusters.js";
 import { type Domain, isReduction, ownDomains } from "./domain.js";
 import type { Graph, GraphNode } from "./graph.js";
 import { readsIn } from "./reads.js";
-import { chooseStored, viewBase } from "./stored.js";
+import { chooseStored, comparedWithExtrema, viewBase } from "./stored.js";
 
 export interface FuseOptions {
   /** False makes one kernel for each node. */
@@ -23,7 +23,8 @@ export interface Fused {
 /** Divides a graph into clusters. */
 export function fuse(graph: Graph, options: FuseOptions): Fused {
   const { nodes } = graph;
-  const stored = chooseStored(graph, options);
+  const fromMemory = comparedWithExtrema(graph);
+  const stored = chooseStored(graph, options, fromMemory);
   const ownDomain = ownDomains(graph);
   const reads = readsIn(graph, stored);
   const clusters = new Clusters(stored.filter(Boolean).length);
@@ -69,6 +70,7 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
       const { isRow, places, nodes: names } = reads(position, domain);
       const aligned = places.every(({ node: read, index }) => {
         if (clusters.home(read) !== id) return true;
+        if (fromMemory.has(read)) return false;
         const readsRow = isRowMember(read, domain);
         return index.key === (readsRow ? domain.row : domain.full).key && (!isRow || readsRow);
       });

@@ -26,8 +26,8 @@ const costs: { readonly [P in PrimitiveName]?: number } = {
 /** Recomputing up to this many operations is cheaper than a trip through memory. */
 const cheap = 2;
 
-/** For each node, whether it must have a buffer or a register of its own. */
-export function chooseStored(graph: Graph, options: FuseOptions): boolean[] {
+/** For each node, whether it must have a buffer or a register of its own; those of `fromMemory` have a buffer. */
+export function chooseStored(graph: Graph, options: FuseOptions, fromMemory: ReadonlySet<number>): boolean[] {
   const { nodes } = graph;
   const stored = nodes.map(() => false);
   const readers = nodes.map(() => 0);
@@ -48,6 +48,7 @@ export function chooseStored(graph: Graph, options: FuseOptions): boolean[] {
   const need = (position: number): void => {
     if (!isSource(nodes[position] as GraphNode)) stored[position] = true;
   };
+  for (const position of fromMemory) need(position);
   /** The node below a chain of views. */
   const base = (position: number): number => {
     const node = nodes[position] as GraphNode;
@@ -95,6 +96,42 @@ export function chooseStored(graph: Graph, options: FuseOptions): boolean[] {
     if (!isView(node) && shared && (cost[i] as number) > cheap) stored[i] = true;
   });
   return stored;
+}
+
+/**
+ * Nodes that are compared with their own largest or smallest element, as the gradient of a maximum is shared among the places that
+ * attain it. Two kernels may round one computation differently (fused multiply-adds, halves that one of them keeps in a register), and
+ * then no element equals the maximum. So these are written to memory and whoever needs them reads them there.
+ */
+export function comparedWithExtrema({ nodes }: Graph): ReadonlySet<number> {
+  const compared = new Set<number>();
+  /** The node below views and casts, which map equal numbers to equal numbers. */
+  const below = (position: number): number => {
+    for (;;) {
+      const node = nodes[position] as GraphNode;
+      if (node.kind !== "operation" || !(isView(node) || node.primitive === "cast")) return position;
+      position = node.inputs[0] as number;
+    }
+  };
+  for (const node of nodes) {
+    if (node.kind !== "operation" || (node.primitive !== "eq" && node.primitive !== "lt")) continue;
+    const [a, b] = node.inputs.map(below) as [number, number];
+    for (const [extremum, other] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      // An extremum over several axes may be one of an extremum.
+      const reduced: number[] = [];
+      for (let at = extremum; at !== other; ) {
+        const inner = nodes[at] as GraphNode;
+        if (inner.kind !== "operation" || (inner.primitive !== "maxReduce" && inner.primitive !== "minReduce")) break;
+        at = below(inner.inputs[0] as number);
+        reduced.push(at);
+      }
+      if (reduced.at(-1) === other) for (const each of reduced) compared.add(each);
+    }
+  }
+  return compared;
 }
 
 /** Whether an operand of a product is a view whose place is linear in row and column. */

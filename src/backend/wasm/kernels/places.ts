@@ -12,16 +12,34 @@ export const laneVariable = "lane";
 /** Elements before and after every buffer that may be read, whatever is there. */
 export const margin = 1024;
 
-/** One loop that is being printed: what it computed, and where its loads begin. */
+/** Where a value of an earlier pass over the same row lies. */
+interface Kept {
+  readonly base: Local;
+  readonly index: IndexExpression;
+}
+
+/** One loop that is being printed, with all that is known inside of it alone: a local of it is another's when it ends. */
 interface Scope {
   readonly variable: string;
   /** Absent where the loop is over the lanes alone. */
   readonly counter: Local | undefined;
   /** Vectors by the number of the value. */
   readonly values: Map<number, Local>;
+  /** Values in memory by their number. */
+  readonly kept: Map<number, Kept>;
+  /** Where loads and stores begin. */
   readonly pointers: Map<string, Local>;
   readonly made: Local[];
 }
+
+const scope = (variable: string, counter: Local | undefined): Scope => ({
+  variable,
+  counter,
+  values: new Map(),
+  kept: new Map(),
+  pointers: new Map(),
+  made: [],
+});
 
 /** An address and a constant to add to it. */
 export interface Address {
@@ -37,7 +55,7 @@ export type Datum = (value: number) => Local;
  * is computed before that loop begins, once for all loads and stores that differ in a constant only.
  */
 export class Places {
-  private readonly scopes: Scope[] = [{ variable: "", counter: undefined, values: new Map(), pointers: new Map(), made: [] }];
+  private readonly scopes: Scope[] = [scope("", undefined)];
   /** Expressions that take the place of the kernel's loop variables. */
   private readonly replaced = new Map<string, IndexExpression>();
   /** How the innermost loop steps; undefined outside of it. */
@@ -61,11 +79,11 @@ export class Places {
   within(variable: string, counter: Local | undefined, body: () => void, width?: Width): void {
     const before = this.width;
     this.width = width ?? before;
-    const scope: Scope = { variable, counter, values: new Map(), pointers: new Map(), made: [] };
-    this.scopes.push(scope);
+    const entered = scope(variable, counter);
+    this.scopes.push(entered);
     body();
     this.scopes.pop();
-    this.code.release(...scope.made);
+    this.code.release(...entered.made);
     this.width = before;
   }
 
@@ -77,6 +95,15 @@ export class Places {
   known(value: number): Local | undefined {
     for (let i = this.scopes.length - 1; i >= 0; i--) {
       const found = (this.scopes[i] as Scope).values.get(value);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  /** Where a value lies, if an earlier pass of a loop that has been entered kept it. */
+  kept(value: number): Kept | undefined {
+    for (let i = this.scopes.length - 1; i >= 0; i--) {
+      const found = (this.scopes[i] as Scope).kept.get(value);
       if (found !== undefined) return found;
     }
     return undefined;

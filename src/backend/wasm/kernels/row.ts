@@ -132,29 +132,19 @@ function overRow(
   code.release(part);
 }
 
-/**
- * What makes a softmax cheap: in x − max x nothing is positive, and the sum of such exponentials is at least 1 (that of the largest
- * element) and at most the length of the row.
- */
+/** What makes a softmax cheap: in x − max x nothing is positive. */
 function softmaxFacts(kernel: RowKernel): Facts {
   const reductions = kernel.stages.flat();
-  const reductionOf = (value: Value | undefined): Reduction | undefined =>
-    value?.kind === "register" ? reductions.find(({ register }) => register === value.register) : undefined;
   const ofNegative = new Set<number>();
-  const byRow = new Set<number>();
   for (const value of kernel.values) {
-    if (value.kind !== "operation" || value.dtype !== "f32") continue;
-    const [first, second] = value.args;
-    if (value.operation === "exp" && first?.kind === "operation" && first.operation === "sub") {
-      const largest = reductionOf(first.args[1]);
-      if (largest?.reducer === "max" && largest.value === first.args[0]) ofNegative.add(value.id);
-    }
-    if (value.operation === "div") {
-      const sum = reductionOf(second);
-      if (sum?.reducer === "sum" && ofNegative.has(sum.value.id)) byRow.add(value.id);
-    }
+    if (value.kind !== "operation" || value.dtype !== "f32" || value.operation !== "exp") continue;
+    const difference = value.args[0];
+    if (difference?.kind !== "operation" || difference.operation !== "sub") continue;
+    const [x, largest] = difference.args;
+    const reduction = largest?.kind === "register" ? reductions.find(({ register }) => register === largest.register) : undefined;
+    if (reduction?.reducer === "max" && reduction.value === x) ofNegative.add(value.id);
   }
-  return { ofNegative, byRow };
+  return { ofNegative };
 }
 
 function alongRow(kernel: RowKernel, context: Context): KernelCode {
@@ -231,7 +221,6 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
           fullStores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as Local));
         });
       }
-      for (const value of seen) values.forget(value);
     });
   });
   const cost = 8 + inner.extent * costOf(kernel.values);

@@ -2,7 +2,7 @@ import { type DType, isHalf } from "../../../autograd/dtype.js";
 import { type IndexExpression, mentions } from "../../index-expression.js";
 import { argumentsOf } from "../../lower.js";
 import type { BufferInfo, Value } from "../../program.js";
-import { type Code, type Expression, f32x4, i32, i32x4, i32x4of, type Local, lane, load, loadLane, op } from "../assembler.js";
+import { type Code, type Expression, i32, i32x4, i32x4of, type Local, lane, load, loadLane, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
 import { bytesOf, constant, narrow, operation, widen } from "./operations.js";
 import { Places, type Width } from "./places.js";
@@ -25,8 +25,6 @@ export interface Environment {
 export interface Facts {
   /** Exponentials of numbers that are never positive. */
   readonly ofNegative: ReadonlySet<number>;
-  /** Quotients whose divisor is the same along the row and a normal number: their reciprocal serves the whole row. */
-  readonly byRow: ReadonlySet<number>;
 }
 
 /**
@@ -36,12 +34,6 @@ export interface Facts {
  */
 export class ValueEmitter {
   private readonly places: Places;
-  /** Reciprocals of divisors, by the number of the divisor. */
-  private readonly reciprocals = new Map<number, Local>();
-  /** Values that the loops entered so far do not determine. */
-  private readonly unknown = new Set<number>();
-  /** Values kept in memory from an earlier pass over the same row: their address and their place in it. */
-  private readonly kept = new Map<number, { readonly base: Local; readonly index: IndexExpression }>();
 
   constructor(private readonly env: Environment) {
     this.places = new Places(env.code, (value) => this.get(env.values[value] as Value));
@@ -52,13 +44,9 @@ export class ValueEmitter {
     this.places.replace(name, by);
   }
 
-  /** Declares where a value lies in memory, so that it is read there and not computed again. */
+  /** Declares where a value lies in memory until the current loop ends, so that it is read there and not computed again. */
   keep(value: Value, base: Local, index: IndexExpression): void {
-    this.kept.set(value.id, { base, index });
-  }
-
-  forget(value: Value): void {
-    this.kept.delete(value.id);
+    this.places.top.kept.set(value.id, { base, index });
   }
 
   /** Prints `body` inside of a loop over `variable`, whose current value is in `counter`. */
@@ -88,14 +76,14 @@ export class ValueEmitter {
    */
   prepare(targets: readonly Value[], later: readonly string[], innermost?: string): void {
     const needed = this.neededBy(targets);
-    this.unknown.clear();
+    /** Values that the loops entered so far do not determine. */
+    const unknown = new Set<number>();
     for (const value of this.env.values) {
       if (!needed.has(value.id)) continue;
-      if (!this.depends(value, later)) this.get(value);
+      if (!this.depends(value, later, unknown)) this.get(value);
       else {
-        this.unknown.add(value.id);
+        unknown.add(value.id);
         if (innermost !== undefined) this.preparePlace(value, innermost);
-        if (this.env.facts?.byRow.has(value.id)) this.prepareReciprocal((value as Value & { kind: "operation" }).args[1] as Value);
       }
     }
   }
@@ -108,31 +96,27 @@ export class ValueEmitter {
       const value = stack.pop() as Value;
       if (needed.has(value.id)) continue;
       needed.add(value.id);
-      if (this.places.known(value.id) === undefined && !this.kept.has(value.id)) stack.push(...argumentsOf(value, this.env.values));
+      if (this.places.known(value.id) === undefined && this.places.kept(value.id) === undefined)
+        stack.push(...argumentsOf(value, this.env.values));
     }
     return needed;
   }
 
   /** Whether a value changes with a loop that is not entered yet, or needs a register that is not known; arguments come first. */
-  private depends(value: Value, later: readonly string[]): boolean {
+  private depends(value: Value, later: readonly string[], unknown: ReadonlySet<number>): boolean {
     if (this.places.known(value.id) !== undefined) return false;
     if (value.kind === "register") return true;
-    const kept = this.kept.get(value.id);
+    const kept = this.places.kept(value.id);
     const place = kept?.index ?? placeOf(value);
     if (place !== undefined) {
       const index = kept ? place : this.places.rewrite(place);
       if (later.some((name) => mentions(index, name))) return true;
     }
-    return kept === undefined && argumentsOf(value, this.env.values).some((arg) => this.unknown.has(arg.id));
-  }
-
-  private prepareReciprocal(divisor: Value): void {
-    const known = this.places.known(divisor.id);
-    if (known) this.reciprocals.set(divisor.id, this.places.temporary("v128", op("f32x4.div", f32x4(1), known.get)));
+    return kept === undefined && argumentsOf(value, this.env.values).some((arg) => unknown.has(arg.id));
   }
 
   private preparePlace(value: Value, innermost: string): void {
-    const kept = this.kept.get(value.id);
+    const kept = this.places.kept(value.id);
     if (kept !== undefined) this.places.prepare(kept.base, kept.index, 4, undefined, innermost);
     else if (value.kind === "load") {
       const { dtype, length } = this.env.info(value.buffer);
@@ -177,7 +161,7 @@ export class ValueEmitter {
   }
 
   private expression(value: Value): Expression {
-    const kept = this.kept.get(value.id);
+    const kept = this.places.kept(value.id);
     if (kept !== undefined) return this.readAt("f32", kept.base, kept.index, undefined);
     const { places } = this;
     switch (value.kind) {
@@ -203,8 +187,7 @@ export class ValueEmitter {
         const args = value.args.map((arg) => this.get(arg).get);
         const { code, math, facts } = this.env;
         if (facts?.ofNegative.has(value.id)) return math.apply("exp_negative", code, args[0] as Expression);
-        const reciprocal = facts?.byRow.has(value.id) ? this.reciprocals.get((value.args[1] as Value).id) : undefined;
-        return reciprocal ? op("f32x4.mul", args[0] as Expression, reciprocal.get) : operation(value, args, code, math);
+        return operation(value, args, code, math);
       }
       case "register":
         throw new Error("a register is read before it is known");
