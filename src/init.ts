@@ -1,5 +1,6 @@
 import { useBackend } from "./autograd/runtime.js";
 import type { Backend } from "./backend/backend.js";
+import { MissingPackageError } from "./backend/optional-packages.js";
 import { BackendUnavailableError, OptionError } from "./errors.js";
 
 /** The backends by name, the preferred ones first. */
@@ -34,22 +35,34 @@ export async function init(options: InitOptions = {}): Promise<Backend> {
   return backend;
 }
 
-type Open = (options: Omit<InitOptions, "backend">) => Promise<Backend>;
+type Open = (options: Omit<InitOptions, "backend"> & { readonly passedOver?: readonly string[] }) => Promise<Backend>;
 
 const open: { readonly [N in BackendName]: Open } = {
   webgpu: async (options) => (await import("./backend/webgpu/index.js")).createWebGpuBackend(options),
   wasm: async (options) => (await import("./backend/wasm/index.js")).createWasmBackend(options),
-  reference: async () => (await import("./backend/reference/index.js")).createReferenceBackend(),
+  reference: async (options) => (await import("./backend/reference/index.js")).createReferenceBackend(options),
 };
 
-/** The first backend that can be had, in the order in which they are preferred. */
+/** The first backend that can be had, in the order in which they are preferred; it knows why the ones before it cannot. */
 async function openBest(options: InitOptions): Promise<Backend> {
-  for (const attempt of [() => open.webgpu({ ...options, adapter: "hardware" }), () => open.wasm(options)]) {
+  const passedOver: string[] = [];
+  for (const name of ["webgpu", "wasm"] as const) {
     try {
-      return await attempt();
+      return await open[name]({ ...options, ...(name === "webgpu" ? { adapter: "hardware" } : {}), passedOver });
     } catch (error) {
       if (!(error instanceof BackendUnavailableError)) throw error;
+      passedOver.push([`${name}: ${error.message}`, error.hint].filter((part) => part !== "").join("; "));
+      if (error instanceof MissingPackageError) warnOnce(error);
     }
   }
-  return open.reference(options);
+  return open.reference({ ...options, passedOver });
+}
+
+let warned = false;
+
+/** Whoever has a GPU and lets `init()` choose would wait for a processor and never know why. Asking for a backend by name silences this. */
+function warnOnce({ message, hint }: MissingPackageError): void {
+  if (warned) return;
+  warned = true;
+  process.emitWarning(`dawngrad uses no GPU: ${message}`, { code: "DAWNGRAD_NO_GPU", detail: hint });
 }

@@ -44,6 +44,8 @@ export interface BackendInfo {
   readonly dtypes: ReadonlySet<DType>;
   /** Bytes that one tensor may take. */
   readonly maxTensorBytes: number;
+  /** Where `init()` chose: why each backend that it prefers to this one cannot be had, and what to do. Else empty. */
+  readonly passedOver: readonly string[];
 }
 
 /**

@@ -1,3 +1,4 @@
+import { installLine } from "../backend/optional-packages.js";
 import type { WasmSurvey } from "../backend/wasm/features.js";
 import { BackendUnavailableError } from "../errors.js";
 import type { BackendName } from "../init.js";
@@ -29,6 +30,8 @@ export interface MachineWasm extends WasmSurvey {
 
 /** What a look at the machine found; adapters in the order in which they are preferred. */
 export interface MachineSurvey {
+  /** Whether the package `webgpu` is installed, without which Node has no WebGPU. */
+  readonly webgpuPackage: boolean;
   readonly adapters: readonly MachineAdapter[];
   /** Where no adapter was found, and why. */
   readonly problems: readonly string[];
@@ -68,7 +71,7 @@ function chooseBest(survey: MachineSurvey): Choice {
   const adapter = survey.adapters.find((one) => !one.software);
   if (adapter !== undefined) return { backend: "webgpu", adapter, threads: undefined, why: "the first hardware adapter that works" };
   const software = survey.adapters.length === 0 ? "" : "; software adapters are slower and only used when asked for";
-  const none = "no hardware adapter was found";
+  const none = survey.webgpuPackage ? "no hardware adapter was found" : missingWebGpu;
   if (survey.wasm.simd) return onThreads(survey, undefined, `${none}${software}`);
   return { backend: "reference", adapter: undefined, threads: undefined, why: `${none}, and this Node has no WebAssembly SIMD` };
 }
@@ -85,6 +88,7 @@ function chooseAdapter(survey: MachineSurvey, wanted: string | undefined): Choic
     return { backend: "webgpu", adapter, threads: undefined, why };
   }
   const found = survey.adapters.map((one) => one.name).join(", ");
+  if (!survey.webgpuPackage) throw new BackendUnavailableError(missingWebGpu, { hint: installLine("webgpu") });
   throw new BackendUnavailableError(
     `no WebGPU adapter${wanted === undefined ? "" : ` fits --adapter ${wanted}`}; found: ${found === "" ? "none" : found}`,
     { hint: found === "" ? "install a driver (see the advice above), or use --backend wasm" : "name one of those, or leave --adapter out" },
@@ -99,6 +103,7 @@ function fits(adapter: MachineAdapter, wanted: string | undefined): boolean {
   return [name, vendor, architecture, device, description, source].some((text) => text.toLowerCase().includes(wanted.toLowerCase()));
 }
 
+const missingWebGpu = "the package webgpu is not installed";
 const simdAdvice = "use Node 20 or newer, without --jitless";
 
 /** What would make this machine faster, one sentence each; empty where there is a hardware adapter. */
@@ -106,6 +111,7 @@ export function advise(survey: MachineSurvey, platform: NodeJS.Platform): string
   if (survey.adapters.some((adapter) => !adapter.software)) return [];
   const advice: string[] = [];
   if (!survey.wasm.simd) advice.push(`This Node has no WebAssembly SIMD, which is what makes a processor fast: ${simdAdvice}.`);
+  if (!survey.webgpuPackage) advice.push(`With a GPU: \`${installLine("webgpu")}\` brings WebGPU to Node.`);
   if (platform === "linux") {
     advice.push(
       "With a GPU: install its vendor's Vulkan driver and check it with `vulkaninfo --summary`.",
@@ -113,8 +119,7 @@ export function advise(survey: MachineSurvey, platform: NodeJS.Platform): string
     );
     if (survey.adapters.length === 0) {
       advice.push(
-        "To test WebGPU kernels without a GPU (wasm is faster): `npm install --save-dev @sparticuz/chromium@153.0.0 koffi` brings a " +
-          "software adapter.",
+        `To test WebGPU kernels without a GPU (wasm is faster): \`${installLine("@sparticuz/chromium", "koffi")}\` brings a software adapter.`,
       );
     }
   } else {

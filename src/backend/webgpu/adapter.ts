@@ -1,6 +1,7 @@
 import { BackendUnavailableError } from "../../errors.js";
+import { installLine } from "../optional-packages.js";
 import { importInNode, isNode } from "../platform.js";
-import { type DawnAdapter, type DawnSource, dawnAdapters } from "./dawn.js";
+import { type DawnAdapter, type DawnSource, dawnAdapters, loadDawn } from "./dawn.js";
 import type { FaultPlan } from "./faults.js";
 import { GpuDevice, type KernelClass } from "./gpu-device.js";
 
@@ -65,7 +66,7 @@ export interface AdapterProblem {
 export const DRIVER_HINT = [
   "a GPU needs its vendor's Vulkan driver with libvulkan1 (NVIDIA in a container: libegl1 too)",
   "without a GPU, lavapipe: apt-get install libvulkan1 mesa-vulkan-drivers (Debian 12: add -t bookworm-backports)",
-  "or, with no system package, SwiftShader: npm install --save-dev @sparticuz/chromium@153 koffi",
+  `or, with no system package, SwiftShader: ${installLine("@sparticuz/chromium", "koffi")}`,
 ].join("; ");
 
 const FEATURES = ["shader-f16", "subgroups", "timestamp-query", "chromium-experimental-subgroup-matrix"];
@@ -108,13 +109,14 @@ export async function surveyAdapters(): Promise<{ adapters: AdapterReport[]; pro
 /**
  * Opens a device with the features that kernels can use (`shader-f16`, `subgroups`, `timestamp-query`, subgroup matrices) as
  * far as the adapter has them. Throws BackendUnavailableError with the reason for each source that was tried, and how to get
- * a driver.
+ * a driver; MissingPackageError in Node where the package `webgpu` is not installed.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<GpuDevice> {
   const wanted = options.adapter?.trim();
   if (wanted === "hardware" && !(await mayHaveHardware())) {
     throw new BackendUnavailableError("this machine shows no GPU: no device file of one is in /dev", { hint: DRIVER_HINT });
   }
+  if (isNode) await loadDawn();
   const problems: AdapterProblem[] = [];
   const others: string[] = [];
   for (const source of sources(wanted)) {
@@ -176,7 +178,9 @@ async function candidates(source: AdapterSource, problems: AdapterProblem[]): Pr
     return found.map((entry) => ({ report: describe(entry, source), adapter: entry.adapter }));
   } catch (error) {
     if (!(error instanceof BackendUnavailableError)) throw error;
-    problems.push({ source, reason: error.message });
+    // Without Dawn no source has an adapter, and once is enough to say so.
+    const { message: reason } = error;
+    if (!problems.some((known) => known.reason === reason)) problems.push({ source, reason });
     return [];
   }
 }

@@ -1,5 +1,5 @@
 import { BackendUnavailableError } from "../../errors.js";
-import { importInNode } from "../platform.js";
+import { importOptional, MissingPackageError } from "../optional-packages.js";
 import { prepareSwiftShader } from "./software-driver.js";
 
 /** Where Dawn in Node takes its drivers from. */
@@ -25,6 +25,16 @@ export interface DawnAdapter {
   readonly adapter: GPUAdapter;
 }
 
+/** The package `webgpu`. Throws MissingPackageError where it is not installed, else BackendUnavailableError where it does not load. */
+export async function loadDawn(): Promise<{ create(flags: string[]): GPU }> {
+  const dawn = await importOptional<{ create(flags: string[]): GPU }>("webgpu").catch((cause: unknown) => {
+    const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
+    throw new BackendUnavailableError(`the package webgpu (Dawn for Node) cannot be loaded: ${reason}`, { cause });
+  });
+  if (dawn === undefined) throw new MissingPackageError("webgpu", "which brings WebGPU to Node");
+  return dawn;
+}
+
 /** All adapters of one source. Throws BackendUnavailableError with the reason when there are none. */
 export function dawnAdapters(source: DawnSource): Promise<DawnAdapter[]> {
   const result = turn.then(() => look(source));
@@ -39,6 +49,7 @@ async function look(source: DawnSource): Promise<DawnAdapter[]> {
   }
   const backend = process.platform === "linux" ? ["backend=vulkan"] : [];
   if (source === "system") return list(source, backend);
+  await loadDawn();
   const { icd } = await prepareSwiftShader();
   return withDrivers(icd, () => list(source, backend));
 }
@@ -72,14 +83,8 @@ async function list(source: DawnSource, backend: readonly string[]): Promise<Daw
 async function request(key: string, flags: readonly string[]): Promise<GPUAdapter | null> {
   let instance = instances.get(key);
   if (!instance) {
-    let dawn: { create(flags: string[]): GPU };
-    try {
-      dawn = await importInNode<typeof dawn>("webgpu");
-    } catch (cause) {
-      const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
-      throw new BackendUnavailableError(`the package webgpu (Dawn for Node) cannot be loaded: ${reason}`, { cause });
-    }
-    instance = dawn.create([...flags, ...FEATURES]);
+    const { create } = await loadDawn();
+    instance = create([...flags, ...FEATURES]);
   }
   const adapter = await instance.requestAdapter();
   // An instance that found no driver would not look again: only those that found one are worth keeping.

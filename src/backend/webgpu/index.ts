@@ -78,6 +78,7 @@ class WebGpuBackend implements Backend {
       software: info.software,
       dtypes,
       maxTensorBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
+      passedOver: [],
     };
     this.kernels = options.kernels ?? "auto";
     this.target = {

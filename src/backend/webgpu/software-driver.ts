@@ -1,4 +1,5 @@
 import { BackendUnavailableError } from "../../errors.js";
+import { importOptional, MissingPackageError } from "../optional-packages.js";
 import { importInNode } from "../platform.js";
 
 /** Where the unpacked driver lies. */
@@ -50,7 +51,7 @@ async function locateArchive(): Promise<{ file: string; version: string }> {
   try {
     root = path.dirname(path.dirname(createRequire(import.meta.url).resolve("@sparticuz/chromium")));
   } catch (cause) {
-    throw new BackendUnavailableError("the package @sparticuz/chromium, which carries SwiftShader, is not installed", { cause });
+    throw new MissingPackageError("@sparticuz/chromium", "which carries SwiftShader", cause);
   }
   const { version } = JSON.parse(await fs.readFile(path.join(root, "package.json"), "utf8")) as { version: string };
   return { file: path.join(root, "bin", "swiftshader.tar.br"), version };
@@ -129,11 +130,12 @@ export function readTar(archive: Uint8Array): Map<string, Uint8Array> {
 /** Opens the system's Vulkan loader, or else ours; Dawn then finds it by its name. */
 async function openLoader(ours: string): Promise<void> {
   type Koffi = { load(path: string): unknown };
-  let koffi: Koffi | undefined;
-  try {
-    const module = await importInNode<Koffi & { default?: Koffi }>("koffi");
-    koffi = module.default ?? module;
-  } catch (cause) {
+  let failure: unknown;
+  const module = await importOptional<Koffi & { default?: Koffi }>("koffi").catch((cause: unknown) => {
+    failure = cause;
+    return undefined;
+  });
+  if (module === undefined) {
     // Without koffi the driver still works wherever the system has a loader of its own.
     const { constants, accessSync } = await importInNode<typeof import("node:fs")>("node:fs");
     const places = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/lib64", "/lib"];
@@ -146,11 +148,9 @@ async function openLoader(ours: string): Promise<void> {
       }
     };
     if (places.some((place) => readable(`${place}/${LOADER}`))) return;
-    throw new BackendUnavailableError(
-      "there is no libvulkan.so.1, and the package koffi, which could load SwiftShader's own, is not installed",
-      { cause },
-    );
+    throw new MissingPackageError("koffi", "which loads SwiftShader where the system has no libvulkan.so.1", failure);
   }
+  const koffi = module.default ?? module;
   try {
     libraries.push(koffi.load(LOADER));
   } catch {

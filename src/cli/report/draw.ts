@@ -1,4 +1,11 @@
+import { importOptional, installLine } from "../../backend/optional-packages.js";
 import type { Chart } from "./charts.js";
+
+/** True where figures can be drawn. */
+export const canDraw = async (): Promise<boolean> => (await loadVega()) !== undefined;
+
+/** What brings figures where there are none. */
+export const figuresLine: string = installLine("vega", "vega-lite");
 
 /**
  * Draws charts as SVG on this machine, without a browser. Undefined where the optional packages `vega` and `vega-lite` are not
@@ -19,11 +26,9 @@ export async function drawSvg(charts: readonly Chart[]): Promise<readonly string
 }
 
 async function loadVega(): Promise<{ vega: typeof import("vega"); vegaLite: typeof import("vega-lite") } | undefined> {
-  try {
-    const [vega, vegaLite] = await Promise.all([import("vega"), import("vega-lite")]);
-    return { vega, vegaLite };
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ERR_MODULE_NOT_FOUND") return undefined;
-    throw error;
-  }
+  const [vega, vegaLite] = await Promise.all([
+    importOptional<typeof import("vega")>("vega"),
+    importOptional<typeof import("vega-lite")>("vega-lite"),
+  ]);
+  return vega === undefined || vegaLite === undefined ? undefined : { vega, vegaLite };
 }

@@ -2,7 +2,7 @@ import { formatCount, formatDuration } from "../progress.js";
 import { type DemoResults, totalSeconds, type Variant } from "../results.js";
 import { contextsOf, type Series, scheduleLabel, seriesOf, variantLabel } from "../table.js";
 import { type Chart, comparisonCeiling, comparisonChart, drawCharts, lossCharts, trainCharts } from "./charts.js";
-import { drawSvg } from "./draw.js";
+import { drawSvg, figuresLine } from "./draw.js";
 import { blowUp, type Finding, findings, tie } from "./findings.js";
 import { reportStyle } from "./style.js";
 
@@ -147,7 +147,7 @@ function findingList(found: readonly Finding[]): string {
 function figurePanels(charts: readonly Chart[], svg: readonly string[] | undefined, layout: string): string {
   if (charts.length === 0) return "";
   if (svg === undefined) {
-    return `<p class="caption">Figures are drawn with the optional packages vega and vega-lite, which are not installed here. Install them (npm install vega vega-lite) and run the command again.</p>`;
+    return `<p class="caption">Figures are drawn with the optional packages vega and vega-lite, which are not installed here. Install them (${figuresLine}) and run the command again.</p>`;
   }
   const figures = charts.map(
     ({ title, description }, i) =>

@@ -21,6 +21,7 @@ import type { Interrupt } from "../interrupt.js";
 import type { CommandIo, JsonValue } from "../io.js";
 import { type Preset, presets } from "../presets.js";
 import { formatCount, formatDuration, type Progress } from "../progress.js";
+import { canDraw, figuresLine } from "../report/draw.js";
 import { renderReport } from "../report/report.js";
 import { type DemoResults, type DrawPoint, resultsVersion, type TrainPoint } from "../results.js";
 import type { Runner } from "../runners.js";
@@ -49,6 +50,7 @@ export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt
     const demo = new Demo({ ...options, preset }, io, onInterrupt());
     await makeFolder(options.out);
     const corpus = await loadCorpus(text);
+    if (!(await canDraw())) io.note(`the report will have no figures; ${figuresLine} brings them`);
     const outcome = await demo.run(corpus);
     if (outcome === undefined) {
       io.note(`stopped after saving to ${options.out}; go on with the same command: ${commandLine}`);

@@ -1,3 +1,4 @@
+import { importOptional } from "../../backend/optional-packages.js";
 import { surveyWasm } from "../../backend/wasm/features.js";
 import type { DoctorOptions } from "../commands/doctor.js";
 import {
@@ -36,10 +37,11 @@ async function surveyWebGpu(): Promise<Omit<MachineSurvey, "wasm">> {
   try {
     const { surveyAdapters } = await import("../../backend/webgpu/adapter.js");
     const { adapters, problems } = await surveyAdapters();
-    return { adapters, problems: problems.map(({ source, reason }) => `${source}: ${reason}`) };
+    const webgpuPackage = (await importOptional("webgpu")) !== undefined;
+    return { webgpuPackage, adapters, problems: problems.map(({ source, reason }) => `${source}: ${reason}`) };
   } catch (error) {
     const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    return { adapters: [], problems: [`webgpu cannot be loaded: ${reason}`] };
+    return { webgpuPackage: true, adapters: [], problems: [`webgpu cannot be loaded: ${reason}`] };
   }
 }
 
@@ -84,7 +86,8 @@ export function report(found: MachineSurvey, options: DoctorOptions, { io }: Pic
   });
 }
 
-function webgpuInShort({ adapters }: MachineSurvey): string {
+function webgpuInShort({ webgpuPackage, adapters }: MachineSurvey): string {
+  if (!webgpuPackage) return "not here: the package webgpu is not installed";
   if (adapters.length === 0) return "not here: no adapter";
   const hardware = adapters.some((adapter) => !adapter.software);
   return `${count(adapters.length, "adapter")}${hardware ? "" : ", software only: for testing kernels, used when asked for"}`;
