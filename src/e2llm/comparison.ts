@@ -1,8 +1,9 @@
 /** The comparison of E²-LLM with what people would try instead: which losses are measured, and measuring them. */
+import { callable, checkArgument, checkOptions, integer, listOf, number, objectWith, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
-import type { TokenDocument } from "../nn/data.js";
-import type { TargetBlock } from "../nn/evaluation-targets.js";
-import type { Llama } from "../nn/llama.js";
+import { documentsKind, type TokenDocument } from "../nn/data.js";
+import { blocksKind, type TargetBlock } from "../nn/evaluation-targets.js";
+import { type Llama, modelKind } from "../nn/llama.js";
 import { type EvaluationProgress, evaluateContexts } from "./evaluation.js";
 import { type Reading, type ReadingSchedule, readingTables } from "./reading.js";
 
@@ -39,6 +40,7 @@ export function comparisonRows(options: {
   readonly contexts?: readonly number[];
   readonly scales?: readonly number[];
 }): ComparisonRow[] {
+  checkOptions("comparisonRows", options, { window: integer(1), contexts: optional(listOf(integer(1))), scales: optional(listOf(number)) });
   const { window, scales = [1, 2, 4, 8] } = options;
   const contexts = options.contexts ?? [1, 2, 4, 8].map((times) => times * window);
   const untrained = (["base", "plain"] as const).flatMap((variant) =>
@@ -51,6 +53,8 @@ export function comparisonRows(options: {
   );
   return [...untrained, ...extended];
 }
+
+const rowsKind = listOf(objectWith("a row { variant, schedule, scale, context }", "variant", "schedule", "scale", "context"));
 
 export interface ComparisonOptions {
   readonly models: Readonly<Record<ComparedVariant, Llama>>;
@@ -81,6 +85,17 @@ export interface Comparison {
  * those rows, the baseline among them, are one measurement. Throws OptionError as `evaluateContexts` does.
  */
 export async function compareVariants(options: ComparisonOptions): Promise<Comparison> {
+  checkOptions("compareVariants", options, {
+    models: objectWith("models { base, plain, e2 }"),
+    window: integer(1),
+    rows: rowsKind,
+    documents: documentsKind,
+    blocks: blocksKind,
+    targetLength: number,
+    batch: optional(callable),
+    onProgress: optional(callable),
+    shouldStop: optional(callable),
+  });
   const { models, window, rows, documents, blocks, targetLength, batch = () => 8, onProgress, shouldStop } = options;
   if (rows.length === 0) throw new OptionError("a comparison needs at least one row");
   const measured = new Map<string, number>();
@@ -94,6 +109,7 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
   for (const [job, row] of jobs) {
     const { variant, context, schedule, scale } = row;
     const model = models[variant];
+    checkArgument("compareVariants", `models.${variant}`, model, modelKind);
     const found = await evaluateContexts({
       model,
       documents,
@@ -135,6 +151,8 @@ export function comparisonTokens(
   rows: readonly ComparisonRow[],
   sizes: { readonly window: number; readonly blocks: number; readonly weight?: (context: number) => number },
 ): number {
+  checkArgument("comparisonTokens", "rows", rows, rowsKind);
+  checkOptions("comparisonTokens", sizes, { window: integer(1), blocks: integer(0), weight: optional(callable) });
   const { window, blocks, weight = () => 1 } = sizes;
   const jobs = distinctJobs([...baselinesOf(rows, window), ...rows]);
   return jobs.reduce((sum, [, { context }]) => sum + blocks * context * weight(context), 0);

@@ -1,4 +1,5 @@
 /** The loss of a model at several context lengths. */
+import { callable, checkOptions, instanceOf, listOf, number, type OptionKinds, optional } from "../arguments.js";
 import { compile } from "../autograd/compile.js";
 import { crossEntropy } from "../autograd/composites.js";
 import { slice } from "../autograd/operations.js";
@@ -6,10 +7,10 @@ import { data } from "../autograd/realize.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
 import { OptionError } from "../errors.js";
 import { type HostTables, ropeTensors } from "../nn/batch.js";
-import type { TokenDocument } from "../nn/data.js";
-import { type TargetBlock, targetWindows } from "../nn/evaluation-targets.js";
+import { documentsKind, type TokenDocument } from "../nn/data.js";
+import { blocksKind, type TargetBlock, targetWindows } from "../nn/evaluation-targets.js";
 import { yieldToEvents } from "../nn/events.js";
-import type { Llama, RopeTensors } from "../nn/llama.js";
+import { type Llama, modelKind, type RopeTensors } from "../nn/llama.js";
 import { automaticScale, readingTables } from "./reading.js";
 
 /** The loss at one context length. */
@@ -54,6 +55,28 @@ export interface ContextEvaluationOptions extends ScoringOptions {
   readonly tables?: (context: number) => HostTables;
 }
 
+const scoringKinds: OptionKinds<ScoringOptions> = {
+  model: modelKind,
+  batch: optional(number),
+  onProgress: optional(callable),
+  shouldStop: optional(callable),
+};
+const contextKinds: OptionKinds<ContextEvaluationOptions> = {
+  ...scoringKinds,
+  documents: documentsKind,
+  blocks: blocksKind,
+  targetLength: number,
+  contexts: listOf(number),
+  tables: optional(callable),
+};
+const slidingKinds: OptionKinds<SlidingWindowOptions> = {
+  ...scoringKinds,
+  tokens: instanceOf("an Int32Array of tokens", Int32Array),
+  window: number,
+  stride: number,
+  tables: optional(callable),
+};
+
 /**
  * The loss on the same target tokens with only the available context varied: for a context W the last target of a block sees exactly
  * the W tokens before it, the first W − T + 1. Nothing else differs between two contexts, so a difference of losses is what the
@@ -66,6 +89,7 @@ export interface ContextEvaluationOptions extends ScoringOptions {
  * blocks or documents do not have.
  */
 export async function evaluateContexts(options: ContextEvaluationOptions): Promise<ContextLoss[]> {
+  checkOptions("evaluateContexts", options, contextKinds);
   const { model, documents, blocks, targetLength, contexts, batch = 8, onProgress, shouldStop } = options;
   if (contexts.length === 0) throw new OptionError("an evaluation needs at least one context length");
   if (blocks.length === 0) throw new OptionError("an evaluation needs at least one block of targets");
@@ -116,6 +140,7 @@ export interface SlidingWindowLoss {
  * A text of at most W + 1 tokens is read in one pass. Throws OptionError for sizes that make no such windows.
  */
 export async function slidingWindowPerplexity(options: SlidingWindowOptions): Promise<SlidingWindowLoss> {
+  checkOptions("slidingWindowPerplexity", options, slidingKinds);
   const { model, tokens, stride, batch = 8, onProgress, shouldStop } = options;
   const scored = tokens.length - 1;
   if (scored < 1) throw new OptionError(`a text of ${tokens.length} tokens has nothing to predict`, { hint: "give at least two tokens" });

@@ -1,4 +1,5 @@
 /** Training whose positions are drawn: ordinary training, and the extension of a trained model by E²-LLM. */
+import { callable, checkArgument, checkOptions, objectWith, optional } from "../arguments.js";
 import { type LanguageBatch, languageBatch } from "../nn/batch.js";
 import type { LlamaConfig } from "../nn/config.js";
 import type { WindowSampler } from "../nn/data.js";
@@ -27,8 +28,17 @@ export interface PositionedBatchesOptions {
 }
 
 /** The frequencies of a model as it is trained: θ_j = rope_theta^(−2j/D), unscaled. */
-export const trainedFrequencies = (config: Pick<LlamaConfig, "head_dim" | "rope_theta">): RopeFrequencies =>
-  ropeFrequencies({ type: "default" }, { headDim: config.head_dim, theta: config.rope_theta });
+export function trainedFrequencies(config: Pick<LlamaConfig, "head_dim" | "rope_theta">): RopeFrequencies {
+  checkArgument("trainedFrequencies", "config", config, objectWith("the configuration of a model", "head_dim", "rope_theta"));
+  return ropeFrequencies({ type: "default" }, { headDim: config.head_dim, theta: config.rope_theta });
+}
+
+const frequenciesKind = objectWith("frequencies, as ropeFrequencies(…) makes them", "invFreq", "attentionFactor");
+const placedKinds = {
+  windows: objectWith("a sampler, as createWindowSampler(…) makes it", "at"),
+  positions: callable,
+  onDraws: optional(callable),
+} as const;
 
 /**
  * Batches for `train`: tokens [B, R] with RoPE tables [1 or B, R, D/2] of the drawn positions, made in f64 and uploaded as data.
@@ -37,6 +47,7 @@ export const trainedFrequencies = (config: Pick<LlamaConfig, "head_dim" | "rope_
  * of its step as long as the sampler and the source are, which those of this library are: training can be resumed to the bit.
  */
 export function positionedBatches(options: PositionedBatchesOptions): (step: number) => LanguageBatch {
+  checkOptions("positionedBatches", options, { ...placedKinds, frequencies: frequenciesKind });
   const { windows, positions, frequencies, onDraws } = options;
   return (step) => {
     const tokens = windows.at(step);

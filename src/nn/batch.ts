@@ -1,3 +1,4 @@
+import { checkFields, integer, numbers, type OptionKinds } from "../arguments.js";
 import { tensor } from "../autograd/tensor.js";
 import type { RopeTensors, TokenBatch } from "./llama.js";
 
@@ -25,14 +26,22 @@ export interface HostTables {
   readonly half: number;
 }
 
+const tableKinds: OptionKinds<HostTables> = { cos: numbers, sin: numbers, rows: integer(1), length: integer(0), half: integer(1) };
+const tokenKinds: OptionKinds<HostTokens> = { inputs: numbers, targets: numbers, batch: integer(1), length: integer(0) };
+
 /** RoPE tables as tensors [rows, length, half]. Throws ShapeError where the arrays do not fill that shape. */
-export function ropeTensors({ cos, sin, rows, length, half }: HostTables): RopeTensors {
+export function ropeTensors(tables: HostTables): RopeTensors {
+  checkFields("ropeTensors", "tables", tables, tableKinds);
+  const { cos, sin, rows, length, half } = tables;
   const shape = [rows, length, half];
   return { cos: tensor(cos, { shape }), sin: tensor(sin, { shape }) };
 }
 
 /** A batch for the training loop from what a sampler and a table maker give. Throws ShapeError for arrays of another size. */
-export function languageBatch({ inputs, targets, batch, length }: HostTokens, tables: HostTables): LanguageBatch {
+export function languageBatch(tokens: HostTokens, tables: HostTables): LanguageBatch {
+  checkFields("languageBatch", "tokens", tokens, tokenKinds);
+  checkFields("languageBatch", "tables", tables, tableKinds);
+  const { inputs, targets, batch, length } = tokens;
   const shape = [batch, length];
   return { inputs: tensor(inputs, { shape }), targets: tensor(targets, { shape }), tables: ropeTensors(tables) };
 }

@@ -1,3 +1,4 @@
+import { checkArgument, number } from "../arguments.js";
 import { add, div, full, minimum, mul, sqrt, sum } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
@@ -15,6 +16,7 @@ export function globalNorm(tree: Tree): Tensor {
  * Throws OptionError unless maxNorm > 0.
  */
 export function clipByGlobalNorm<T>(grads: T, maxNorm: number): [grads: T, norm: Tensor] {
+  checkArgument("clipByGlobalNorm", "maxNorm", maxNorm, number);
   if (!(maxNorm > 0)) throw new OptionError(`clipByGlobalNorm: maxNorm ${maxNorm} is not positive`, { hint: "1 is customary" });
   const norm = globalNorm(grads);
   if (maxNorm === Infinity) return [grads, norm];

@@ -1,3 +1,4 @@
+import { checkArgument, checkFields, didYouMean, number, objectWith, text } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
 import { isObject, parseJson, showValue } from "./json.js";
 
@@ -41,9 +42,40 @@ export interface LlamaConfig {
   readonly eos_token_id?: number | readonly number[];
 }
 
+const configKeys: Readonly<Record<keyof LlamaConfig, true>> = {
+  vocab_size: true,
+  hidden_size: true,
+  intermediate_size: true,
+  num_hidden_layers: true,
+  num_attention_heads: true,
+  num_key_value_heads: true,
+  head_dim: true,
+  max_position_embeddings: true,
+  rms_norm_eps: true,
+  rope_theta: true,
+  tie_word_embeddings: true,
+  initializer_range: true,
+  rope_scaling: true,
+  rope_parameters: true,
+  original_max_position_embeddings: true,
+  bos_token_id: true,
+  eos_token_id: true,
+};
+
+/** A configuration with its sizes, as `llamaConfig` and `loadConfig` make it. */
+export const configKind = objectWith(
+  "a configuration, as llamaConfig(…) makes it",
+  "vocab_size",
+  "hidden_size",
+  "num_hidden_layers",
+  "num_attention_heads",
+  "num_key_value_heads",
+  "head_dim",
+);
+
 /** What {@link llamaConfig} takes: sizes without a default, and all else. */
-export type LlamaOptions = Partial<LlamaConfig> &
-  Pick<LlamaConfig, "vocab_size" | "hidden_size" | "num_hidden_layers" | "num_attention_heads">;
+export type LlamaOptions = Partial<LlamaConfig> & Pick<LlamaConfig, SizeKey>;
+type SizeKey = "vocab_size" | "hidden_size" | "num_hidden_layers" | "num_attention_heads";
 
 /** Bounds that every real model keeps, so that a file cannot ask for memory that no model needs. */
 const INTEGER_RANGES = {
@@ -82,6 +114,18 @@ const FIXED: Readonly<Record<string, readonly unknown[]>> = {
  * @throws OptionError for values that are missing, out of range or do not fit together
  */
 export function llamaConfig(options: LlamaOptions): LlamaConfig {
+  checkFields<Pick<LlamaConfig, SizeKey>>("llamaConfig", "the options", options, {
+    vocab_size: number,
+    hidden_size: number,
+    num_hidden_layers: number,
+    num_attention_heads: number,
+  });
+  for (const name of Object.keys(options)) {
+    if (Object.hasOwn(configKeys, name)) continue;
+    throw new OptionError(`llamaConfig: there is no option "${name}"`, {
+      hint: didYouMean(name, Object.keys(configKeys)) ?? "the names are those of Hugging Face's config.json for a Llama",
+    });
+  }
   const { hidden_size: C, num_attention_heads: H } = options;
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as unknown as LlamaOptions;
   const config: LlamaConfig = {
@@ -108,6 +152,11 @@ export function llamaConfig(options: LlamaOptions): LlamaConfig {
  *   and features that Llama weights may have and this library lacks (biases, another activation, quantization)
  */
 export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
+  checkArgument("parseLlamaConfig", "json", json, {
+    wanted: "the text of a config.json or its object",
+    fits: (value) => text.fits(value) || isObject(value),
+  });
+  checkArgument("parseLlamaConfig", "file", file, text);
   const fail: Fail = (message, hint) => new FormatError(message, { file, hint });
   if (typeof json === "string" && json.length > MAX_FILE_CHARACTERS) {
     throw fail(`expected at most ${MAX_FILE_CHARACTERS} characters, found ${json.length}`, "this is no config.json");
@@ -175,6 +224,7 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
  * JSON.stringify; for an extended window spread the keys of its schedule over it.
  */
 export function toHfConfig(config: LlamaConfig): Record<string, unknown> {
+  checkArgument("toHfConfig", "config", config, configKind);
   const unscaled = config.rope_scaling === undefined && config.rope_parameters === undefined;
   return {
     architectures: ["LlamaForCausalLM"],
@@ -199,6 +249,7 @@ export function toHfConfig(config: LlamaConfig): Record<string, unknown> {
  * no tensor of its own.
  */
 export function llamaShapes(config: LlamaConfig): Map<string, readonly number[]> {
+  checkArgument("llamaShapes", "config", config, configKind);
   const { vocab_size: V, hidden_size: C, intermediate_size: F, head_dim: D } = config;
   const shapes = new Map<string, readonly number[]>([["model.embed_tokens.weight", [V, C]]]);
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
@@ -220,6 +271,7 @@ export function llamaShapes(config: LlamaConfig): Map<string, readonly number[]>
 
 /** Number of weights: V·C·(1 or 2) + layers·(2·C·D·(H + Hkv) + 3·C·F + 2·C) + C. */
 export function countParameters(config: LlamaConfig): number {
+  checkArgument("countParameters", "config", config, configKind);
   const { vocab_size: V, hidden_size: C, intermediate_size: F, head_dim: D, num_attention_heads: H, num_key_value_heads: Hkv } = config;
   const block = 2 * C * D * (H + Hkv) + 3 * C * F + 2 * C;
   return V * C * (config.tie_word_embeddings ? 1 : 2) + config.num_hidden_layers * block + C;

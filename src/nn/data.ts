@@ -1,4 +1,5 @@
 /** Text as training data: documents, a held-out part of whole documents, and random windows as a pure function of seed and step. */
+import { checkArgument, checkOptions, listOf, number, type OptionKinds, objectWith, optional } from "../arguments.js";
 import { seedKey, threefry2x32, uniformBelow } from "../autograd/threefry.js";
 import { OptionError } from "../errors.js";
 import type { Tokenizer } from "./tokenizers.js";
@@ -14,11 +15,20 @@ export interface TokenDocument {
   readonly tokens: Int32Array;
 }
 
-/** Every document as tokens, in the same order. */
-export const encodeDocuments = (documents: readonly TextDocument[], tokenizer: Tokenizer): TokenDocument[] =>
-  documents.map(({ name, text }) => ({ name, tokens: tokenizer.encode(text) }));
+/** Documents as `encodeDocuments` makes them. */
+export const documentsKind = listOf(objectWith("a document { name, tokens }", "tokens"));
 
-export const countTokens = (documents: readonly TokenDocument[]): number => documents.reduce((sum, { tokens }) => sum + tokens.length, 0);
+/** Every document as tokens, in the same order. */
+export function encodeDocuments(documents: readonly TextDocument[], tokenizer: Tokenizer): TokenDocument[] {
+  checkArgument("encodeDocuments", "documents", documents, listOf(objectWith("a document { name, text }", "text")));
+  checkArgument("encodeDocuments", "tokenizer", tokenizer, objectWith("a tokenizer, such as byteTokenizer", "encode"));
+  return documents.map(({ name, text }) => ({ name, tokens: tokenizer.encode(text) }));
+}
+
+export function countTokens(documents: readonly TokenDocument[]): number {
+  checkArgument("countTokens", "documents", documents, documentsKind);
+  return documents.reduce((sum, { tokens }) => sum + tokens.length, 0);
+}
 
 export interface HeldOutSplit {
   readonly train: readonly TokenDocument[];
@@ -35,6 +45,8 @@ export interface HeldOutSplit {
  * @throws OptionError where one of the parts would be empty
  */
 export function splitHeldOut(documents: readonly TokenDocument[], options: { readonly fraction?: number } = {}): HeldOutSplit {
+  checkArgument("splitHeldOut", "documents", documents, documentsKind);
+  checkOptions("splitHeldOut", options, { fraction: optional(number) });
   const fraction = options.fraction ?? 0.1;
   if (!(fraction > 0 && fraction < 1)) {
     throw new OptionError(`fraction must be between 0 and 1, found ${fraction}`, { hint: "0.1 holds out a tenth of the text" });
@@ -78,6 +90,8 @@ export interface WindowOptions {
   readonly seed?: number;
 }
 
+const windowKinds: OptionKinds<WindowOptions> = { documents: documentsKind, length: number, batch: number, seed: optional(number) };
+
 /** Windows of one step: target i of a row is the token after input i. */
 export interface TokenWindows {
   readonly inputs: Int32Array; // [B, T]
@@ -118,6 +132,7 @@ const STREAM = 0x64617461;
  * @throws OptionError for sizes that are not positive integers, or documents that together have fewer than T + 1 tokens
  */
 export function createWindowSampler(options: WindowOptions): WindowSampler {
+  checkOptions("createWindowSampler", options, windowKinds);
   const { documents, length, batch, seed = 0 } = options;
   checkCount("length", length);
   checkCount("batch", batch);
@@ -159,7 +174,11 @@ export function createWindowSampler(options: WindowOptions): WindowSampler {
 }
 
 /** The windows of one step; see {@link createWindowSampler}, which saves work when there are many. */
-export const windows = (options: WindowOptions & { readonly step: number }): TokenWindows => createWindowSampler(options).at(options.step);
+export function windows(options: WindowOptions & { readonly step: number }): TokenWindows {
+  checkOptions("windows", options, { ...windowKinds, step: number });
+  const { step, ...rest } = options;
+  return createWindowSampler(rest).at(step);
+}
 
 /** Consecutive documents, joined where one is too short; every segment has at least `shortest` tokens. */
 function joinShort(documents: readonly TokenDocument[], shortest: number): Int32Array[] {

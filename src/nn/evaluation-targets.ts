@@ -1,6 +1,7 @@
 /** Target tokens that stay the same while only the context before them varies. */
+import { checkOptions, listOf, number, type OptionKinds, objectWith } from "../arguments.js";
 import { OptionError } from "../errors.js";
-import type { TokenDocument } from "./data.js";
+import { documentsKind, type TokenDocument } from "./data.js";
 
 /** T consecutive target tokens of one document. */
 export interface TargetBlock {
@@ -17,6 +18,10 @@ export interface TargetOptions {
   /** Longest context W in tokens that will be read. */
   readonly maxContext: number;
 }
+
+const targetKinds: OptionKinds<TargetOptions> = { documents: documentsKind, targetLength: number, maxContext: number };
+/** Blocks as `evaluationTargets` makes them. */
+export const blocksKind = listOf(objectWith("a block { document, start }", "document", "start"));
 
 /** Rows for one context length. */
 export interface TargetWindows {
@@ -35,6 +40,7 @@ export interface TargetWindows {
  * @throws OptionError unless 1 ≤ T ≤ W are integers
  */
 export function availableTargets(options: TargetOptions): number {
+  checkOptions("availableTargets", options, targetKinds);
   return blocksPerDocument(options).reduce((sum, blocks) => sum + blocks, 0);
 }
 
@@ -46,6 +52,7 @@ export function availableTargets(options: TargetOptions): number {
  * @throws OptionError unless 1 ≤ T ≤ W are integers, and where fewer than N blocks exist (`availableTargets` says how many)
  */
 export function evaluationTargets(options: TargetOptions & { readonly count: number }): TargetBlock[] {
+  checkOptions("evaluationTargets", options, { ...targetKinds, count: number });
   const { targetLength, maxContext, count } = options;
   checkAtLeast("count", count, 1);
   const perDocument = blocksPerDocument(options);
@@ -87,6 +94,7 @@ export function targetWindows(options: {
   readonly targetLength: number;
   readonly context: number;
 }): TargetWindows {
+  checkOptions("targetWindows", options, { documents: documentsKind, blocks: blocksKind, targetLength: number, context: number });
   const { documents, blocks, targetLength, context } = options;
   checkAtLeast("targetLength", targetLength, 1);
   checkAtLeast("context", context, targetLength);

@@ -1,3 +1,4 @@
+import { callable, checkOptions, number, numbers, type OptionKinds, optional } from "../arguments.js";
 import { type Compiled, compile } from "../autograd/compile.js";
 import { gather, reshape, sub } from "../autograd/operations.js";
 import { data } from "../autograd/realize.js";
@@ -5,8 +6,8 @@ import { type Tensor, tensor } from "../autograd/tensor.js";
 import { NonFiniteError, OptionError } from "../errors.js";
 import { yieldToEvents } from "./events.js";
 import { KeyValueCache } from "./kv-cache.js";
-import type { Llama, RopeTensors } from "./llama.js";
-import { createSampler, type SamplingOptions } from "./sampling.js";
+import { type Llama, modelKind, type RopeTensors } from "./llama.js";
+import { createSampler, type SamplingOptions, samplingKinds } from "./sampling.js";
 
 export interface GenerateOptions extends SamplingOptions {
   readonly model: Llama;
@@ -21,6 +22,16 @@ export interface GenerateOptions extends SamplingOptions {
   /** Asked before each token; true ends the text there. */
   readonly shouldStop?: () => boolean;
 }
+
+const generateKinds: OptionKinds<GenerateOptions> = {
+  ...samplingKinds,
+  model: modelKind,
+  prompt: numbers,
+  tokens: number,
+  tables: callable,
+  onToken: optional(callable),
+  shouldStop: optional(callable),
+};
 
 /** Reads `count` of the tokens [1, T] and returns the logits [V] after the last of them, and the longer cache. */
 type Reader = Compiled<
@@ -47,6 +58,7 @@ const read: Reader = compile(
  * NonFiniteError where the model gives logits that are no numbers.
  */
 export async function generate(options: GenerateOptions): Promise<Int32Array> {
+  checkOptions("generate", options, generateKinds);
   const { model, tokens: wanted, onToken, shouldStop } = options;
   const prompt = Int32Array.from(options.prompt);
   const { vocab_size: V } = model.config;
@@ -58,7 +70,8 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
     }
   }
   if (!Number.isInteger(wanted) || wanted < 0) throw new OptionError(`generate: ${wanted} is no count of tokens`);
-  const sample = createSampler(options);
+  const { temperature = 1, topK, seed = 0 } = options;
+  const sample = createSampler({ temperature, seed, ...(topK === undefined ? {} : { topK }) });
 
   const capacity = bucket(prompt.length + wanted);
   const tables = options.tables(capacity);

@@ -1,8 +1,9 @@
+import { checkArgument, checkOptions, number, optional } from "../arguments.js";
 import { add, and, arange, clip, expand, gather, greaterEqual, iota, less, sub, where, zeros } from "../autograd/operations.js";
 import { type Shape, show } from "../autograd/shape.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { OptionError, ShapeError } from "../errors.js";
-import type { LlamaConfig } from "./config.js";
+import { configKind, type LlamaConfig } from "./config.js";
 import type { AttentionContext, RopeTensors } from "./llama.js";
 
 /**
@@ -23,6 +24,8 @@ export class KeyValueCache {
 
   /** An empty cache. Throws OptionError for a capacity or batch that is no positive integer. */
   constructor(config: LlamaConfig, options: { readonly capacity: number; readonly batch?: number }) {
+    checkArgument("KeyValueCache", "config", config, configKind);
+    checkOptions("KeyValueCache", options, { capacity: number, batch: optional(number) });
     const { capacity, batch = 1 } = options;
     for (const [name, value] of Object.entries({ capacity, batch })) {
       if (!Number.isInteger(value) || value < 1) throw new OptionError(`KeyValueCache: ${name} ${value} is no positive integer`);

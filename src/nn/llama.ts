@@ -1,10 +1,12 @@
+import { checkArgument, checkFields, checkOptions, instanceOf } from "../arguments.js";
 import { attention, crossEntropy, rope, silu } from "../autograd/composites.js";
+import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { add, matmul, mul, ones, permute, reshape, transpose } from "../autograd/operations.js";
 import { randn, split } from "../autograd/random.js";
 import { type Shape, show } from "../autograd/shape.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { ShapeError } from "../errors.js";
-import type { LlamaConfig } from "./config.js";
+import { configKind, type LlamaConfig } from "./config.js";
 import type { KeyValueCache } from "./kv-cache.js";
 import { Embedding, Linear, RMSNorm } from "./module.js";
 
@@ -28,6 +30,8 @@ export class Llama {
    * into the residual stream are not scaled down with depth. The weights are computed when they are first used.
    */
   constructor(config: LlamaConfig, options: { readonly key: Tensor }) {
+    checkArgument("Llama", "config", config, configKind);
+    checkOptions("Llama", options, { key: keyKind });
     const { vocab_size: V, hidden_size: C, num_hidden_layers: layers } = config;
     const keys = split(options.key, layers + 2);
     const matrix = (key: Tensor, shape: Shape): Tensor => mul(randn(key, shape), config.initializer_range);
@@ -197,8 +201,15 @@ export interface TokenBatch {
 }
 
 /** Mean over all places of −ln p(target | tokens up to there), in nats. */
-export const llamaLoss = (model: Llama, { inputs, targets }: TokenBatch, tables: RopeTensors): Tensor =>
-  crossEntropy(model.forward(inputs, tables), targets);
+export function llamaLoss(model: Llama, batch: TokenBatch, tables: RopeTensors): Tensor {
+  checkArgument("llamaLoss", "model", model, modelKind);
+  checkFields("llamaLoss", "batch", batch, { inputs: tensorKind, targets: tensorKind });
+  checkFields("llamaLoss", "tables", tables, { cos: tensorKind, sin: tensorKind });
+  return crossEntropy(model.forward(batch.inputs, tables), batch.targets);
+}
+
+/** A model, as `new Llama(…)` and `loadModel` make it. */
+export const modelKind = instanceOf("a Llama", Llama);
 
 function checkTables({ cos, sin }: RopeTensors, B: number, T: number, D: number): void {
   for (const table of [cos, sin]) {

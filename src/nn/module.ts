@@ -1,4 +1,6 @@
+import { checkArgument, type Kind, notNegative } from "../arguments.js";
 import { rmsNorm } from "../autograd/composites.js";
+import { tensorKind } from "../autograd/kinds.js";
 import { gather, matmul, transpose } from "../autograd/operations.js";
 import { realizeNow } from "../autograd/realize.js";
 import { apply, type Tensor } from "../autograd/tensor.js";
@@ -10,11 +12,17 @@ import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
  * fields that start with "_", which are carried along and never walked.
  */
 
+const weightKind: Kind = {
+  ...tensorKind,
+  hint: () => "a layer is made from its weight: new Linear(randn(key(0), [out, in])), new Embedding(randn(key(0), [V, C]))",
+};
+
 /** x·Wᵀ without a bias. */
 export class Linear {
   weight: Tensor; // [out, in], as checkpoints store it
 
   constructor(weight: Tensor) {
+    checkArgument("Linear", "weight", weight, weightKind);
     this.weight = weight;
   }
 
@@ -29,6 +37,7 @@ export class Embedding {
   weight: Tensor; // [V, C]
 
   constructor(weight: Tensor) {
+    checkArgument("Embedding", "weight", weight, weightKind);
     this.weight = weight;
   }
 
@@ -44,6 +53,8 @@ export class RMSNorm {
   readonly _eps: number;
 
   constructor(weight: Tensor, eps: number) {
+    checkArgument("RMSNorm", "weight", weight, tensorKind);
+    checkArgument("RMSNorm", "eps", eps, notNegative);
     this.weight = weight;
     this._eps = eps;
   }

@@ -1,9 +1,9 @@
+import { callable, checkOptions, fraction, notNegative, type OptionKinds, optional, positive } from "../arguments.js";
 import { add, div, mul, reshape, sqrt, sub, type TensorLike, zeros, zerosLike } from "../autograd/operations.js";
 import { realizeNow } from "../autograd/realize.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { isTracing } from "../autograd/tracing.js";
 import { mapTensors, type Tree, tensorsOf, zipTensors } from "../autograd/tree.js";
-import { OptionError } from "../errors.js";
 
 /**
  * Optimizers as pure functions over trees, sorted in order of complexity. The state is a tree of tensors and nothing else:
@@ -22,6 +22,9 @@ function settled<R>(result: R): R {
   return result;
 }
 
+const rate = "the learning rate belongs to each step: update(params, grads, state, { lr })";
+const givenToUpdate = { lr: rate, learningRate: rate, learning_rate: rate };
+
 export interface SgdOptions {
   /** μ: how much of the last step's velocity is kept. Default 0. */
   readonly momentum?: number;
@@ -38,8 +41,9 @@ export interface SgdState {
  *   u ← μ·u + g
  *   θ ← θ − η·u
  */
-export function sgd({ momentum = 0 }: SgdOptions = {}): Optimizer<SgdState> {
-  needFraction("sgd", "momentum", momentum);
+export function sgd(options: SgdOptions = {}): Optimizer<SgdState> {
+  checkOptions("sgd", options, { momentum: optional(fraction) }, givenToUpdate);
+  const { momentum = 0 } = options;
   return {
     init: (params) => ({ velocity: momentum === 0 ? null : mapTensors(params, zerosLike) }),
     update: (params, grads, state, { lr }) => {
@@ -60,6 +64,16 @@ export interface AdamWOptions {
   /** Which parameters decay. Default: those of rank 2 and above, so that norms and biases do not. */
   readonly decayMask?: (path: string, tensor: Tensor) => boolean;
 }
+
+const adamwKinds: OptionKinds<AdamWOptions> = {
+  betas: optional({
+    wanted: "two numbers with 0 ≤ β < 1",
+    fits: (betas) => Array.isArray(betas) && betas.length === 2 && betas.every(fraction.fits),
+  }),
+  eps: optional(positive),
+  weightDecay: optional(notNegative),
+  decayMask: optional(callable),
+};
 
 export interface AdamWState {
   /** Mean of gradients, a tree like the parameters. */
@@ -83,12 +97,9 @@ export interface AdamWState {
  * 1 − 0.999ᵗ by powers would lose four digits at the first steps. Throws OptionError for values outside of their range.
  */
 export function adamw(options: AdamWOptions = {}): Optimizer<AdamWState> {
+  checkOptions("adamw", options, adamwKinds, givenToUpdate);
   const { betas = [0.9, 0.95], eps = 1e-8, weightDecay = 0.1, decayMask = (_, tensor) => tensor.rank >= 2 } = options;
   const [beta1, beta2] = betas;
-  needFraction("adamw", "beta1", beta1);
-  needFraction("adamw", "beta2", beta2);
-  if (!(eps > 0)) throw new OptionError(`adamw: eps ${eps} is not positive`);
-  if (!(weightDecay >= 0)) throw new OptionError(`adamw: weightDecay ${weightDecay} is negative`);
 
   /** β·old + (1 − β)·fresh */
   const blend = (beta: number, old: Tensor, fresh: TensorLike): Tensor => add(mul(old, beta), mul(fresh, 1 - beta));
@@ -120,8 +131,4 @@ export function adamw(options: AdamWOptions = {}): Optimizer<AdamWState> {
       return settled([next, { m, v, correction1, correction2 }]);
     },
   };
-}
-
-function needFraction(optimizer: string, name: string, value: number): void {
-  if (!(value >= 0 && value < 1)) throw new OptionError(`${optimizer}: ${name} ${value} is not in [0, 1)`);
 }

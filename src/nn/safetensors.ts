@@ -7,6 +7,7 @@
  *
  * A file is refused whole before anything is made from what it says. Typed arrays are little-endian wherever WebGPU runs.
  */
+import { checkArgument, checkFields, checkOptions, instanceOf, integer, type Kind, listOf, text } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
 import { bfloat16ToFloat32, halfToFloat32 } from "./half-precision.js";
 import { isObject, parseJson, showValue } from "./json.js";
@@ -57,6 +58,17 @@ export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, SafetensorsEntry>;
 }
 
+const bytesKind = instanceOf("a Uint8Array", Uint8Array);
+const mapKind = instanceOf("a Map by name", Map);
+const isTensor = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && "dtype" in value && "shape" in value && "data" in value;
+const entriesKind: Kind = {
+  wanted: "a list or a Map of [name, { dtype, shape, data }]",
+  fits: (value) =>
+    (Array.isArray(value) || value instanceof Map) &&
+    [...value].every((entry) => Array.isArray(entry) && typeof entry[0] === "string" && isTensor(entry[1])),
+};
+
 const LENGTH_BYTES = 8;
 const MAX_HEADER_BYTES = 100_000_000;
 const MAX_RANK = 8;
@@ -73,6 +85,8 @@ const AGAIN = "the file is damaged or incomplete; download or export it again";
  * @throws FormatError with the file, the byte offset, what was expected and what was found
  */
 export function readSafetensors(bytes: Uint8Array, file: string): SafetensorsFile {
+  checkArgument("readSafetensors", "bytes", bytes, bytesKind);
+  checkArgument("readSafetensors", "file", file, text);
   const header = readHeader(bytes, file);
   const fail = (message: string, hint = AGAIN): FormatError => new FormatError(message, { file, offset: LENGTH_BYTES, hint });
   const parsed = parseJson(header.text, { file, offset: LENGTH_BYTES });
@@ -128,6 +142,9 @@ export function checkTensors(
   expected: ReadonlyMap<string, readonly number[]>,
   options: { readonly file: string },
 ): void {
+  checkArgument("checkTensors", "tensors", tensors, mapKind);
+  checkArgument("checkTensors", "expected", expected, mapKind);
+  checkOptions("checkTensors", options, { file: text });
   const { file } = options;
   const hint = "config.json and the weights must be of one model";
   for (const [name, shape] of expected) {
@@ -160,6 +177,7 @@ export function checkTensors(
  * @throws FormatError for another dtype, and for finite F64 numbers that f32 cannot hold
  */
 export function toFloat32(entry: SafetensorsEntry): Float32Array {
+  checkFields<Pick<SafetensorsEntry, "dtype" | "data">>("toFloat32", "entry", entry, { dtype: text, data: bytesKind });
   const convert = TO_FLOAT32[entry.dtype];
   if (convert === undefined) throw notFloating(entry);
   // Typed arrays refuse views at odd offsets, which a header of any length may cause.
@@ -169,6 +187,8 @@ export function toFloat32(entry: SafetensorsEntry): Float32Array {
 
 /** The tensor that stores these f32 values, without a copy. Throws OptionError where shape and count disagree. */
 export function float32Tensor(values: Float32Array, shape: readonly number[]): SafetensorsTensor {
+  checkArgument("float32Tensor", "values", values, instanceOf("a Float32Array", Float32Array));
+  checkArgument("float32Tensor", "shape", shape, listOf(integer(0)));
   const tensor: SafetensorsTensor = {
     dtype: "F32",
     shape,
@@ -190,6 +210,11 @@ export function writeSafetensors(
   tensors: Iterable<readonly [string, SafetensorsTensor]>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
+  checkArgument("writeSafetensors", "tensors", tensors, entriesKind);
+  checkArgument("writeSafetensors", "metadata", metadata, {
+    wanted: "an object of strings",
+    fits: (value) => typeof value === "object" && value !== null && !Array.isArray(value) && Object.values(value).every(text.fits),
+  });
   const sorted = [...tensors].sort(([a, x], [b, y]) => ELEMENT_BYTES[y.dtype] - ELEMENT_BYTES[x.dtype] || (a < b ? -1 : Number(a > b)));
   const fields = new Map<string, string>();
   if (Object.keys(metadata).length > 0) fields.set(METADATA, encodeMetadata(metadata));

@@ -1,3 +1,4 @@
+import { checkOptions, number, type OptionKinds, optional } from "../arguments.js";
 import { seedKey, threefry2x32 } from "../autograd/threefry.js";
 import { OptionError } from "../errors.js";
 
@@ -10,6 +11,12 @@ export interface SamplingOptions {
   readonly seed?: number;
 }
 
+export const samplingKinds: OptionKinds<SamplingOptions> = {
+  temperature: optional(number),
+  topK: optional(number),
+  seed: optional(number),
+};
+
 /** Picks the token of step n from the logits [V]. The same seed, step and logits give the same token. */
 export type Sampler = (logits: ArrayLike<number>, step: number) => number;
 
@@ -17,7 +24,9 @@ export type Sampler = (logits: ArrayLike<number>, step: number) => number;
  * Draws from softmax(logits/τ) over the k largest logits. Randomness is a pure function of (seed, step) (Threefry-2x32), so a
  * text can be repeated or taken up in the middle. Throws OptionError for a temperature below 0 or a k below 1.
  */
-export function createSampler({ temperature = 1, topK, seed = 0 }: SamplingOptions = {}): Sampler {
+export function createSampler(options: SamplingOptions = {}): Sampler {
+  checkOptions("createSampler", options, samplingKinds);
+  const { temperature = 1, topK, seed = 0 } = options;
   if (!(Number.isFinite(temperature) && temperature >= 0))
     throw new OptionError(`a temperature must be 0 or more, not ${temperature}`, { hint: "0 always takes the likeliest token" });
   if (topK !== undefined && !(Number.isInteger(topK) && topK >= 1))

@@ -1,3 +1,4 @@
+import { checkArgument, checkOptions, number, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
 
 /** Learning rate as a function of the step, which counts from 0. */
@@ -14,6 +15,8 @@ export interface WarmupCosineOptions {
   readonly floor?: number;
 }
 
+const renamed = { lr: "the largest rate is called peak", steps: "the number of steps is called total" };
+
 /**
  * Linear warm-up, then half a period of a cosine (Loshchilov & Hutter 2017, without restarts). With s the step:
  *
@@ -22,7 +25,9 @@ export interface WarmupCosineOptions {
  *
  * Throws OptionError for rates or counts that make no schedule.
  */
-export function warmupCosine({ warmup = 0, total, peak, floor = peak / 10 }: WarmupCosineOptions): Schedule {
+export function warmupCosine(options: WarmupCosineOptions): Schedule {
+  checkOptions("warmupCosine", options, { warmup: optional(number), total: number, peak: number, floor: optional(number) }, renamed);
+  const { warmup = 0, total, peak, floor = peak / 10 } = options;
   const counts = Number.isInteger(warmup) && Number.isInteger(total) && warmup >= 0 && total >= 1 && warmup <= total;
   if (!counts) throw new OptionError(`warmupCosine: ${warmup} steps of warm-up in ${total}`, { hint: "integers with 0 ≤ warmup ≤ total" });
   if (!(Number.isFinite(peak) && peak >= floor && floor >= 0))
@@ -36,6 +41,7 @@ export function warmupCosine({ warmup = 0, total, peak, floor = peak / 10 }: War
 
 /** The same rate at every step. Throws OptionError unless it is finite and not negative. */
 export function constant(rate: number): Schedule {
+  checkArgument("constant", "rate", rate, number);
   if (!(Number.isFinite(rate) && rate >= 0)) throw new OptionError(`constant: ${rate} is no learning rate`, { hint: "0 ≤ rate < ∞" });
   return () => rate;
 }
