@@ -2,6 +2,7 @@ import { useBackend } from "./autograd/runtime.js";
 import type { Backend } from "./backend/backend.js";
 import { MissingPackageError } from "./backend/optional-packages.js";
 import { BackendUnavailableError, OptionError } from "./errors.js";
+import { nodeProcess } from "./platform/node.js";
 
 /** The backends by name, the preferred ones first. */
 export const backendNames = ["webgpu", "wasm", "reference"] as const;
@@ -64,5 +65,5 @@ let warned = false;
 function warnOnce({ message, hint }: MissingPackageError): void {
   if (warned) return;
   warned = true;
-  process.emitWarning(`dawngrad uses no GPU: ${message}`, { code: "DAWNGRAD_NO_GPU", detail: hint });
+  nodeProcess().emitWarning(`dawngrad uses no GPU: ${message}`, { code: "DAWNGRAD_NO_GPU", detail: hint });
 }

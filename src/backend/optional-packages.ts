@@ -1,5 +1,5 @@
 import { BackendUnavailableError } from "../errors.js";
-import { importInNode } from "./platform.js";
+import { nodePackage } from "../platform/node.js";
 
 /**
  * Packages that are used where they are installed and that dawngrad does not bring, with the versions that it is tested with. Each is
@@ -44,7 +44,7 @@ export class MissingPackageError extends BackendUnavailableError {
 /** The module of an optional package, or undefined where it is not installed. Throws whatever goes wrong in an installed one. */
 export async function importOptional<Module>(name: OptionalPackage): Promise<Module | undefined> {
   try {
-    return await importInNode<Module>(name);
+    return await nodePackage<Module>(name);
   } catch (error) {
     if (isMissing(error, name)) return undefined;
     throw error;

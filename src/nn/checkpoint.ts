@@ -3,6 +3,7 @@ import { data } from "../autograd/realize.js";
 import { fromHost } from "../autograd/tensor.js";
 import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
 import { DtypeError, FormatError, OptionError } from "../errors.js";
+import { nodeModule } from "../platform/node.js";
 import { type LlamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
 import { readFileChecked, writeFileAtomic } from "./files.js";
 import { parseJson } from "./json.js";
@@ -150,7 +151,7 @@ const writeTree = <T>(tree: T, prefix: string, tensors: ReadonlyMap<string, Safe
   mapTensors(tree, ({ shape }, path) => fromHost(shape, "f32", toFloat32(tensors.get(prefix + path) as SafetensorsEntry)));
 
 async function makeFolder(folder: string): Promise<void> {
-  const { mkdir } = await import("node:fs/promises");
+  const { mkdir } = await nodeModule("fs/promises");
   try {
     await mkdir(folder, { recursive: true });
   } catch (cause) {

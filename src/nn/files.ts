@@ -1,5 +1,6 @@
 /** Files in Node: read whole and checked, written whole or not at all. In browsers these functions fail; nothing else here needs Node. */
 import { DawngradError, FormatError, OptionError } from "../errors.js";
+import { nodeModule } from "../platform/node.js";
 
 /** What one call to the system reads or writes; single calls end at 2 GiB. */
 const CHUNK_BYTES = 64 * 2 ** 20;
@@ -14,7 +15,7 @@ const MAX_BYTES = 2 ** 32;
  */
 export async function readFileChecked(path: string, options: { readonly maxBytes?: number } = {}): Promise<Uint8Array> {
   const maxBytes = options.maxBytes ?? MAX_BYTES;
-  const { open, stat } = await import("node:fs/promises");
+  const { open, stat } = await nodeModule("fs/promises");
   const fail = (message: string, hint: string, cause?: unknown): FormatError => new FormatError(message, { file: path, hint, cause });
   try {
     // Before opening, because opening a pipe waits for its writer.
@@ -54,7 +55,7 @@ export async function readFileChecked(path: string, options: { readonly maxBytes
  */
 export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  const [{ open, rename, rm }, { basename, dirname, join }] = await Promise.all([import("node:fs/promises"), import("node:path")]);
+  const [{ open, rename, rm }, { basename, dirname, join }] = await Promise.all([nodeModule("fs/promises"), nodeModule("path")]);
   const folder = dirname(path);
   const temporary = join(folder, `.${basename(path)}.${globalThis.crypto.randomUUID()}.tmp`);
   try {
@@ -77,7 +78,7 @@ export async function writeFileAtomic(path: string, content: Uint8Array | string
 
 /** Makes a rename in this folder last through a power failure. */
 async function syncFolder(folder: string): Promise<void> {
-  const { open } = await import("node:fs/promises");
+  const { open } = await nodeModule("fs/promises");
   // Windows and some network file systems open no folders; there the rename alone has to do.
   const handle = await open(folder, "r").catch(() => undefined);
   try {

@@ -15,7 +15,7 @@ const ROUND_TRIP = `
 let sources: CompiledSources;
 let temporary: string;
 beforeAll(async () => {
-  sources = await compileSources("backend");
+  sources = await compileSources();
   temporary = await mkdtemp(join(tmpdir(), "dawngrad-test-"));
 });
 afterAll(async () => {

@@ -1,4 +1,4 @@
-import { importInNode, isNode } from "../platform.js";
+import { isNode, nodeModule } from "../../platform/node.js";
 
 /** What WebAssembly can do in this process. */
 export interface WasmSurvey {
@@ -54,6 +54,6 @@ const canShare = (): boolean =>
 
 async function processorCount(): Promise<number> {
   if (!isNode) return globalThis.navigator?.hardwareConcurrency ?? 1;
-  const { availableParallelism } = await importInNode<typeof import("node:os")>("node:os");
+  const { availableParallelism } = await nodeModule("os");
   return availableParallelism();
 }

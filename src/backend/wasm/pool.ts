@@ -1,5 +1,5 @@
 import { DeviceError, DeviceLostError } from "../../errors.js";
-import { importInNode, isNode } from "../platform.js";
+import { isNode, nodeThreads } from "../../platform/node.js";
 import { control } from "./control.js";
 import { type KernelEntry, runSteps } from "./run-steps.js";
 import { workerMain } from "./worker.js";
@@ -195,11 +195,9 @@ function canSleep(): boolean {
 type Open = (data: Parameters<typeof workerMain>[0], died: (error: unknown) => void) => Thread;
 
 async function nodeWorkers(source: string): Promise<Open> {
-  const { Worker } = await importInNode<typeof import("node:worker_threads")>("node:worker_threads");
-  const text = `${source}workerMain(require("node:worker_threads").workerData, runSteps);`;
+  const open = await nodeThreads();
   return (data, died) => {
-    const worker = new Worker(text, { eval: true, workerData: data, execArgv: [], env: {} });
-    worker.unref();
+    const worker = open(`${source}workerMain(data, runSteps);`, data);
     const ended = new Promise<void>((resolve) => {
       worker.once("error", died);
       worker.once("exit", (code) => {

@@ -1,6 +1,6 @@
 import { BackendUnavailableError } from "../../errors.js";
+import { isNode, nodeModule, nodeProcess } from "../../platform/node.js";
 import { installLine } from "../optional-packages.js";
-import { importInNode, isNode } from "../platform.js";
 import { type DawnAdapter, type DawnSource, dawnAdapters, loadDawn } from "./dawn.js";
 import type { FaultPlan } from "./faults.js";
 import { GpuDevice, type KernelClass } from "./gpu-device.js";
@@ -145,8 +145,8 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<GpuDe
  * tenth of a second and writes warnings about drivers to the terminal of people who have no use for one.
  */
 async function mayHaveHardware(): Promise<boolean> {
-  if (!isNode || process.platform !== "linux") return true;
-  const { readdir } = await importInNode<typeof import("node:fs/promises")>("node:fs/promises");
+  if (!isNode || nodeProcess().platform !== "linux") return true;
+  const { readdir } = await nodeModule("fs/promises");
   const files = async (folder: string): Promise<string[]> => readdir(folder).catch(() => []);
   const drivers = /^(renderD\d+|nvidia\d+|nvidiactl|dxg|kgsl-3d0|mali\d+)$/;
   return [...(await files("/dev")), ...(await files("/dev/dri"))].some((name) => drivers.test(name));

@@ -1,4 +1,5 @@
 import { BackendUnavailableError } from "../../errors.js";
+import { nodeProcess } from "../../platform/node.js";
 import { importOptional, MissingPackageError } from "../optional-packages.js";
 import { prepareSwiftShader } from "./software-driver.js";
 
@@ -47,7 +48,7 @@ async function look(source: DawnSource): Promise<DawnAdapter[]> {
     const adapter = await request("null", ["backend=null"]);
     return adapter ? [{ backend: "null", name: "null", adapter }] : [];
   }
-  const backend = process.platform === "linux" ? ["backend=vulkan"] : [];
+  const backend = nodeProcess().platform === "linux" ? ["backend=vulkan"] : [];
   if (source === "system") return list(source, backend);
   await loadDawn();
   const { icd } = await prepareSwiftShader();
@@ -95,15 +96,16 @@ async function request(key: string, flags: readonly string[]): Promise<GPUAdapte
 /** Points the Vulkan loader at one driver for as long as `work` lasts; child processes keep the environment they would have. */
 async function withDrivers<T>(icd: string, work: () => Promise<T>): Promise<T> {
   const names = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] as const;
-  const before = names.map((name) => process.env[name]);
-  for (const name of names) process.env[name] = icd;
+  const { env } = nodeProcess();
+  const before = names.map((name) => env[name]);
+  for (const name of names) env[name] = icd;
   try {
     return await work();
   } finally {
     names.forEach((name, i) => {
       const value = before[i];
-      if (value === undefined) delete process.env[name];
-      else process.env[name] = value;
+      if (value === undefined) delete env[name];
+      else env[name] = value;
     });
   }
 }

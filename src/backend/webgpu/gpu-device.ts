@@ -1,5 +1,5 @@
 import { DeviceError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
-import { isNode } from "../platform.js";
+import { isNode } from "../../platform/node.js";
 import type { AdapterReport } from "./adapter.js";
 import { type BufferKind, BufferPool, type GpuBuffer } from "./buffer-pool.js";
 import { DeviceErrors } from "./device-errors.js";

@@ -1,6 +1,6 @@
 import { BackendUnavailableError } from "../../errors.js";
+import { nodeModule, nodePackageEntry, nodeProcess } from "../../platform/node.js";
 import { importOptional, MissingPackageError } from "../optional-packages.js";
-import { importInNode } from "../platform.js";
 
 /** Where the unpacked driver lies. */
 export interface SoftwareDriver {
@@ -32,24 +32,22 @@ export function prepareSwiftShader(): Promise<SoftwareDriver> {
 }
 
 async function prepare(): Promise<SoftwareDriver> {
-  if (process.platform !== "linux" || process.arch !== "x64") {
-    throw new BackendUnavailableError(
-      `the SwiftShader of @sparticuz/chromium is for linux-x64, this is ${process.platform}-${process.arch}`,
-    );
+  const { platform, arch } = nodeProcess();
+  if (platform !== "linux" || arch !== "x64") {
+    throw new BackendUnavailableError(`the SwiftShader of @sparticuz/chromium is for linux-x64, this is ${platform}-${arch}`);
   }
-  const path = await importInNode<typeof import("node:path")>("node:path");
+  const path = await nodeModule("path");
   const folder = await unpackOnce(await locateArchive());
   await openLoader(path.join(folder, LOADER));
   return { icd: path.join(folder, MANIFEST), folder };
 }
 
 async function locateArchive(): Promise<{ file: string; version: string }> {
-  const { createRequire } = await importInNode<typeof import("node:module")>("node:module");
-  const path = await importInNode<typeof import("node:path")>("node:path");
-  const fs = await importInNode<typeof import("node:fs/promises")>("node:fs/promises");
+  const path = await nodeModule("path");
+  const fs = await nodeModule("fs/promises");
   let root: string;
   try {
-    root = path.dirname(path.dirname(createRequire(import.meta.url).resolve("@sparticuz/chromium")));
+    root = path.dirname(path.dirname(await nodePackageEntry("@sparticuz/chromium")));
   } catch (cause) {
     throw new MissingPackageError("@sparticuz/chromium", "which carries SwiftShader", cause);
   }
@@ -62,12 +60,12 @@ async function locateArchive(): Promise<{ file: string; version: string }> {
  * Only a folder that belongs to this user and that nobody else may write is trusted, for code is loaded from it.
  */
 async function unpackOnce(archive: { file: string; version: string }): Promise<string> {
-  const fs = await importInNode<typeof import("node:fs/promises")>("node:fs/promises");
-  const path = await importInNode<typeof import("node:path")>("node:path");
-  const os = await importInNode<typeof import("node:os")>("node:os");
-  const { brotliDecompressSync } = await importInNode<typeof import("node:zlib")>("node:zlib");
+  const fs = await nodeModule("fs/promises");
+  const path = await nodeModule("path");
+  const os = await nodeModule("os");
+  const { brotliDecompressSync } = await nodeModule("zlib");
 
-  const user = process.getuid?.() ?? 0;
+  const user = nodeProcess().getuid?.() ?? 0;
   const target = path.join(os.tmpdir(), `dawngrad-${user}-swiftshader-${archive.version}`);
   const complete = async (): Promise<boolean> => {
     try {
@@ -137,7 +135,7 @@ async function openLoader(ours: string): Promise<void> {
   });
   if (module === undefined) {
     // Without koffi the driver still works wherever the system has a loader of its own.
-    const { constants, accessSync } = await importInNode<typeof import("node:fs")>("node:fs");
+    const { constants, accessSync } = await nodeModule("fs");
     const places = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/lib64", "/lib"];
     const readable = (file: string): boolean => {
       try {

@@ -1,4 +1,4 @@
-import { isNode } from "../platform.js";
+import { isNode } from "../../platform/node.js";
 
 /** Milliseconds of waiting after which the loop begins to nap, and after which its naps grow long. */
 const NAP_AFTER = 0.2;
