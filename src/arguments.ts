@@ -134,7 +134,7 @@ export function checkOptions<T>(where: string, options: T, kinds: OptionKinds<T>
 
 /** Throws OptionError unless `value` is an object with fields of these kinds; it may have others. */
 export function checkFields<T>(where: string, parameter: string, value: T, kinds: OptionKinds<T>): void {
-  if (typeof value !== "object" || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) {
+  if (typeof value !== "object" || value === null || Array.isArray(value) || ArrayBuffer.isView(value) || value instanceof Promise) {
     const names = Object.keys(kinds);
     throw new OptionError(`${where}: ${parameter} must be an object, found ${describe(value)}`, {
       hint: `write fields by name: { ${names.slice(0, 3).join(", ")}${names.length > 3 ? ", …" : ""} }`,

@@ -1,7 +1,8 @@
+import { checkOptions, integer, oneOf, optional, text } from "./arguments.js";
 import { useBackend } from "./autograd/runtime.js";
 import type { Backend } from "./backend/backend.js";
 import { MissingPackageError } from "./backend/optional-packages.js";
-import { BackendUnavailableError, OptionError } from "./errors.js";
+import { BackendUnavailableError } from "./errors.js";
 import { nodeProcess } from "./platform/node.js";
 
 /** The backends by name, the preferred ones first. */
@@ -25,12 +26,13 @@ export interface InitOptions {
  * Throws BackendUnavailableError when what was asked for cannot be had, and OptionError for names that do not exist.
  */
 export async function init(options: InitOptions = {}): Promise<Backend> {
+  checkOptions("init", options, {
+    backend: optional(oneOf(...backendNames)),
+    adapter: optional(text),
+    threads: optional(integer(1)),
+    kernels: optional(oneOf("auto", "definitions")),
+  });
   const wanted = options.backend ?? (options.adapter === undefined ? undefined : "webgpu");
-  if (wanted !== undefined && !backendNames.includes(wanted)) {
-    throw new OptionError(`there is no backend "${String(wanted)}"`, {
-      hint: `backends are ${backendNames.map((name) => `"${name}"`).join(", ")}`,
-    });
-  }
   const backend = wanted === undefined ? await openBest(options) : await open[wanted](options);
   useBackend(backend);
   return backend;

@@ -1,3 +1,15 @@
+import {
+  callable,
+  checkArgument,
+  checkOptions,
+  integer,
+  listOf,
+  notNegative,
+  type OptionKinds,
+  oneOf,
+  optional,
+  positive,
+} from "../arguments.js";
 import { GradientError } from "../errors.js";
 import { compile } from "./compile.js";
 import { type DType, isFloat } from "./dtype.js";
@@ -29,6 +41,16 @@ export interface CheckGradsOptions {
   readonly seed?: number;
 }
 
+const checkKinds: OptionKinds<CheckGradsOptions> = {
+  order: optional(integer(1)),
+  modes: optional(listOf(oneOf("forward", "reverse"))),
+  step: optional(positive),
+  relative: optional(notNegative),
+  absolute: optional(notNegative),
+  places: optional(integer(1)),
+  seed: optional(integer(0)),
+};
+
 type Settings = Required<CheckGradsOptions>;
 type Numbers = Float64Array | Float32Array;
 /** A function of float tensors alone, with float tensors for results. */
@@ -55,6 +77,9 @@ export async function checkGrads<A extends readonly unknown[]>(
   args: A,
   options: CheckGradsOptions = {},
 ): Promise<void> {
+  checkArgument("checkGrads", "f", f, callable);
+  checkArgument("checkGrads", "args", args, { wanted: "a list of the arguments of f", fits: Array.isArray });
+  checkOptions("checkGrads", options, checkKinds);
   const wide = currentBackend().info.dtypes.has("f64");
   const settings: Settings = {
     order: 1,

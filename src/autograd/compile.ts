@@ -1,3 +1,4 @@
+import { callable, checkArgument, checkOptions, integer, type Kind, type OptionKinds, optional, text } from "../arguments.js";
 import type { Backend, Executable } from "../backend/backend.js";
 import { UsageError } from "../errors.js";
 import { fromStorage, realizeNow, runTraced } from "./realize.js";
@@ -15,6 +16,13 @@ export interface CompileSettings {
   /** A name for error messages and descriptions; the function's own by default. */
   readonly name?: string;
 }
+
+const positions: Kind = {
+  wanted: "a list of positions of arguments, each once",
+  fits: (value) => Array.isArray(value) && value.every(integer(0).fits) && new Set(value).size === value.length,
+  hint: (value) => (integer(0).fits(value) ? `write [${String(value)}]` : "positions count from 0"),
+};
+const settingsKinds: OptionKinds<CompileSettings> = { donate: optional(positions), static: optional(positions), name: optional(text) };
 
 /** A function whose computation is traced once per signature and then replayed. */
 export interface Compiled<A extends readonly unknown[], R> {
@@ -99,6 +107,8 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
  * Throws UsageError for arguments that are neither trees of tensors and numbers nor static.
  */
 export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, settings: CompileSettings = {}): Compiled<A, R> {
+  checkArgument("compile", "f", f, callable);
+  checkOptions("compile", settings, settingsKinds);
   const name = settings.name ?? (f.name || "the compiled function");
   const programs = new WeakMap<Backend, Map<string, Program>>();
   let traces = 0;
@@ -192,5 +202,7 @@ export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, s
 }
 
 /** What would run for f at these arguments, as text. */
-export const explain = <A extends readonly unknown[]>(f: (...args: A) => unknown, ...args: A): string =>
-  (typeof (f as Partial<Compiled<A, unknown>>).explain === "function" ? (f as Compiled<A, unknown>) : compile(f)).explain(...args);
+export function explain<A extends readonly unknown[]>(f: (...args: A) => unknown, ...args: A): string {
+  checkArgument("explain", "f", f, callable);
+  return (typeof (f as Partial<Compiled<A, unknown>>).explain === "function" ? (f as Compiled<A, unknown>) : compile(f)).explain(...args);
+}

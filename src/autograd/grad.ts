@@ -1,3 +1,4 @@
+import { callable, checkArgument, checkOptions, flag, integer, type Kind, optional } from "../arguments.js";
 import { GradientError } from "../errors.js";
 import { isFloat } from "./dtype.js";
 import * as ops from "./operations.js";
@@ -103,6 +104,7 @@ function variablesOf(tree: Tree, name: string): { variables: Tensor[]; inner: un
  * `[y, v ↦ vᵀ·∂f/∂x]`. Throws GradientError if a primal is no float.
  */
 export function vjp<A extends readonly unknown[], R>(f: (...primals: A) => R, ...primals: A): [value: R, pullback: (cotangent: R) => A] {
+  checkArgument("vjp", "f", f, callable);
   const { variables, inner, shape } = variablesOf([...primals], "vjp");
   const value = whileTracing(() => f(...(inner as unknown as A)));
   const outputs = flattenTree(value).leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor);
@@ -129,6 +131,8 @@ export function valueAndGrad<A extends readonly unknown[], R, N extends number =
   f: (...args: A) => R,
   options: { argnum?: N; hasAux?: boolean } = {},
 ): (...args: A) => [value: R, gradient: A[N]] {
+  checkArgument("valueAndGrad", "f", f, callable);
+  checkOptions("valueAndGrad", options, { argnum: optional(integer(0)), hasAux: optional(flag) });
   const argnum = options.argnum ?? 0;
   return (...args) => {
     const { variables, inner, shape } = variablesOf(args[argnum], "grad");
@@ -145,15 +149,22 @@ export function valueAndGrad<A extends readonly unknown[], R, N extends number =
 
 /** x ↦ ∂f/∂x for a scalar f, by argument `argnum` (default 0). */
 export function grad<A extends readonly unknown[], R, N extends number = 0>(f: (...args: A) => R, argnum?: N): (...args: A) => A[N] {
+  checkArgument("grad", "f", f, callable);
+  checkArgument("grad", "argnum", argnum, optional(integer(0)));
   const both = valueAndGrad(f, argnum === undefined ? {} : { argnum });
   return (...args) => both(...args)[1] as A[N];
 }
+
+const listKind: Kind = { wanted: "a list with one tree for each argument of f", fits: Array.isArray };
 
 /**
  * f's value and its directional derivative ∂f/∂x · v: the transpose of the (linear) map u ↦ uᵀ·∂f/∂x, applied to v.
  * `primals` and `tangents` are lists of trees of one form.
  */
 export function jvp<A extends readonly unknown[], R>(f: (...primals: A) => R, primals: A, tangents: A): [value: R, tangent: R] {
+  checkArgument("jvp", "f", f, callable);
+  checkArgument("jvp", "primals", primals, listKind);
+  checkArgument("jvp", "tangents", tangents, listKind);
   const [value, pullback] = vjp(f, ...primals);
   const { leaves, shape } = flattenTree(value);
   const zero = shape.build(leaves.map((leaf) => (leaf instanceof Tensor ? ops.zerosLike(leaf) : leaf))) as R;
@@ -163,5 +174,6 @@ export function jvp<A extends readonly unknown[], R>(f: (...primals: A) => R, pr
 
 /** The product of the Hessian of a scalar f at x with v: the derivative of ∂f/∂x along v. */
 export function hvp<T>(f: (x: T) => Tensor, x: T, v: T): T {
+  checkArgument("hvp", "f", f, callable);
   return jvp<[T], T>((at) => grad(f)(at) as T, [x], [v])[1];
 }

@@ -1,3 +1,4 @@
+import { callable, checkArgument, objectWith, optional } from "../arguments.js";
 import type { Backend, MemoryReport } from "../backend/backend.js";
 import { BackendUnavailableError, UsageError } from "../errors.js";
 
@@ -9,8 +10,11 @@ export function currentBackend(): Backend {
   return current;
 }
 
+const backendKind = objectWith("a backend, as init() gives it", "compile", "run", "info");
+
 /** Makes a backend the one that realises tensors from now on; returns the one before. */
 export function useBackend(backend: Backend | undefined): Backend | undefined {
+  checkArgument("useBackend", "backend", backend, optional(backendKind));
   const before = current;
   current = backend;
   return before;
@@ -18,6 +22,8 @@ export function useBackend(backend: Backend | undefined): Backend | undefined {
 
 /** Runs f with another backend; f must not await before it has realised what it makes. */
 export function withBackend<R>(backend: Backend, f: () => R): R {
+  checkArgument("withBackend", "backend", backend, backendKind);
+  checkArgument("withBackend", "f", f, callable);
   const before = useBackend(backend);
   try {
     return f();

@@ -1,3 +1,4 @@
+import { callable, checkArgument } from "../arguments.js";
 import { UsageError } from "../errors.js";
 import { Tensor } from "./tensor.js";
 
@@ -105,12 +106,14 @@ export function tensorsOf(tree: Tree): { path: string; tensor: Tensor }[] {
 
 /** A tree of the same form with f applied to each tensor; other leaves are kept. */
 export function mapTensors<T>(tree: T, f: (tensor: Tensor, path: string) => Tensor): T {
+  checkArgument("mapTensors", "f", f, callable);
   const { leaves, paths, shape } = flattenTree(tree);
   return shape.build(leaves.map((leaf, i) => (leaf instanceof Tensor ? f(leaf, paths[i] as string) : leaf))) as T;
 }
 
 /** Applies f to the tensors at the same places of several trees of one form. Throws UsageError where the forms differ. */
 export function zipTensors<T>(f: (tensors: Tensor[], path: string) => Tensor, first: T, ...others: unknown[]): T {
+  checkArgument("zipTensors", "f", f, callable);
   const head = flattenTree(first);
   const rest = others.map((tree) => {
     const flat = flattenTree(tree);

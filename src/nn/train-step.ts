@@ -1,3 +1,4 @@
+import { callable, checkOptions, objectWith, optional, positive } from "../arguments.js";
 import { type Compiled, compile } from "../autograd/compile.js";
 import { valueAndGrad } from "../autograd/grad.js";
 import { add, and, bitcast, cast, mul, notEqual, type TensorLike, where } from "../autograd/operations.js";
@@ -32,12 +33,17 @@ export type TrainStep<Params, State, Batch> = Compiled<
   [params: Params, state: State, metrics: StepMetrics]
 >;
 
+/** An optimizer, as `adamw()` makes it. */
+export const optimizerKind = objectWith("an optimizer, as adamw() makes it", "init", "update");
+const givenToStep = { lr: "the learning rate is an argument of each step: step(params, state, batch, lr)" };
+
 /**
  * One step of training as one program: loss, gradients, clipping, update. It takes over the memory of the parameters and of the
  * optimizer state; use what it returns instead. Where the loss or the norm of the gradients is not finite, parameters and state
  * come back unchanged: the device decides that by itself, without waiting for anybody to look.
  */
 export function createTrainStep<Params, State, Batch>(options: TrainStepOptions<Params, State, Batch>): TrainStep<Params, State, Batch> {
+  checkOptions("createTrainStep", options, { optimizer: optimizerKind, loss: callable, maxNorm: optional(positive) }, givenToStep);
   const { optimizer, loss, maxNorm = 1 } = options;
 
   function trainStep(params: Params, state: State, batch: Batches<Batch>, lr: TensorLike): [Params, State, StepMetrics] {
