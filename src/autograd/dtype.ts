@@ -48,6 +48,50 @@ export function readDType(where: string, name: DTypeName): DType {
   });
 }
 
+/** The smallest and the largest value of a dtype that is no float. */
+export function integerRange(dtype: "i32" | "u32" | "bool"): readonly [lowest: number, highest: number] {
+  if (dtype === "bool") return [0, 1];
+  return dtype === "i32" ? [-(2 ** 31), 2 ** 31 - 1] : [0, 2 ** 32 - 1];
+}
+
+/** Whether a number is one of the values of `dtype`; a float takes every number, rounded. */
+export function fits(dtype: DType, value: number): boolean {
+  if (dtype === "i32" || dtype === "u32" || dtype === "bool") {
+    const [lowest, highest] = integerRange(dtype);
+    return Number.isInteger(value) && value >= lowest && value <= highest;
+  }
+  return true;
+}
+
+/** Throws {@link DtypeError} unless `value` is one of the values of `dtype`. */
+export function requireFits(operation: string, dtype: DType, value: number): void {
+  if (fits(dtype, value)) return;
+  const [lowest, highest] = integerRange(dtype as "i32" | "u32" | "bool");
+  throw new DtypeError(`${operation}: ${value} is no ${dtype}, which holds the integers from ${lowest} to ${highest}`, {
+    hint:
+      dtype === "bool" ? "write 0 or 1, or compare: x.notEqual(0)" : "use a float dtype such as f32, or round and clip the number first",
+  });
+}
+
+/**
+ * How many integers from 0 on are distinct values of `dtype`, for the dtypes that a coordinate may not outgrow: integers,
+ * and halves, where neighbours would soon be one number. The other floats round.
+ */
+export function distinctIntegers(dtype: DType): number {
+  switch (dtype) {
+    case "i32":
+      return 2 ** 31;
+    case "u32":
+      return 2 ** 32;
+    case "f16":
+      return 2 ** 11 + 1;
+    case "bf16":
+      return 2 ** 8 + 1;
+    default:
+      return Number.POSITIVE_INFINITY;
+  }
+}
+
 /** The dtype in which two operands meet. Throws {@link DtypeError} for i32 with u32. */
 export function promote(a: DType, b: DType): DType {
   if (a === b) return a;

@@ -43,3 +43,9 @@ export const axesKind: Kind = {
 };
 
 export const dtypeKind: Kind = oneOf("f32", "f16", "bf16", "i32", "u32", "bool", "f64");
+
+/** A number that an f32 can hold, rounded. */
+export const finiteSingle: Kind = {
+  wanted: "a number that is finite in f32",
+  fits: (value) => typeof value === "number" && Number.isFinite(Math.fround(value)),
+};

@@ -1,7 +1,18 @@
 import { checkArgument, checkOptions, flag, given, integer, listOf, number, optional } from "../arguments.js";
-import { ShapeError } from "../errors.js";
-import { type DType, type DTypeName, isFloat, isHalf, promote, readDType, representable } from "./dtype.js";
-import { tensorKind, tensorLikeKind } from "./kinds.js";
+import { OptionError, ShapeError } from "../errors.js";
+import {
+  type DType,
+  type DTypeName,
+  fits,
+  integerRange,
+  isFloat,
+  isHalf,
+  promote,
+  readDType,
+  representable,
+  requireFits,
+} from "./dtype.js";
+import { finiteSingle, tensorKind, tensorLikeKind } from "./kinds.js";
 import { broadcastShapes, checkShape, normalizeAxes, normalizeAxis, readShape, type Shape, sameShape, show, sizeOf } from "./shape.js";
 import { apply, Tensor } from "./tensor.js";
 
@@ -28,11 +39,15 @@ function filled(where: string, shape: Shape | number, value: number, options: DT
   const extents = readShape(shape, where);
   checkArgument(where, "value", value, number);
   const dtype = dtypeOf(where, options, "f32");
+  requireFits(where, dtype, value);
   // A number beside a half keeps its digits; a tensor of halves does not.
   return broadcastTo(apply("const", [], { value: isHalf(dtype) ? representable(dtype, value) : value, shape: [], dtype }), extents);
 }
 
-/** The same value everywhere, f32 unless said otherwise. `shape` is a list of extents, or one extent for a vector. */
+/**
+ * The same value everywhere, f32 unless said otherwise. `shape` is a list of extents, or one extent for a vector. Throws
+ * DtypeError for a value that an integer dtype or bool does not have.
+ */
 export const full = (shape: Shape | number, value: number, options: DTypeOption = {}): Tensor => filled("full", shape, value, options);
 export const zeros = (shape: Shape | number, options: DTypeOption = {}): Tensor => filled("zeros", shape, 0, options);
 export const ones = (shape: Shape | number, options: DTypeOption = {}): Tensor => filled("ones", shape, 1, options);
@@ -44,12 +59,15 @@ export function onesLike(x: Tensor): Tensor {
   checkArgument("onesLike", "x", x, tensorKind);
   return filled("onesLike", x.shape, 1, { dtype: x.dtype });
 }
-/** 0, 1, … n − 1 as i32, or as another dtype. */
+/** 0, 1, … n − 1 as i32, or as another dtype. Throws DtypeError where an integer or half dtype ends before n − 1. */
 export function arange(n: number, options: DTypeOption = {}): Tensor {
   checkArgument("arange", "n", n, integer(0));
   return apply("iota", [], { shape: [n], axis: 0, dtype: dtypeOf("arange", options, "i32") });
 }
-/** The coordinate along `axis` at each place of `shape`; i32 unless said otherwise. */
+/**
+ * The coordinate along `axis` at each place of `shape`; i32 unless said otherwise. Throws DtypeError where the coordinates are no
+ * distinct values of an integer or half dtype; f32 rounds from 2²⁴ on.
+ */
 export function iota(shape: Shape | number, axis: number, options: DTypeOption = {}): Tensor {
   const extents = readShape(shape, "iota");
   return apply("iota", [], { shape: extents, axis: normalizeAxis(axis, extents.length, "iota"), dtype: dtypeOf("iota", options, "i32") });
@@ -59,24 +77,36 @@ export function eye(n: number, options: DTypeOption = {}): Tensor {
   checkArgument("eye", "n", n, integer(0));
   return cast(equal(iota([n, n], 0), iota([n, n], 1)), dtypeOf("eye", options, "f32"));
 }
-/** `count` values from start to stop, both included. */
+/**
+ * `count` values from start to stop in equal steps, f32: the first is start, the last is stop, and none passes the next.
+ * A single one is start. Throws OptionError unless both ends are finite in f32.
+ */
 export function linspace(start: number, stop: number, count: number): Tensor {
-  for (const [name, value] of Object.entries({ start, stop })) checkArgument("linspace", name, value, number);
+  for (const [name, value] of Object.entries({ start, stop })) checkArgument("linspace", name, value, finiteSingle);
   checkArgument("linspace", "count", count, integer(0));
-  return add(mul(arange(count, { dtype: "f32" }), count > 1 ? (stop - start) / (count - 1) : 0), start);
+  if (count < 2) return full([count], start);
+  // Counted from the nearer end, so that both ends are exact and nothing overflows on the way.
+  const half = Math.ceil(count / 2);
+  const step = count > 2 ? (stop - start) / (count - 1) : 0;
+  const steps = (n: number): Tensor => mul(arange(n, { dtype: "f32" }), step);
+  return concat([add(start, steps(half)), flip(sub(stop, steps(count - half)))]);
 }
 
-/** The dtype that a plain number takes next to a tensor: the tensor's own, or f32 where that could not hold it. */
-function literal(value: number, beside: DType): Tensor {
+/**
+ * A plain number beside a tensor takes the tensor's dtype; beside integers and bool, a number that is no integer is f32, so that
+ * both meet there. Throws DtypeError for an integer that the tensor's dtype does not have.
+ */
+function literal(name: string, value: number, beside: DType): Tensor {
   const dtype = isFloat(beside) ? beside : Number.isInteger(value) ? (beside === "bool" ? "i32" : beside) : "f32";
+  requireFits(name, dtype, value);
   return apply("const", [], { value, shape: [], dtype });
 }
 
 function operands(name: string, a: TensorLike, b: TensorLike): [Tensor, Tensor] {
   checkArgument(name, "a", a, tensorLikeKind);
   checkArgument(name, "b", b, tensorLikeKind);
-  let x = a instanceof Tensor ? a : literal(a, b instanceof Tensor ? b.dtype : "f32");
-  let y = b instanceof Tensor ? b : literal(b, x.dtype);
+  let x = a instanceof Tensor ? a : literal(name, a, b instanceof Tensor ? b.dtype : "f32");
+  let y = b instanceof Tensor ? b : literal(name, b, x.dtype);
   const dtype = promote(x.dtype, y.dtype);
   x = cast(x, dtype);
   y = cast(y, dtype);
@@ -85,9 +115,17 @@ function operands(name: string, a: TensorLike, b: TensorLike): [Tensor, Tensor] 
   return [broadcastTo(x, shape), broadcastTo(y, shape)];
 }
 
+/** Two operands of an operation on floats: integers beside a plain number are f32 before the number joins them. */
+function floatOperands(name: string, a: TensorLike, b: TensorLike): [Tensor, Tensor] {
+  const beside = (x: TensorLike, other: TensorLike): TensorLike =>
+    x instanceof Tensor && typeof other === "number" ? asFloat(name, x) : x;
+  const [x, y] = operands(name, beside(a, b), beside(b, a));
+  return [asFloat(name, x), asFloat(name, y)];
+}
+
 function asTensor(name: string, x: TensorLike): Tensor {
   checkArgument(name, "x", x, tensorLikeKind);
-  return x instanceof Tensor ? x : literal(x, "f32");
+  return x instanceof Tensor ? x : literal(name, x, "f32");
 }
 function asFloat(name: string, x: TensorLike): Tensor {
   const t = asTensor(name, x);
@@ -135,21 +173,43 @@ const arithmetic =
 export const add = arithmetic("add", "add");
 export const sub = arithmetic("sub", "sub");
 export const mul = arithmetic("mul", "mul");
-export const maximum = arithmetic("maximum", "max");
-export const minimum = arithmetic("minimum", "min");
+
+/** The tensor beside a number, where that is one of integers or bools. */
+const integersBeside = (a: TensorLike, b: TensorLike): { integers: Tensor; value: number; first: boolean } | undefined => {
+  const [x, value] = a instanceof Tensor ? [a, b] : [b, a];
+  if (!(x instanceof Tensor) || typeof value !== "number" || isFloat(x.dtype)) return undefined;
+  return { integers: asNumbers(x), value, first: x === a };
+};
+const rangeOf = (integers: Tensor): readonly [lowest: number, highest: number] => integerRange(integers.dtype as "i32" | "u32");
+
+/** Integers beside a number that none of them passes stay as they are, whether their dtype has that number or not. */
+const extreme =
+  (name: string, primitive: "max" | "min") =>
+  (a: TensorLike, b: TensorLike): Tensor => {
+    const mixed = integersBeside(a, b);
+    if (mixed !== undefined) {
+      const [lowest, highest] = rangeOf(mixed.integers);
+      if (primitive === "max" ? mixed.value <= lowest : mixed.value >= highest) return mixed.integers;
+    }
+    return arithmetic(name, primitive)(a, b);
+  };
+
+/** The larger of a and b; NaN where either is NaN. Equal operands share a derivative evenly. */
+export const maximum = extreme("maximum", "max");
+/** The smaller of a and b; NaN where either is NaN. Equal operands share a derivative evenly. */
+export const minimum = extreme("minimum", "min");
 /** a − b·⌊a/b⌋, with the sign of b. */
 export const mod = arithmetic("mod", "mod");
 /** a / b as floats; integers are cast to f32 first. */
 export const div = (a: TensorLike, b: TensorLike): Tensor => {
-  const [x, y] = operands("div", a, b);
-  return apply("div", [asFloat("div", x), asFloat("div", y)], {});
+  return apply("div", floatOperands("div", a, b), {});
 };
 /** Quotient of integers, truncated toward 0. */
 export const truncDiv = (a: TensorLike, b: TensorLike): Tensor => {
   const [x, y] = operands("truncDiv", a, b);
   return apply("div", [x, y], {});
 };
-/** aᵇ; small integral numbers b become products. */
+/** aᵇ as floats; integers are cast to f32 first. Small integral numbers b become products. */
 export const pow = (a: TensorLike, b: TensorLike): Tensor => {
   if (typeof b === "number" && a instanceof Tensor && isFloat(a.dtype)) {
     if (b === 1) return a;
@@ -158,12 +218,8 @@ export const pow = (a: TensorLike, b: TensorLike): Tensor => {
     if (b === 0.5) return sqrt(a);
     if (b === -1) return recip(a);
   }
-  const [x, y] = operands("pow", a, b);
-  return apply("pow", [asFloat("pow", x), asFloat("pow", y)], {});
+  return apply("pow", floatOperands("pow", a, b), {});
 };
-
-const lessThan = (x: Tensor, y: Tensor): Tensor => apply("lt", [asNumbers(x), asNumbers(y)], {});
-const sameAs = (x: Tensor, y: Tensor): Tensor => apply("eq", [x, y], {});
 
 /** A function of two operands that were brought to one shape and dtype. */
 const comparison =
@@ -171,13 +227,53 @@ const comparison =
   (a: TensorLike, b: TensorLike): Tensor =>
     compare(...operands(name, a, b));
 
-export const less = comparison("less", lessThan);
-export const equal = comparison("equal", sameAs);
-export const greater = comparison("greater", (x, y) => lessThan(y, x));
-export const notEqual = comparison("notEqual", (x, y) => not(sameAs(x, y)));
+const lessThan = (x: Tensor, y: Tensor): Tensor => apply("lt", [asNumbers(x), asNumbers(y)], {});
+const sameAs = (x: Tensor, y: Tensor): Tensor => apply("eq", [x, y], {});
+
+const everywhere = (x: Tensor, value: boolean): Tensor => full(x.shape, Number(value), { dtype: "bool" });
+
+/** x < value for integers x and any number: x < ⌈value⌉, or the same answer everywhere where all of the dtype lies on one side. */
+function integersLess(x: Tensor, value: number): Tensor {
+  const [lowest, highest] = rangeOf(x);
+  if (!(value > lowest)) return everywhere(x, false);
+  return value > highest ? everywhere(x, true) : lessThan(...operands("less", x, Math.ceil(value)));
+}
+
+/** value < x for integers x and any number. */
+function integersGreater(x: Tensor, value: number): Tensor {
+  const [lowest, highest] = rangeOf(x);
+  if (!(value < highest)) return everywhere(x, false);
+  return value < lowest ? everywhere(x, true) : lessThan(...operands("greater", Math.floor(value), x));
+}
+
+const integersEqual = (x: Tensor, value: number): Tensor =>
+  fits(x.dtype, value) ? sameAs(...operands("equal", x, value)) : everywhere(x, false);
+
+/**
+ * A comparison that tells the truth about integers beside any plain number, fractions and numbers outside of the dtype included:
+ * `first` where the tensor stands first, `second` where the number does.
+ */
+const ordering =
+  (name: string, compare: (x: Tensor, y: Tensor) => Tensor, first: IntegerComparison, second: IntegerComparison) =>
+  (a: TensorLike, b: TensorLike): Tensor => {
+    const mixed = integersBeside(a, b);
+    if (mixed === undefined) return comparison(name, compare)(a, b);
+    return (mixed.first ? first : second)(mixed.integers, mixed.value);
+  };
+type IntegerComparison = (x: Tensor, value: number) => Tensor;
+
+// Integers: x ≤ v is x < ⌊v⌋ + 1, and v ≤ x is ⌈v⌉ − 1 < x.
+const integersLessEqual: IntegerComparison = (x, value) => integersLess(x, Math.floor(value) + 1);
+const integersGreaterEqual: IntegerComparison = (x, value) => integersGreater(x, Math.ceil(value) - 1);
+const integersDiffer: IntegerComparison = (x, value) => not(integersEqual(x, value));
+
+export const less = ordering("less", lessThan, integersLess, integersGreater);
+export const greater = ordering("greater", (x, y) => lessThan(y, x), integersGreater, integersLess);
+export const equal = ordering("equal", sameAs, integersEqual, integersEqual);
+export const notEqual = ordering("notEqual", (x, y) => not(sameAs(x, y)), integersDiffer, integersDiffer);
 /** a ≤ b as (a < b) ∨ (a = b), so that NaN compares false. */
-export const lessEqual = comparison("lessEqual", (x, y) => or(lessThan(x, y), sameAs(x, y)));
-export const greaterEqual = comparison("greaterEqual", (x, y) => or(lessThan(y, x), sameAs(y, x)));
+export const lessEqual = ordering("lessEqual", (x, y) => or(lessThan(x, y), sameAs(x, y)), integersLessEqual, integersGreaterEqual);
+export const greaterEqual = ordering("greaterEqual", (x, y) => or(lessThan(y, x), sameAs(y, x)), integersGreaterEqual, integersLessEqual);
 export const and = comparison("and", (x, y) => apply("and", [x, y], {}));
 export const or = comparison("or", (x, y) => apply("or", [x, y], {}));
 
@@ -201,13 +297,25 @@ export function bitcast(x: Tensor, dtype: DTypeName): Tensor {
   const to = readDType("bitcast", dtype);
   return x.dtype === to ? x : apply("bitcast", [x], { dtype: to });
 }
-/** x limited to low…high. */
-export function clip(x: Tensor, low: number, high: number): Tensor {
+/**
+ * x limited to low…high, either of which may be left out: low where x < low, high where x > high (and everywhere where low > high),
+ * else x itself, NaN too. The derivative is 1 from bound to bound, both included. Integers stay integers between integral bounds;
+ * a bound that their dtype does not have changes nothing where it limits nothing, and throws DtypeError where it does.
+ */
+export function clip(x: Tensor, low: TensorLike = Number.NEGATIVE_INFINITY, high: TensorLike = Number.POSITIVE_INFINITY): Tensor {
   checkArgument("clip", "x", x, tensorKind);
-  for (const [name, value] of Object.entries({ low, high })) checkArgument("clip", name, value, number);
-  return minimum(maximum(x, low), high);
+  for (const [name, bound] of Object.entries({ low, high })) {
+    checkArgument("clip", name, bound, tensorLikeKind);
+    if (Number.isNaN(bound)) throw new OptionError(`clip: ${name} is NaN, which is no bound`, { hint: "leave the bound out" });
+  }
+  const below = low === Number.NEGATIVE_INFINITY ? x : bounded(x, low, less, "max");
+  return high === Number.POSITIVE_INFINITY ? below : bounded(below, high, greater, "min");
 }
 
+/** x, or the bound where x lies beyond it. */
+function bounded(x: Tensor, bound: TensorLike, beyond: typeof less, limit: "max" | "min"): Tensor {
+  return isFloat(x.dtype) || bound instanceof Tensor ? where(beyond(x, bound), bound, x) : extreme("clip", limit)(x, bound);
+}
 /** Axes to reduce over: all when left out. */
 export type Axes = number | readonly number[] | undefined;
 
@@ -296,6 +404,10 @@ const widthsKind = listOf({
   fits: (width) => Array.isArray(width) && width.length === 2 && width.every(Number.isInteger),
 });
 
+/**
+ * The elements start, start + step, … < stop of each axis. Throws ShapeError for a range that reaches outside of its axis: nothing is
+ * cut short.
+ */
 export function slice(x: Tensor, ranges: readonly Range[]): Tensor {
   checkArgument("slice", "x", x, tensorKind);
   checkArgument("slice", "ranges", ranges, rangesKind);
@@ -319,7 +431,8 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   checkArgument("concat", "tensors", tensors, listOf(tensorKind));
   const first = tensors[0];
   if (first === undefined) throw new ShapeError("concat: no tensors");
-  return tensors.length === 1 ? first : apply("concat", tensors, { axis: normalizeAxis(axis, first.rank, "concat") });
+  const along = normalizeAxis(axis, first.rank, "concat");
+  return tensors.length === 1 ? first : apply("concat", tensors, { axis: along });
 }
 
 /** Tensors of one shape along a new axis. */
@@ -373,7 +486,10 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
   return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
 }
 
-/** Rows of x along `axis` (default 0) picked by an integer tensor, whose shape takes the place of that axis. */
+/**
+ * Rows of x along `axis` (default 0) picked by an integer tensor, whose shape takes the place of that axis. An index outside of
+ * 0…n − 1, negative ones included, gives NaN (0 for integers and bool), and no derivative.
+ */
 export function gather(x: Tensor, index: Tensor, axis = 0): Tensor {
   checkArgument("gather", "x", x, tensorKind);
   checkArgument("gather", "index", index, tensorKind);
@@ -390,7 +506,7 @@ export function gather(x: Tensor, index: Tensor, axis = 0): Tensor {
 }
 export const take = gather;
 
-/** Sums rows of x into `size` bins: y[s] = Σ x[i] over index[i] = s. */
+/** Sums rows of x into `size` bins: y[s] = Σ x[i] over index[i] = s. An index outside of 0…size − 1 adds nothing. */
 export function scatterAdd(x: Tensor, index: Tensor, size: number): Tensor {
   checkArgument("scatterAdd", "x", x, tensorKind);
   checkArgument("scatterAdd", "index", index, tensorKind);
@@ -399,14 +515,15 @@ export function scatterAdd(x: Tensor, index: Tensor, size: number): Tensor {
 }
 
 /** Rows ≤ columns − k kept, the rest 0. */
-export const triu = (x: Tensor, k = 0): Tensor => triangle("triu", x, k, (row, column) => lessEqual(add(row, k), column));
-export const tril = (x: Tensor, k = 0): Tensor => triangle("tril", x, k, (row, column) => lessEqual(column, add(row, k)));
+export const triu = (x: Tensor, k = 0): Tensor => triangle("triu", x, k, (diagonal) => greaterEqual(diagonal, k));
+export const tril = (x: Tensor, k = 0): Tensor => triangle("tril", x, k, (diagonal) => lessEqual(diagonal, k));
 
-function triangle(name: string, x: Tensor, k: number, keep: (row: Tensor, column: Tensor) => Tensor): Tensor {
+function triangle(name: string, x: Tensor, k: number, keep: (diagonal: Tensor) => Tensor): Tensor {
   checkArgument(name, "x", x, tensorKind);
   checkArgument(name, "k", k, integer());
   if (x.rank < 2) throw new ShapeError(`${name}: a triangle needs two axes, not ${show(x.shape)}`);
-  return where(keep(iota(x.shape, -2), iota(x.shape, -1)), x, 0);
+  // Column − row cannot overflow, as row + k may.
+  return where(keep(sub(iota(x.shape, -1), iota(x.shape, -2))), x, 0);
 }
 
 /**
@@ -430,7 +547,7 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   let product: Tensor;
   if (y.rank === 2 && x.rank > 2) {
     // One matrix for every batch entry: the batch becomes more rows, so that one product serves all.
-    const rows = reshape(x, [-1, x.shape.at(-1) as number]);
+    const rows = reshape(x, [sizeOf(x.shape.slice(0, -1)), x.shape.at(-1) as number]);
     product = reshape(apply("dot", [rows, y], {}), [...x.shape.slice(0, -1), y.shape[1] as number]);
   } else {
     product = apply("dot", [broadcastTo(x, [...batch, ...x.shape.slice(-2)]), broadcastTo(y, [...batch, ...y.shape.slice(-2)])], {});

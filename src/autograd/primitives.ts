@@ -1,5 +1,5 @@
 import { DtypeError, ShapeError } from "../errors.js";
-import { type DType, isFloat, isInteger } from "./dtype.js";
+import { type DType, distinctIntegers, isFloat, isInteger, requireFits } from "./dtype.js";
 import { checkShape, dropAxes, type Shape, sameShape, show, sizeOf } from "./shape.js";
 
 /**
@@ -288,8 +288,9 @@ export const primitives = {
   pad: {
     tag: "movement",
     formula: "low[i] values before and high[i] after along each axis",
-    infer: (operands, { low, high }) => {
+    infer: (operands, { low, high, value }) => {
       const x = operand(operands, 0, "pad");
+      requireFits("pad", x.dtype, value);
       sameRank("pad", x, low, high);
       if ([...low, ...high].some((n) => !Number.isInteger(n) || n < 0)) {
         throw new ShapeError(`pad: ${show(low)} and ${show(high)} must be non-negative integers`, { hint: "use slice to remove elements" });
@@ -384,6 +385,11 @@ export const primitives = {
       checkShape(shape, "iota");
       if (axis < 0 || axis >= shape.length) throw new ShapeError(`iota: ${show(shape)} has no axis ${axis}`);
       need(dtype !== "bool", "iota", dtype, "numbers");
+      if ((shape[axis] as number) > distinctIntegers(dtype)) {
+        throw new DtypeError(`iota: ${dtype} cannot tell the coordinates 0 to ${(shape[axis] as number) - 1} apart`, {
+          hint: "count in i32, u32 or f32",
+        });
+      }
       return { shape, dtype };
     },
   },

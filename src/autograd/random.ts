@@ -1,7 +1,7 @@
-import { checkArgument, checkOptions, describe, fraction, integer, type Kind, number, optional } from "../arguments.js";
+import { checkArgument, checkOptions, describe, fraction, integer, type Kind, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
 import { type DTypeName, readDType } from "./dtype.js";
-import { keyKind, tensorKind } from "./kinds.js";
+import { finiteSingle, keyKind, tensorKind } from "./kinds.js";
 import * as ops from "./operations.js";
 import { readShape, type Shape, sizeOf } from "./shape.js";
 import { apply, fromHost, Tensor } from "./tensor.js";
@@ -53,12 +53,39 @@ function draw(where: string, k: Tensor, shape: Shape | number): Tensor {
   return apply("randomBits", [k], { shape: [...readShape(shape, where)] });
 }
 
-/** Uniform on [low, high): multiples of 2⁻²³ scaled, f32. The same bits on every backend for the default range. */
+/**
+ * Uniform on [low, high), f32: multiples of 2⁻²³ scaled, rounded, and kept in the range where rounding would leave it. The same bits
+ * on every backend for the default range.
+ *
+ * @throws OptionError unless low < high are finite in f32 with an f32 between them.
+ */
 export function uniform(k: Tensor, shape: Shape | number, options: { low?: number; high?: number } = {}): Tensor {
-  checkOptions("uniform", options, { low: optional(number), high: optional(number) });
+  checkOptions("uniform", options, { low: optional(finiteSingle), high: optional(finiteSingle) });
   const [low, high] = [options.low ?? 0, options.high ?? 1];
   const unit = ops.mul(ops.cast(ops.truncDiv(draw("uniform", k, shape), 512), "f32"), 2 ** -23);
-  return low === 0 && high === 1 ? unit : ops.add(ops.mul(unit, high - low), low);
+  if (low === 0 && high === 1) return unit;
+  const [least, most] = [-singleBelow(-low, true), singleBelow(high, false)];
+  if (least > most) {
+    throw new OptionError(`uniform: ${low}…${high} is no range of f32`, {
+      hint: "low < high, far enough apart for an f32 from low on and below high",
+    });
+  }
+  // Half of the range at a time where all of it would overflow.
+  const scale = Number.isFinite(Math.fround(high - low)) ? 1 : 2;
+  const spread = ops.add(ops.mul(unit, (high - low) / scale), low / scale);
+  return ops.clip(scale === 1 ? spread : ops.mul(spread, scale), least, most);
+}
+
+/** The largest f32 below a number, or the number itself where it is one and `included`. */
+function singleBelow(x: number, included: boolean): number {
+  const single = new Float32Array([x]);
+  const value = single[0] as number;
+  if (value < x || (included && value === x)) return value;
+  // The bits of positive floats, and of negative ones mirrored, count upward.
+  const bits = new Int32Array(single.buffer);
+  if (value === 0) return -(2 ** -149);
+  bits[0] = (bits[0] as number) + (value > 0 ? -1 : 1);
+  return single[0] as number;
 }
 
 /** Standard normal, f32, by the Box–Muller transform of two uniform draws. */
@@ -73,19 +100,44 @@ export function randn(k: Tensor, shape: Shape | number): Tensor {
   return ops.reshape(ops.mul(radius, ops.cos(angle)), extents);
 }
 
-/** Integers uniform on low…high−1, i32. The bias of the remainder is below (high − low)/2³². */
+/**
+ * Integers uniform on low…high − 1, i32: ⌊(high − low)·r/2⁶⁴⌋ + low with 64 random bits r, so that no value is more likely than another
+ * by more than a factor of 1 + 2⁻³².
+ *
+ * @throws OptionError unless −2³¹ ≤ low < high ≤ 2³¹ are integers.
+ */
 export function randint(k: Tensor, shape: Shape | number, low: number, high: number): Tensor {
-  for (const [name, value] of Object.entries({ low, high })) checkArgument("randint", name, value, integer());
+  checkArgument("randint", "low", low, integer(-(2 ** 31), 2 ** 31 - 1));
+  checkArgument("randint", "high", high, integer(-(2 ** 31), 2 ** 31));
   if (high <= low) throw new OptionError(`randint: ${low}…${high} is no range`, { hint: "low < high, both integers" });
-  const span = high - low;
-  return ops.add(ops.cast(ops.mod(draw("randint", k, shape), span), "i32"), low);
+  const extents = readShape(shape, "randint");
+  const pair = draw("randint", k, [2, ...extents]);
+  const [upper, lower] = [ops.squeeze(ops.slice(pair, [[0, 1]]), 0), ops.squeeze(ops.slice(pair, [[1, 2]]), 0)];
+  // Wraps around where the place is 2³¹ or more, and comes back when low is added.
+  return ops.add(ops.cast(scaledWords(high - low, upper, lower), "i32"), low);
 }
 
-/** True with probability p. */
+/** ⌊span·(upper·2³² + lower)/2⁶⁴⌋ for u32 words and 1 ≤ span ≤ 2³². */
+function scaledWords(span: number, upper: Tensor, lower: Tensor): Tensor {
+  if (span === 2 ** 32) return upper;
+  const rest = ops.mul(upper, span);
+  const carries = ops.less(ops.add(rest, highWord(span, lower)), rest);
+  return ops.add(highWord(span, upper), ops.cast(carries, "u32"));
+}
+
+/** The upper 32 bits of the 64 of a·x, by products of 16 bits each, none of which overflows. */
+function highWord(a: number, x: Tensor): Tensor {
+  const halves = (y: Tensor): [high: Tensor, low: Tensor] => [ops.truncDiv(y, 2 ** 16), ops.and(y, 2 ** 16 - 1)];
+  const [high, low] = [Math.floor(a / 2 ** 16), a % 2 ** 16];
+  const [xHigh, xLow] = halves(x);
+  const [carry, middle] = halves(ops.add(ops.mul(xHigh, low), ops.truncDiv(ops.mul(xLow, low), 2 ** 16)));
+  return ops.add(ops.add(ops.mul(xHigh, high), carry), ops.truncDiv(ops.add(ops.mul(xLow, high), middle), 2 ** 16));
+}
+
+/** True with probability p, to the nearest 2⁻³². Throws OptionError unless 0 ≤ p ≤ 1. */
 export function bernoulli(k: Tensor, shape: Shape | number, p = 0.5): Tensor {
-  checkArgument("bernoulli", "key", k, keyKind);
   checkArgument("bernoulli", "p", p, probability);
-  return ops.less(uniform(k, shape), p);
+  return ops.less(draw("bernoulli", k, shape), p * 2 ** 32);
 }
 
 const probability: Kind = { wanted: "a probability: 0 ≤ p ≤ 1", fits: (p) => typeof p === "number" && p >= 0 && p <= 1 };

@@ -1,7 +1,18 @@
 import { checkOptions, describe, given, optional } from "../arguments.js";
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { DtypeError, ShapeError, UsageError } from "../errors.js";
-import { type DType, type DTypeName, type HostArray, hostArray, isFloat, isHalf, readDType, representable } from "./dtype.js";
+import {
+  type DType,
+  type DTypeName,
+  fits,
+  type HostArray,
+  hostArray,
+  isFloat,
+  isHalf,
+  readDType,
+  representable,
+  requireFits,
+} from "./dtype.js";
 import { type PrimitiveName, type PrimitiveParams, primitiveRecord } from "./primitives.js";
 import { readShape, type Shape, show, sizeOf } from "./shape.js";
 
@@ -126,7 +137,9 @@ export type NestedNumbers = number | boolean | readonly NestedNumbers[];
 
 /**
  * A tensor from numbers: a typed array with `shape`, or nested arrays whose shape is read off.
- * The dtype is that of the typed array, else f32 (bool for booleans). Throws ShapeError for ragged or misfitting data.
+ * The dtype is that of the typed array, else f32 (bool for booleans). Floats are rounded to the
+ * dtype; throws DtypeError for a number that is no value of an integer dtype or of bool, and ShapeError for ragged or
+ * misfitting data.
  */
 export function tensor(data: HostArray | NestedNumbers, options: { shape?: Shape; dtype?: DTypeName } = {}): Tensor {
   checkOptions("tensor", options, { shape: optional(given), dtype: optional(given) });
@@ -146,12 +159,13 @@ export function tensor(data: HostArray | NestedNumbers, options: { shape?: Shape
           ? "bool"
           : "f32";
   const host = hostArray(dtype, flat.length);
-  for (let i = 0; i < flat.length; i++) {
-    const value = flat[i] as number;
-    if (!isFloat(dtype) && dtype !== "bool" && !Number.isInteger(value)) {
-      throw new DtypeError(`tensor: ${value} is no ${dtype}`, { hint: "leave dtype out for f32, or round first" });
+  if (isFloat(dtype) && !isHalf(dtype)) host.set(flat);
+  else {
+    for (let i = 0; i < flat.length; i++) {
+      const value = flat[i] as number;
+      if (!fits(dtype, value)) requireFits("tensor", dtype, value);
+      host[i] = isHalf(dtype) ? representable(dtype, value) : value;
     }
-    host[i] = dtype === "bool" ? (value ? 1 : 0) : isHalf(dtype) ? representable(dtype, value) : value;
   }
   return fromHost(shape, dtype, host);
 }

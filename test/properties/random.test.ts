@@ -86,10 +86,76 @@ describe("random numbers", () => {
     within(mean(await numbersOf(dropout(key(15), tensor(new Array<number>(n).fill(2)), 0.25))), 2, 2 * Math.sqrt(1 / 3));
   });
 
+  it("uniform ones stay in every range that f32 can hold, and reach both of its ends", async () => {
+    const f32 = fc.float({ noNaN: true, noDefaultInfinity: true });
+    const pairs = fc.oneof(
+      fc.tuple(f32, f32),
+      fc.tuple(f32, fc.nat(40)).map(([low, steps]) => [low, low + steps * Math.abs(low) * 2 ** -23]),
+      fc.constantFrom([1e6, 1e6 + 1], [-3e38, 3e38], [1e8, 1e8 + 1], [-1, 0], [0.1, 0.7], [2 ** 24 - 1, 2 ** 24]),
+    );
+    const holds = fc.asyncProperty(seeds, pairs, async (seed, [low, high]) => {
+      const draw = (): Tensor => uniform(key(seed), [200], { low: low as number, high: high as number });
+      if ((low as number) < (high as number) && Number.isFinite(Math.fround(high as number))) {
+        for (const value of await numbersOf(draw())) expect(value >= (low as number) && value < (high as number)).toBe(true);
+      } else expect(draw).toThrow(OptionError);
+    });
+    await fc.assert(holds, { seed: 8, numRuns: 150 });
+    const narrow = await numbersOf(uniform(key(9), [5000], { low: 1e6, high: 1e6 + 1 }));
+    expect([Math.min(...narrow), Math.max(...narrow)]).toEqual([1e6, 1e6 + 0.9375]);
+  });
+
+  it("integers are right for ranges of any width", async () => {
+    const ends = fc.integer({ min: -(2 ** 31), max: 2 ** 31 });
+    const holds = fc.asyncProperty(seeds, ends, ends, async (seed, a, b) => {
+      fc.pre(a !== b);
+      const [low, high] = [Math.min(a, b), Math.max(a, b)];
+      // ⌊span·r/2⁶⁴⌋ + low in exact integers.
+      const words = (await numbersOf(randomBits(key(seed), [2, 30]))).map(BigInt);
+      const expected = words.slice(0, 30).map((word, i) => {
+        const r = (word << 32n) | (words[30 + i] as bigint);
+        return Number((BigInt(high - low) * r) >> 64n) + low;
+      });
+      expect(await numbersOf(randint(key(seed), [30], low, high))).toEqual(expected);
+    });
+    await fc.assert(holds, { seed: 10, numRuns: 60 });
+    // A remainder of 32 bits would draw the lower third of this range twice as often as the rest.
+    const n = 6000;
+    const wide = await numbersOf(randint(key(16), [n], -(2 ** 31), 2 ** 30));
+    const lower = wide.filter((value) => value < -(2 ** 30)).length / n;
+    expect(Math.abs(lower - 1 / 3)).toBeLessThan(4 * Math.sqrt(2 / 9 / n));
+    const all = await numbersOf(randint(key(17), [n], -(2 ** 31), 2 ** 31));
+    expect(Math.abs(all.filter((value) => value < 0).length / n - 1 / 2)).toBeLessThan(2 / Math.sqrt(n));
+  });
+
+  it("normal ones are finite, and certain events are certain", async () => {
+    for (const value of await numbersOf(randn(key(18), [50_000]))) expect(Math.abs(value)).toBeLessThan(6);
+    expect(new Set(await numbersOf(bernoulli(key(19), [500], 1)))).toEqual(new Set([1]));
+    expect(new Set(await numbersOf(bernoulli(key(19), [500], 0)))).toEqual(new Set([0]));
+  });
+
   it("refuse what is no seed, no range and no rate", () => {
     for (const seed of [-1, 1.5, 2 ** 53, Number.NaN]) expect(() => key(seed)).toThrow(OptionError);
     expect(() => randint(key(0), [2], 3, 3)).toThrow(OptionError);
-    expect(() => dropout(key(0), tensor([1]), 1)).toThrow(OptionError);
+    for (const [low, high] of [
+      [-(2 ** 31) - 1, 0],
+      [0, 2 ** 31 + 1],
+      [0.5, 2],
+      [0, Number.NaN],
+    ] as const) {
+      expect(() => randint(key(0), [2], low, high)).toThrow(OptionError);
+    }
+    for (const [low, high] of [
+      [1, 0],
+      [1, 1],
+      [0, Number.NaN],
+      [0, Number.POSITIVE_INFINITY],
+      [0, 1e39],
+      [1e8 + 1, 1e8 + 2],
+    ] as const) {
+      expect(() => uniform(key(0), [2], { low, high })).toThrow(OptionError);
+    }
+    for (const p of [-0.1, 1.1, Number.NaN]) expect(() => bernoulli(key(0), [2], p)).toThrow(OptionError);
+    for (const rate of [1, -0.1, Number.NaN]) expect(() => dropout(key(0), tensor([1]), rate)).toThrow(OptionError);
   });
 });
 
@@ -106,7 +172,13 @@ describe("random numbers on webgpu", { timeout: 120_000 }, () => {
   it("have the bits of the reference", async () => {
     const draws = (seed: number): Tensor[] => {
       const [a, b, c, d] = split(foldIn(key(seed), seed % 1000), 4) as [Tensor, Tensor, Tensor, Tensor];
-      return [randomBits(a, [257]), uniform(b, [3, 43]), randint(c, [65], -7, 1000), bernoulli(d, [31], 0.25)];
+      return [
+        randomBits(a, [257]),
+        uniform(b, [3, 43]),
+        randint(c, [65], -7, 1000),
+        randint(c, [65], -2_000_000_000, 2_000_000_000),
+        bernoulli(d, [31], 0.25),
+      ];
     };
     for (const seed of [0, 1, 2 ** 32 + 17, Number.MAX_SAFE_INTEGER]) {
       useBackend(gpu);
