@@ -1,3 +1,5 @@
+// Symbol.dispose is younger than ES2022: whoever compiles against this file gets it with it.
+/// <reference lib="esnext.disposable" preserve="true" />
 import { checkOptions, describe, given, optional } from "../arguments.js";
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { DtypeError, ShapeError, UsageError } from "../errors.js";

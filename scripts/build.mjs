@@ -1,0 +1,66 @@
+// Builds dist/: src as JavaScript with declarations and maps, and beside it the door for programs that use require().
+// `--if-missing` leaves a finished one as it is.
+
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import ts from "typescript";
+
+if (process.argv.includes("--if-missing") && existsSync("dist/index.d.cts")) process.exit(0);
+
+const host = {
+  ...ts.sys,
+  onUnRecoverableConfigFileDiagnostic: (diagnostic) => finish([diagnostic]),
+};
+const config = ts.getParsedCommandLineOfConfigFile("tsconfig.build.json", {}, host);
+rmSync(config.options.outDir, { recursive: true, force: true });
+const program = ts.createProgram(config.fileNames, config.options);
+const { diagnostics } = program.emit();
+const found = [...config.errors, ...ts.getPreEmitDiagnostics(program), ...diagnostics];
+if (found.length === 0) {
+  writeFileSync("dist/index.cjs", commonjsModule());
+  writeFileSync("dist/index.d.cts", commonjsTypes(program));
+}
+finish(found);
+
+/** Node gives the very module that import gives; the Nodes that cannot are told so in words. */
+function commonjsModule() {
+  return `"use strict";
+try {
+  module.exports = require("./index.js");
+} catch (error) {
+  if (error.code !== "ERR_REQUIRE_ESM") throw error;
+  throw new Error('require("dawngrad") needs Node 20.19, 22.12 or newer: here, use await import("dawngrad")', { cause: error });
+}
+`;
+}
+
+/**
+ * The same types for require(), where TypeScript refuses to re-export the values of an ES module: each value is declared with the type
+ * that it has there. A class is one type however it came, as it is one class when the program runs.
+ */
+function commonjsTypes(program) {
+  const module = 'import("./index.js", { with: { "resolution-mode": "import" } })';
+  const lines = [`type Module = typeof ${module};`, 'export type * from "./index.js" with { "resolution-mode": "import" };'];
+  const checker = program.getTypeChecker();
+  const index = program.getSourceFile("src/index.ts");
+  for (const symbol of checker.getExportsOfModule(checker.getSymbolAtLocation(index))) {
+    const target = symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
+    if (!(target.flags & ts.SymbolFlags.Value) || isTypeOnly(symbol)) continue;
+    lines.push(`export declare const ${symbol.name}: Module["${symbol.name}"];`);
+    if (!(target.flags & ts.SymbolFlags.Type)) continue;
+    const parameters = checker.getDeclaredTypeOfSymbol(target).typeParameters ?? [];
+    if (parameters.length > 0) throw new Error(`${symbol.name} is a class with type parameters, which index.d.cts cannot name yet`);
+    lines.push(`export type ${symbol.name} = ${module}.${symbol.name};`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** True for `export type { … }`, which has no value though what it names has one. */
+function isTypeOnly(symbol) {
+  return (symbol.declarations ?? []).some((declaration) => ts.isTypeOnlyImportOrExportDeclaration(declaration));
+}
+
+function finish(diagnostics) {
+  const format = { getCanonicalFileName: (name) => name, getCurrentDirectory: ts.sys.getCurrentDirectory, getNewLine: () => "\n" };
+  if (diagnostics.length > 0) process.stderr.write(ts.formatDiagnosticsWithColorAndContext(diagnostics, format));
+  process.exit(diagnostics.length === 0 ? 0 : 1);
+}
