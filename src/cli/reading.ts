@@ -1,10 +1,8 @@
-import { fromHfRope } from "../e2llm/hf-rope.js";
-import { plainPositions } from "../e2llm/positions.js";
+import { modelRope } from "../e2llm/model-frequencies.js";
 import { automaticScale, type ReadingSchedule, readingTables } from "../e2llm/reading.js";
-import { ropeFrequencies } from "../e2llm/schedules.js";
-import { type RopeTables, ropeTables } from "../e2llm/tables.js";
+import type { RopeTables } from "../e2llm/tables.js";
 import { OptionError } from "../errors.js";
-import { type LlamaConfig, toHfConfig } from "../nn/config.js";
+import type { LlamaConfig } from "../nn/config.js";
 import type { ScaleOption } from "./options.js";
 
 /** How a model is read when a command names a schedule and a scale. */
@@ -18,8 +16,8 @@ export interface ModelReading {
 }
 
 /**
- * Puts a schedule on a model. "none" reads it as its configuration says, a scaling of its own included. Throws OptionError for another
- * schedule on a model whose configuration scales its positions already.
+ * Puts a schedule on a model. "none" reads it as its configuration says, a scaling of its own included, and "linear" divides the
+ * positions of that. Throws OptionError for another schedule on a model whose configuration scales its positions already.
  */
 export function modelReading(
   config: LlamaConfig,
@@ -27,9 +25,8 @@ export function modelReading(
   reading: { readonly schedule: ReadingSchedule; readonly scale: ScaleOption },
 ): ModelReading {
   const { schedule } = reading;
-  const file = `${folder}/config.json`;
-  const { scaling, theta, window } = fromHfRope(toHfConfig(config), { file });
-  if (scaling.type !== "default" && schedule !== "none") {
+  const { scaling, window } = modelRope(config, { file: `${folder}/config.json` });
+  if (scaling.type !== "default" && schedule !== "none" && schedule !== "linear") {
     throw new OptionError(
       `${folder}: config.json scales the positions already ("${scaling.type}"), so --schedule ${schedule} cannot be put on it`,
       {
@@ -37,16 +34,12 @@ export function modelReading(
       },
     );
   }
-  const scaleAt = (length: number): number => (reading.scale === "auto" ? automaticScale(schedule, length, window) : reading.scale);
+  // What a scaled model reads as it is, and what E²-LLM extends.
+  const reach = config.max_position_embeddings;
+  const scaleAt = (length: number): number => (reading.scale === "auto" ? automaticScale(schedule, length, reach) : reading.scale);
   return {
     window,
     scaleAt,
-    tables: (length, planned = length) => {
-      if (schedule !== "none") {
-        return readingTables({ head_dim: config.head_dim, rope_theta: theta }, { schedule, scale: scaleAt(planned), length, window });
-      }
-      const own = fromHfRope(toHfConfig(config), { file, seqLen: planned });
-      return ropeTables(plainPositions({ length }), ropeFrequencies(own.scaling, { headDim: config.head_dim, theta }));
-    },
+    tables: (length, planned = length) => readingTables(config, { schedule, scale: scaleAt(planned), length, planned, window }),
   };
 }

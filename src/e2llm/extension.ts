@@ -1,11 +1,11 @@
 /** Training whose positions are drawn: ordinary training, and the extension of a trained model by E²-LLM. */
-import { callable, checkArgument, checkOptions, objectWith, optional } from "../arguments.js";
+import { callable, checkOptions, either, objectWith, optional } from "../arguments.js";
 import { type LanguageBatch, languageBatch } from "../nn/batch.js";
-import type { LlamaConfig } from "../nn/config.js";
 import type { WindowSampler } from "../nn/data.js";
 import { type TrainOptions, type TrainResult, train } from "../nn/training.js";
-import type { PositionSource } from "./positions.js";
-import { type RopeFrequencies, ropeFrequencies } from "./schedules.js";
+import { modelFrequencies } from "./model-frequencies.js";
+import type { PositionSource, RationalPositions } from "./positions.js";
+import type { RopeFrequencies } from "./schedules.js";
 import { ropeTables } from "./tables.js";
 
 /** The positions of one training step, for a log. */
@@ -21,19 +21,16 @@ export interface PositionedBatchesOptions {
   readonly windows: WindowSampler;
   /** Where they stand: `createPlainSource()` or `createE2Source(…)`. */
   readonly positions: PositionSource;
-  /** θ' and attention factor; see {@link trainedFrequencies}. */
-  readonly frequencies: RopeFrequencies;
+  /** θ' and attention factor; see `modelFrequencies`. A function gets how far the positions of a batch reach, in tokens. */
+  readonly frequencies: RopeFrequencies | ((reach: number) => RopeFrequencies);
   /** Called with the draws of each step when its batch is made. */
   readonly onDraws?: (draws: StepDraws) => void;
 }
 
-/** The frequencies of a model as it is trained: θ_j = rope_theta^(−2j/D), unscaled. */
-export function trainedFrequencies(config: Pick<LlamaConfig, "head_dim" | "rope_theta">): RopeFrequencies {
-  checkArgument("trainedFrequencies", "config", config, objectWith("the configuration of a model", "head_dim", "rope_theta"));
-  return ropeFrequencies({ type: "default" }, { headDim: config.head_dim, theta: config.rope_theta });
-}
-
-const frequenciesKind = objectWith("frequencies, as ropeFrequencies(…) makes them", "invFreq", "attentionFactor");
+const frequenciesKind = either(
+  objectWith("frequencies, as ropeFrequencies(…) or modelFrequencies(…) makes them", "invFreq", "attentionFactor"),
+  callable,
+);
 const placedKinds = {
   windows: objectWith("a sampler, as createWindowSampler(…) makes it", "at"),
   positions: callable,
@@ -53,15 +50,27 @@ export function positionedBatches(options: PositionedBatchesOptions): (step: num
     const tokens = windows.at(step);
     const placed = positions({ batch: tokens.batch, length: tokens.length, step });
     onDraws?.({ step, draws: placed.draws });
-    return languageBatch(tokens, ropeTables(placed, frequencies));
+    return languageBatch(tokens, ropeTables(placed, typeof frequencies === "function" ? frequencies(reachOf(placed)) : frequencies));
   };
+}
+
+/** Tokens up to the farthest position: max ⌈(numerator + 1)/denominator⌉. */
+function reachOf({ numerators, denominators, rows }: RationalPositions): number {
+  const length = numerators.length / rows;
+  let reach = 0;
+  for (let row = 0; row < rows; row++) {
+    let farthest = -1;
+    for (const numerator of numerators.subarray(row * length, (row + 1) * length)) farthest = Math.max(farthest, numerator);
+    reach = Math.max(reach, Math.ceil((farthest + 1) / (denominators[row] as number)));
+  }
+  return reach;
 }
 
 export interface ExtensionOptions<State>
   extends Omit<TrainOptions<State>, "batches">,
     Pick<PositionedBatchesOptions, "windows" | "positions" | "onDraws"> {
-  /** Default: the model's own frequencies, unscaled, as E²-LLM has them. */
-  readonly frequencies?: RopeFrequencies;
+  /** Default: those that the model's configuration states, a scaling of its own included. */
+  readonly frequencies?: PositionedBatchesOptions["frequencies"];
 }
 
 /**
@@ -73,7 +82,9 @@ export interface ExtensionOptions<State>
  * than any scale of the source can hold.
  */
 export function trainExtension<State>(options: ExtensionOptions<State>): Promise<TrainResult<State>> {
-  const { windows, positions, onDraws, frequencies = trainedFrequencies(options.model.config), ...training } = options;
+  const { windows, positions, onDraws, ...training } = options;
+  const { config } = options.model;
+  const { frequencies = (length: number) => modelFrequencies(config, { length }) } = options;
   const batches = positionedBatches({ windows, positions, frequencies, ...(onDraws === undefined ? {} : { onDraws }) });
   return train({ ...training, batches });
 }

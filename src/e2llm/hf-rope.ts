@@ -6,6 +6,7 @@
  */
 import { checkArgument, checkOptions, integer, number, objectWith, optional, text } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
+import { ropeTypes } from "../nn/config.js";
 import { ntkTheta, type RopeScaling, type RopeShape, ropeFrequencies } from "./schedules.js";
 
 /** One `rope_scaling` or `rope_parameters` object. */
@@ -101,7 +102,7 @@ export function fromHfRope(config: unknown, options: { readonly file?: string; r
   const rope = ropeObject(config, file);
   const read = new KeyReader(rope, file);
   const top = new KeyReader(config, file);
-  if ((read.optionalNumber("partial_rotary_factor") ?? top.optionalNumber("partial_rotary_factor") ?? 1) !== 1) {
+  if ([read, top].some((keys) => (keys.optionalNumber("partial_rotary_factor") ?? 1) !== 1)) {
     throw new FormatError("partial_rotary_factor other than 1 is not supported", { file, hint: "all channels of a head are rotated here" });
   }
   const theta = read.optionalNumber("rope_theta") ?? top.optionalNumber("rope_theta") ?? 10_000;
@@ -154,7 +155,7 @@ export function fromHfRope(config: unknown, options: { readonly file?: string; r
       default:
         throw new FormatError(`unsupported rope_type ${JSON.stringify(type)}`, {
           file,
-          hint: "known types: default, linear, dynamic, yarn, llama3",
+          hint: `known types: ${ropeTypes.join(", ")}`,
         });
     }
   }

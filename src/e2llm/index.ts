@@ -4,6 +4,7 @@ export * from "./coverage.js";
 export * from "./evaluation.js";
 export * from "./extension.js";
 export * from "./hf-rope.js";
+export * from "./model-frequencies.js";
 export * from "./positions.js";
 export * from "./reading.js";
 export * from "./schedules.js";

@@ -1,8 +1,9 @@
 /** How a text of some length is read: which schedule, at which scale, by which RoPE tables. */
-import { checkArgument, checkOptions, integer, number, type OptionKinds, objectWith, oneOf } from "../arguments.js";
-import type { LlamaConfig } from "../nn/config.js";
+import { checkArgument, checkOptions, integer, number, type OptionKinds, objectWith, oneOf, optional } from "../arguments.js";
+import { OptionError } from "../errors.js";
+import { modelFrequencies, modelRope, type RopeConfig } from "./model-frequencies.js";
 import { inferenceScale, plainPositions } from "./positions.js";
-import { type RopeScaling, ropeFrequencies } from "./schedules.js";
+import { interpolatedFrequencies, type RopeScaling, ropeFrequencies } from "./schedules.js";
 import { type RopeTables, ropeTables } from "./tables.js";
 
 /**
@@ -29,17 +30,22 @@ export interface ReadingRequest extends Reading {
   readonly length: number;
   /** L: the trained window. */
   readonly window: number;
+  /** Tokens that the text will have, which "dynamic" follows, where tables are made for more or fewer. Default: `length`. */
+  readonly planned?: number;
 }
 
-const requestKinds: OptionKinds<ReadingRequest> = { schedule: oneOf(...scheduleNames), scale: number, length: number, window: number };
-
-/** What of a model's configuration decides its RoPE tables. */
-export type RopeConfig = Pick<LlamaConfig, "head_dim" | "rope_theta">;
+const requestKinds: OptionKinds<ReadingRequest> = {
+  schedule: oneOf(...scheduleNames),
+  scale: number,
+  length: number,
+  window: number,
+  planned: optional(number),
+};
 
 /** The scaling behind a reading, with every parameter that was chosen. */
 export function readingScaling(request: ReadingRequest): RopeScaling {
   checkOptions("readingScaling", request, requestKinds);
-  const { schedule, scale, length, window } = request;
+  const { schedule, scale, length, window, planned = length } = request;
   switch (schedule) {
     case "none":
       return { type: "default" };
@@ -52,27 +58,40 @@ export function readingScaling(request: ReadingRequest): RopeScaling {
     case "yarn-turns":
       return { type: "yarn", factor: scale, originalMaxPositions: window, ramp: "turns", betaFast: 4, betaSlow: 1 };
     case "dynamic":
-      return { type: "dynamic", factor: scale, originalMaxPositions: window, seqLen: length };
+      return { type: "dynamic", factor: scale, originalMaxPositions: window, seqLen: planned };
     case "llama3":
       return { type: "llama3", factor: scale, originalMaxPositions: window };
   }
 }
 
 /**
- * RoPE tables [1, W, D/2] for a reading. Whole scales of "linear" are divided into the positions, so that position g·k has the very bits
- * of position k at scale 1; other scales are divided into the frequencies.
+ * RoPE tables [1, W, D/2] for a reading. "none" reads a model as its configuration states, a scaling of its own included. "linear"
+ * divides its positions: whole scales are divided into the positions, so that position g·k has the very bits of position k at scale 1,
+ * other scales into the frequencies. The other schedules take the place of what the configuration states.
  *
- * @throws OptionError for scales below 1, and for YaRN at a window below 8
+ * @throws OptionError for scales below 1, for YaRN at a window below 8, and for a schedule other than "none" and "linear" on a model
+ *   whose configuration scales its positions already; FormatError for a configuration that `modelFrequencies` refuses
  */
 export function readingTables(config: RopeConfig, request: ReadingRequest): RopeTables {
   checkArgument("readingTables", "config", config, objectWith("the configuration of a model", "head_dim", "rope_theta"));
   checkOptions("readingTables", request, requestKinds);
-  const { schedule, scale, length } = request;
-  const shape = { headDim: config.head_dim, theta: config.rope_theta };
-  if (schedule === "linear" && Number.isInteger(scale)) {
-    return ropeTables(plainPositions({ length, scale }), ropeFrequencies({ type: "default" }, shape));
+  const { schedule, length, planned = length } = request;
+  const scale = schedule === "none" ? 1 : request.scale;
+  if (schedule === "none" || schedule === "linear") {
+    const own = modelFrequencies(config, { length: scale >= 1 ? Math.ceil(planned / scale) : planned });
+    if (Number.isInteger(scale)) return ropeTables(plainPositions({ length, scale }), own);
+    return ropeTables(plainPositions({ length }), interpolatedFrequencies(own, scale));
   }
-  return ropeTables(plainPositions({ length }), ropeFrequencies(readingScaling(request), shape));
+  const { scaling, theta } = modelRope(config);
+  if (scaling.type !== "default") {
+    throw new OptionError(
+      `the configuration scales the positions already ("${scaling.type}"), so schedule "${schedule}" cannot be put on it`,
+      {
+        hint: 'read the model as its configuration says, schedule "none"',
+      },
+    );
+  }
+  return ropeTables(plainPositions({ length }), ropeFrequencies(readingScaling(request), { headDim: config.head_dim, theta }));
 }
 
 /**

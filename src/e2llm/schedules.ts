@@ -133,10 +133,8 @@ export function ropeFrequencies(scaling: RopeScaling, shape: RopeShape): RopeFre
   switch (scaling.type) {
     case "default":
       return { invFreq: powers(theta, headDim), attentionFactor: 1 };
-    case "linear": {
-      const factor = checkFactor(scaling.factor);
-      return { invFreq: powers(theta, headDim).map((frequency) => frequency / factor), attentionFactor: 1 };
-    }
+    case "linear":
+      return interpolatedFrequencies({ invFreq: powers(theta, headDim), attentionFactor: 1 }, scaling.factor);
     case "ntk":
       return { invFreq: powers(ntkTheta(shape, scaling.factor), headDim), attentionFactor: 1 };
     case "dynamic":
@@ -151,6 +149,12 @@ export function ropeFrequencies(scaling: RopeScaling, shape: RopeShape): RopeFre
     default:
       throw unknownType(scaling);
   }
+}
+
+/** Position Interpolation on top of any frequencies: θ'_j/s. Throws OptionError for a factor s below 1. */
+export function interpolatedFrequencies({ invFreq, attentionFactor }: RopeFrequencies, factor: number): RopeFrequencies {
+  checkFactor(factor);
+  return { invFreq: invFreq.map((frequency) => frequency / factor), attentionFactor };
 }
 
 /**

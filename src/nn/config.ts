@@ -103,7 +103,11 @@ const FIXED: Readonly<Record<string, readonly unknown[]>> = {
   attention_bias: [false],
   mlp_bias: [false],
   quantization_config: [],
+  partial_rotary_factor: [1],
 };
+
+/** The kinds of RoPE scaling that are computed, by their names in Hugging Face's configs. */
+export const ropeTypes: readonly string[] = ["default", "linear", "dynamic", "yarn", "llama3"];
 
 /**
  * A config for code: checks it and fills in what is left out.
@@ -305,6 +309,7 @@ function checkConfig(config: LlamaConfig, fail: Fail): void {
 
   checkNumber("rms_norm_eps", config.rms_norm_eps, fail, { above: 0, most: 1 });
   checkNumber("rope_theta", config.rope_theta, fail, { above: 0, most: 1e12 });
+  for (const rope of [config.rope_scaling, config.rope_parameters]) checkRope(rope, fail);
   const nested = nestedTheta(config);
   if (nested !== undefined && nested !== config.rope_theta) {
     throw fail(`expected one rope_theta, found ${config.rope_theta} and ${showValue(nested)}`, "give the same theta in both places");
@@ -322,6 +327,21 @@ function checkConfig(config: LlamaConfig, fail: Fail): void {
       `expected a model of at most 2^38 weights, found sizes that make ${parameters}`,
       "each size is possible, all together are not",
     );
+  }
+}
+
+/** What no table of cosines and sines here could honour is refused where the model is made or read, not where it is first used. */
+function checkRope(rope: RopeObject | null | undefined, fail: Fail): void {
+  const type = rope?.["rope_type"] ?? rope?.["type"] ?? "default";
+  if (!ropeTypes.some((known) => known === type)) {
+    throw fail(
+      `expected a RoPE of type ${ropeTypes.map(showValue).join(" or ")}, found ${showValue(type)}`,
+      "other kinds are not computed here",
+    );
+  }
+  const part = rope?.["partial_rotary_factor"] ?? 1;
+  if (part !== 1) {
+    throw fail(`expected partial_rotary_factor 1, found ${showValue(part)}`, "all channels of a head are rotated here");
   }
 }
 

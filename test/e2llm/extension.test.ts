@@ -1,12 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
-import {
-  type PositionedBatchesOptions,
-  positionedBatches,
-  type StepDraws,
-  trainExtension,
-  trainedFrequencies,
-} from "../../src/e2llm/extension.js";
+import { type PositionedBatchesOptions, positionedBatches, type StepDraws, trainExtension } from "../../src/e2llm/extension.js";
+import { modelFrequencies } from "../../src/e2llm/model-frequencies.js";
 import { createE2Source, createPlainSource, e2Row, type PositionDraw, type PositionSource } from "../../src/e2llm/positions.js";
 import { ropeTables } from "../../src/e2llm/tables.js";
 import {
@@ -39,7 +34,7 @@ const window = 8;
 const config = { ...tinyConfig, num_hidden_layers: 1, max_position_embeddings: window };
 const documents = [{ name: "tokens", tokens: integers(200, config.vocab_size, 3) }];
 const windows = createWindowSampler({ documents, length: window, batch: 2, seed: 5 });
-const frequencies = trainedFrequencies(config);
+const frequencies = modelFrequencies(config);
 const flat = constant(0.01);
 
 interface Run {
@@ -186,7 +181,7 @@ describe("attention at positions of E²-LLM", () => {
     );
   const [q, k, v, weights] = [draw(1), draw(2), draw(3), draw(4)];
   const tablesAt = (g: number, t: number) =>
-    ropeTensors(ropeTables(e2Row({ length: T, g, t }), trainedFrequencies({ head_dim: D, rope_theta: 10_000 })));
+    ropeTensors(ropeTables(e2Row({ length: T, g, t }), modelFrequencies({ head_dim: D, rope_theta: 10_000 })));
   const body = (x: Tensor): Tensor => slice(x, [null, null, [sinks]]);
 
   /** Outputs of the body and their gradients; keys of the first four tokens are hidden unless `sinksSeen`. */
