@@ -68,7 +68,10 @@ export const instanceOf = (what: string, type: abstract new (...args: never[]) =
 export const objectWith = (what: string, ...fields: readonly string[]): Kind => ({
   wanted: what,
   fits: (value) =>
-    typeof value === "object" && value !== null && fields.every((field) => (value as Record<string, unknown>)[field] !== undefined),
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    fields.every((field) => (value as Record<string, unknown>)[field] !== undefined),
 });
 
 export const either = (...kinds: readonly Kind[]): Kind => ({

@@ -1,9 +1,11 @@
 /** The comparison of E²-LLM with what people would try instead: which losses are measured, and measuring them. */
+
 import { callable, checkArgument, checkOptions, integer, listOf, number, objectWith, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
-import { documentsKind, type TokenDocument } from "../nn/data.js";
-import { blocksKind, type TargetBlock } from "../nn/evaluation-targets.js";
-import { type Llama, modelKind } from "../nn/llama.js";
+import type { TokenDocument } from "../nn/data.js";
+import type { TargetBlock } from "../nn/evaluation-targets.js";
+import { blocksKind, documentsKind, modelKind } from "../nn/kinds.js";
+import type { Llama } from "../nn/llama.js";
 import { type EvaluationProgress, evaluateContexts } from "./evaluation.js";
 import { type Reading, type ReadingSchedule, readingTables } from "./reading.js";
 

@@ -1,4 +1,5 @@
 /** The loss of a model at several context lengths. */
+
 import { callable, checkOptions, instanceOf, listOf, number, type OptionKinds, optional } from "../arguments.js";
 import { compile } from "../autograd/compile.js";
 import { crossEntropy } from "../autograd/composites.js";
@@ -7,10 +8,11 @@ import { data } from "../autograd/realize.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
 import { OptionError } from "../errors.js";
 import { type HostTables, ropeTensors } from "../nn/batch.js";
-import { documentsKind, type TokenDocument } from "../nn/data.js";
-import { blocksKind, type TargetBlock, targetWindows } from "../nn/evaluation-targets.js";
+import type { TokenDocument } from "../nn/data.js";
+import { type TargetBlock, targetWindows } from "../nn/evaluation-targets.js";
 import { yieldToEvents } from "../nn/events.js";
-import { type Llama, modelKind, type RopeTensors } from "../nn/llama.js";
+import { blocksKind, documentsKind, modelKind } from "../nn/kinds.js";
+import type { Llama, RopeTensors } from "../nn/llama.js";
 import { automaticScale, readingTables } from "./reading.js";
 
 /** The loss at one context length. */

@@ -1,5 +1,5 @@
 /** How a text of some length is read: which schedule, at which scale, by which RoPE tables. */
-import { checkArgument, checkOptions, integer, number, type OptionKinds, objectWith, oneOf, optional } from "../arguments.js";
+import { checkArgument, checkOptions, integer, type Kind, type OptionKinds, objectWith, oneOf, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
 import { modelFrequencies, modelRope, type RopeConfig } from "./model-frequencies.js";
 import { inferenceScale, plainPositions } from "./positions.js";
@@ -34,12 +34,13 @@ export interface ReadingRequest extends Reading {
   readonly planned?: number;
 }
 
+const scaleKind: Kind = { wanted: "a finite number of at least 1", fits: (scale) => Number.isFinite(scale) && (scale as number) >= 1 };
 const requestKinds: OptionKinds<ReadingRequest> = {
   schedule: oneOf(...scheduleNames),
-  scale: number,
-  length: number,
-  window: number,
-  planned: optional(number),
+  scale: scaleKind,
+  length: integer(0),
+  window: integer(1),
+  planned: optional(integer(0)),
 };
 
 /** The scaling behind a reading, with every parameter that was chosen. */

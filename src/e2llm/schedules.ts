@@ -273,12 +273,12 @@ function indexRamp(shape: RopeShape, window: number, low: number, high: number, 
 
 function checkShape({ headDim, theta }: RopeShape): void {
   if (!Number.isInteger(headDim) || headDim < 2 || headDim % 2 !== 0) {
-    throw new OptionError(`RoPE rotates pairs of channels and needs an even head dimension of at least 2, found ${headDim}`, {
+    throw new OptionError(`headDim must be an even integer of at least 2, because RoPE rotates pairs of channels, found ${headDim}`, {
       hint: "choose hidden size / heads as an even number",
     });
   }
   if (!Number.isFinite(theta) || theta <= 1) {
-    throw new OptionError(`the base theta of RoPE must be a finite number above 1, found ${theta}`, { hint: "10000 is usual" });
+    throw new OptionError(`theta, the base of RoPE, must be a finite number above 1, found ${theta}`, { hint: "10000 is usual" });
   }
 }
 

@@ -1,7 +1,9 @@
 /** Text as training data: documents, a held-out part of whole documents, and random windows as a pure function of seed and step. */
+
 import { checkArgument, checkOptions, listOf, number, type OptionKinds, objectWith, optional } from "../arguments.js";
 import { seedKey, threefry2x32, uniformBelow } from "../autograd/threefry.js";
 import { OptionError } from "../errors.js";
+import { documentsKind } from "./kinds.js";
 import type { Tokenizer } from "./tokenizers.js";
 
 /** One connected text, such as a chapter. */
@@ -14,9 +16,6 @@ export interface TokenDocument {
   readonly name: string;
   readonly tokens: Int32Array;
 }
-
-/** Documents as `encodeDocuments` makes them. */
-export const documentsKind = listOf(objectWith("a document { name, tokens }", "tokens"));
 
 /** Every document as tokens, in the same order. */
 export function encodeDocuments(documents: readonly TextDocument[], tokenizer: Tokenizer): TokenDocument[] {

@@ -1,7 +1,8 @@
 /** Target tokens that stay the same while only the context before them varies. */
-import { checkOptions, listOf, number, type OptionKinds, objectWith } from "../arguments.js";
+import { checkOptions, number, type OptionKinds } from "../arguments.js";
 import { OptionError } from "../errors.js";
-import { documentsKind, type TokenDocument } from "./data.js";
+import type { TokenDocument } from "./data.js";
+import { blocksKind, documentsKind } from "./kinds.js";
 
 /** T consecutive target tokens of one document. */
 export interface TargetBlock {
@@ -20,8 +21,6 @@ export interface TargetOptions {
 }
 
 const targetKinds: OptionKinds<TargetOptions> = { documents: documentsKind, targetLength: number, maxContext: number };
-/** Blocks as `evaluationTargets` makes them. */
-export const blocksKind = listOf(objectWith("a block { document, start }", "document", "start"));
 
 /** Rows for one context length. */
 export interface TargetWindows {

@@ -1,4 +1,4 @@
-import { checkArgument, checkFields, checkOptions, instanceOf } from "../arguments.js";
+import { checkArgument, checkFields, checkOptions } from "../arguments.js";
 import { attention, crossEntropy, rope, silu } from "../autograd/composites.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { add, matmul, mul, ones, permute, reshape, transpose } from "../autograd/operations.js";
@@ -7,6 +7,7 @@ import { type Shape, show } from "../autograd/shape.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { ShapeError } from "../errors.js";
 import { configKind, type LlamaConfig } from "./config.js";
+import { modelKind } from "./kinds.js";
 import type { KeyValueCache } from "./kv-cache.js";
 import { Embedding, Linear, RMSNorm } from "./module.js";
 
@@ -207,9 +208,6 @@ export function llamaLoss(model: Llama, batch: TokenBatch, tables: RopeTensors):
   checkFields("llamaLoss", "tables", tables, { cos: tensorKind, sin: tensorKind });
   return crossEntropy(model.forward(batch.inputs, tables), batch.targets);
 }
-
-/** A model, as `new Llama(…)` and `loadModel` make it. */
-export const modelKind = instanceOf("a Llama", Llama);
 
 function checkTables({ cos, sin }: RopeTensors, B: number, T: number, D: number): void {
   for (const table of [cos, sin]) {

@@ -213,7 +213,12 @@ export function writeSafetensors(
   checkArgument("writeSafetensors", "tensors", tensors, entriesKind);
   checkArgument("writeSafetensors", "metadata", metadata, {
     wanted: "an object of strings",
-    fits: (value) => typeof value === "object" && value !== null && !Array.isArray(value) && Object.values(value).every(text.fits),
+    fits: (value) =>
+      typeof value === "object" &&
+      value !== null &&
+      !Array.isArray(value) &&
+      !(value instanceof Promise) &&
+      Object.values(value).every(text.fits),
   });
   const sorted = [...tensors].sort(([a, x], [b, y]) => ELEMENT_BYTES[y.dtype] - ELEMENT_BYTES[x.dtype] || (a < b ? -1 : Number(a > b)));
   const fields = new Map<string, string>();

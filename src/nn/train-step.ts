@@ -1,4 +1,4 @@
-import { callable, checkOptions, objectWith, optional, positive } from "../arguments.js";
+import { callable, checkOptions, optional, positive } from "../arguments.js";
 import { type Compiled, compile } from "../autograd/compile.js";
 import { valueAndGrad } from "../autograd/grad.js";
 import { add, and, bitcast, cast, mul, notEqual, type TensorLike, where } from "../autograd/operations.js";
@@ -6,6 +6,7 @@ import type { Tensor } from "../autograd/tensor.js";
 import { zipTensors } from "../autograd/tree.js";
 import { OptionError } from "../errors.js";
 import { clipByGlobalNorm } from "./clip.js";
+import { optimizerKind } from "./kinds.js";
 import type { Optimizer } from "./optimizers.js";
 
 export interface TrainStepOptions<Params, State, Batch> {
@@ -33,8 +34,6 @@ export type TrainStep<Params, State, Batch> = Compiled<
   [params: Params, state: State, metrics: StepMetrics]
 >;
 
-/** An optimizer, as `adamw()` makes it. */
-export const optimizerKind = objectWith("an optimizer, as adamw() makes it", "init", "update");
 const givenToStep = { lr: "the learning rate is an argument of each step: step(params, state, batch, lr)" };
 
 /**

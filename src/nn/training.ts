@@ -1,3 +1,4 @@
+import { checkArgument, objectWith } from "../arguments.js";
 import { item } from "../autograd/realize.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { NonFiniteError, OptionError } from "../errors.js";
@@ -9,7 +10,10 @@ import type { Schedule } from "./schedules.js";
 import { type Batches, createTrainStep, type StepMetrics, type TrainStep } from "./train-step.js";
 
 /** The loss of language modelling: mean negative log-likelihood of the next token, in nats. */
-export const languageLoss = (model: Llama, batch: LanguageBatch): Tensor => llamaLoss(model, batch, batch.tables);
+export function languageLoss(model: Llama, batch: LanguageBatch): Tensor {
+  checkArgument("languageLoss", "batch", batch, objectWith("a batch, as languageBatch(…) makes it", "inputs", "targets", "tables"));
+  return llamaLoss(model, batch, batch.tables);
+}
 
 /** What is known of a step once its numbers have come back. */
 export interface StepInfo {
