@@ -1,6 +1,7 @@
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { FormatError, OptionError } from "../errors.js";
 import { writeFileAtomic } from "../nn/files.js";
+import { checkpointIn, type OutputFolder, runFiles } from "./outputs.js";
 import type { DrawPoint, TrainPoint } from "./results.js";
 
 export const demoPhases = ["pretrain", "plain", "e2"] as const;
@@ -22,28 +23,65 @@ const fileIn = (folder: string): string => `${folder}/unfinished.json`;
 /** Folder of a phase's checkpoint. */
 export const phaseFolder = (out: string, phase: DemoPhase): string => `${out}/${phase === "pretrain" ? "base" : phase}`;
 
-/** Makes the folder for results. Throws OptionError where it cannot be made. */
-export async function makeFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
-    throw new OptionError(`the folder ${folder} cannot be made`, { cause, hint: "choose another folder with --out" });
-  });
+/** Everything that a demo writes. */
+export const demoOutputs = (out: string): OutputFolder[] => [
+  { folder: out, files: ["results.json", "report.html", "unfinished.json"] },
+  ...demoPhases.map((phase) => ({ folder: phaseFolder(out, phase), files: runFiles })),
+];
+
+/**
+ * The state that an interrupted run with these settings left; undefined where there is none to go on from. A folder that holds the same demo,
+ * finished, may be used again: it would get the same numbers.
+ *
+ * @throws OptionError for a folder that holds other results, another demo or a model, unless `force` is given, FormatError for a damaged file
+ */
+export async function openDemo(folder: string, fingerprint: string, options: { readonly force?: boolean }): Promise<DemoState | undefined> {
+  const state = await readState(folder);
+  if (state?.fingerprint === fingerprint) return state;
+  if (options.force) return undefined;
+  const refuse = (what: string): OptionError =>
+    new OptionError(`${folder} holds ${what}, which this demo would replace`, {
+      hint: "replace it: --force; or choose another folder: --out",
+    });
+  if (state !== undefined) throw refuse("an interrupted demo with other settings");
+  const finished = await readFingerprint(`${folder}/results.json`);
+  if (finished === fingerprint) return undefined;
+  if (finished !== undefined) throw refuse("the results of another demo");
+  for (const phase of demoPhases) {
+    const found = await checkpointIn(phaseFolder(folder, phase));
+    if (found.length > 0) throw refuse(`another run (${phaseFolder(folder, phase)})`);
+  }
+  return undefined;
 }
 
-/** The state that an interrupted run with these settings left; undefined where there is none. Throws FormatError for a damaged file. */
-export async function readState(folder: string, fingerprint: string): Promise<DemoState | undefined> {
+async function readState(folder: string): Promise<DemoState | undefined> {
   const file = fileIn(folder);
-  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return undefined;
-    throw error;
-  });
+  const text = await readIfThere(file);
   if (text === undefined) return undefined;
   try {
-    const state = JSON.parse(text) as DemoState;
-    return state.fingerprint === fingerprint ? state : undefined;
+    return JSON.parse(text) as DemoState;
   } catch (cause) {
     throw new FormatError("the state of an interrupted demo cannot be read", { file, cause, hint: "remove the file to start again" });
   }
 }
+
+/** The settings behind a results.json: empty where it does not tell them, undefined where there is none. */
+async function readFingerprint(file: string): Promise<string | undefined> {
+  const text = await readIfThere(file);
+  if (text === undefined) return undefined;
+  try {
+    const results = JSON.parse(text) as { readonly fingerprint?: unknown } | null;
+    return typeof results?.fingerprint === "string" ? results.fingerprint : "";
+  } catch {
+    return "";
+  }
+}
+
+const readIfThere = (file: string): Promise<string | undefined> =>
+  readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
 
 export const writeState = (folder: string, state: DemoState): Promise<void> =>
   writeFileAtomic(fileIn(folder), `${JSON.stringify(state)}\n`);

@@ -2,7 +2,7 @@ import { DawngradError, DtypeError, FormatError, OptionError, ShapeError } from 
 import type { Interrupt } from "./interrupt.js";
 import type { ShellIo } from "./io.js";
 
-/** Exit codes of the command; 130 and 143 (interrupted after saving) come from `signalExitCodes`. */
+/** Exit codes of the command; 129, 130 and 143 (interrupted after saving) come from `signalExitCodes`. */
 export const exitCodes = { done: 0, failed: 1, badInput: 2 } as const;
 
 /** What the user reads about an error: one line, and one line of advice that may be empty. */
@@ -79,7 +79,7 @@ export function reportError(io: ShellIo, error: unknown): number {
 }
 
 /**
- * Runs the body of a command and turns its outcome into an exit code: what it returned (0 when nothing), 130 or 143 when one of
+ * Runs the body of a command and turns its outcome into an exit code: what it returned (0 when nothing), 129, 130 or 143 when one of
  * its interrupts was asked to stop, 1 or 2 by `summarizeError` when it threw. Never throws.
  */
 export async function runCommand(
@@ -88,6 +88,10 @@ export async function runCommand(
 ): Promise<number> {
   try {
     const code = (await body()) ?? exitCodes.done;
+    // A stream reports a write that failed when the event loop turns.
+    await new Promise((resolve) => setImmediate(resolve));
+    const { outputError } = shell.io;
+    if (code === exitCodes.done && outputError !== undefined) return reportError(shell.io, lostOutput(outputError));
     if (code !== exitCodes.done) return code;
     return shell.interrupts?.find((interrupt) => interrupt.requested !== undefined)?.exitCode ?? exitCodes.done;
   } catch (error) {
@@ -96,6 +100,14 @@ export async function runCommand(
     shell.io.settle();
     for (const interrupt of shell.interrupts ?? []) interrupt.dispose();
   }
+}
+
+function lostOutput(cause: Error): DawngradError {
+  const full = "code" in cause && cause.code === "ENOSPC";
+  return new DawngradError(`standard output could not be written: ${full ? "no space left on the disk" : cause.message}`, {
+    hint: "what the command saves in files is saved; run it again for its output",
+    cause,
+  });
 }
 
 function oneLine(text: string): string {

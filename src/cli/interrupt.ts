@@ -1,14 +1,15 @@
-/** Signals that ask for an orderly end. */
-export type StopSignal = "SIGINT" | "SIGTERM";
+/** Signals that ask for an orderly end: Ctrl-C, `kill`, and a terminal or connection that was closed. */
+export const stopSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+export type StopSignal = (typeof stopSignals)[number];
 
 /** 128 + signal number, as a POSIX shell reports a process that a signal ended. */
-export const signalExitCodes: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
+export const signalExitCodes: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
 
 /** A request to stop that a loop looks at after every step. */
 export interface Interrupt {
   /** The signal that asked for the end; undefined while nobody has. */
   readonly requested: StopSignal | undefined;
-  /** 130 or 143 when a stop was requested, else 0. */
+  /** 129, 130 or 143 when a stop was requested, else 0. */
   readonly exitCode: number;
   /** Gives the signals back their usual effect. */
   dispose(): void;
@@ -26,26 +27,35 @@ export interface InterruptOptions {
   readonly source?: SignalSource;
   /** Called once, on the first signal. */
   readonly onRequest?: (signal: StopSignal) => void;
+  /** Milliseconds of a steady clock. Default `performance.now`. */
+  readonly now?: () => number;
 }
 
+/** One Ctrl-C reaches a command twice where npm runs it: from the terminal, and passed on by npm. */
+const echoMilliseconds = 500;
+
 /**
- * Turns the first SIGINT or SIGTERM into a flag, so that a loop can finish its step and save; the second one ends the process
- * at once with 130 or 143. Listeners run only when the event loop turns: the loop has to await something in every step.
+ * Turns the first SIGINT, SIGTERM or SIGHUP into a flag, so that a loop can finish its step and save; the second one ends the process
+ * at once with the code of that signal. An echo of the first is no second one, and SIGHUP never is: a terminal that closes sends it by
+ * way of the shell and by itself. Listeners run only when the event loop turns: the loop has to await something in every step.
  */
 export function onInterrupt(options: InterruptOptions = {}): Interrupt {
   const source = options.source ?? process;
+  const now = options.now ?? (() => performance.now());
   let requested: StopSignal | undefined;
+  let requestedAt = 0;
   const listen = (signal: StopSignal) => () => {
     if (requested !== undefined) {
-      source.exit(signalExitCodes[signal]);
+      const echo = signal === requested && now() - requestedAt < echoMilliseconds;
+      if (signal !== "SIGHUP" && !echo) source.exit(signalExitCodes[signal]);
       return;
     }
     requested = signal;
+    requestedAt = now();
     options.onRequest?.(signal);
   };
-  const listeners = { SIGINT: listen("SIGINT"), SIGTERM: listen("SIGTERM") };
-  source.on("SIGINT", listeners.SIGINT);
-  source.on("SIGTERM", listeners.SIGTERM);
+  const listeners = stopSignals.map((signal) => [signal, listen(signal)] as const);
+  for (const [signal, listener] of listeners) source.on(signal, listener);
   return {
     get requested() {
       return requested;
@@ -54,8 +64,7 @@ export function onInterrupt(options: InterruptOptions = {}): Interrupt {
       return requested === undefined ? 0 : signalExitCodes[requested];
     },
     dispose() {
-      source.removeListener("SIGINT", listeners.SIGINT);
-      source.removeListener("SIGTERM", listeners.SIGTERM);
+      for (const [signal, listener] of listeners) source.removeListener(signal, listener);
     },
   };
 }

@@ -65,8 +65,10 @@ export interface IoOptions {
 export interface ShellIo extends CommandIo {
   /** True once `result` was called. */
   readonly resultWritten: boolean;
-  /** Called when standard output cannot be written any more. */
-  closeOutput(): void;
+  /** Why standard output could not be written: a full disk, a terminal that was closed. A reader that went away is no failure. */
+  readonly outputError: Error | undefined;
+  /** Called when a stream reports an error. Nothing more is written to standard output then, and the work goes on. */
+  streamFailed(stream: "stdout" | "stderr", error: NodeJS.ErrnoException): void;
   /** Ends a progress line that is still open, so that the next text starts on a line of its own. */
   settle(): void;
 }
@@ -80,13 +82,23 @@ export function wantsColor(stream: OutputStream, env: IoOptions["env"]): boolean
 
 /** Builds the CommandIo of one command from two streams. */
 export function createIo(options: IoOptions): ShellIo {
-  const { stdout, stderr, env, json, verbose } = options;
+  const { env, json, verbose } = options;
+  const stdout = guarded(options.stdout, (error) => streamFailed("stdout", error));
+  // Words that nobody can read are no reason to lose the work: each is tried anew, because a full disk may be freed.
+  const stderr = guarded(options.stderr, () => {});
   const now = options.now ?? (() => performance.now());
   const human = json ? stderr : stdout;
   const color = wantsColor(human, env) && wantsColor(stderr, env);
   let outputClosed = false;
+  let outputError: Error | undefined;
   let resultWritten = false;
   let open: Progress | undefined;
+
+  const streamFailed = (stream: "stdout" | "stderr", error: NodeJS.ErrnoException): void => {
+    if (stream === "stderr") return;
+    outputClosed = true;
+    if (error.code !== "EPIPE") outputError ??= error;
+  };
 
   const interrupting = (stream: OutputStream, text: string): void => {
     open?.clear();
@@ -103,9 +115,10 @@ export function createIo(options: IoOptions): ShellIo {
     get resultWritten() {
       return resultWritten;
     },
-    closeOutput() {
-      outputClosed = true;
+    get outputError() {
+      return outputError;
     },
+    streamFailed,
     settle() {
       open?.clear();
       open = undefined;
@@ -133,6 +146,26 @@ export function createIo(options: IoOptions): ShellIo {
       if (!color) return text;
       const [on, off] = ansi[style];
       return `\u001b[${on}m${text}\u001b[${off}m`;
+    },
+  };
+}
+
+/** A stream whose failures are told instead of thrown; some streams throw when a write fails, others report it later. */
+function guarded(stream: OutputStream, onFailure: (error: NodeJS.ErrnoException) => void): OutputStream {
+  return {
+    write(text) {
+      try {
+        return stream.write(text);
+      } catch (error) {
+        onFailure(error as NodeJS.ErrnoException);
+        return false;
+      }
+    },
+    get isTTY() {
+      return stream.isTTY === true;
+    },
+    get columns() {
+      return stream.columns ?? 80;
     },
   };
 }

@@ -1,24 +1,20 @@
 #!/usr/bin/env node
+import { closeSync } from "node:fs";
+import { isatty } from "node:tty";
+import type { ShellIo } from "./io.js";
 import { runCli } from "./program.js";
 import { runners } from "./runners.js";
 
-/** A reader that leaves early (`dawngrad … | head`) is no failure: output stops, the work goes on. */
-function onStreamError(close: () => void): (error: NodeJS.ErrnoException) => void {
-  return (error) => {
-    if (error.code !== "EPIPE") throw error;
-    close();
-  };
-}
+let streamFailed: ShellIo["streamFailed"] = () => {};
+// Without listeners a full log disk, a closed terminal or a reader that left (`dawngrad … | head`) would end the process.
+process.stdout.on("error", (error) => streamFailed("stdout", error));
+process.stderr.on("error", (error) => streamFailed("stderr", error));
 
-let closeOutput = (): void => {};
-process.stdout.on(
-  "error",
-  onStreamError(() => closeOutput()),
-);
-process.stderr.on(
-  "error",
-  onStreamError(() => {}),
-);
+// Node restores the settings of its terminals when it exits, and aborts where one has gone away; closed descriptors it leaves alone.
+const terminals = [0, 1, 2].filter((descriptor) => isatty(descriptor));
+process.on("exit", () => {
+  for (const descriptor of terminals) if (!isatty(descriptor)) closeSync(descriptor);
+});
 
 // Set instead of exit: leaving while GPU work is queued can abort the process.
 process.exitCode = await runCli(process.argv.slice(2), {
@@ -27,6 +23,6 @@ process.exitCode = await runCli(process.argv.slice(2), {
   env: process.env,
   runners,
   onIo: (io) => {
-    closeOutput = () => io.closeOutput();
+    streamFailed = io.streamFailed;
   },
 });

@@ -64,19 +64,19 @@ export function number(bounds: Bounds = {}): (text: string) => number {
   };
 }
 
-/** "auto" or a positive number. */
+/** "auto" or a number from 1 to 2²⁴. */
 export function parseScale(text: string): ScaleOption {
   if (text === "auto") return "auto";
   try {
-    return number({ min: 1 })(text);
+    return number({ min: 1, max: 2 ** 24 })(text);
   } catch {
-    throw new InvalidArgumentError('"auto" or a number of at least 1 is needed.');
+    throw new InvalidArgumentError('"auto" or a number of at least 1 and of at most 16777216 is needed.');
   }
 }
 
 /** A comma-separated list of distinct context lengths, sorted: "64,128,256". */
 export function parseContexts(text: string): readonly number[] {
-  const length = wholeNumber({ min: 1 });
+  const length = wholeNumber({ min: 1, max: mostItems });
   let lengths: number[];
   try {
     lengths = text.split(",").map((part) => length(part.trim()));
@@ -137,6 +137,18 @@ export function addSeed(command: Command): void {
   );
 }
 
+/** Steps are counted in 32 bits, and so are the draws that belong to them. */
+export const mostSteps = 2 ** 32 - 1;
+/** Largest count of sequences or bytes that an array can hold. */
+export const mostItems = 2 ** 31 - 1;
+/** Largest number of 32-bit floating point. */
+const largestFloat = 3.4e38;
+
+/** `--force`: replace what the folder holds. */
+export function addForce(command: Command): void {
+  command.option("--force", "replace a run that --out holds; its files stay until the new one is first saved");
+}
+
 /** Options of the learning rule, shared by `train` and `extend`. */
 export interface OptimizerOptions {
   readonly batch: number;
@@ -150,17 +162,33 @@ export interface OptimizerOptions {
   readonly clip: number;
   /** Steps between checkpoints; 0 saves at the end and on interruption only. */
   readonly saveEvery: number;
+  /** Bytes of a training sequence; the model's window when absent. */
+  readonly length?: number;
+  /** Whether a run that `out` holds may be replaced. */
+  readonly force?: boolean;
 }
 
-/** Adds the options of OptimizerOptions; warm-up is left to `resolveWarmup`. */
+/** Adds the options of OptimizerOptions but for `--force`; warm-up is left to `resolveWarmup`. */
 export function addOptimizer(command: Command, initial: { readonly batch: number; readonly steps: number; readonly lr: number }): void {
-  addOption(command, "--batch <n>", "sequences per step", wholeNumber({ min: 1 }), initial.batch);
-  addOption(command, "--steps <n>", "optimizer steps", wholeNumber({ min: 1 }), initial.steps);
-  addOption(command, "--lr <x>", "peak learning rate of AdamW", number({ above: 0 }), initial.lr);
-  addOption(command, "--warmup <n>", "steps of linear warm-up (default: a tenth of --steps, at most 100)", wholeNumber({ min: 0 }));
-  addOption(command, "--weight-decay <x>", "decoupled weight decay of the matrices", number({ min: 0 }), 0.1);
-  addOption(command, "--clip <x>", "bound of the gradient's global norm; 0 turns clipping off", number({ min: 0 }), 1);
-  addOption(command, "--save-every <n>", "steps between checkpoints; 0 saves only at the end", wholeNumber({ min: 0 }), 100);
+  addOption(command, "--batch <n>", "sequences per step", wholeNumber({ min: 1, max: mostItems }), initial.batch);
+  addOption(command, "--length <n>", "bytes of a training sequence (default: the model's window)", wholeNumber({ min: 2, max: mostItems }));
+  addOption(command, "--steps <n>", "optimizer steps", wholeNumber({ min: 1, max: mostSteps }), initial.steps);
+  addOption(command, "--lr <x>", "peak learning rate of AdamW", number({ above: 0, max: largestFloat }), initial.lr);
+  addOption(
+    command,
+    "--warmup <n>",
+    "steps of linear warm-up (default: a tenth of --steps, at most 100)",
+    wholeNumber({ min: 0, max: mostSteps }),
+  );
+  addOption(command, "--weight-decay <x>", "decoupled weight decay of the matrices", number({ min: 0, max: largestFloat }), 0.1);
+  addOption(command, "--clip <x>", "bound of the gradient's global norm; 0 turns clipping off", number({ min: 0, max: largestFloat }), 1);
+  addOption(
+    command,
+    "--save-every <n>",
+    "steps between checkpoints; 0 saves only at the end",
+    wholeNumber({ min: 0, max: mostSteps }),
+    100,
+  );
 }
 
 /** The default of `--warmup`: a tenth of the steps, at most 100. */
@@ -208,6 +236,11 @@ export function checkBackendOptions(options: BackendOptions): void {
 /** Names of the options that were given on the command line, in camel case. */
 export function givenOptions(command: Command): ReadonlySet<string> {
   return new Set(command.options.map((o) => o.attributeName()).filter((name) => command.getOptionValueSource(name) === "cli"));
+}
+
+/** "kvHeads" → "--kv-heads". */
+export function flagOf(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 export type { Command };

@@ -11,6 +11,7 @@ import { exitCodes, reportError, runCommand } from "./exit.js";
 import { type Interrupt, onInterrupt, type SignalSource } from "./interrupt.js";
 import { createIo, type OutputStream, type ShellIo } from "./io.js";
 import type { CommandName, CommandOptions, Runners } from "./runners.js";
+import { otherSpelling } from "./spellings.js";
 
 /** Everything of the outside world that the command touches, so that tests can stand in for it. */
 export interface CliEnvironment {
@@ -95,7 +96,8 @@ Start here:
   dawngrad demo --preset smoke      the whole path on a real book, in some seconds
   dawngrad help train               what a command does, with examples
 
-Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 or 143 interrupted after saving.`,
+Exit codes: 0 done, 1 failed, 2 bad input or usage, 129, 130 or 143 interrupted after saving (by a closed terminal,
+Ctrl-C, kill).`,
     );
   for (const register of [registerDoctor, registerDemo, registerTrain, registerExtend, registerEval, registerGenerate]) {
     register(program, execute);
@@ -107,11 +109,19 @@ Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 or 143 interrupted after
 function usageError(error: CommanderError, program: Command, words: readonly string[]): OptionError {
   const text = error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
   const [message, suggestion] = text.split(/ (?=\(Did you mean )/);
-  const name = program.commands.find((command) => command.name() === words[0])?.name();
-  const help = `dawngrad ${name === undefined ? "" : `${name} `}--help`;
-  const guess =
-    suggestion === undefined ? "" : `did you mean ${suggestion.replace(/^\(Did you mean (one of )?/, "").replace(/\?\)$/, "")}? `;
-  return new OptionError(message ?? text, { hint: `${guess}see: ${help}`, cause: error });
+  const command = program.commands.find((one) => one.name() === words[0]);
+  const help = `dawngrad ${command === undefined ? "" : `${command.name()} `}--help`;
+  const guess = knownElsewhere(error, command) ?? suggestion?.replace(/^\(Did you mean (one of )?/, "").replace(/\?\)$/, "");
+  return new OptionError(message ?? text, { hint: `${guess === undefined ? "" : `did you mean ${guess}? `}see: ${help}`, cause: error });
+}
+
+/** The option that an unknown one stands for in other programs, `--batch` for `--batch-size`. */
+function knownElsewhere(error: CommanderError, command: Command | undefined): string | undefined {
+  const flag = /unknown option '--?([^'=]+)/.exec(error.message)?.[1];
+  if (flag === undefined || command === undefined) return undefined;
+  const names = new Set(command.options.flatMap(({ long }) => (long ? [long.slice(2)] : [])));
+  const found = otherSpelling(flag, names);
+  return found === undefined ? undefined : `--${found}`;
 }
 
 /** A command line that a POSIX shell reads back as the same words. */

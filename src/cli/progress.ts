@@ -35,12 +35,14 @@ export interface Progress {
   finish(): void;
   /** Wipes the rewritten line; nothing on a stream that is no terminal. */
   clear(): void;
-  /** Units per second, smoothed; 0 before two updates. */
-  readonly rate: number;
+  /** Units per second, smoothed; undefined until enough steps were timed. */
+  readonly rate: number | undefined;
 }
 
 /** Seconds over which rates are smoothed: long enough to calm a 100 ms step, short enough to show a slow-down. */
 const smoothingSeconds = 5;
+/** A rate from fewer steps is an accident: caches are cold, and the steps that are queued come back in bursts. */
+const leastTimed = 5;
 /** A terminal is redrawn at most this often. */
 const redrawMilliseconds = 80;
 
@@ -51,6 +53,12 @@ const redrawMilliseconds = 80;
 export class SmoothedRate {
   #rate: number | undefined;
   #pending = 0;
+  #timed = 0;
+
+  /** How many amounts were added with their time. */
+  get timed(): number {
+    return this.#timed;
+  }
 
   /** Units per second. */
   get value(): number {
@@ -60,6 +68,7 @@ export class SmoothedRate {
   /** Adds `amount` units that took `seconds`; intervals of no length are carried over to the next. */
   add(amount: number, seconds: number): void {
     this.#pending += amount;
+    this.#timed++;
     if (!(seconds > 0)) return;
     const now = this.#pending / seconds;
     this.#pending = 0;
@@ -84,13 +93,15 @@ export function createProgress(stream: OutputStream, options: ProgressOptions): 
   let onScreen = false;
   let finished = false;
 
+  const rate = (): number | undefined => (amounts.timed >= leastTimed && amounts.value > 0 ? amounts.value : undefined);
+
   const draw = (update: ProgressUpdate): void => {
     const line = formatProgress({
       ...update,
       label: options.label,
       total: options.total,
       unit,
-      rate: amounts.value,
+      rate: rate(),
       secondsLeft: update.secondsLeft ?? (steps.value > 0 ? (options.total - update.step) / steps.value : undefined),
       width: terminal ? (stream.columns ?? 80) - 1 : undefined,
     });
@@ -102,7 +113,7 @@ export function createProgress(stream: OutputStream, options: ProgressOptions): 
 
   return {
     get rate() {
-      return amounts.value;
+      return rate();
     },
     update(update) {
       if (finished) return;
@@ -127,8 +138,9 @@ export function createProgress(stream: OutputStream, options: ProgressOptions): 
       onScreen = false;
       const done = last === undefined ? 0 : last.step - (options.start ?? 0);
       const loss = last?.loss === undefined ? "" : `, loss ${formatLoss(last.loss)}`;
-      const rate = amounts.value > 0 ? `, ${formatCount(amounts.value)} ${unit}/s` : "";
-      stream.write(`${options.label}: ${done} ${done === 1 ? "step" : "steps"} in ${formatDuration(seconds)}${loss}${rate}\n`);
+      const speed = rate();
+      const rateWords = speed === undefined ? "" : `, ${formatCount(speed)} ${unit}/s`;
+      stream.write(`${options.label}: ${done} ${done === 1 ? "step" : "steps"} in ${formatDuration(seconds)}${loss}${rateWords}\n`);
     },
     clear() {
       if (onScreen) stream.write("\r\u001b[2K");
@@ -141,7 +153,7 @@ interface ProgressState extends Omit<ProgressUpdate, "secondsLeft"> {
   readonly label: string;
   readonly total: number;
   readonly unit: string;
-  readonly rate: number;
+  readonly rate: number | undefined;
   readonly secondsLeft: number | undefined;
   /** Columns that the line may take; no limit when undefined. */
   readonly width: number | undefined;
@@ -155,7 +167,7 @@ export function formatProgress(state: ProgressState): string {
   const parts = [head];
   if (state.loss !== undefined) parts.push(`loss ${formatLoss(state.loss)}`);
   if (state.secondsLeft !== undefined) parts.push(`${formatDuration(state.secondsLeft)} left`);
-  if (state.rate > 0) parts.push(`${formatCount(state.rate)} ${state.unit}/s`);
+  if (state.rate !== undefined) parts.push(`${formatCount(state.rate)} ${state.unit}/s`);
   if (state.detail !== undefined && state.detail !== "") parts.push(state.detail);
   const width = state.width ?? Number.POSITIVE_INFINITY;
   while (parts.length > 1 && parts.join("  ").length > width) parts.pop();

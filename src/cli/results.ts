@@ -27,7 +27,12 @@ export interface TrainPoint {
   readonly step: number;
   /** Nats per byte. */
   readonly loss: number;
-  readonly tokensPerSecond: number;
+  /** Norm of the gradients before clipping; absent from files that an older version wrote. */
+  readonly gradNorm?: number;
+  /** Learning rate; absent like `gradNorm`. */
+  readonly lr?: number;
+  /** Smoothed over some seconds; null until enough steps were timed. */
+  readonly tokensPerSecond: number | null;
 }
 
 /** One draw of E²-LLM; several share a step when draws are per sample. */
@@ -61,6 +66,8 @@ export interface DemoResults {
   readonly seconds: Readonly<Record<string, number>>;
   /** The command line that reproduces the file. */
   readonly command: string;
+  /** Everything that decides the numbers but the backend; absent from files that an older version wrote. */
+  readonly fingerprint?: string;
 }
 
 /** Seconds of the whole run: the entry "total", else the sum of all phases. */
@@ -117,7 +124,9 @@ export function parseDemoResults(value: unknown, file = "results.json"): DemoRes
         phase: reader.text(point["phase"], `${at}.phase`),
         step: reader.number(point["step"], `${at}.step`),
         loss: reader.number(point["loss"], `${at}.loss`),
-        tokensPerSecond: reader.number(point["tokensPerSecond"], `${at}.tokensPerSecond`),
+        ...(point["gradNorm"] === undefined ? {} : { gradNorm: reader.number(point["gradNorm"], `${at}.gradNorm`) }),
+        ...(point["lr"] === undefined ? {} : { lr: reader.number(point["lr"], `${at}.lr`) }),
+        tokensPerSecond: point["tokensPerSecond"] === null ? null : reader.number(point["tokensPerSecond"], `${at}.tokensPerSecond`),
       };
     }),
     draws: reader.list(root["draws"], "draws").map((item, i) => {
@@ -133,6 +142,7 @@ export function parseDemoResults(value: unknown, file = "results.json"): DemoRes
       Object.entries(reader.object(root["seconds"], "seconds")).map(([phase, s]) => [phase, reader.number(s, `seconds.${phase}`)]),
     ),
     command: reader.text(root["command"], "command"),
+    ...(root["fingerprint"] === undefined ? {} : { fingerprint: reader.text(root["fingerprint"], "fingerprint") }),
   };
 }
 

@@ -1,4 +1,8 @@
-import { FormatError } from "../errors.js";
+import { createHash } from "node:crypto";
+import { FormatError, OptionError } from "../errors.js";
+import type { Corpus } from "./corpus.js";
+import type { CommandIo } from "./io.js";
+import { flagOf } from "./options.js";
 import type { LearningRule } from "./training-run.js";
 
 /** Reads what an earlier run wrote beside its checkpoint, field by field. Throws FormatError for what is missing or of another type. */
@@ -12,6 +16,16 @@ export class SavedSettings {
     const value = this.values[name];
     if (typeof value !== "number" || !Number.isFinite(value)) this.fail(name, "a number", value);
     return value;
+  }
+
+  /** A number that older runs did not write. */
+  optionalNumber(name: string): number | undefined {
+    return this.values[name] === undefined ? undefined : this.number(name);
+  }
+
+  /** A text that older runs did not write. */
+  optionalText(name: string): string | undefined {
+    return this.values[name] === undefined ? undefined : this.text(name);
   }
 
   text(name: string): string {
@@ -43,8 +57,57 @@ export function pick<T>(name: string, given: ReadonlySet<string>, typed: T, save
   return given.has(name) ? typed : saved();
 }
 
-/** The learning rule to go on with. */
+/** A setting that a run keeps from its first step to its last. Throws OptionError where another one was typed. */
+export function settled<T extends string | number>(
+  name: string,
+  given: ReadonlySet<string>,
+  typed: T | undefined,
+  saved: T,
+  folder: string,
+): T {
+  if (!given.has(name) || typed === saved) return saved;
+  throw new OptionError(`${flagOf(name)} ${typed} was given, and the run in ${folder} was begun with ${saved}`, {
+    hint: `leave ${flagOf(name)} out to go on with that run, or begin another one without --resume`,
+  });
+}
+
+/** The learning rule to go on with: what was typed changes it from here on. */
 export function resumedRule(typed: LearningRule & { readonly given: ReadonlySet<string> }, saved: SavedSettings): LearningRule {
   const of = (name: keyof LearningRule): number => pick(name, typed.given, typed[name], () => saved.number(name));
   return { batch: of("batch"), steps: of("steps"), lr: of("lr"), warmup: of("warmup"), weightDecay: of("weightDecay"), clip: of("clip") };
+}
+
+/** SHA-256 of a text that is trained on, its division into documents included. */
+export function digestOf({ train }: Pick<Corpus, "train">): string {
+  const hash = createHash("sha256");
+  for (const { tokens } of train) hash.update(`${tokens.length}:`).update(Uint8Array.from(tokens));
+  return hash.digest("hex");
+}
+
+/**
+ * Holds the text of a run that is gone on with against the one that it began with. Another path to the same text is fine.
+ *
+ * @throws OptionError where another text was named; a text that changed under its name is worth a warning
+ */
+export function checkText(
+  io: CommandIo,
+  options: { readonly given: ReadonlySet<string>; readonly text: string; readonly resume?: string },
+  found: { readonly saved: string; readonly savedDigest: string | undefined; readonly digest: string },
+): void {
+  if (found.savedDigest === undefined || found.savedDigest === found.digest) return;
+  const { given, text, resume } = options;
+  if (given.has("text")) {
+    throw new OptionError(`--text ${text} was given, and the run in ${resume} was begun with another text`, {
+      hint: `leave --text out to go on with that run, or train its model on: dawngrad extend --method plain --model ${resume} --text ${text}`,
+    });
+  }
+  io.warn(`the text ${found.saved} has changed since the run in ${resume} began`);
+}
+
+/** Refuses to go on with a run that is at its end. */
+export function refuseFinished(step: number, steps: number, folder: string): void {
+  if (step < steps) return;
+  throw new OptionError(`the checkpoint in ${folder} is at step ${step} already, and ${steps} were asked for`, {
+    hint: `ask for more, --steps ${2 * step} for example`,
+  });
 }

@@ -12,11 +12,11 @@ export interface CommandContext {
   readonly io: CommandIo;
   /** The command line that led here, quoted for a shell: `dawngrad train --steps 100`. */
   readonly commandLine: string;
-  /** From here on the first SIGINT or SIGTERM only sets a flag; see `onInterrupt`. The shell gives the signals back afterwards. */
+  /** From here on the first SIGINT, SIGTERM or SIGHUP only sets a flag; see `onInterrupt`. The shell gives the signals back afterwards. */
   onInterrupt(): Interrupt;
 }
 
-/** The body of a command. It returns an exit code, or nothing for 0 (130 or 143 when a stop was requested). */
+/** The body of a command. It returns an exit code, or nothing for 0 (129, 130 or 143 when a stop was requested). */
 export type Runner<Options> = (options: Options, context: CommandContext) => Promise<number | undefined>;
 
 /** Options of each command by its name. */

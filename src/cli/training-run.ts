@@ -1,7 +1,9 @@
 import { trainExtension } from "../e2llm/extension.js";
 import type { PositionSource } from "../e2llm/positions.js";
+import { NonFiniteError } from "../errors.js";
 import type { LanguageBatch } from "../nn/batch.js";
 import { type SaveModelOptions, saveTraining } from "../nn/checkpoint.js";
+import { countParameters, type LlamaConfig } from "../nn/config.js";
 import type { WindowSampler } from "../nn/data.js";
 import type { Llama } from "../nn/llama.js";
 import { type AdamWState, adamw, type Optimizer } from "../nn/optimizers.js";
@@ -10,11 +12,13 @@ import type { TrainStep } from "../nn/train-step.js";
 import type { StepInfo, TrainResult } from "../nn/training.js";
 import type { Interrupt } from "./interrupt.js";
 import type { CommandIo } from "./io.js";
+import { metricsName, openMetrics } from "./metrics.js";
 import type { OptimizerOptions } from "./options.js";
+import { needSpace } from "./outputs.js";
 import type { DrawPoint, TrainPoint } from "./results.js";
 
 /** Numbers of a learning rule, as they are saved beside a checkpoint. */
-export type LearningRule = Omit<OptimizerOptions, "saveEvery">;
+export type LearningRule = Pick<OptimizerOptions, "batch" | "steps" | "lr" | "warmup" | "weightDecay" | "clip">;
 
 export const optimizerOf = ({ weightDecay }: Pick<LearningRule, "weightDecay">): Optimizer<AdamWState> => adamw({ weightDecay });
 
@@ -23,6 +27,10 @@ export const scheduleOf = ({ steps, warmup, lr }: LearningRule): Schedule =>
 
 /** The bound that `train` takes: 0 on the command line is none. */
 export const maxNormOf = ({ clip }: Pick<LearningRule, "clip">): number => (clip === 0 ? Infinity : clip);
+
+/** Bytes of a checkpoint: the weights, and once more with the two moments of AdamW. */
+export const needCheckpointSpace = (folder: string, config: LlamaConfig): Promise<void> =>
+  needSpace(folder, 4 * 4 * countParameters(config));
 
 export interface TrainingRunOptions {
   readonly io: CommandIo;
@@ -37,8 +45,10 @@ export interface TrainingRunOptions {
   readonly windows: WindowSampler;
   readonly positions: PositionSource;
   readonly trainStep?: TrainStep<Llama, AdamWState, LanguageBatch>;
-  /** Where checkpoints go: every `saveEvery` steps, and at the end, interrupted or not. */
+  /** Where checkpoints and metrics go: every `saveEvery` steps, and at the end, interrupted or not. */
   readonly folder: string;
+  /** Folder of the checkpoint that is gone on from. */
+  readonly resumed?: string;
   readonly saveEvery: number;
   /** What a checkpoint says beside the numbers. */
   readonly extra: Readonly<Record<string, unknown>>;
@@ -59,41 +69,69 @@ export interface TrainingRun extends TrainResult<AdamWState> {
 
 const mostPoints = 1000;
 
-/** Trains with a progress line, saves as it goes and at the end, and stops after the step in which a signal came. */
+/**
+ * Trains with a progress line, saves as it goes and at the end, and stops after the step in which a signal came. Every step has a line in
+ * the folder's metrics file. Where training diverges the checkpoint before stays, and the remark says which.
+ */
 export async function runTraining(options: TrainingRunOptions): Promise<TrainingRun> {
-  const { io, stop, label, rule, startStep = 0, folder, extra, saveOptions = {}, positions, detail } = options;
+  const { io, stop, label, rule, startStep = 0, folder, resumed, extra, saveOptions = {}, positions, detail } = options;
   const { model, optimizer, optimizerState, windows, trainStep, saveEvery } = options;
   const points: TrainPoint[] = [];
   const draws: DrawPoint[] = [];
   const every = Math.ceil(rule.steps / mostPoints);
+  const metrics = await openMetrics({
+    folder,
+    startStep,
+    ...(resumed === undefined ? {} : { from: resumed }),
+    onFailure: (error) => io.warn(`${folder}/${metricsName} cannot be written any more, training goes on without it: ${error.message}`),
+  });
   const progress = io.progress({ label, total: rule.steps, start: startStep });
   const begun = performance.now();
-  const result = await trainExtension({
-    model,
-    optimizer,
-    ...(optimizerState === undefined ? {} : { optimizerState }),
-    ...(trainStep === undefined ? {} : { trainStep }),
-    windows,
-    positions,
-    steps: rule.steps,
-    startStep,
-    schedule: scheduleOf(rule),
-    maxNorm: maxNormOf(rule),
-    saveEvery,
-    shouldStop: () => stop.requested !== undefined,
-    onSave: (state) => saveTraining(folder, { ...state, extra }, saveOptions),
-    onDraws: ({ step, draws: drawn }) => {
-      for (const { g, t } of drawn) draws.push({ step: step + 1, g, t });
-    },
-    onStep: (info) => {
-      const step = info.step + 1;
-      const { loss, tokens, tokensPerSecond } = info;
-      if (step % every === 0 || step === 1 || step === rule.steps) points.push({ phase: label, step, loss, tokensPerSecond });
-      const words = detail?.(info);
-      progress.update({ step, loss, amount: tokens, ...(words === undefined ? {} : { detail: words }) });
-    },
-  });
-  progress.finish();
-  await saveTraining(folder, { ...result, extra }, saveOptions);
-  return { ...result, points, draws, seconds: (performance.now() - begun) / 1000, interrupted: result.step < rule.steps };
+  let savedIn = resumed;
+  let savedStep = startStep;
+  const save = async (state: TrainResult<AdamWState>): Promise<void> => {
+    metrics.flush();
+    await saveTraining(folder, { ...state, extra }, saveOptions);
+    savedIn = folder;
+    savedStep = state.step;
+  };
+  try {
+    const result = await trainExtension({
+      model,
+      optimizer,
+      ...(optimizerState === undefined ? {} : { optimizerState }),
+      ...(trainStep === undefined ? {} : { trainStep }),
+      windows,
+      positions,
+      steps: rule.steps,
+      startStep,
+      schedule: scheduleOf(rule),
+      maxNorm: maxNormOf(rule),
+      saveEvery,
+      shouldStop: () => stop.requested !== undefined,
+      onSave: save,
+      onDraws: ({ step, draws: drawn }) => {
+        for (const { g, t } of drawn) draws.push({ step: step + 1, g, t });
+      },
+      onStep: (info) => {
+        const step = info.step + 1;
+        const { loss, gradNorm, lr, tokens } = info;
+        const words = detail?.(info);
+        progress.update({ step, loss, amount: tokens, ...(words === undefined ? {} : { detail: words }) });
+        const tokensPerSecond = progress.rate ?? null;
+        if (step % every === 0 || step === 1 || step === rule.steps)
+          points.push({ phase: label, step, loss, gradNorm, lr, tokensPerSecond });
+        metrics.add({ step, loss, gradNorm, lr, tokens, tokensPerSecond, seconds: (performance.now() - begun) / 1000 });
+      },
+    });
+    progress.finish();
+    await save(result);
+    return { ...result, points, draws, seconds: (performance.now() - begun) / 1000, interrupted: result.step < rule.steps };
+  } catch (error) {
+    metrics.flush();
+    if (error instanceof NonFiniteError) {
+      io.note(savedIn === undefined ? "nothing was saved yet" : `the checkpoint of step ${savedStep} in ${savedIn} is as it was`);
+    }
+    throw error;
+  }
 }

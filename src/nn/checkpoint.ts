@@ -2,10 +2,10 @@ import { key } from "../autograd/random.js";
 import { data } from "../autograd/realize.js";
 import { fromHost } from "../autograd/tensor.js";
 import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
-import { DtypeError, FormatError, OptionError } from "../errors.js";
-import { nodeModule } from "../platform/node.js";
+import { DtypeError, FormatError, NonFiniteError, OptionError } from "../errors.js";
 import { type LlamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
 import { readFileChecked, writeFileAtomic } from "./files.js";
+import { makeFolder } from "./folders.js";
 import { parseJson } from "./json.js";
 import { Llama } from "./llama.js";
 import type { Optimizer } from "./optimizers.js";
@@ -24,6 +24,7 @@ import type { TrainResult } from "./training.js";
 const configFile = "config.json";
 const weightsFile = "model.safetensors";
 const trainingFile = "training.safetensors";
+export const checkpointFiles: readonly string[] = [configFile, weightsFile, trainingFile];
 
 /** Weights of some 16 billion parameters in f32: more than fits anywhere that this runs, and still a bound. */
 const maxFileBytes = 2 ** 36;
@@ -35,7 +36,8 @@ export interface SaveModelOptions {
 
 /**
  * Writes `config.json` and `model.safetensors` (f32) with Hugging Face's names into a folder, which is made if need be.
- * Each file appears whole or not at all. Throws DawngradError where it cannot be written.
+ * Each file appears whole or not at all. Throws NonFiniteError, and writes nothing, where a weight is NaN or infinite, and DawngradError
+ * where the files cannot be written.
  */
 export async function saveModel(folder: string, model: Llama, options: SaveModelOptions = {}): Promise<void> {
   const weights = writeSafetensors(await readTree(model, ""), { format: "pt" });
@@ -72,7 +74,7 @@ export interface TrainingCheckpoint<State> extends TrainResult<State> {
 /**
  * Writes the model as {@link saveModel} does and, in one further file that appears whole or not at all, everything that
  * training needs to go on: parameters, optimizer state, step, configuration and `extra`. An interrupted save therefore leaves
- * the state of the save before.
+ * the state of the save before, and so does one that is refused with a NonFiniteError because a value is NaN or infinite.
  *
  * Values are stored as f32. Where the backend computes in f32, training 2N steps and training N, saving, loading and training
  * N more give the same bits on the same device, provided that batches are a function of the step. (The reference backend holds
@@ -141,20 +143,24 @@ async function readTree(tree: Tree, prefix: string): Promise<[string, Safetensor
   const entries: [string, SafetensorsTensor][] = [];
   for (const { path, tensor } of tensorsOf(tree)) {
     if (tensor.dtype !== "f32") throw new DtypeError(`${prefix}${path} is ${tensor.dtype}; checkpoints hold f32`);
-    entries.push([prefix + path, float32Tensor((await data(tensor)) as Float32Array, tensor.shape)]);
+    const values = (await data(tensor)) as Float32Array;
+    requireFinite(prefix + path, values);
+    entries.push([prefix + path, float32Tensor(values, tensor.shape)]);
   }
   return entries;
+}
+
+/** As f32, which is what a file holds: the reference backend has numbers that are infinite there. */
+function requireFinite(name: string, values: ArrayLike<number>): void {
+  for (let i = 0; i < values.length; i++) {
+    const value = Math.fround(values[i] as number);
+    if (Number.isFinite(value)) continue;
+    throw new NonFiniteError(`${name} holds ${value} (element ${i} of ${values.length}), so nothing was saved`, {
+      hint: "what was saved before is as it was; go on from there with a lower learning rate",
+    });
+  }
 }
 
 /** The tree with the tensors of a file in place of its own. Their names and shapes have been checked. */
 const writeTree = <T>(tree: T, prefix: string, tensors: ReadonlyMap<string, SafetensorsEntry>): T =>
   mapTensors(tree, ({ shape }, path) => fromHost(shape, "f32", toFloat32(tensors.get(prefix + path) as SafetensorsEntry)));
-
-async function makeFolder(folder: string): Promise<void> {
-  const { mkdir } = await nodeModule("fs/promises");
-  try {
-    await mkdir(folder, { recursive: true });
-  } catch (cause) {
-    throw new OptionError(`the folder ${folder} cannot be made: ${(cause as Error).message}`, { cause, hint: "choose another folder" });
-  }
-}

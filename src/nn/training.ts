@@ -1,10 +1,12 @@
 import { checkArgument, objectWith } from "../arguments.js";
 import { item } from "../autograd/realize.js";
 import type { Tensor } from "../autograd/tensor.js";
+import { tensorsOf } from "../autograd/tree.js";
 import { NonFiniteError, OptionError } from "../errors.js";
 import type { LanguageBatch } from "./batch.js";
 import { yieldToEvents } from "./events.js";
 import { type Llama, llamaLoss } from "./llama.js";
+import { copyTree } from "./module.js";
 import type { Optimizer } from "./optimizers.js";
 import type { Schedule } from "./schedules.js";
 import { type Batches, createTrainStep, type StepMetrics, type TrainStep } from "./train-step.js";
@@ -51,7 +53,10 @@ export interface TrainOptions<State> {
   readonly onStep?: (info: StepInfo) => void;
   /** Asked before each step; true ends the training as if `steps` had been reached. */
   readonly shouldStop?: () => boolean;
-  /** Called with what a checkpoint needs after every `saveEvery` steps; training waits for it. */
+  /**
+   * Called with what a checkpoint needs after every `saveEvery` steps; training waits for it. Only with a state that has been tried: the
+   * loss and the gradients that it gives are finite. Where there is an `onSave`, the state that comes back at the end has been tried too.
+   */
   readonly onSave?: (state: TrainResult<State>) => Promise<void>;
   /** Default 0: never. */
   readonly saveEvery?: number;
@@ -71,7 +76,8 @@ const stepsInFlight = 2;
  * Trains a model on the batches of steps startStep … steps − 1.
  *
  * Each step is one program (see {@link createTrainStep}), and its numbers are read while the next ones run. Throws
- * NonFiniteError, with the step, when a loss or a gradient is not finite; that step left the parameters as they were.
+ * NonFiniteError, with the step, when a loss or a gradient is not finite; that step left the parameters as they were. It is thrown too
+ * where the update of a step made parameters from which no step can go on, before they are saved.
  */
 export async function train<State>(options: TrainOptions<State>): Promise<TrainResult<State>> {
   const { optimizer, batches, steps, startStep = 0, schedule, maxNorm = 1, onStep, shouldStop, onSave, saveEvery = 0 } = options;
@@ -94,9 +100,20 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
     onStep?.({ step, loss, gradNorm, lr, tokens, tokensPerSecond: clock.tick(tokens) });
   };
 
+  /** Throws unless a step from here has a finite loss and finite gradients: what an update broke shows only in the step after it. */
+  const tryState = async (batch: Batches<LanguageBatch>, step: number): Promise<void> => {
+    const [params, state, metrics] = trainStep(copyTree(model), copyTree(optimizerState), batch, 0);
+    const [loss, gradNorm] = await Promise.all([item(metrics.loss), item(metrics.gradNorm)]);
+    for (const { tensor } of [...tensorsOf(params), ...tensorsOf(state)]) tensor.dispose();
+    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw brokenUpdate(step, loss, gradNorm);
+  };
+
   let step = startStep;
+  let last: Batches<LanguageBatch> | undefined;
+  let tried = startStep;
   for (; step < steps && !shouldStop?.(); step++) {
     const batch = await batches(step);
+    last = batch;
     const lr = schedule(step);
     let metrics: StepMetrics;
     [model, optimizerState, metrics] = trainStep(model, optimizerState, batch, lr);
@@ -105,11 +122,14 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
 
     if (onSave && saveEvery > 0 && (step + 1) % saveEvery === 0) {
       while (inFlight.length > 0) await finishOldest();
+      await tryState(batch, step);
+      tried = step + 1;
       await onSave({ model, optimizerState, step: step + 1 });
     }
     await yieldToEvents(); // signals and timers are heard here
   }
   while (inFlight.length > 0) await finishOldest();
+  if (onSave && last !== undefined && tried < step) await tryState(last, step - 1);
   return { model, optimizerState, step };
 }
 
@@ -126,13 +146,19 @@ const tokensIn = (batch: Batches<LanguageBatch>): number =>
     0,
   );
 
-function nonFinite(step: number, loss: number, gradNorm: number): NonFiniteError {
-  const what = Number.isFinite(loss) ? `the norm of the gradients is ${gradNorm}` : `the loss is ${loss}`;
-  return new NonFiniteError(`step ${step}: ${what}; its update was left out`, {
+const brokenNumber = (loss: number, gradNorm: number): string =>
+  Number.isFinite(loss) ? `the norm of the gradients is ${gradNorm}` : `the loss is ${loss}`;
+
+const divergenceHint = "lower the learning rate, lengthen the warm-up, or go on from the last checkpoint";
+
+const nonFinite = (step: number, loss: number, gradNorm: number): NonFiniteError =>
+  new NonFiniteError(`step ${step}: ${brokenNumber(loss, gradNorm)}; its update was left out`, { step, hint: divergenceHint });
+
+const brokenUpdate = (step: number, loss: number, gradNorm: number): NonFiniteError =>
+  new NonFiniteError(`after the update of step ${step} ${brokenNumber(loss, gradNorm)}; that state was not saved`, {
     step,
-    hint: "lower the learning rate, lengthen the warm-up, or go on from the last checkpoint",
+    hint: divergenceHint,
   });
-}
 
 /** Tokens per second over a window of recent steps. */
 class TokenClock {

@@ -1,26 +1,15 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type DemoResults, parseDemoResults } from "../../src/cli/results.js";
 import { tooSlowForSmall } from "../../src/cli/run/demo.js";
+import { builtCommand } from "./built.js";
 
-const root = fileURLToPath(new URL("../../", import.meta.url));
-const main = join(root, "dist/cli/main.js");
 const execute = promisify(execFile);
 const minutes = 60_000;
-
-/** Whether the built command is missing or older than a source. */
-async function isStale(): Promise<boolean> {
-  const built = await stat(main).catch(() => undefined);
-  if (built === undefined) return true;
-  const names = await readdir(join(root, "src"), { recursive: true });
-  const times = await Promise.all(names.map(async (name) => (await stat(join(root, "src", name))).mtimeMs));
-  return Math.max(...times) > built.mtimeMs;
-}
 
 describe("dawngrad demo without a preset", () => {
   it.each([
@@ -39,8 +28,7 @@ describe("dawngrad demo --preset smoke", { timeout: 10 * minutes }, () => {
   let results: DemoResults;
 
   beforeAll(async () => {
-    if (await isStale())
-      await execute(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], { cwd: root });
+    const main = await builtCommand();
     out = await mkdtemp(join(tmpdir(), "dawngrad-demo-"));
     ({ stdout } = await execute(process.execPath, [main, "demo", "--preset", "smoke", "--out", out], { maxBuffer: 2 ** 26 }));
     results = parseDemoResults(JSON.parse(await readFile(join(out, "results.json"), "utf8")));

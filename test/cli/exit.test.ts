@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { summarizeError } from "../../src/cli/exit.js";
 import { onInterrupt } from "../../src/cli/interrupt.js";
 import { createIo } from "../../src/cli/io.js";
+import type { CommandContext } from "../../src/cli/runners.js";
 import {
   BackendUnavailableError,
   DeviceLostError,
@@ -132,6 +133,7 @@ describe("a signal", () => {
   it.each([
     ["SIGINT", 130],
     ["SIGTERM", 143],
+    ["SIGHUP", 129],
   ] as const)("%s lets the step finish and ends with %i", async (signal, code) => {
     const signals = new FakeSignals();
     const steps: number[] = [];
@@ -167,6 +169,22 @@ describe("a signal", () => {
     expect(signals.count).toBe(0);
   });
 
+  it("that a terminal and npm both pass on counts once, and SIGHUP never ends a process that is saving", () => {
+    const signals = new FakeSignals();
+    let time = 0;
+    const stop = onInterrupt({ source: signals, now: () => time });
+    signals.send("SIGINT");
+    time += 20;
+    signals.send("SIGINT");
+    signals.send("SIGHUP");
+    time += 1000;
+    signals.send("SIGHUP");
+    expect(signals.exits).toEqual([]);
+    signals.send("SIGINT");
+    expect(signals.exits).toEqual([130]);
+    expect(stop.exitCode).toBe(130);
+  });
+
   it("does not hide that the body failed", async () => {
     const signals = new FakeSignals();
     const { code } = await cli(
@@ -194,11 +212,60 @@ describe("colour and closed pipes", () => {
     expect(io({ TERM: "dumb" }, true).style("red", "x")).toBe("x");
   });
 
+  /** A stream whose writes fail, by throwing or by an event. */
+  const broken = (code: string) => ({
+    write: () => {
+      throw Object.assign(new Error(`write ${code}`), { code });
+    },
+  });
+
+  it.each(["ENOSPC", "EIO", "EPIPE", "ERR_STREAM_DESTROYED"])("words that nobody can read (%s) stop nothing", async (code) => {
+    let steps = 0;
+    const found = await cli(
+      ["train"],
+      ({ io }) => {
+        const progress = io.progress({ label: "train", total: 3 });
+        for (let step = 1; step <= 3; step++) {
+          io.note("a note");
+          progress.update({ step });
+          steps++;
+        }
+        progress.finish();
+        io.print("held-out loss");
+        return undefined;
+      },
+      { stderr: broken(code) },
+    );
+    expect({ steps, code: found.code, stdout: found.stdout }).toEqual({ steps: 3, code: 0, stdout: "held-out loss\n" });
+  });
+
+  it.each([
+    ["EPIPE", 0, ""],
+    ["ENOSPC", 1, "standard output could not be written: no space left on the disk"],
+    ["EIO", 1, "standard output could not be written: write EIO"],
+  ])("a result that cannot be written (%s) lets the work end first and exits with %i", async (error, code, words) => {
+    let done = false;
+    const body = ({ io }: CommandContext) => {
+      io.print("a table");
+      io.result({ a: 1 });
+      io.note("saved");
+      done = true;
+      return undefined;
+    };
+    for (const flags of [[], ["--json"]]) {
+      const found = await cli(["train", ...flags], body, { stdout: broken(error) });
+      expect(done).toBe(true);
+      expect(found.code).toBe(code);
+      expect(found.stderr).toContain("saved");
+      expect(found.stderr).toContain(words);
+    }
+  });
+
   it("nothing is written to standard output once its reader has gone", () => {
     const stdout = new CapturedStream();
     const shell = createIo({ stdout, stderr: new CapturedStream(), env: {}, json: false, verbose: false });
     shell.print("one");
-    shell.closeOutput();
+    shell.streamFailed("stdout", Object.assign(new Error("write EPIPE"), { code: "EPIPE" }));
     shell.print("two");
     expect(stdout.text).toBe("one\n");
     expect(shell.outputClosed).toBe(true);

@@ -37,7 +37,7 @@ const train = (rest: string): string => `train ${tiny.replace("TEXT", at("text.t
 describe("train, extend, eval and generate", { timeout: 120_000 }, () => {
   it("compute on as many threads as were asked for, and as the reference does", async () => {
     const lossOn = async (where: string) => {
-      const found = await cli(train(`${where} --json --steps 4 --out ${at("threads")}`));
+      const found = await cli(train(`${where} --json --steps 4 --force --out ${at("threads")}`));
       expect(found).toMatchObject({ code: 0 });
       return JSON.parse(found.stdout);
     };

@@ -129,14 +129,33 @@ describe("progress on a stream", () => {
     expect(stream.text).not.toContain("4.0s left");
   });
 
-  it("leaves the first step, which compiles, out of the rate", () => {
+  it("leaves the first step, which compiles, out of the rate, and tells none before five steps were timed", () => {
     let time = 0;
-    const progress = createProgress(new CapturedStream(), { label: "train", total: 10, now: () => time });
+    const stream = new CapturedStream();
+    const progress = createProgress(stream, { label: "train", total: 10, plainInterval: 0, now: () => time });
     time += 30_000;
     progress.update({ step: 1, amount: 100 });
-    expect(progress.rate).toBe(0);
+    for (let step = 2; step <= 5; step++) {
+      time += 1000;
+      progress.update({ step, amount: 100 });
+      expect(progress.rate).toBeUndefined();
+    }
+    expect(stream.text).not.toContain("tokens/s");
     time += 1000;
-    progress.update({ step: 2, amount: 100 });
-    expect(progress.rate).toBe(100);
+    progress.update({ step: 6, amount: 100 });
+    expect(progress.rate).toBeCloseTo(100, 9);
+    expect(stream.text).toMatch(/train {2}6\/10.*100 tokens\/s\n$/);
+  });
+
+  it("has no rate in its last line after two steps", () => {
+    let time = 0;
+    const stream = new CapturedStream();
+    const progress = createProgress(stream, { label: "train", total: 2, now: () => time });
+    for (let step = 1; step <= 2; step++) {
+      time += 300;
+      progress.update({ step, loss: 2, amount: 100 });
+    }
+    progress.finish();
+    expect(stream.text).toMatch(/train: 2 steps in 0.6s, loss 2.0000\n$/);
   });
 });

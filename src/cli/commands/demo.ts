@@ -1,4 +1,15 @@
-import { addChoice, addCommon, addOption, addSeed, type Command, type CommonOptions, nonEmpty, wholeNumber } from "../options.js";
+import {
+  addChoice,
+  addCommon,
+  addForce,
+  addOption,
+  addSeed,
+  type Command,
+  type CommonOptions,
+  mostSteps,
+  nonEmpty,
+  wholeNumber,
+} from "../options.js";
 import type { Execute } from "../program.js";
 
 export const presetNames = ["smoke", "small", "gpu"] as const;
@@ -13,6 +24,8 @@ export interface DemoOptions extends CommonOptions {
   readonly steps?: number;
   /** Steps of each continued training (plain and E²) in place of the preset's. */
   readonly extendSteps?: number;
+  /** Whether another run that `out` holds may be replaced. */
+  readonly force?: boolean;
 }
 
 /** Adds `dawngrad demo`. */
@@ -31,6 +44,8 @@ Presets:
   smoke   a check that all of it works: some seconds on 2 cores
   small   what 2 cores can train and read in some 5 minutes
   gpu     20 million parameters and more, L = 1024: for a real GPU
+The same command goes on with a demo that was interrupted, and repeats one that is done. A folder that holds another run is refused
+unless --force is given.
 Without --preset: small, or smoke on the reference backend and on software WebGPU adapters, which are too slow for small.
 
 Examples:
@@ -42,8 +57,14 @@ Examples:
   addChoice(command, "--preset <name>", "size of the whole run", presetNames);
   addOption(command, "--out <dir>", "folder for the results", nonEmpty, "runs/demo");
   addSeed(command);
-  addOption(command, "--steps <n>", "pretraining steps in place of the preset's", wholeNumber({ min: 1 }));
-  addOption(command, "--extend-steps <n>", "steps of each continued training in place of the preset's", wholeNumber({ min: 1 }));
+  addOption(command, "--steps <n>", "pretraining steps in place of the preset's", wholeNumber({ min: 1, max: mostSteps }));
+  addOption(
+    command,
+    "--extend-steps <n>",
+    "steps of each continued training in place of the preset's",
+    wholeNumber({ min: 1, max: mostSteps }),
+  );
+  addForce(command);
   addCommon(command);
   command.action(() => execute("demo", command.opts<DemoOptions>()));
 }

@@ -7,6 +7,7 @@ import {
   addSeed,
   type Command,
   type CommonOptions,
+  mostItems,
   nonEmpty,
   parseContexts,
   parseScale,
@@ -72,10 +73,15 @@ Examples:
   addOption(command, "--contexts <list>", "context lengths in bytes, as 64,128,256 (default: L, 2L, 4L, 8L)", parseContexts);
   addChoice(command, "--schedule <name>", "how RoPE is scaled", scheduleNames, "none");
   addOption(command, "--scale <g>", '"auto" (max(1, ceil(context / L))) or a number of at least 1', parseScale, "auto");
-  addOption(command, "--targets <n>", "target bytes, the same for every context", wholeNumber({ min: 1 }), 1024);
-  addOption(command, "--batch <n>", "sequences per forward pass", wholeNumber({ min: 1 }), 8);
+  addOption(command, "--targets <n>", "target bytes, the same for every context", wholeNumber({ min: 1, max: mostItems }), 1024);
+  addOption(command, "--batch <n>", "sequences per forward pass", wholeNumber({ min: 1, max: mostItems }), 8);
   addFlag(command, "sliding", "also sliding-window perplexity, weighted by tokens");
-  addOption(command, "--stride <n>", "bytes that the sliding window moves (default: half a context)", wholeNumber({ min: 1 }));
+  addOption(
+    command,
+    "--stride <n>",
+    "bytes that the sliding window moves (default: half a context)",
+    wholeNumber({ min: 1, max: mostItems }),
+  );
   addOption(command, "--out <dir>", "folder for eval.json (default: none is written)", nonEmpty);
   addCommon(command);
   command.action(() => execute("eval", resolveEval(command.opts<Omit<EvalOptions, "model"> & { model?: string }>())));
@@ -92,13 +98,17 @@ export function resolveEval(raw: Omit<EvalOptions, "model"> & { readonly model?:
   if (raw.stride !== undefined && !raw.sliding) {
     throw new OptionError("--stride belongs to the sliding window, which was not asked for", { hint: "add --sliding" });
   }
-  const shortest = raw.contexts?.[0];
-  if (raw.stride !== undefined && shortest !== undefined && raw.stride > shortest) {
-    throw new OptionError(`--stride ${raw.stride} is larger than the context of ${shortest}, so bytes would be left out`, {
-      hint: `take a stride of at most ${shortest}`,
-    });
-  }
+  if (raw.stride !== undefined && raw.contexts !== undefined) checkStride(raw.stride, raw.contexts);
   return { ...raw, model, scale: resolveScale(raw.schedule, raw.scale) };
+}
+
+/** Refuses a stride by which a window would leave bytes out (OptionError). */
+export function checkStride(stride: number, contexts: readonly number[]): void {
+  const shortest = Math.min(...contexts);
+  if (stride <= shortest) return;
+  throw new OptionError(`--stride ${stride} is larger than the context of ${shortest}, so bytes would be left out`, {
+    hint: `take a stride of at most ${shortest}`,
+  });
 }
 
 /** "none" knows one scale only: "auto" becomes 1, and any other number is refused. */

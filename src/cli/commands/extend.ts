@@ -2,12 +2,15 @@ import { OptionError } from "../../errors.js";
 import {
   addChoice,
   addCommon,
+  addForce,
   addOptimizer,
   addOption,
   addSeed,
   type Command,
   type CommonOptions,
+  flagOf,
   givenOptions,
+  mostItems,
   nonEmpty,
   type OptimizerOptions,
   resolveWarmup,
@@ -51,6 +54,9 @@ export function registerExtend(program: Command, execute: Execute): void {
       "after",
       `
 "--method plain" spends the same steps without scaling or shifting. Compare with it before you credit E²-LLM.
+--length may be shorter or longer than the window; E²-LLM can hold up to g-max·L, and plain steps on longer text make that the window.
+With --resume the options of the learning rule may change; those that make the run another one (--text, --seed, --method, --g-max,
+--granularity, --sinks, --length) are refused where they differ from it.
 
 Examples:
   dawngrad extend --model runs/base --out runs/e2
@@ -63,13 +69,14 @@ Examples:
   addSeed(command);
   command.optionsGroup("Method:");
   addChoice(command, "--method <name>", "how positions are drawn", ["e2", "plain"], "e2");
-  addOption(command, "--g-max <n>", "largest scale that is drawn", wholeNumber({ min: 1 }), 8);
+  addOption(command, "--g-max <n>", "largest scale that is drawn", wholeNumber({ min: 1, max: mostItems }), 8);
   addChoice(command, "--granularity <what>", "one draw of (g, t) for each batch or each sample", ["batch", "sample"], "sample");
-  addOption(command, "--sinks <n>", "first tokens that are never shifted", wholeNumber({ min: 0 }), 4);
+  addOption(command, "--sinks <n>", "first tokens that are never shifted", wholeNumber({ min: 0, max: mostItems }), 4);
   command.optionsGroup("Training:");
   addOptimizer(command, { batch: 8, steps: 400, lr: 5e-4 });
   addOption(command, "--out <dir>", 'folder for the checkpoint (default: "runs/e2" or "runs/plain", or the one of --resume)', nonEmpty);
   addOption(command, "--resume <dir>", "go on from the checkpoint of an interrupted extension", nonEmpty);
+  addForce(command);
   addCommon(command);
   command.action(() => execute("extend", resolveExtend(command.opts<RawExtendOptions>(), givenOptions(command))));
 }
@@ -86,14 +93,16 @@ export function resolveExtend(raw: RawExtendOptions, given: ReadonlySet<string>)
       hint: `leave --model out to go on from ${raw.resume}`,
     });
   }
-  if (raw.method === "plain") {
-    const unread = e2Only.filter((name) => given.has(name));
-    if (unread.length > 0) {
-      const flags = unread.map((name) => (name === "gMax" ? "--g-max" : `--${name}`)).join(", ");
-      throw new OptionError(`--method plain draws no scale and no shift, so ${flags} would have no effect`, {
-        hint: `leave ${unread.length === 1 ? "it" : "them"} out, or choose --method e2`,
-      });
-    }
-  }
+  // What a resumed run was begun with is known only when its checkpoint has been read.
+  if (raw.resume === undefined) refuseUnread(raw.method, given);
   return { ...raw, warmup: resolveWarmup(raw.warmup, raw.steps), out: raw.out ?? raw.resume ?? `runs/${raw.method}`, given };
+}
+
+/** Refuses options that a run of this method does not read (OptionError). */
+export function refuseUnread(method: ExtendOptions["method"], given: ReadonlySet<string>): void {
+  const unread = method === "plain" ? e2Only.filter((name) => given.has(name)) : [];
+  if (unread.length === 0) return;
+  throw new OptionError(`--method plain draws no scale and no shift, so ${unread.map(flagOf).join(", ")} would have no effect`, {
+    hint: `leave ${unread.length === 1 ? "it" : "them"} out, or choose --method e2`,
+  });
 }

@@ -6,6 +6,7 @@ import {
   addSeed,
   type Command,
   type CommonOptions,
+  mostItems,
   nonEmpty,
   number,
   parseScale,
@@ -51,11 +52,11 @@ Examples:
   command.optionsGroup("Text:");
   addOption(command, "--model <dir>", "folder of the model", nonEmpty);
   addOption(command, "--prompt <text>", "text to continue", nonEmpty);
-  addOption(command, "--tokens <n>", "bytes to generate", wholeNumber({ min: 1 }), 256);
+  addOption(command, "--tokens <n>", "bytes to generate", wholeNumber({ min: 1, max: mostItems }), 256);
   addSeed(command);
   command.optionsGroup("Sampling:");
   addOption(command, "--temperature <x>", "0 takes the most likely byte, 1 samples as trained", number({ min: 0 }), 0.8);
-  addOption(command, "--top-k <n>", "draw from the k most likely bytes only (default: from all)", wholeNumber({ min: 1 }));
+  addOption(command, "--top-k <n>", "draw from the k most likely bytes only (default: from all)", wholeNumber({ min: 1, max: mostItems }));
   command.optionsGroup("Reading:");
   addChoice(command, "--schedule <name>", "how RoPE is scaled; the names are explained by: dawngrad eval --help", scheduleNames, "none");
   addOption(command, "--scale <g>", '"auto" (max(1, ceil(length / L))) or a number of at least 1', parseScale, "auto");

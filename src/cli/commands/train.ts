@@ -1,11 +1,13 @@
 import { OptionError } from "../../errors.js";
 import {
   addCommon,
+  addForce,
   addOptimizer,
   addOption,
   addSeed,
   type Command,
   type CommonOptions,
+  flagOf,
   givenOptions,
   nonEmpty,
   type OptimizerOptions,
@@ -34,6 +36,8 @@ export interface TrainOptions extends CommonOptions, OptimizerOptions {
 
 /** Options that a checkpoint fixes, so that `--resume` refuses them. */
 const architecture = ["window", "hidden", "layers", "heads", "kvHeads", "intermediate"] as const;
+/** Largest head that the model takes. */
+const largestHead = 1024;
 
 type RawTrainOptions = Omit<TrainOptions, "given" | "kvHeads" | "intermediate" | "warmup" | "out"> &
   Partial<Pick<TrainOptions, "kvHeads" | "intermediate" | "warmup" | "out">>;
@@ -45,12 +49,15 @@ export function registerTrain(program: Command, execute: Execute): void {
     .summary("train a Llama-style transformer on bytes of text")
     .description(
       "Trains a Llama-style transformer (RMSNorm, grouped-query attention, RoPE, SwiGLU) to predict the next byte of a text. " +
-        "The end of the text is held out. Ctrl-C finishes the step, saves, and says how to go on.",
+        "The end of the text is held out. Ctrl-C finishes the step, saves, and says how to go on; so do kill and a terminal that closes.",
     )
     .addHelpText(
       "after",
       `
-The checkpoint is config.json and model.safetensors with the names that Hugging Face's Llama uses.
+The checkpoint is config.json and model.safetensors with the names that Hugging Face's Llama uses. Beside it, metrics.jsonl has a line for
+every step (loss, gradNorm, lr and so on) and training.safetensors what --resume goes on from. A run is not replaced unless --force says
+so, and two runs cannot write to one folder. With --resume the options of the learning rule (--steps, --lr, --warmup, --batch,
+--weight-decay, --clip) may change; those that make the run another one are refused.
 
 Examples:
   dawngrad train --text moby-dick --out runs/base
@@ -61,16 +68,22 @@ Examples:
   addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"', nonEmpty, "moby-dick");
   addSeed(command);
   command.optionsGroup("Model:");
-  addOption(command, "--window <n>", "context window L in bytes", wholeNumber({ min: 2 }), 128);
-  addOption(command, "--hidden <n>", "width of the residual stream", wholeNumber({ min: 2 }), 128);
+  addOption(command, "--window <n>", "context window L in bytes", wholeNumber({ min: 2, max: 2 ** 28 }), 128);
+  addOption(command, "--hidden <n>", "width of the residual stream", wholeNumber({ min: 2, max: 2 ** 16 }), 128);
   addOption(command, "--layers <n>", "transformer layers", wholeNumber({ min: 1, max: 512 }), 4);
-  addOption(command, "--heads <n>", "query heads", wholeNumber({ min: 1 }), 4);
-  addOption(command, "--kv-heads <n>", "key and value heads (default: as many as query heads)", wholeNumber({ min: 1 }));
-  addOption(command, "--intermediate <n>", "width of the SwiGLU (default: 8/3 of --hidden, rounded up to 16)", wholeNumber({ min: 1 }));
+  addOption(command, "--heads <n>", "query heads", wholeNumber({ min: 1, max: 1024 }), 4);
+  addOption(command, "--kv-heads <n>", "key and value heads (default: as many as query heads)", wholeNumber({ min: 1, max: 1024 }));
+  addOption(
+    command,
+    "--intermediate <n>",
+    "width of the SwiGLU (default: 8/3 of --hidden, rounded up to 16)",
+    wholeNumber({ min: 1, max: 2 ** 18 }),
+  );
   command.optionsGroup("Training:");
   addOptimizer(command, { batch: 8, steps: 1000, lr: 1e-3 });
   addOption(command, "--out <dir>", 'folder for the checkpoint (default: "runs/base", or the one of --resume)', nonEmpty);
   addOption(command, "--resume <dir>", "go on from the checkpoint in this folder", nonEmpty);
+  addForce(command);
   addCommon(command);
   command.action(() => execute("train", resolveTrain(command.opts<RawTrainOptions>(), givenOptions(command))));
 }
@@ -81,7 +94,7 @@ export function resolveTrain(raw: RawTrainOptions, given: ReadonlySet<string>): 
   if (raw.resume !== undefined) {
     const fixed = architecture.filter((name) => given.has(name));
     if (fixed.length > 0) {
-      throw new OptionError(`--resume takes the model from its checkpoint, so ${fixed.map(flag).join(", ")} cannot be given`, {
+      throw new OptionError(`--resume takes the model from its checkpoint, so ${fixed.map(flagOf).join(", ")} cannot be given`, {
         hint: "leave them out, or train a new model without --resume",
       });
     }
@@ -94,6 +107,19 @@ export function resolveTrain(raw: RawTrainOptions, given: ReadonlySet<string>): 
   if ((raw.hidden / raw.heads) % 2 !== 0) {
     throw new OptionError(`a head has ${raw.hidden / raw.heads} dimensions, and RoPE rotates pairs of them`, {
       hint: `make --hidden / --heads even: --hidden ${raw.hidden + raw.heads} for example`,
+    });
+  }
+  if (raw.hidden / raw.heads > largestHead) {
+    throw new OptionError(
+      `--hidden ${raw.hidden} among --heads ${raw.heads} makes heads of ${raw.hidden / raw.heads} dimensions, at most ${largestHead} are possible`,
+      {
+        hint: `take more heads or a smaller width: --heads ${raw.hidden / 64} for example`,
+      },
+    );
+  }
+  if (raw.length !== undefined && raw.resume === undefined && raw.length > raw.window) {
+    throw new OptionError(`--length ${raw.length} is longer than --window ${raw.window}, the window that the model is made for`, {
+      hint: `raise the window, --window ${raw.length}, or take a shorter length`,
     });
   }
   if (raw.heads % kvHeads !== 0) {
@@ -109,11 +135,6 @@ export function resolveTrain(raw: RawTrainOptions, given: ReadonlySet<string>): 
     out: raw.out ?? raw.resume ?? "runs/base",
     given,
   };
-}
-
-/** "kvHeads" → "--kv-heads". */
-function flag(name: string): string {
-  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 function divisors(n: number): number[] {

@@ -191,10 +191,9 @@ function multiple(times: number): string {
 
 function secondsTable(results: DemoResults): string {
   const speed = (phase: string): string => {
-    // The first step of a phase traces and compiles.
-    const points = results.train.filter((point) => point.phase === phase).slice(1);
-    if (points.length === 0) return "–";
-    const sorted = points.map((point) => point.tokensPerSecond).sort((a, b) => a - b);
+    const points = results.train.filter((point) => point.phase === phase);
+    const sorted = points.flatMap(({ tokensPerSecond }) => (tokensPerSecond === null ? [] : [tokensPerSecond])).sort((a, b) => a - b);
+    if (sorted.length === 0) return "–";
     return formatCount(sorted[Math.floor(sorted.length / 2)] ?? 0);
   };
   const lines = Object.entries(results.seconds).map(

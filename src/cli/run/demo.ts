@@ -2,6 +2,7 @@ import { key } from "../../autograd/random.js";
 import type { BackendInfo } from "../../backend/backend.js";
 import { type Comparison, compareVariants, comparisonRows, comparisonTokens } from "../../e2llm/comparison.js";
 import { createE2Source, createPlainSource } from "../../e2llm/positions.js";
+import { NonFiniteError } from "../../errors.js";
 import type { LanguageBatch } from "../../nn/batch.js";
 import { loadTraining } from "../../nn/checkpoint.js";
 import { countParameters, type LlamaConfig, llamaConfig, toHfConfig } from "../../nn/config.js";
@@ -16,9 +17,11 @@ import { createTrainStep, type TrainStep } from "../../nn/train-step.js";
 import { languageLoss } from "../../nn/training.js";
 import type { DemoOptions, PresetName } from "../commands/demo.js";
 import { type Corpus, loadCorpus } from "../corpus.js";
-import { type DemoPhase, type DemoState, demoPhases, makeFolder, phaseFolder, readState, removeState, writeState } from "../demo-state.js";
+import { type DemoPhase, type DemoState, demoOutputs, demoPhases, openDemo, phaseFolder, removeState, writeState } from "../demo-state.js";
+import { type Need, needRoom, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import type { Interrupt } from "../interrupt.js";
 import type { CommandIo, JsonValue } from "../io.js";
+import { withOutputs } from "../outputs.js";
 import { type Preset, presets } from "../presets.js";
 import { formatCount, formatDuration, type Progress } from "../progress.js";
 import { canDraw, figuresLine } from "../report/draw.js";
@@ -27,7 +30,7 @@ import { type DemoResults, type DrawPoint, resultsVersion, type TrainPoint } fro
 import type { Runner } from "../runners.js";
 import { type ComputedOn, onBackend } from "../session.js";
 import { formatTable } from "../table.js";
-import { type LearningRule, maxNormOf, optimizerOf, runTraining } from "../training-run.js";
+import { type LearningRule, maxNormOf, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 import { WorkClock } from "../work-clock.js";
 import { e2Notes } from "./extend.js";
 
@@ -40,33 +43,48 @@ const text = "moby-dick";
  * { command, interrupted: true, out, backend, adapter } after a signal.
  */
 export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt }) =>
-  onBackend(options, io, async (computedOn, info) => {
-    const preset = options.preset ?? (tooSlowForSmall(info) ? "smoke" : "small");
-    if (options.preset === undefined && preset === "smoke") {
-      io.note(
-        'running the preset "smoke": this backend is too slow for "small" (--backend wasm is faster; --preset small runs it all the same)',
-      );
-    }
-    const demo = new Demo({ ...options, preset }, io, onInterrupt());
-    await makeFolder(options.out);
-    const corpus = await loadCorpus(text);
-    if (!(await canDraw())) io.note(`the report will have no figures; ${figuresLine} brings them`);
-    const outcome = await demo.run(corpus);
-    if (outcome === undefined) {
-      io.note(`stopped after saving to ${options.out}; go on with the same command: ${commandLine}`);
-      io.result({ command: "demo", interrupted: true, out: options.out, ...computedOn });
-      return demo.stop.exitCode;
-    }
-    const results = demo.results(outcome, computedOn, commandLine);
-    await writeFileAtomic(`${options.out}/results.json`, `${JSON.stringify(results, null, 2)}\n`);
-    const report = `${options.out}/report.html`;
-    await writeFileAtomic(report, await renderReport(results));
-    await removeState(options.out);
-    io.print(formatTable(results));
-    io.result(results);
-    io.print(report);
-    return undefined;
+  withOutputs(demoOutputs(options.out), { lock: true }, () =>
+    onBackend(options, io, async (computedOn, info) => {
+      const preset = options.preset ?? (tooSlowForSmall(info) ? "smoke" : "small");
+      if (options.preset === undefined && preset === "smoke") {
+        io.note(
+          'running the preset "smoke": this backend is too slow for "small" (--backend wasm is faster; --preset small runs it all the same)',
+        );
+      }
+      const demo = new Demo({ ...options, preset }, io, onInterrupt());
+      await demo.open();
+      needRoom(roomOf(info), demo.needs());
+      const corpus = await loadCorpus(text);
+      if (!(await canDraw())) io.note(`the report will have no figures; ${figuresLine} brings them`);
+      await needCheckpointSpace(options.out, demo.config);
+      const outcome = await demo.run(corpus);
+      if (outcome === undefined) {
+        io.note(`stopped after saving to ${options.out}; go on with the same command: ${commandLine}`);
+        io.result({ command: "demo", interrupted: true, out: options.out, ...computedOn });
+        return demo.stop.exitCode;
+      }
+      const results = demo.results(outcome, computedOn, commandLine);
+      io.print(formatTable(results));
+      requireNumbers(results);
+      io.result(results);
+      await writeFileAtomic(`${options.out}/results.json`, `${JSON.stringify(results, null, 2)}\n`);
+      const report = `${options.out}/report.html`;
+      await writeFileAtomic(report, await renderReport(results));
+      await removeState(options.out);
+      io.print(report);
+      return undefined;
+    }),
+  );
+
+/** Refuses results that JSON cannot hold, after the table has shown the others (NonFiniteError). */
+function requireNumbers({ rows }: DemoResults): void {
+  const broken = rows.find(({ nats }) => !Number.isFinite(nats));
+  if (broken === undefined) return;
+  const { variant, schedule, context, nats } = broken;
+  throw new NonFiniteError(`the loss of ${variant} (${schedule}) at ${context} bytes is ${nats}, so no results.json was written`, {
+    hint: "the models are saved; read them one at a time with: dawngrad eval",
   });
+}
 
 /** The backends on which the preset "small" takes far more than five minutes on two cores. */
 export const tooSlowForSmall = ({ name, software }: Pick<BackendInfo, "name" | "software">): boolean =>
@@ -126,14 +144,25 @@ class Demo {
     this.clock = new WorkClock(this.trainingWork() + this.evaluationWork());
   }
 
+  /** Takes up what an interrupted run left, and refuses to replace another one. */
+  async open(): Promise<void> {
+    const { io, options } = this;
+    const left = await openDemo(options.out, this.fingerprint, options);
+    if (left === undefined) return;
+    io.note(`going on with the run that was interrupted in ${options.out}`);
+    this.restore(left);
+  }
+
+  /** What has to fit into memory. */
+  needs(): Need[] {
+    const { batch, window } = this.preset;
+    return [trainedModel(this.config), trainedBatch(this.config, batch, window)];
+  }
+
   /** Trains and measures; undefined where a signal ended it, after saving. */
   async run(corpus: Corpus): Promise<Comparison | undefined> {
     const { io, options, rules } = this;
-    const left = await readState(options.out, this.fingerprint);
-    if (left !== undefined) {
-      io.note(`going on with the run that was interrupted in ${options.out}`);
-      this.restore(left);
-    }
+    await this.save();
     io.note(
       `${formatCount(countParameters(this.config))} parameters, L = ${this.preset.window}: ${rules.pretrain.steps} steps of pretraining, ` +
         `then ${rules.e2.steps} of E²-LLM and, separately, ${rules.e2.steps} plain ones`,
@@ -174,6 +203,7 @@ class Demo {
       windows,
       positions: phase === "e2" ? createE2Source(e2) : createPlainSource(),
       folder,
+      ...(startStep > 0 ? { resumed: folder } : {}),
       saveEvery: preset.saveEvery,
       extra: { command: "demo", phase, text, seed, ...rule },
       ...(phase === "e2" ? { saveOptions: { extraConfig: e2Notes(e2, preset.window) } } : {}),
@@ -183,9 +213,8 @@ class Demo {
     if (phase === "e2") this.draws.push(...result.draws);
     this.steps[phase] = result.step;
     this.addSeconds(phase, result.seconds);
-    if (stop.requested === undefined) return result.model;
     await this.save();
-    return undefined;
+    return stop.requested === undefined ? result.model : undefined;
   }
 
   private async evaluate(corpus: Corpus, models: Readonly<Record<"base" | "plain" | "e2", Llama>>): Promise<Comparison | undefined> {
@@ -240,6 +269,7 @@ class Demo {
       draws: this.draws,
       seconds: { ...seconds, total: Object.values(seconds).reduce((sum, s) => sum + s, 0) },
       command,
+      fingerprint: this.fingerprint,
     };
   }
 

@@ -1,124 +1,156 @@
 import { evaluateContexts, slidingWindowPerplexity } from "../../e2llm/evaluation.js";
-import { OptionError } from "../../errors.js";
 import { loadModel } from "../../nn/checkpoint.js";
 import type { TokenDocument } from "../../nn/data.js";
 import { writeFileAtomic } from "../../nn/files.js";
-import type { EvalOptions } from "../commands/eval.js";
+import { checkStride, type EvalOptions } from "../commands/eval.js";
 import { loadCorpus, planTargets } from "../corpus.js";
+import { exitCodes } from "../exit.js";
+import { needRoom, readBatch, readModel, roomOf, slidingWindows } from "../fit.js";
+import { nonFiniteTensors } from "../model-check.js";
+import { withOutputs } from "../outputs.js";
+import { formatLoss } from "../progress.js";
 import { modelReading } from "../reading.js";
 import type { Runner } from "../runners.js";
 import { needByteModel, onBackend } from "../session.js";
 
-/** Sliding-window loss of one context length. */
+/** Sliding-window loss of one context length; null where it is no number. */
 interface SlidingRow {
   readonly context: number;
   readonly stride: number;
   readonly scale: number;
-  readonly nats: number;
-  readonly perplexity: number;
+  readonly nats: number | null;
+  readonly perplexity: number | null;
   readonly targets: number;
 }
 
 interface ContextRow {
   readonly context: number;
   readonly scale: number;
-  readonly nats: number;
+  readonly nats: number | null;
 }
+
+/** JSON knows no NaN and no infinity. */
+const orNull = (value: number): number | null => (Number.isFinite(value) ? value : null);
 
 /**
  * Loss at several contexts on the same targets. JSON (and eval.json): { command, model, text, backend, adapter, window, schedule, targets,
  * rows: [{ context, scale, nats }], truncation (nats with the last L bytes only, read as trained),
- * sliding: null or { document, rows: [{ context, stride, scale, nats, perplexity, targets }] }, interrupted, seconds }.
+ * sliding: null or { document, rows: [{ context, stride, scale, nats, perplexity, targets }] }, nonFinite (names of weights that hold NaN or
+ * infinities), interrupted, seconds }. A loss that is no number is null, and then the exit code is 1.
  */
 export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
-  onBackend(options, io, async (computedOn) => {
-    const begun = performance.now();
-    const model = await loadModel(options.model);
-    needByteModel(model, options.model);
-    const reading = modelReading(model.config, options.model, options);
-    const asTrained = modelReading(model.config, options.model, { schedule: "none", scale: 1 });
-    const { window } = reading;
-    const contexts = options.contexts ?? [1, 2, 4, 8].map((times) => times * window);
-    const { heldOut: documents } = await loadCorpus(options.text);
-    const reach = [window, ...contexts];
-    const plan = planTargets({ documents, targets: options.targets, shortest: Math.min(...reach), longest: Math.max(...reach) });
-    const targets = plan.blocks.length * plan.targetLength;
+  withOutputs(options.out === undefined ? [] : [{ folder: options.out, files: ["eval.json"] }], { lock: false }, () =>
+    onBackend(options, io, async (computedOn, info) => {
+      const begun = performance.now();
+      const model = await loadModel(options.model);
+      needByteModel(model, options.model);
+      const reading = modelReading(model.config, options.model, options);
+      const asTrained = modelReading(model.config, options.model, { schedule: "none", scale: 1 });
+      const { window } = reading;
+      const contexts = options.contexts ?? [1, 2, 4, 8].map((times) => times * window);
+      if (options.stride !== undefined) checkStride(options.stride, contexts);
+      const { heldOut: documents } = await loadCorpus(options.text);
+      const reach = [window, ...contexts];
+      const plan = planTargets({ documents, targets: options.targets, shortest: Math.min(...reach), longest: Math.max(...reach) });
+      const targets = plan.blocks.length * plan.targetLength;
+      const document = longest(documents);
+      const strideAt = (context: number): number => options.stride ?? Math.max(1, Math.floor(context / 2));
+      const rows = Math.min(options.batch, plan.blocks.length);
+      needRoom(roomOf(info), [readModel(model.config), readBatch(model.config, rows, Math.max(...reach))]);
+      if (options.sliding) {
+        for (const context of contexts) slidingWindows({ text: document.tokens.length, context, stride: strideAt(context) });
+      }
+      const nonFinite = await nonFiniteTensors(model);
+      if (nonFinite.length > 0) {
+        io.warn(
+          `${options.model}: weights are NaN or infinite in ${nonFinite.slice(0, 3).join(", ")}${nonFinite.length > 3 ? ` and ${nonFinite.length - 3} more` : ""}`,
+        );
+      }
 
-    const stop = onInterrupt();
-    const shouldStop = (): boolean => stop.requested !== undefined;
-    const common = { model, documents, ...plan, batch: options.batch, shouldStop };
-    const [baseline] = await evaluateContexts({ ...common, contexts: [window], tables: (length) => asTrained.tables(length) });
-    const progress = io.progress({
-      label: "eval",
-      total: contexts.length * Math.ceil(plan.blocks.length / Math.min(options.batch, plan.blocks.length)),
-    });
-    const found = await evaluateContexts({
-      ...common,
-      contexts,
-      tables: (length) => reading.tables(length),
-      onProgress: ({ done, tokens }) => progress.update({ step: done, amount: tokens }),
-    });
-    progress.finish();
-    const rows: ContextRow[] = found.map(({ context, nats }) => ({ context, scale: reading.scaleAt(context), nats }));
-
-    const document = longest(documents);
-    const sliding: SlidingRow[] = [];
-    for (const context of options.sliding ? contexts : []) {
-      if (shouldStop()) break;
-      const stride = options.stride ?? Math.max(1, Math.floor(context / 2));
-      const bar = io.progress({
-        label: `sliding ${context}`,
-        total: Math.max(1, Math.ceil((document.tokens.length - context) / stride / options.batch)) + 1,
+      const stop = onInterrupt();
+      const shouldStop = (): boolean => stop.requested !== undefined;
+      const common = { model, documents, ...plan, batch: options.batch, shouldStop };
+      const [baseline] = await evaluateContexts({ ...common, contexts: [window], tables: (length) => asTrained.tables(length) });
+      const progress = io.progress({ label: "eval", total: contexts.length * Math.ceil(plan.blocks.length / rows) });
+      const found = await evaluateContexts({
+        ...common,
+        contexts,
+        tables: (length) => reading.tables(length),
+        onProgress: ({ done, tokens }) => progress.update({ step: done, amount: tokens }),
       });
-      const loss = await slidingWindowPerplexity({
-        model,
-        tokens: document.tokens,
-        window: context,
-        stride,
-        batch: options.batch,
-        shouldStop,
-        tables: (length) => reading.tables(length, context),
-        onProgress: ({ done, tokens }) => bar.update({ step: done, amount: tokens }),
-      });
-      bar.finish();
-      if (!shouldStop()) sliding.push({ context, stride, scale: reading.scaleAt(context), ...loss });
-    }
+      progress.finish();
+      const measured: ContextRow[] = found.map(({ context, nats }) => ({ context, scale: reading.scaleAt(context), nats: orNull(nats) }));
 
-    const result = {
-      command: "eval",
-      model: options.model,
-      text: options.text,
-      ...computedOn,
-      window,
-      schedule: options.schedule,
-      targets,
-      rows,
-      truncation: baseline?.nats ?? null,
-      sliding: options.sliding ? { document: document.name, rows: sliding } : null,
-      interrupted: shouldStop(),
-      seconds: (performance.now() - begun) / 1000,
-    };
-    if (shouldStop())
-      io.note("stopped: what was complete is shown; an evaluation saves nothing to go on from, so run the same command again");
-    io.print(table(result));
-    if (options.out !== undefined) {
-      await writeEval(options.out, result);
-      io.note(`saved to ${options.out}/eval.json`);
-    }
-    io.result(result);
-    return stop.exitCode;
-  });
+      const sliding: SlidingRow[] = [];
+      for (const context of options.sliding ? contexts : []) {
+        if (shouldStop()) break;
+        const stride = strideAt(context);
+        const bar = io.progress({
+          label: `sliding ${context}`,
+          total: Math.max(1, Math.ceil((document.tokens.length - context) / stride / options.batch)) + 1,
+        });
+        const {
+          nats,
+          perplexity,
+          targets: scored,
+        } = await slidingWindowPerplexity({
+          model,
+          tokens: document.tokens,
+          window: context,
+          stride,
+          batch: options.batch,
+          shouldStop,
+          tables: (length) => reading.tables(length, context),
+          onProgress: ({ done, tokens }) => bar.update({ step: done, amount: tokens }),
+        });
+        bar.finish();
+        if (shouldStop()) break;
+        sliding.push({
+          context,
+          stride,
+          scale: reading.scaleAt(context),
+          nats: orNull(nats),
+          perplexity: orNull(perplexity),
+          targets: scored,
+        });
+      }
+
+      const result = {
+        command: "eval",
+        model: options.model,
+        text: options.text,
+        ...computedOn,
+        window,
+        schedule: options.schedule,
+        targets,
+        rows: measured,
+        truncation: baseline === undefined ? null : orNull(baseline.nats),
+        sliding: options.sliding ? { document: document.name, rows: sliding } : null,
+        nonFinite,
+        interrupted: shouldStop(),
+        seconds: (performance.now() - begun) / 1000,
+      };
+      if (shouldStop())
+        io.note("stopped: what was complete is shown; an evaluation saves nothing to go on from, so run the same command again");
+      io.print(table(result));
+      io.result(result);
+      if (options.out !== undefined) {
+        await writeFileAtomic(`${options.out}/eval.json`, `${JSON.stringify(result, null, 2)}\n`);
+        io.note(`saved to ${options.out}/eval.json`);
+      }
+      const lost = [...measured, ...sliding].filter(({ nats }) => nats === null);
+      if (lost.length === 0 && (baseline === undefined || result.truncation !== null)) return stop.exitCode;
+      const where = [...new Set(lost.map(({ context }) => context))].join(", ");
+      io.warn(
+        `the loss is not a number${where === "" ? "" : ` at ${where} bytes of context`}` +
+          (nonFinite.length > 0 ? ", because the weights are not" : "; the numbers of the forward pass overflow"),
+      );
+      return stop.exitCode || exitCodes.failed;
+    }),
+  );
 
 const longest = (documents: readonly TokenDocument[]): TokenDocument =>
   documents.reduce((best, document) => (document.tokens.length > best.tokens.length ? document : best));
-
-async function writeEval(folder: string, result: object): Promise<void> {
-  const { mkdir } = await import("node:fs/promises");
-  await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
-    throw new OptionError(`the folder ${folder} cannot be made`, { cause, hint: "choose another folder" });
-  });
-  await writeFileAtomic(`${folder}/eval.json`, `${JSON.stringify(result, null, 2)}\n`);
-}
 
 function table(result: {
   readonly window: number;
@@ -133,9 +165,9 @@ function table(result: {
   const lines = [
     `the same ${targets} target bytes at every context; schedule ${schedule}, trained window L = ${window}`,
     line(["context", "scale", "nats/byte"]),
-    ...rows.map(({ context, scale, nats }) => line([context, format(scale), nats.toFixed(4)])),
+    ...rows.map(({ context, scale, nats }) => line([context, format(scale), lossText(nats)])),
   ];
-  if (truncation !== null) lines.push(`${line([window, 1, truncation.toFixed(4)])}   last L bytes only, as trained: the line to beat`);
+  if (truncation !== null) lines.push(`${line([window, 1, lossText(truncation)])}   last L bytes only, as trained: the line to beat`);
   if (sliding !== null && sliding.rows.length > 0) {
     lines.push(
       "",
@@ -143,10 +175,12 @@ function table(result: {
       line(["window", "stride", "scale", "nats/byte", "ppl/byte"]),
     );
     for (const { context, stride, scale, nats, perplexity } of sliding.rows) {
-      lines.push(line([context, stride, format(scale), nats.toFixed(4), perplexity.toFixed(3)]));
+      lines.push(line([context, stride, format(scale), lossText(nats), perplexity === null ? "NaN" : perplexity.toFixed(3)]));
     }
   }
   return lines.join("\n");
 }
 
 const format = (scale: number): string => (Number.isInteger(scale) ? String(scale) : scale.toFixed(2));
+
+const lossText = (nats: number | null): string => formatLoss(nats ?? Number.NaN);

@@ -1,0 +1,103 @@
+/** Refuses sizes that no machine here can hold, in the words of the command and before anything is allocated. */
+import { totalmem } from "node:os";
+import type { BackendInfo } from "../backend/backend.js";
+import { OptionError } from "../errors.js";
+import { countParameters, type LlamaConfig } from "../nn/config.js";
+import { formatBytes } from "./machine.js";
+import { formatCount } from "./progress.js";
+
+/** Memory of a 32-bit WebAssembly module. */
+const wasmBytes = 2 ** 32;
+/** What GPUs have is not told; none has so much. */
+const gpuBytes = 2 ** 40;
+
+/** Where numbers are held, and how much of them. */
+export interface Room {
+  /** "the wasm backend", "this machine" */
+  readonly name: string;
+  readonly bytes: number;
+  /** Bytes of a number: the reference backend computes in f64. */
+  readonly numberBytes: number;
+}
+
+/** Memory of this process: the machine's, or less where the system limits it. */
+export function hostMemory(): number {
+  const constrained = process.constrainedMemory?.() ?? 0;
+  return constrained > 0 ? Math.min(totalmem(), constrained) : totalmem();
+}
+
+/** The room that a backend has. */
+export function roomOf({ name, software }: Pick<BackendInfo, "name" | "software">, host = hostMemory()): Room {
+  if (name === "webgpu" && !software) return { name: "a GPU", bytes: gpuBytes, numberBytes: 4 };
+  if (name === "wasm" && wasmBytes < host) return { name: "the wasm backend", bytes: wasmBytes, numberBytes: 4 };
+  return { name: "this machine", bytes: host, numberBytes: name === "reference" ? 8 : 4 };
+}
+
+/** Something that takes memory: how much of it at the very least, and which options decide that. */
+export interface Need {
+  /** "a batch of 1000000 sequences of 128 bytes" */
+  readonly what: string;
+  /** Numbers on the backend. */
+  readonly numbers: number;
+  /** "a smaller --batch or --length" */
+  readonly advice: string;
+}
+
+/** Throws OptionError for the first need that, with those before it, is larger than the room. */
+export function needRoom(room: Room, needs: readonly Need[]): void {
+  let bytes = 0;
+  for (const { what, numbers, advice } of needs) {
+    bytes += numbers * room.numberBytes;
+    if (bytes <= room.bytes) continue;
+    throw new OptionError(`${what} needs at least ${formatBytes(bytes)} of memory, and ${room.name} has ${formatBytes(room.bytes)}`, {
+      hint: `take ${advice}`,
+    });
+  }
+}
+
+/** A model while it is trained: parameters, gradients and the two moments of AdamW. */
+export const trainedModel = (config: LlamaConfig): Need => ({
+  what: `training a model of ${formatCount(countParameters(config))} parameters`,
+  numbers: 4 * countParameters(config),
+  advice: "a smaller --hidden, --intermediate or --layers",
+});
+
+/** What the backward pass keeps of a batch: a few rows of the width for each layer, those of the SwiGLU, and the tables of RoPE. */
+export const trainedBatch = (config: LlamaConfig, batch: number, length: number): Need => ({
+  what: `a batch of ${batch} ${batch === 1 ? "sequence" : "sequences"} of ${length} bytes`,
+  numbers: batch * length * (config.num_hidden_layers * (4 * config.hidden_size + 2 * config.intermediate_size) + config.head_dim),
+  advice: "a smaller --batch or --length",
+});
+
+/** A model that is only read. */
+export const readModel = (config: LlamaConfig): Need => ({
+  what: `a model of ${formatCount(countParameters(config))} parameters`,
+  numbers: countParameters(config),
+  advice: "a smaller model",
+});
+
+/** Rows that are read in one pass. */
+export const readBatch = (config: LlamaConfig, batch: number, context: number): Need => ({
+  what: `a pass over ${batch} ${batch === 1 ? "sequence" : "sequences"} of ${context} bytes`,
+  numbers: batch * context * (3 * config.hidden_size + config.intermediate_size),
+  advice: "a smaller --batch or shorter --contexts",
+});
+
+/** Keys and values of a text that is generated, and its tables of RoPE. */
+export const generatedText = (config: LlamaConfig, length: number): Need => ({
+  what: `a text of ${length} bytes`,
+  numbers: length * config.head_dim * (2 * config.num_hidden_layers * config.num_key_value_heads + 1),
+  advice: "fewer --tokens",
+});
+
+/** Refuses windows over a text that, laid out on the host, would not fit (OptionError). */
+export function slidingWindows(options: { readonly text: number; readonly context: number; readonly stride: number }): void {
+  const { text, context, stride } = options;
+  const count = Math.max(0, Math.ceil((text - 1 - context) / stride));
+  const bytes = 4 * count * (context + stride);
+  const host = hostMemory();
+  if (bytes <= host && count * context <= 2 ** 31) return;
+  throw new OptionError(`${count} windows of ${context} bytes over a text of ${text} need ${formatBytes(bytes)} of memory`, {
+    hint: "take a larger --stride or shorter --contexts",
+  });
+}

@@ -1,0 +1,43 @@
+import { evaluateContexts } from "../e2llm/evaluation.js";
+import type { TokenDocument } from "../nn/data.js";
+import type { Llama } from "../nn/llama.js";
+import { planTargetsWithin } from "./corpus.js";
+import type { CommandIo } from "./io.js";
+import { formatLoss } from "./progress.js";
+
+/** Target bytes of the held-out loss that is reported at the end of a training. */
+const heldOutTargets = 2048;
+
+/** The held-out loss in nats per byte, or why there is none. */
+export interface HeldOut {
+  readonly heldOut: number | null;
+  readonly heldOutSkipped: string | null;
+}
+
+/** Measures the loss on held-out text at one context and says it, or says why it was left out. */
+export async function heldOutLoss(options: {
+  readonly io: CommandIo;
+  readonly model: Llama;
+  readonly documents: readonly TokenDocument[];
+  /** Bytes of context. */
+  readonly context: number;
+  readonly interrupted: boolean;
+  /** Words for the end of the line. */
+  readonly how?: string;
+}): Promise<HeldOut> {
+  const { io, model, documents, context, interrupted, how = "" } = options;
+  const skip = (reason: string): HeldOut => {
+    io.note(`held-out loss not measured: ${reason}`);
+    return { heldOut: null, heldOutSkipped: reason };
+  };
+  if (interrupted) return skip("the training was interrupted");
+  const plan = planTargetsWithin({ documents, targets: heldOutTargets, context });
+  if (plan === undefined) {
+    const longest = Math.max(...documents.map(({ tokens }) => tokens.length));
+    return skip(`the held-out text has ${longest} bytes in one piece, too few for targets with ${context} bytes before them`);
+  }
+  const [loss] = await evaluateContexts({ model, documents, ...plan, contexts: [context] });
+  if (loss === undefined || !Number.isFinite(loss.nats)) return skip(`it is ${loss?.nats}`);
+  io.print(`held-out loss ${formatLoss(loss.nats)} nats per byte at ${context} bytes of context${how}`);
+  return { heldOut: loss.nats, heldOutSkipped: null };
+}
