@@ -13,6 +13,7 @@ export { memory, sync, useBackend, withBackend } from "./autograd/runtime.js";
 export type { Shape } from "./autograd/shape.js";
 export { type NestedNumbers, Tensor, tensor } from "./autograd/tensor.js";
 export { flattenTree, mapTensors, type Tree, tensorsOf, zipTensors } from "./autograd/tree.js";
+export { combine, type Part, partition, treeAt } from "./autograd/tree-parts.js";
 export type { Backend, BackendInfo, MemoryReport } from "./backend/backend.js";
 export * from "./e2llm/index.js";
 export * from "./errors.js";

@@ -1,4 +1,4 @@
-import { callable, checkArgument } from "../arguments.js";
+import { callable, checkArgument, describe } from "../arguments.js";
 import { UsageError } from "../errors.js";
 import { Tensor } from "./tensor.js";
 
@@ -18,14 +18,21 @@ export interface TreeShape {
   build(leaves: readonly unknown[]): unknown;
 }
 
+const pathOf = (path: string, name: string | number): string => (path === "" ? String(name) : `${path}.${name}`);
+
 type Walk = { readonly leaves: unknown[]; readonly paths: string[]; readonly key: string[]; readonly behaviour: string[] };
 
-const isBranch = (value: unknown): value is object =>
+/** Whether a value is walked: arrays and objects are, tensors and typed arrays are leaves. */
+export const isBranch = (value: unknown): value is object =>
   typeof value === "object" &&
   value !== null &&
   !(value instanceof Tensor) &&
   !ArrayBuffer.isView(value) &&
   !(value instanceof Map || value instanceof Set);
+
+/** An array or object of the same class with the same fields. */
+export const copyBranch = (value: object): object =>
+  Array.isArray(value) ? [...value] : Object.assign(Object.create(Object.getPrototypeOf(value) as object | null), value);
 
 /** The field names of a branch in a stable order. */
 function fields(value: object): string[] {
@@ -68,19 +75,19 @@ function walk(value: unknown, path: string, into: Walk, open: Set<object>): (lea
   let build: (leaves: readonly unknown[]) => unknown;
   if (Array.isArray(value)) {
     into.key.push(`[${value.length}`);
-    const parts = value.map((item, i) => walk(item, path === "" ? String(i) : `${path}.${i}`, into, open));
+    const parts = value.map((item, i) => walk(item, pathOf(path, i), into, open));
     build = (leaves) => parts.map((part) => part(leaves));
   } else {
     const names = fields(value);
     into.key.push(`{${names.join()}${constantsKey(value)}`);
-    const parts = names.map((name) => walk((value as Record<string, unknown>)[name], path === "" ? name : `${path}.${name}`, into, open));
+    const parts = names.map((name) => walk((value as Record<string, unknown>)[name], pathOf(path, name), into, open));
     const prototype: unknown = Object.getPrototypeOf(value);
     if (prototype !== Object.prototype) into.behaviour.push(`${path}:${identityKey(prototype)}`);
     for (const [name, field] of Object.entries(value)) {
       if (typeof field === "function") into.behaviour.push(`${path}.${name}=${identityKey(field)}`);
     }
     build = (leaves) => {
-      const copy = Object.assign(Object.create(prototype as object | null), value) as Record<string, unknown>;
+      const copy = copyBranch(value) as Record<string, unknown>;
       names.forEach((name, i) => {
         copy[name] = parts[i]?.(leaves);
       });
@@ -96,6 +103,34 @@ export function flattenTree(tree: Tree): { leaves: unknown[]; paths: string[]; s
   const into: Walk = { leaves: [], paths: [], key: [], behaviour: [] };
   const build = walk(tree, "", into, new Set());
   return { leaves: into.leaves, paths: into.paths, shape: { key: into.key.join(""), behaviour: into.behaviour.join(";"), build } };
+}
+
+/** Where and how the forms of two trees first differ, for a message; undefined where they do not. */
+export function formDifference(first: Tree, second: Tree, path = ""): string | undefined {
+  const where = path === "" ? "at the root" : `at ${path}`;
+  if (!isBranch(first) && !isBranch(second)) return undefined;
+  if (!isBranch(first) || !isBranch(second) || Array.isArray(first) !== Array.isArray(second))
+    return `${where} one has ${describe(first)}, the other ${describe(second)}`;
+  if (Array.isArray(first) && Array.isArray(second)) {
+    if (first.length !== second.length) return `${where} one has ${first.length} entries, the other ${second.length}`;
+  } else {
+    const [names, others] = [fields(first), fields(second)];
+    const lacking = [...names.filter((name) => !others.includes(name)), ...others.filter((name) => !names.includes(name))][0];
+    if (lacking !== undefined) return `only one of them has ${pathOf(path, lacking)}`;
+    if (names.some((name, i) => name !== others[i]))
+      return `${where} one has its fields in the order ${names.join(", ")}, the other ${others.join(", ")}`;
+    if (constantsKey(first) !== constantsKey(second)) return `${where} their fields that start with "_" hold different values`;
+  }
+  const names = Array.isArray(first) ? first.map((_, i) => String(i)) : fields(first);
+  for (const name of names) {
+    const difference = formDifference(
+      (first as Record<string, unknown>)[name],
+      (second as Record<string, unknown>)[name],
+      pathOf(path, name),
+    );
+    if (difference !== undefined) return difference;
+  }
+  return undefined;
 }
 
 /** The tensors of a tree with their paths. */
