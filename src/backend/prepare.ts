@@ -1,3 +1,4 @@
+import { isFloat } from "../autograd/dtype.js";
 import { sizeOf } from "../autograd/shape.js";
 import type { Graph, GraphNode, OperationNode } from "./graph.js";
 
@@ -11,8 +12,8 @@ export interface PrepareOptions {
 }
 
 /**
- * Rewrites what kernels cannot do well: results that are inputs or appear twice get a copy, wide concats become trees, and
- * reductions with few but long rows are done in two steps, in a fixed order.
+ * Rewrites what kernels cannot do well: what reads nothing becomes a constant, results that are inputs or appear twice get a copy, wide
+ * concats become trees, and reductions with few but long rows are done in two steps, in a fixed order.
  */
 export function prepare(graph: Graph, options: PrepareOptions): Graph {
   const nodes: GraphNode[] = [];
@@ -24,7 +25,7 @@ export function prepare(graph: Graph, options: PrepareOptions): Graph {
       moved.push(place(node));
       continue;
     }
-    const here = { ...node, inputs: node.inputs.map((input) => moved[input] as number) } as GraphNode & OperationNode;
+    const here = readingSomething({ ...node, inputs: node.inputs.map((input) => moved[input] as number) }, nodes);
     if (here.primitive === "concat" && here.inputs.length > options.maxOperands)
       moved.push(concatTree(here as OperationNode<"concat">, nodes, place, options.maxOperands));
     else if (isReduction(here) && (here.params as { axes: readonly number[] }).axes.length === 0) moved.push(place(overNothing(here)));
@@ -75,6 +76,24 @@ function concatTree(node: OperationNode<"concat">, nodes: readonly GraphNode[], 
 }
 
 const isReduction = (node: GraphNode): boolean => node.kind === "operation" && "axes" in node.params && node.primitive !== "flip";
+
+/**
+ * A node that does not read tensors without elements: what has none itself, and what is made of nothing, is a constant, and a concat
+ * has the other operands. So no kernel ever has a loop over nothing, or a place in it.
+ */
+function readingSomething(node: OperationNode, nodes: readonly GraphNode[]): GraphNode & OperationNode {
+  const { shape, dtype } = node;
+  const hasElements = (position: number): boolean => sizeOf((nodes[position] as GraphNode).shape) > 0;
+  if (sizeOf(shape) > 0 && node.inputs.every(hasElements)) return node as GraphNode & OperationNode;
+  if (sizeOf(shape) > 0 && node.primitive === "concat") {
+    return { ...(node as OperationNode<"concat">), inputs: node.inputs.filter(hasElements) };
+  }
+  let value = 0;
+  if (node.primitive === "pad") value = (node as OperationNode<"pad">).params.value;
+  // Every index is outside of a table without rows.
+  else if (node.primitive === "gather" && isFloat(dtype)) value = Number.NaN;
+  return { kind: "operation", primitive: "const", inputs: [], params: { value, shape, dtype }, shape, dtype };
+}
 
 /** A reduction over no axes: the operand itself, or position 0. */
 function overNothing(node: OperationNode): GraphNode {

@@ -10,8 +10,10 @@ export const control = {
   joined: 18,
   /** 1 asks the workers to end. */
   stop: 19,
-  /** 1 once a worker failed; its message follows in `message`. */
+  /** 1 once a worker failed and left; its message follows in `message`. */
   failed: 20,
+  /** 1 once a kernel trapped in a worker, which goes on; its message follows in `message`. */
+  trapped: 21,
   /** The program of the run: its number, the address and length of its module, and of its steps. */
   program: 24,
   moduleAddress: 25,

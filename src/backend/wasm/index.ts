@@ -11,7 +11,7 @@ import { gemmModule } from "./kernels/gemm.js";
 import { tableHeader } from "./kernels/kernel.js";
 import { bytesOf } from "./kernels/operations.js";
 import { margin } from "./kernels/places.js";
-import { ThreadPool } from "./pool.js";
+import { ThreadPool, trapped } from "./pool.js";
 import { buildProgram, type WasmProgram } from "./program.js";
 import type { KernelEntry } from "./run-steps.js";
 
@@ -405,9 +405,13 @@ class WasmBackend implements Backend {
   private execute(loaded: Loaded, { steps }: WasmProgram, base: number): void {
     const scratchAddress = base + loaded.threadOffset;
     if (!loaded.parallel) {
-      steps.forEach((step, i) => {
-        (loaded.kernels[step.function] as KernelEntry)(loaded.tables[i] as number, scratchAddress, 0, step.units);
-      });
+      try {
+        steps.forEach((step, i) => {
+          (loaded.kernels[step.function] as KernelEntry)(loaded.tables[i] as number, scratchAddress, 0, step.units);
+        });
+      } catch (error) {
+        throw trapped(error);
+      }
       return;
     }
     this.pool.run({

@@ -86,9 +86,12 @@ export class ThreadPool {
   /** What a worker wrote down before it left, if one did. */
   private failure(): DeviceError | undefined {
     if (this.threads.length === 0 || Atomics.load(this.words, control.failed) === 0) return undefined;
+    return new DeviceError(`a kernel failed in a worker thread: ${this.message()}`, { hint: "call init() again for a new backend" });
+  }
+
+  private message(): string {
     const length = this.words[control.message] as number;
-    const text = String.fromCharCode(...this.words.subarray(control.message + 1, control.message + 1 + length));
-    return new DeviceError(`a kernel failed in a worker thread: ${text}`, { hint: "call init() again for a new backend" });
+    return String.fromCharCode(...this.words.subarray(control.message + 1, control.message + 1 + length));
   }
 
   /** Throws DeviceLostError once a worker has died, and DeviceError once a kernel failed. */
@@ -97,7 +100,10 @@ export class ThreadPool {
     if (failure !== undefined) throw this.lose(failure);
   }
 
-  /** Does a run on all threads and returns when it is done. {@link settle} comes before its tables and counters are written. */
+  /**
+   * Does a run on all threads and returns when it is done. {@link settle} comes before its tables and counters are written. Throws
+   * DeviceError where a kernel trapped; the threads have met all the same and are ready for the next run.
+   */
   run(run: Run): void {
     const view = this.view();
     view[control.program] = run.program;
@@ -113,17 +119,26 @@ export class ThreadPool {
     Atomics.store(view, control.open, this.epoch);
     Atomics.store(view, control.epoch, this.epoch);
     Atomics.notify(view, control.epoch);
+    let trap: unknown;
     try {
-      runSteps(view, run.kernels, run.stepsAddress, run.stepCount, run.countersAddress, run.scratchAddress, (place, value, round) =>
-        this.wait(view, place, value, round),
+      runSteps(
+        view,
+        run.kernels,
+        run.stepsAddress,
+        run.stepCount,
+        run.countersAddress,
+        run.scratchAddress,
+        (place, value, round) => this.wait(view, place, value, round),
+        (error) => {
+          trap ??= error;
+        },
       );
-    } catch (error) {
-      // A trap leaves a chunk undone, for which the workers wait.
-      throw this.lose(new DeviceError(`a kernel failed: ${String(error)}`, { hint: "call init() again for a new backend", cause: error }));
     } finally {
       Atomics.store(view, control.open, 0);
     }
     this.check();
+    if (Atomics.exchange(view, control.trapped, 0) !== 0) trap ??= new Error(this.message());
+    if (trap !== undefined) throw trapped(trap);
   }
 
   /** Waits until no worker is inside of a run that is over. */
@@ -179,6 +194,15 @@ export class ThreadPool {
     await Promise.all(this.threads.map(({ ended }) => ended));
     this.threads.length = 0;
   }
+}
+
+/** What a caller is told of a trap. */
+export function trapped(cause: unknown): DeviceError {
+  const reason = cause instanceof WebAssembly.RuntimeError ? String(cause) : cause instanceof Error ? cause.message : String(cause);
+  return new DeviceError(`a kernel failed: ${reason}`, {
+    hint: "what this run was to compute is lost, the backend goes on; this is a defect of dawngrad",
+    cause,
+  });
 }
 
 /** Whether this thread may sleep; the main thread of a browser may not. */

@@ -6,7 +6,8 @@ export type KernelEntry = (table: number, scratch: number, begin: number, end: n
  * whoever is free, and a step begins when all chunks of the one before are done. A thread that comes late, is slow or never comes
  * costs time only.
  *
- * Self-contained, because workers get it as text. `wait` is called again and again while others finish their chunks.
+ * Self-contained, because workers get it as text. `wait` is called again and again while others finish their chunks. A kernel that
+ * traps has done its chunk all the same, so that nobody waits for it: `failed` is told before the others can know.
  */
 export function runSteps(
   words: Int32Array,
@@ -16,6 +17,7 @@ export function runSteps(
   counters: number,
   scratch: number,
   wait: (place: number, value: number, round: number) => void,
+  failed: (error: unknown) => void,
 ): void {
   for (let s = 0; s < stepCount; s++) {
     const step = steps / 4 + 4 * s;
@@ -28,7 +30,11 @@ export function runSteps(
     for (;;) {
       const chunk = Atomics.add(words, taken, 1);
       if (chunk >= chunks) break;
-      kernel(table, scratch, chunk * size, Math.min(units, (chunk + 1) * size));
+      try {
+        kernel(table, scratch, chunk * size, Math.min(units, (chunk + 1) * size));
+      } catch (error) {
+        failed(error);
+      }
       if (Atomics.add(words, done, 1) === chunks - 1) Atomics.notify(words, done);
     }
     for (let round = 0; ; round++) {

@@ -45,14 +45,15 @@ export function workerMain({ memory, gemm, thread, control }: WorkerStart, runSt
   const help = (): void => {
     const scratch = (at(control.scratchAddress) >>> 0) + thread * at(control.scratchBytes);
     const kernels = kernelsOf(at(control.program));
-    runSteps(words, kernels, at(control.stepsAddress) >>> 0, at(control.stepCount), at(control.countersAddress) >>> 0, scratch, wait);
+    const [steps, counters] = [at(control.stepsAddress) >>> 0, at(control.countersAddress) >>> 0];
+    runSteps(words, kernels, steps, at(control.stepCount), counters, scratch, wait, (error) => report(error, control.trapped));
   };
-  const report = (error: unknown): void => {
+  const report = (error: unknown, flag: number): void => {
     const text = String(error);
     const length = Math.min(text.length, control.messageWords - 1);
     for (let i = 0; i < length; i++) words[control.message + 1 + i] = text.charCodeAt(i);
     words[control.message] = length;
-    Atomics.store(words, control.failed, 1);
+    Atomics.store(words, flag, 1);
   };
 
   let seen = 0;
@@ -72,7 +73,7 @@ export function workerMain({ memory, gemm, thread, control }: WorkerStart, runSt
         help();
       } catch (error) {
         failed = true;
-        report(error);
+        report(error, control.failed);
       }
     }
     Atomics.sub(words, control.joined, 1);
