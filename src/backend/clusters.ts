@@ -20,9 +20,17 @@ interface Step {
   readonly cluster: Cluster | undefined;
   /** Clusters that this one did not read from before. */
   readonly sources: readonly number[];
-  /** The old ancestors of clusters that got more. */
-  readonly ancestors: readonly (readonly [id: number, old: Bits])[];
 }
+
+/** One side of a search for a dependency. */
+interface Search {
+  readonly seen: Set<number>;
+  readonly waiting: number[];
+  readonly next: readonly ReadonlySet<number>[];
+}
+
+/** Clusters that a search for a dependency looks at before it gives up. */
+const longestSearch = 4096;
 
 /** Clusters in the making: nodes are added in topological order, and the latest can be taken out again. */
 export class Clusters {
@@ -33,16 +41,7 @@ export class Clusters {
   /** Clusters that a cluster reads from, and those that read from it. */
   private readonly before: Set<number>[] = [];
   private readonly after: Set<number>[] = [];
-  /** Clusters that must run before a cluster. */
-  private readonly ancestors: Bits[] = [];
   private readonly steps: Step[] = [];
-
-  private readonly words: number;
-
-  /** `limit` is the largest number of clusters that there can be. */
-  constructor(limit: number) {
-    this.words = Math.ceil(limit / 32);
-  }
 
   /** The cluster that computes a node. */
   readonly home = (node: number): number | undefined => this.homes[node];
@@ -57,9 +56,31 @@ export class Clusters {
     return this.readers[node] ?? [];
   }
 
-  /** Whether `target` must run before `from`. */
+  /**
+   * Whether `target` must run before `from`. Two searches meet, one back from `from` and one on from `target`: where one of them ends,
+   * it does not depend. In graphs so large that neither comes to an end it may, and the answer is yes, for whom a kernel more is
+   * no harm.
+   */
   dependsOn(from: number, target: number): boolean {
-    return has(this.ancestors[from] as Bits, target);
+    if (from === target) return false;
+    const back: Search = { seen: new Set([from]), waiting: [from], next: this.before };
+    const on: Search = { seen: new Set([target]), waiting: [target], next: this.after };
+    for (let looked = 0; looked < longestSearch; looked++) {
+      for (const [search, other] of [
+        [back, on],
+        [on, back],
+      ] as const) {
+        const id = search.waiting.pop();
+        if (id === undefined) return false;
+        for (const neighbour of search.next[id] as Set<number>) {
+          if (other.seen.has(neighbour)) return true;
+          if (search.seen.has(neighbour)) continue;
+          search.seen.add(neighbour);
+          search.waiting.push(neighbour);
+        }
+      }
+    }
+    return true;
   }
 
   /** Makes a cluster of one node. */
@@ -67,7 +88,6 @@ export class Clusters {
     const id = this.list.push({ kind, domain, members: [node] }) - 1;
     this.before.push(new Set());
     this.after.push(new Set());
-    this.ancestors.push(none);
     this.enter(id, node, reads, undefined);
   }
 
@@ -92,45 +112,20 @@ export class Clusters {
       this.after[source]?.add(id);
       sources.push(source);
     }
-    this.steps.push({ node, id, cluster, sources, ancestors: this.inherit(id, sources) });
-  }
-
-  /** Puts sources and their ancestors before a cluster and before all that depend on it; returns what these had. */
-  private inherit(id: number, sources: readonly number[]): [number, Bits][] {
-    const changed: [number, Bits][] = [];
-    if (sources.length === 0) return changed;
-    const gained = new Uint32Array(this.words);
-    // The latest know most of the others, and whoever is known has brought its ancestors.
-    for (const source of [...sources].sort((a, b) => b - a)) {
-      if (has(gained, source)) continue;
-      unite(gained, this.ancestors[source] as Bits);
-      gained[source >> 5] = (gained[source >> 5] as number) | (1 << (source & 31));
-    }
-    const reached = [id];
-    for (let next = reached.pop(); next !== undefined; next = reached.pop()) {
-      const old = this.ancestors[next] as Bits;
-      if (includes(old, gained)) continue;
-      changed.push([next, old]);
-      const all = gained.slice();
-      unite(all, old);
-      this.ancestors[next] = all;
-      reached.push(...(this.after[next] as Set<number>));
-    }
-    return changed;
+    this.steps.push({ node, id, cluster, sources });
   }
 
   /** Takes out `node` and all that were added after it. */
   rewind(node: number): void {
     for (let step = this.steps.at(-1); step !== undefined && step.node >= node; step = this.steps.at(-1)) {
-      const { id, cluster, sources, ancestors } = step;
-      for (const [changed, old] of ancestors) this.ancestors[changed] = old;
+      const { id, cluster, sources } = step;
       for (const source of sources) {
         this.before[id]?.delete(source);
         this.after[source]?.delete(id);
       }
       for (const read of this.reads[step.node] as readonly number[]) this.readers[read]?.pop();
       this.homes[step.node] = undefined;
-      if (cluster === undefined) for (const each of [this.list, this.before, this.after, this.ancestors]) each.pop();
+      if (cluster === undefined) for (const each of [this.list, this.before, this.after]) each.pop();
       else this.list[id] = cluster;
       this.steps.pop();
     }
@@ -146,7 +141,7 @@ export class Clusters {
         const id = stack[stack.length - 1] as number;
         const waiting = state[id] === 0 ? [...(this.before[id] as Set<number>)].filter((other) => state[other] === 0) : [];
         if (state[id] === 0) state[id] = 1;
-        if (waiting.length > 0) stack.push(...waiting);
+        if (waiting.length > 0) for (const other of waiting) stack.push(other);
         else {
           stack.pop();
           if (state[id] === 1) {
@@ -161,20 +156,4 @@ export class Clusters {
     });
     return order;
   }
-}
-
-/** A set of small numbers; without words it is empty. Those in use are not changed, so that they can be gone back to. */
-type Bits = Readonly<Uint32Array>;
-
-const none: Bits = new Uint32Array(0);
-
-const has = (bits: Bits, i: number): boolean => i >> 5 < bits.length && (((bits[i >> 5] as number) >> (i & 31)) & 1) === 1;
-
-function includes(all: Bits, some: Bits): boolean {
-  for (let i = 0; i < some.length; i++) if (((some[i] as number) & ~(all[i] ?? 0)) !== 0) return false;
-  return true;
-}
-
-function unite(all: Uint32Array, more: Bits): void {
-  for (let i = 0; i < more.length; i++) all[i] = (all[i] as number) | (more[i] as number);
 }

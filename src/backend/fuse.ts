@@ -24,16 +24,19 @@ export interface Fused {
 export function fuse(graph: Graph, options: FuseOptions): Fused {
   const { nodes } = graph;
   const fromMemory = comparedWithExtrema(graph);
-  const stored = chooseStored(graph, options, fromMemory);
+  const { stored, cost } = chooseStored(graph, options, fromMemory);
   const ownDomain = ownDomains(graph);
   const reads = readsIn(graph, stored);
-  const clusters = new Clusters(stored.filter(Boolean).length);
+  const clusters = new Clusters();
   const outputs = new Set(graph.outputs);
   /** Nodes that join no cluster. */
   const alone = new Set<number>();
+  /** The nodes that read a node: those that were added so far, or all that there will be. */
+  let readersOf = (member: number): readonly number[] => clusters.readersOf(member);
 
-  /** Whether a cluster of these members, the last of which reads `more`, touches few enough buffers. */
+  /** Whether a cluster of these members, the last of which reads `more`, is small enough and touches few enough buffers. */
   const fits = (members: readonly number[], more: readonly number[]): boolean => {
+    if (members.reduce((sum, member) => sum + (cost[member] as number) + 1, 0) > largestKernel) return false;
     // No more than this, if none of them is counted twice.
     const most = members.reduce((count, member) => count + clusters.readsOf(member).length + 1, more.length + 1);
     if (most <= options.maxBuffers) return true;
@@ -41,7 +44,7 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     const used = new Set(more.filter((read) => !inside.has(read)));
     for (const member of members) {
       for (const read of clusters.readsOf(member)) if (!inside.has(read)) used.add(read);
-      const readOutside = clusters.readersOf(member).some((reader) => !inside.has(reader));
+      const readOutside = readersOf(member).some((reader) => !inside.has(reader));
       if (outputs.has(member) || readOutside || member === members[members.length - 1]) used.add(member);
     }
     return used.size + Math.max(0, operandsReadAgain(members, more) - 1) <= options.maxBuffers;
@@ -52,6 +55,16 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     if (head.kind !== "operation" || head.primitive !== "dot") return 0;
     const again = new Set([...more, ...others.flatMap((member) => clusters.readsOf(member))]);
     return [...new Set(clusters.readsOf(first as number))].filter((operand) => again.has(operand)).length;
+  };
+
+  /** The stored nodes and inputs that a node reads when it is computed in a kernel of its own. */
+  const readsOf = (position: number): readonly number[] => {
+    const node = nodes[position] as GraphNode;
+    if (node.kind !== "operation") return [];
+    if (node.primitive === "scatterAdd") return node.inputs;
+    return node.primitive === "dot"
+      ? node.inputs.map((input) => viewBase(graph, stored, input))
+      : reads(position, ownDomain(position)).nodes;
   };
 
   const isRowMember = (member: number, { axes, outer, inner }: Domain): boolean =>
@@ -76,8 +89,8 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
       });
       if (!aligned) continue;
       const others = names.map(clusters.home).filter((other) => other !== undefined && other !== id);
-      if (others.some((other) => clusters.dependsOn(other as number, id))) continue;
       if (!fits([...cluster.members, position], names)) continue;
+      if (others.some((other) => clusters.dependsOn(other as number, id))) continue;
       clusters.join(id, domain, position, names);
       return true;
     }
@@ -88,29 +101,45 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     const node = nodes[position] as GraphNode;
     if (!stored[position] || node.kind !== "operation") return;
     const domain = ownDomain(position);
-    if (node.primitive === "dot") {
-      const operands = node.inputs.map((input) => (stored[input] ? input : viewBase(graph, stored, input)));
-      clusters.open("contract", domain, position, operands);
-    } else if (node.primitive === "scatterAdd") {
-      clusters.open("scatter", domain, position, node.inputs);
-    } else if (!options.fuse || alone.has(position) || sizeOf(node.shape) === 0 || !join(position)) {
-      clusters.open("loop", domain, position, reads(position, domain).nodes);
+    if (node.primitive === "dot") clusters.open("contract", domain, position, readsOf(position));
+    else if (node.primitive === "scatterAdd") clusters.open("scatter", domain, position, readsOf(position));
+    else if (!options.fuse || alone.has(position) || sizeOf(node.shape) === 0 || !join(position)) {
+      clusters.open("loop", domain, position, readsOf(position));
     }
   };
 
   // A node that is read by a kernel yet to come takes a buffer that nobody counted when others joined it, so clusters may
-  // turn out to touch too many. Their last members then stay alone, and everything from there on is decided anew.
+  // turn out to touch too many. Their last members then stay alone, and everything from there on is decided anew. Where that does
+  // not come to an end, all readers are counted from the beginning, which fuses less.
   let start = 0;
-  for (;;) {
+  for (let round = 1; ; round++) {
     for (let position = start; position < nodes.length; position++) add(position);
     const crowded = clusters.list.filter(({ members }) => members.length > 1 && !fits(members, []));
     if (crowded.length === 0) return { stored, clusters: clusters.inOrder() };
-    const last = crowded.map(({ members }) => members[members.length - 1] as number);
-    for (const member of last) alone.add(member);
-    start = Math.min(...last);
+    start = nodes.length;
+    for (const { members } of crowded) {
+      const last = members[members.length - 1] as number;
+      alone.add(last);
+      start = Math.min(start, last);
+    }
+    if (round === mostRounds) {
+      const readers: number[][] = nodes.map(() => []);
+      nodes.forEach((_, position) => {
+        if (stored[position]) for (const read of readsOf(position)) readers[read]?.push(position);
+      });
+      readersOf = (member) => readers[member] as number[];
+      alone.clear();
+      start = 0;
+    }
     clusters.rewind(start);
   }
 }
+
+/** Times that a graph is divided anew before all readers are counted from the beginning. */
+const mostRounds = 12;
+
+/** Operations of one kernel, more or less: those of drivers' compilers that take more than linear time do not notice so many. */
+const largestKernel = 512;
 
 /** Rows that make it worth while to give each one to one thread or workgroup. */
 const enoughRows = 32;

@@ -90,16 +90,16 @@ class Scalars {
     const key = `${position}@${coordinates.map((index) => index.key).join()}`;
     let value = this.lowered.get(key);
     if (value === undefined) {
-      value = this.fresh(node, coordinates);
+      value = this.fresh(position, node, coordinates);
       this.lowered.set(key, value);
     }
     return value;
   }
 
-  private fresh(node: GraphNode, at: readonly IndexExpression[]): Value {
+  private fresh(position: number, node: GraphNode, at: readonly IndexExpression[]): Value {
     const { dtype } = node;
     if (node.kind === "scalar") return this.intern({ kind: "scalar", scalar: node.scalar, dtype }, `scalar ${node.scalar}`);
-    if (node.kind === "input") return this.load(this.graph.nodes.indexOf(node), flatten(at, node.shape), dtype);
+    if (node.kind === "input") return this.load(position, flatten(at, node.shape), dtype);
     const shapeOf = (k: number): Shape => (this.graph.nodes[node.inputs[k] as number] as GraphNode).shape;
     if (isMovement(node)) return this.movement(node, at, shapeOf);
     switch (node.primitive) {
@@ -136,12 +136,12 @@ class Scalars {
   }
 
   private movement(node: OperationNode, at: readonly IndexExpression[], shapeOf: (k: number) => Shape): Value {
-    const all = readings(node as GraphNode, at, shapeOf).filter(({ operand }) => sizeOf(shapeOf(operand)) > 0);
+    const all = readings(node as GraphNode, at, shapeOf);
     const padding = node.primitive === "pad" ? (node.params as { value: number }).value : 0;
     const last = all[all.length - 1];
-    if (last === undefined) return this.constant(padding, node.dtype);
     // The last reading of a concat holds wherever the others do not.
-    let value: Value | undefined = node.primitive === "concat" ? this.at(node.inputs[last.operand] as number, last.coordinates) : undefined;
+    let value: Value | undefined =
+      node.primitive === "concat" && last ? this.at(node.inputs[last.operand] as number, last.coordinates) : undefined;
     for (const { operand, coordinates, guards } of (value ? all.slice(0, -1) : all).reverse()) {
       const taken = this.at(node.inputs[operand] as number, coordinates);
       const conditions = guards.map((guard) => this.inside(guard)).filter((condition) => condition !== undefined);
@@ -158,7 +158,6 @@ class Scalars {
     const rank = shapeOf(1).length;
     const extent = shapeOf(0)[0] as number;
     const outside = this.constant(node.dtype === "i32" || node.dtype === "u32" || node.dtype === "bool" ? 0 : Number.NaN, node.dtype);
-    if (extent === 0) return outside;
     const picked = this.at(node.inputs[1] as number, at.slice(0, rank));
     const signed = picked.dtype === "i32" ? picked : this.operation("cast", [picked], "i32");
     const row = datum(signed.id, extent);
@@ -366,26 +365,14 @@ export function argumentsOf(value: Value, values: readonly Value[]): Value[] {
 
 /** Groups reductions so that each group only needs the registers of earlier ones. */
 function stagesOf(values: readonly Value[], reductions: readonly Reduction[]): Reduction[][] {
+  // Arguments come before what is computed from them, and what a reduction reduces before its register.
   const level: number[] = [];
-  const registerLevel = new Map<number, number>();
+  const stageOf = ({ value }: Reduction): number => level[value.id] as number;
   const byRegister = new Map(reductions.map((reduction) => [reduction.register, reduction]));
-  const levelOf = (value: Value): number => {
-    const known = level[value.id];
-    if (known !== undefined) return known;
-    const found =
-      value.kind === "register"
-        ? stageOf(byRegister.get(value.register) as Reduction) + 1
-        : Math.max(0, ...argumentsOf(value, values).map(levelOf));
-    level[value.id] = found;
-    return found;
-  };
-  const stageOf = (reduction: Reduction): number => {
-    const known = registerLevel.get(reduction.register);
-    if (known !== undefined) return known;
-    const found = levelOf(reduction.value);
-    registerLevel.set(reduction.register, found);
-    return found;
-  };
+  for (const value of values) {
+    const after = value.kind === "register" ? stageOf(byRegister.get(value.register) as Reduction) + 1 : 0;
+    level[value.id] = argumentsOf(value, values).reduce((most, { id }) => Math.max(most, level[id] as number), after);
+  }
   const stages: Reduction[][] = [];
   for (const reduction of reductions) {
     const stage = stageOf(reduction);

@@ -57,15 +57,15 @@ export function plan(lowered: Lowered, bytesOf: (info: BufferInfo) => number, do
     return slotOf.get(buffer) as number;
   });
 
-  const free: number[] = [];
+  const free = new FreeSlots(slots);
   kernels.forEach((kernel, k) => {
     for (const { buffer } of kernel.stores) {
       if (slotOf.has(buffer)) continue;
-      slotOf.set(buffer, takeSlot(free, slots, size(buffer)));
+      slotOf.set(buffer, free.take(size(buffer)));
     }
     for (const buffer of new Set([...(reads[k] as Set<number>), ...kernel.stores.map((store) => store.buffer)])) {
       const slot = slotOf.get(buffer) as number;
-      if (slots[slot]?.use.kind === "scratch" && (lastRead.get(buffer) ?? -1) <= k && !free.includes(slot)) free.push(slot);
+      if (slots[slot]?.use.kind === "scratch" && (lastRead.get(buffer) ?? -1) <= k) free.give(slot);
     }
   });
   // What has no elements is never written, but may be bound.
@@ -74,19 +74,40 @@ export function plan(lowered: Lowered, bytesOf: (info: BufferInfo) => number, do
   return { kernels, slots, slotOf, outputs, buffers };
 }
 
-/** The free slot that fits best, grown if it must be, or a new one. */
-function takeSlot(free: number[], slots: { use: SlotKind; bytes: number }[], bytes: number): number {
-  let best = -1;
-  free.forEach((slot, i) => {
-    const have = (slots[slot] as { bytes: number }).bytes;
-    const champion = best < 0 ? undefined : (slots[free[best] as number] as { bytes: number }).bytes;
-    if (champion === undefined || (have >= bytes ? champion < bytes || have < champion : champion < bytes && have > champion)) best = i;
-  });
-  if (best < 0) return slots.push({ use: { kind: "scratch" }, bytes }) - 1;
-  const slot = free.splice(best, 1)[0] as number;
-  const taken = slots[slot] as { bytes: number };
-  taken.bytes = Math.max(taken.bytes, bytes);
-  return slot;
+/** Slots that hold nothing at the moment, by their size. */
+class FreeSlots {
+  private readonly bySize = new Map<number, number[]>();
+  private readonly free = new Set<number>();
+
+  constructor(private readonly slots: { use: SlotKind; bytes: number }[]) {}
+
+  give(slot: number): void {
+    if (this.free.has(slot)) return;
+    this.free.add(slot);
+    const { bytes } = this.slots[slot] as { bytes: number };
+    const same = this.bySize.get(bytes);
+    if (same) same.push(slot);
+    else this.bySize.set(bytes, [slot]);
+  }
+
+  /** The slot that fits best, grown if it must be, or a new one: the smallest of those that are large enough, else the largest. */
+  take(bytes: number): number {
+    let best: number | undefined;
+    if (this.bySize.has(bytes)) best = bytes;
+    else {
+      for (const have of this.bySize.keys()) {
+        if (best === undefined || (have >= bytes ? best < bytes || have < best : best < bytes && have > best)) best = have;
+      }
+    }
+    if (best === undefined) return this.slots.push({ use: { kind: "scratch" }, bytes }) - 1;
+    const same = this.bySize.get(best) as number[];
+    const slot = same.pop() as number;
+    if (same.length === 0) this.bySize.delete(best);
+    this.free.delete(slot);
+    const taken = this.slots[slot] as { bytes: number };
+    taken.bytes = Math.max(taken.bytes, bytes);
+    return slot;
+  }
 }
 
 function inherits(

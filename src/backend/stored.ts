@@ -4,7 +4,7 @@ import { isReduction } from "./domain.js";
 import type { FuseOptions } from "./fuse.js";
 import type { Graph, GraphNode } from "./graph.js";
 import { coefficient, flatten, type IndexExpression, unflatten, variable } from "./index-expression.js";
-import { isView, readings } from "./views.js";
+import { isMovement, isView, readings } from "./views.js";
 
 const isSource = (node: GraphNode): boolean => node.kind !== "operation" || node.primitive === "const" || node.primitive === "iota";
 
@@ -25,9 +25,20 @@ const costs: { readonly [P in PrimitiveName]?: number } = {
 };
 /** Recomputing up to this many operations is cheaper than a trip through memory. */
 const cheap = 2;
+/** Operations from stored values to a value that is not stored, at most: whoever follows operands does not get deep. */
+const largestCost = 128;
+/** Movements between a stored value and where it is read, at most: each may double the terms of the index. */
+const mostMovements = 12;
 
-/** For each node, whether it must have a buffer or a register of its own; those of `fromMemory` have a buffer. */
-export function chooseStored(graph: Graph, options: FuseOptions, fromMemory: ReadonlySet<number>): boolean[] {
+export interface Stored {
+  /** For each node, whether it has a buffer or a register of its own. */
+  readonly stored: readonly boolean[];
+  /** For each node, the operations that compute it from stored nodes. */
+  readonly cost: readonly number[];
+}
+
+/** Chooses the nodes that are stored; those of `fromMemory` are, and others where recomputing them would cost more. */
+export function chooseStored(graph: Graph, options: FuseOptions, fromMemory: ReadonlySet<number>): Stored {
   const { nodes } = graph;
   const stored = nodes.map(() => false);
   const readers = nodes.map(() => 0);
@@ -49,19 +60,18 @@ export function chooseStored(graph: Graph, options: FuseOptions, fromMemory: Rea
     if (!isSource(nodes[position] as GraphNode)) stored[position] = true;
   };
   for (const position of fromMemory) need(position);
-  /** The node below a chain of views. */
-  const base = (position: number): number => {
-    const node = nodes[position] as GraphNode;
-    return isView(node) && node.kind === "operation" ? base(node.inputs[0] as number) : position;
-  };
+  const movements = nodes.map(() => 0);
   nodes.forEach((node, i) => {
     if (node.kind !== "operation") return;
     if (!options.fuse) need(i);
+    for (const input of node.inputs) if (!stored[input]) movements[i] = Math.max(movements[i] as number, movements[input] as number);
+    if (isMovement(node) || node.primitive === "gather") movements[i] = (movements[i] as number) + 1;
+    if ((movements[i] as number) > mostMovements) stored[i] = true;
     if (isReduction(node) || node.primitive === "dot" || node.primitive === "scatterAdd") stored[i] = true;
     if (node.primitive === "scatterAdd") for (const input of node.inputs) need(input);
     if (node.primitive === "dot") {
       node.inputs.forEach((input, side) => {
-        if (linearOperand(graph, i, side)) need(base(input));
+        if (linearOperand(graph, stored, i, side)) need(viewBase(graph, stored, input));
         else stored[input] = true;
       });
     }
@@ -94,8 +104,14 @@ export function chooseStored(graph: Graph, options: FuseOptions, fromMemory: Rea
     cost[i] = own + node.inputs.reduce((sum, input) => sum + (stored[input] ? 0 : (cost[input] as number)), 0);
     const shared = (readers[i] as number) > 1 || amplified[i];
     if (!isView(node) && shared && (cost[i] as number) > cheap) stored[i] = true;
+    if ((cost[i] as number) > largestCost) stored[i] = true;
   });
-  return stored;
+  // A view that was stored since ends the chains that lead through it, and what is left of them may be less even.
+  const dots = nodes.flatMap((node, i) => (node.kind === "operation" && node.primitive === "dot" ? [{ i, operands: node.inputs }] : []));
+  const uneven = ({ i, operands }: (typeof dots)[number]): number[] =>
+    operands.filter((operand, side) => !stored[operand] && !linearOperand(graph, stored, i, side));
+  for (let more = dots.flatMap(uneven); more.length > 0; more = dots.flatMap(uneven)) for (const operand of more) stored[operand] = true;
+  return { stored, cost };
 }
 
 /**
@@ -135,7 +151,7 @@ export function comparedWithExtrema({ nodes }: Graph): ReadonlySet<number> {
 }
 
 /** Whether an operand of a product is a view whose place is linear in row and column. */
-function linearOperand(graph: Graph, dot: number, side: number): boolean {
+function linearOperand(graph: Graph, stored: readonly boolean[], dot: number, side: number): boolean {
   const node = graph.nodes[dot] as GraphNode;
   if (node.kind !== "operation") return false;
   const operand = node.inputs[side] as number;
@@ -150,7 +166,7 @@ function linearOperand(graph: Graph, dot: number, side: number): boolean {
   let [position, at] = [operand, coordinates as IndexExpression[]];
   for (;;) {
     const current = graph.nodes[position] as GraphNode;
-    if (!isView(current) || current.kind !== "operation") {
+    if (stored[position] || !isView(current) || current.kind !== "operation") {
       const index = flatten(at, current.shape);
       return (current.kind === "input" || !isSource(current)) && names.every((name) => (coefficient(index, name) ?? -1) >= 0);
     }
@@ -163,6 +179,9 @@ function linearOperand(graph: Graph, dot: number, side: number): boolean {
 
 /** The stored node or input below a chain of views. */
 export function viewBase(graph: Graph, stored: readonly boolean[], position: number): number {
-  const node = graph.nodes[position] as GraphNode;
-  return !stored[position] && isView(node) && node.kind === "operation" ? viewBase(graph, stored, node.inputs[0] as number) : position;
+  for (let at = position; ; ) {
+    const node = graph.nodes[at] as GraphNode;
+    if (stored[at] || !isView(node) || node.kind !== "operation") return at;
+    at = node.inputs[0] as number;
+  }
 }

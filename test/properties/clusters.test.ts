@@ -21,7 +21,7 @@ function add(clusters: Clusters, node: number, { reads, joins }: Choice): void {
 }
 
 function made(list: readonly Choice[]): Clusters {
-  const clusters = new Clusters(list.length);
+  const clusters = new Clusters();
   list.forEach((choice, node) => add(clusters, node, choice));
   return clusters;
 }

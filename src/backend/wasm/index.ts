@@ -282,8 +282,8 @@ class WasmBackend implements Backend {
       return offset;
     };
     const slotOffsets = plan.slots.map(({ use, bytes: size }) => (use.kind === "scratch" ? inRun(size) : -1));
-    const arenaOffset = inRun(Math.max(0, ...steps.map(({ arenaBytes }) => arenaBytes)));
-    const threadBytes = ceil64(Math.max(0, ...steps.map(({ scratchBytes }) => scratchBytes)));
+    const arenaOffset = inRun(steps.reduce((most, { arenaBytes }) => Math.max(most, arenaBytes), 0));
+    const threadBytes = ceil64(steps.reduce((most, { scratchBytes }) => Math.max(most, scratchBytes), 0));
     const threadOffset = inRun(threadBytes * this.pool.size);
     const shareable = steps.filter(({ units, unitsPerChunk }) => units > unitsPerChunk).reduce((sum, { cost }) => sum + cost, 0);
     const loaded: Loaded = {
