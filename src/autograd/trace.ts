@@ -36,6 +36,8 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
   const position = new Map<Tensor, number>();
   const buffers: (Tensor | number)[] = [];
   const scalars: (Tensor | { value: number } | number)[] = [];
+  /** Scalars of numbers that appear in the graph. */
+  const lifted = new Map<string, number>();
 
   const leaf = (tensor: Tensor, origin: Tensor | number): GraphNode => {
     const { shape, dtype } = tensor;
@@ -57,7 +59,13 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
     if (source.kind !== "operation") return leaf(tensor, tensor);
     if (options.liftConstants && source.primitive === "const" && shape.length === 0) {
       const { value } = source.params as { value: number };
-      if (!structural(value)) return { kind: "scalar", scalar: scalars.push({ value }) - 1, shape, dtype };
+      if (!structural(value)) {
+        // One scalar for each number, so that the steps of a loop are the same kernels.
+        const key = `${dtype} ${value}`;
+        const scalar = lifted.get(key) ?? scalars.push({ value }) - 1;
+        lifted.set(key, scalar);
+        return { kind: "scalar", scalar, shape, dtype };
+      }
     }
     const inputs = source.inputs.map((input) => position.get(input) as number);
     return { kind: "operation", primitive: source.primitive, inputs, params: source.params, shape, dtype } as GraphNode;

@@ -6,7 +6,7 @@ import { decode, encode, encodeScalars } from "../host-data.js";
 import { openDevice } from "./adapter.js";
 import type { GpuBuffer } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
-import type { Target } from "./kernels/source.js";
+import { fitUniform, type Target } from "./kernels/source.js";
 import { buildProgram, describeProgram, type WebGpuProgram } from "./program.js";
 import { bytesOf } from "./wgsl.js";
 
@@ -43,8 +43,8 @@ interface Step {
 const keptBindGroups = 8;
 
 class WebGpuExecutable implements Executable {
-  /** The uniform buffer of the scalars, from the first run on. */
-  uniform: GpuBuffer | undefined;
+  /** The buffer of the scalars, a uniform one unless they are very many, from the first run on. */
+  scalars: GpuBuffer | undefined;
 
   constructor(
     readonly graph: Graph,
@@ -198,9 +198,11 @@ class WebGpuBackend implements Backend {
   private uniform(executable: WebGpuExecutable, scalars: readonly number[]): GpuBuffer | undefined {
     if (scalars.length === 0) return undefined;
     const words = encodeScalars(scalars, executable.program.scalars);
-    executable.uniform ??= this.device.acquireUniform(words.byteLength, "program");
-    this.device.write(executable.uniform, words);
-    return executable.uniform;
+    executable.scalars ??= fitUniform(scalars.length)
+      ? this.device.acquireUniform(words.byteLength, "program")
+      : this.device.acquire(words.byteLength, "program");
+    this.device.write(executable.scalars, words);
+    return executable.scalars;
   }
 
   private bindGroup(step: Step, buffers: readonly GpuBuffer[], uniform: GpuBuffer | undefined): GPUBindGroup {

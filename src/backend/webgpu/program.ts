@@ -11,7 +11,7 @@ import { contractKernel } from "./kernels/contract.js";
 import { mapKernel } from "./kernels/map.js";
 import { rowKernel } from "./kernels/row.js";
 import { scatterKernel } from "./kernels/scatter.js";
-import type { KernelSource, Target } from "./kernels/source.js";
+import { fitUniform, type KernelSource, type Target } from "./kernels/source.js";
 import { bytesOf } from "./wgsl.js";
 
 export interface ProgramOptions {
@@ -40,11 +40,12 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
   const simple = auto ? simplify(graph) : graph;
   const ready = prepare(simple, { minRows: options.target.kernelClass === "gpu" ? 256 : 64, maxOperands: 4, expandScatter: !auto });
-  // A kernel may bind one buffer twice, as elements and as vectors, so one binding is kept free.
+  // A kernel may bind one buffer twice, as elements and as vectors, so one binding is kept free, and one for scalars where they need it.
+  const maxBuffers = guaranteedBuffers - (fitUniform(scalars.length) ? 1 : 2);
   // Software drivers compile the end of a product once for each register, which costs more than the trip through memory
   // that fusing it saves; and products without it share their pipelines.
   const epilogues = options.target.kernelClass === "gpu";
-  const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers: guaranteedBuffers - 1, epilogues }));
+  const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers, epilogues }));
   const planned = plan(lowered, bufferBytes, options.donated);
   const info = (buffer: number): BufferInfo => planned.buffers.get(buffer) as BufferInfo;
   const slotOf = (buffer: number): number => planned.slotOf.get(buffer) as number;

@@ -13,11 +13,14 @@ export interface Target {
 export interface KernelSource {
   readonly label: string;
   readonly wgsl: string;
-  /** Slots in the order of their binding numbers; binding 0 is the uniform buffer of scalars if `scalars`. */
+  /** Slots in the order of their binding numbers; binding 0 is the buffer of scalars if `scalars`. */
   readonly bindings: readonly { readonly slot: number; readonly access: "read" | "read_write" }[];
   readonly scalars: boolean;
   readonly workgroups: readonly [number, number, number];
 }
+
+/** Whether so many scalars fit into the 64 KiB that a uniform binding has on every device; more lie in a storage buffer. */
+export const fitUniform = (scalarCount: number): boolean => scalarCount <= 16_384;
 
 /** Hands out bindings for the buffers of one kernel. */
 export class Bindings {
@@ -60,7 +63,10 @@ export class Bindings {
     const lines = this.list.map(
       ({ access, name, type }, i) => `@group(0) @binding(${i + first}) var<storage, ${access}> ${name}: array<${type}>;`,
     );
-    if (scalars) lines.unshift(`@group(0) @binding(0) var<uniform> scalars: array<vec4<u32>, ${Math.ceil(scalarCount / 4)}>;`);
+    if (scalars) {
+      const space = fitUniform(scalarCount) ? "uniform" : "storage, read";
+      lines.unshift(`@group(0) @binding(0) var<${space}> scalars: array<vec4<u32>, ${Math.ceil(scalarCount / 4)}>;`);
+    }
     const header = this.dtypes.includes("f16") ? "enable f16;\n" : "";
     return { declarations: header + lines.join("\n"), bindings: this.list.map(({ slot, access }) => ({ slot, access })), scalars };
   }
