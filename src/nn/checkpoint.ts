@@ -3,21 +3,18 @@ import { data } from "../autograd/realize.js";
 import { fromHost } from "../autograd/tensor.js";
 import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
 import { DtypeError, FormatError, NonFiniteError, OptionError } from "../errors.js";
+import { type ByteSource, readAll, START_BYTES } from "./byte-source.js";
 import { type LlamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
-import { readFileChecked, writeFileAtomic } from "./files.js";
+import { identifyFile } from "./file-kinds.js";
+import { writeFileAtomic } from "./files.js";
 import { makeFolder } from "./folders.js";
 import { parseJson } from "./json.js";
 import { Llama } from "./llama.js";
+import { type HostBlob, type ModelFiles, type ModelSource, modelFiles } from "./model-source.js";
 import type { Optimizer } from "./optimizers.js";
-import {
-  checkTensors,
-  float32Tensor,
-  readSafetensors,
-  type SafetensorsEntry,
-  type SafetensorsTensor,
-  toFloat32,
-  writeSafetensors,
-} from "./safetensors.js";
+import { readModelWeights, readTensors } from "./read-weights.js";
+import { checkTensors, float32Tensor, type SafetensorsTensor, writeSafetensors } from "./safetensors.js";
+import { readSafetensorsHeader } from "./safetensors-header.js";
 import type { TrainResult } from "./training.js";
 
 /** Every file of a checkpoint folder: the first two are Hugging Face's, the third is what `loadTraining` goes on from. */
@@ -26,8 +23,7 @@ const weightsFile = "model.safetensors";
 const trainingFile = "training.safetensors";
 export const checkpointFiles: readonly string[] = [configFile, weightsFile, trainingFile];
 
-/** Weights of some 16 billion parameters in f32: more than fits anywhere that this runs, and still a bound. */
-const maxFileBytes = 2 ** 36;
+const maxConfigBytes = 2 ** 24;
 
 export interface SaveModelOptions {
   /** Fields that are put over those of the model's configuration, such as `rope_parameters` of an extended model. */
@@ -40,30 +36,74 @@ export interface SaveModelOptions {
  * where the files cannot be written.
  */
 export async function saveModel(folder: string, model: Llama, options: SaveModelOptions = {}): Promise<void> {
-  const weights = writeSafetensors(await readTree(model, ""), { format: "pt" });
-  await makeFolder(folder);
-  await writeFileAtomic(`${folder}/${weightsFile}`, weights);
-  const config = { ...toHfConfig(model.config), ...options.extraConfig };
-  await writeFileAtomic(`${folder}/${configFile}`, `${JSON.stringify(config, null, 2)}\n`);
+  await writeContents(folder, await modelContents(model, options));
 }
 
 /**
- * The model in a folder that {@link saveModel} or Hugging Face's transformers wrote (F32, F16, BF16 or F64 weights, one file).
- * Names, shapes and dtypes are held against the configuration before anything is allocated; a file that does not fit is
- * refused whole with a FormatError.
+ * The files that {@link saveModel} writes, as Blobs by name, for pages: save each with a link to `URL.createObjectURL(blob)`, or give
+ * them back to {@link loadModel}.
  */
-export async function loadModel(folder: string): Promise<Llama> {
-  const config = await loadConfig(folder);
-  const file = `${folder}/${weightsFile}`;
-  const { tensors } = readSafetensors(await readFileChecked(file, { maxBytes: maxFileBytes }), file);
-  checkTensors(tensors, llamaShapes(config), { file });
-  return writeTree(skeleton(config), "", tensors);
+export async function modelBlobs(
+  model: Llama,
+  options: SaveModelOptions = {},
+): Promise<Record<"config.json" | "model.safetensors", HostBlob>> {
+  return blobsOf(await modelContents(model, options));
 }
 
-/** The configuration in a folder. Throws FormatError. */
-export async function loadConfig(folder: string): Promise<LlamaConfig> {
-  const file = `${folder}/${configFile}`;
-  return parseLlamaConfig(new TextDecoder().decode(await readFileChecked(file, { maxBytes: 2 ** 26 })), file);
+/** The contents of a model's files by name, the weights first: a folder with a config.json is complete. */
+async function modelContents(model: Llama, options: SaveModelOptions): Promise<Record<typeof weightsFile | typeof configFile, FileBytes>> {
+  const weights = writeSafetensors(await readTree(model, ""), { format: "pt" });
+  const config = { ...toHfConfig(model.config), ...options.extraConfig };
+  return { [weightsFile]: weights, [configFile]: `${JSON.stringify(config, null, 2)}\n` };
+}
+
+type FileBytes = Uint8Array | string;
+
+const blobsOf = <Name extends string>(contents: Readonly<Record<Name, FileBytes>>): Record<Name, HostBlob> =>
+  Object.fromEntries(
+    Object.entries<FileBytes>(contents).map(([name, content]) => [name, new Blob([content as Uint8Array<ArrayBuffer> | string])]),
+  ) as Record<Name, HostBlob>;
+
+async function writeContents(folder: string, contents: Readonly<Record<string, FileBytes>>): Promise<void> {
+  await makeFolder(folder);
+  for (const [name, content] of Object.entries(contents)) await writeFileAtomic(`${folder}/${name}`, content);
+}
+
+/**
+ * The model that {@link saveModel} or Hugging Face's transformers wrote (F32, F16, BF16 or F64 weights, one file), from a folder, an
+ * address, a FileList or contents by name; see {@link ModelSource}. Names, shapes and dtypes are held against the configuration before
+ * anything but the header is read; a file that does not fit is refused whole with a FormatError, and a file of another kind is named.
+ */
+export async function loadModel(source: ModelSource): Promise<Llama> {
+  const files = modelFiles("loadModel", source);
+  const config = await configOf(files);
+  const weights = await reading(files, weightsFile, (file) => readModelWeights(file, config));
+  return writeTree(skeleton(config), "", weights);
+}
+
+/** The configuration of a model from its files. Throws FormatError. */
+export async function loadConfig(source: ModelSource): Promise<LlamaConfig> {
+  return configOf(modelFiles("loadConfig", source));
+}
+
+async function configOf(files: ModelFiles): Promise<LlamaConfig> {
+  return reading(files, configFile, async (file) => {
+    const bytes = await readAll(file, maxConfigBytes);
+    const begins = bytes.find((byte) => byte > 0x20);
+    const kind = begins === 0x7b ? undefined : identifyFile(bytes.subarray(0, START_BYTES));
+    if (kind !== undefined)
+      throw new FormatError(`expected the JSON of a config.json, found ${kind.what}`, { file: file.name, hint: kind.hint });
+    return parseLlamaConfig(new TextDecoder().decode(bytes), file.name);
+  });
+}
+
+async function reading<R>(files: ModelFiles, name: string, body: (file: ByteSource) => Promise<R>): Promise<R> {
+  const file = await files.open(name);
+  try {
+    return await body(file);
+  } finally {
+    await file.close();
+  }
 }
 
 export interface TrainingCheckpoint<State> extends TrainResult<State> {
@@ -85,6 +125,18 @@ export async function saveTraining<State>(
   checkpoint: TrainingCheckpoint<State>,
   options: SaveModelOptions = {},
 ): Promise<void> {
+  await writeContents(folder, await trainingContents(checkpoint, options));
+}
+
+/** The files that {@link saveTraining} writes, as Blobs by name, for pages; {@link loadTraining} takes them back. */
+export async function trainingBlobs<State>(
+  checkpoint: TrainingCheckpoint<State>,
+  options: SaveModelOptions = {},
+): Promise<Record<"config.json" | "model.safetensors" | "training.safetensors", HostBlob>> {
+  return blobsOf(await trainingContents(checkpoint, options));
+}
+
+async function trainingContents<State>(checkpoint: TrainingCheckpoint<State>, options: SaveModelOptions) {
   const { model, optimizerState, step, extra = {} } = checkpoint;
   if (!Number.isSafeInteger(step) || step < 0) throw new OptionError(`saveTraining: ${step} is no count of steps`);
   const tensors = [...(await readTree(model, parameterPrefix)), ...(await readTree(optimizerState, statePrefix))];
@@ -94,9 +146,7 @@ export async function saveTraining<State>(
     config: JSON.stringify(toHfConfig(model.config)),
     extra: JSON.stringify(extra),
   };
-  const bytes = writeSafetensors(tensors, metadata);
-  await saveModel(folder, model, options);
-  await writeFileAtomic(`${folder}/${trainingFile}`, bytes);
+  return { ...(await modelContents(model, options)), [trainingFile]: writeSafetensors(tensors, metadata) };
 }
 
 const trainingFormat = "dawngrad-training-1";
@@ -107,9 +157,14 @@ const statePrefix = "optimizer.";
  * What {@link saveTraining} wrote. `optimizer` is of the kind that the state was saved from; its `init` says what must be
  * there. Throws FormatError for files that are missing, damaged or of another optimizer.
  */
-export async function loadTraining<State>(folder: string, optimizer: Optimizer<State>): Promise<Required<TrainingCheckpoint<State>>> {
-  const file = `${folder}/${trainingFile}`;
-  const { tensors, metadata } = readSafetensors(await readFileChecked(file, { maxBytes: maxFileBytes }), file);
+export async function loadTraining<State>(source: ModelSource, optimizer: Optimizer<State>): Promise<Required<TrainingCheckpoint<State>>> {
+  return reading(modelFiles("loadTraining", source), trainingFile, (file) => readTraining(file, optimizer));
+}
+
+async function readTraining<State>(source: ByteSource, optimizer: Optimizer<State>): Promise<Required<TrainingCheckpoint<State>>> {
+  const file = source.name;
+  const header = await readSafetensorsHeader(source);
+  const { metadata } = header;
   if (metadata["format"] !== trainingFormat) {
     throw new FormatError(`the state of a training run was expected, found format "${metadata["format"] ?? "none"}"`, {
       file,
@@ -126,10 +181,11 @@ export async function loadTraining<State>(folder: string, optimizer: Optimizer<S
   const blank = skeleton(config);
   const state = optimizer.init(blank);
   const moments = tensorsOf(state).map(({ path, tensor }) => [statePrefix + path, tensor.shape] as const);
-  checkTensors(tensors, new Map([...parameters, ...moments]), { file });
+  checkTensors(header.tensors, new Map([...parameters, ...moments]), { file });
+  const values = await readTensors(source, header);
   return {
-    model: writeTree(blank, parameterPrefix, tensors),
-    optimizerState: writeTree(state, statePrefix, tensors),
+    model: writeTree(blank, parameterPrefix, values),
+    optimizerState: writeTree(state, statePrefix, values),
     step,
     extra: extra as Record<string, unknown>,
   };
@@ -161,6 +217,6 @@ function requireFinite(name: string, values: ArrayLike<number>): void {
   }
 }
 
-/** The tree with the tensors of a file in place of its own. Their names and shapes have been checked. */
-const writeTree = <T>(tree: T, prefix: string, tensors: ReadonlyMap<string, SafetensorsEntry>): T =>
-  mapTensors(tree, ({ shape }, path) => fromHost(shape, "f32", toFloat32(tensors.get(prefix + path) as SafetensorsEntry)));
+/** The tree with the numbers of a file in place of its own. Their names and shapes have been checked. */
+const writeTree = <T>(tree: T, prefix: string, values: ReadonlyMap<string, Float32Array>): T =>
+  mapTensors(tree, ({ shape }, path) => fromHost(shape, "f32", values.get(prefix + path) as Float32Array));

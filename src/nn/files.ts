@@ -1,11 +1,47 @@
-/** Files in Node: read whole and checked, written whole or not at all. In browsers these functions fail; nothing else here needs Node. */
+/** Files in Node: read whole and checked, written whole or not at all. Outside of Node these functions throw UsageError; nothing else here needs it. */
 import { DawngradError, FormatError, OptionError } from "../errors.js";
 import { nodeModule } from "../platform/node.js";
+import { type ByteSource, MissingFileError, readAll, sourceOf } from "./byte-source.js";
 
 /** What one call to the system reads or writes; single calls end at 2 GiB. */
 const CHUNK_BYTES = 64 * 2 ** 20;
 
 const MAX_BYTES = 2 ** 32;
+
+/**
+ * A file to be read in pieces; close it afterwards. What it is asked for beyond its end is refused before anything is allocated.
+ *
+ * @throws FormatError naming the file when there is none, it is no regular file, or it cannot be read
+ */
+export async function openFile(path: string): Promise<ByteSource> {
+  const { open, stat } = await nodeModule("fs/promises");
+  return describingErrors(path, async () => {
+    // Before opening, because opening a pipe waits for its writer.
+    const found = await stat(path);
+    if (!found.isFile()) {
+      throw failure(path, `expected a file, found ${found.isDirectory() ? "a folder" : "something else"}`, "give the path of a file");
+    }
+    const handle = await open(path, "r");
+    const { size } = await handle.stat();
+    const read = async (begin: number, end: number): Promise<Uint8Array> => {
+      const bytes = new Uint8Array(end - begin);
+      for (let at = begin; at < end; ) {
+        const { bytesRead } = await handle.read(bytes, at - begin, Math.min(CHUNK_BYTES, end - at), at);
+        if (bytesRead === 0) {
+          throw failure(path, `expected ${size} bytes, found ${at}`, "something changes the file; try again when it is done");
+        }
+        at += bytesRead;
+      }
+      return bytes;
+    };
+    return sourceOf({
+      name: path,
+      size,
+      read: (begin, end) => describingErrors(path, () => read(begin, end)),
+      close: () => handle.close(),
+    });
+  });
+}
 
 /**
  * All bytes of a file.
@@ -14,36 +50,27 @@ const MAX_BYTES = 2 ** 32;
  * @throws FormatError naming the file when there is none, it is no regular file, it cannot be read, is too large or changes meanwhile
  */
 export async function readFileChecked(path: string, options: { readonly maxBytes?: number } = {}): Promise<Uint8Array> {
-  const maxBytes = options.maxBytes ?? MAX_BYTES;
-  const { open, stat } = await nodeModule("fs/promises");
-  const fail = (message: string, hint: string, cause?: unknown): FormatError => new FormatError(message, { file: path, hint, cause });
+  const source = await openFile(path);
   try {
-    // Before opening, because opening a pipe waits for its writer.
-    const found = await stat(path);
-    if (!found.isFile()) {
-      throw fail(`expected a file, found ${found.isDirectory() ? "a folder" : "something else"}`, "give the path of a file");
-    }
-    const handle = await open(path, "r");
-    try {
-      const { size } = await handle.stat();
-      if (size > maxBytes) throw fail(`expected at most ${maxBytes} bytes, found ${size}`, "this is not the file that is needed here");
-      const bytes = new Uint8Array(size);
-      let end = 0;
-      while (end < size) {
-        const { bytesRead } = await handle.read(bytes, end, Math.min(CHUNK_BYTES, size - end), end);
-        if (bytesRead === 0) throw fail(`expected ${size} bytes, found ${end}`, "something changes the file; try again when it is done");
-        end += bytesRead;
-      }
-      return bytes;
-    } finally {
-      await handle.close();
-    }
+    return await readAll(source, options.maxBytes ?? MAX_BYTES);
+  } finally {
+    await source.close();
+  }
+}
+
+const failure = (path: string, message: string, hint: string, cause?: unknown): FormatError =>
+  new FormatError(message, { file: path, hint, cause });
+
+async function describingErrors<T>(path: string, body: () => Promise<T>): Promise<T> {
+  try {
+    return await body();
   } catch (error) {
     if (error instanceof FormatError) throw error;
     const code = systemCode(error);
-    if (code === "ENOENT" || code === "ENOTDIR") throw fail("there is no such file", "check the path", error);
-    if (code === "EACCES" || code === "EPERM") throw fail("the file may not be read", "check its permissions", error);
-    throw fail(`the file cannot be read: ${error instanceof Error ? error.message : String(error)}`, "check the path and the disk", error);
+    if (code === "ENOENT" || code === "ENOTDIR") throw new MissingFileError(path, error);
+    if (code === "EACCES" || code === "EPERM") throw failure(path, "the file may not be read", "check its permissions", error);
+    const reason = error instanceof Error ? error.message : String(error);
+    throw failure(path, `the file cannot be read: ${reason}`, "check the path and the disk", error);
   }
 }
 

@@ -8,19 +8,20 @@ export * from "./evaluation-targets.js";
 export * from "./generate.js";
 export * from "./kv-cache.js";
 export * from "./llama.js";
+export type { BlobLike, FileContent, FileLike, HostBlob, ModelSource } from "./model-source.js";
 export * from "./module.js";
 export * from "./optimizers.js";
 export {
   checkTensors,
   float32Tensor,
   readSafetensors,
-  type SafetensorsDtype,
   type SafetensorsEntry,
   type SafetensorsFile,
   type SafetensorsTensor,
   toFloat32,
   writeSafetensors,
 } from "./safetensors.js";
+export type { SafetensorsDtype } from "./safetensors-header.js";
 export * from "./sampling.js";
 export * from "./schedules.js";
 export * from "./tokenizers.js";

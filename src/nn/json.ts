@@ -1,6 +1,7 @@
 import { FormatError } from "../errors.js";
 
 const DEPTH = 64;
+const ENTRIES = 2 ** 18;
 
 /** A hundred megabytes of "{}," become gigabytes of objects. A checkpoint of a hundred thousand tensors has about a million values. */
 const MAX_VALUES = 2_000_000;
@@ -13,15 +14,18 @@ export interface JsonSource {
   readonly offset?: number;
   /** Most containers inside of each other. Default 64. */
   readonly maxDepth?: number;
+  /** Most entries of one object. Default 2¹⁸. */
+  readonly maxEntries?: number;
 }
 
 /**
  * JSON.parse for files that nobody vouches for.
  *
  * JSON.parse keeps the last of two equal keys without a word, and builds whatever nesting it is given, at which later recursion fails.
- * Both are refused here, and so are texts of more than two million values, before any of them is built.
+ * Both are refused here, and so are texts of more than two million values and objects of more than `maxEntries` keys, before any of them is
+ * built. The look takes time in proportion to the text.
  *
- * @throws FormatError for text that is not JSON, an object with a key twice, nesting deeper than `maxDepth`, or too many values
+ * @throws FormatError for text that is not JSON, an object with a key twice, nesting deeper than `maxDepth`, or too many values or keys
  */
 export function parseJson(text: string, source: JsonSource): unknown {
   refuseDepthAndDuplicates(text, source);
@@ -58,31 +62,25 @@ export const isObject = (value: unknown): value is Record<string, unknown> =>
 
 /** Walks over the tokens that matter. In text that is no JSON it may stop early, for JSON.parse to say what is wrong. */
 function refuseDepthAndDuplicates(text: string, source: JsonSource): void {
-  const maxDepth = source.maxDepth ?? DEPTH;
+  const { maxDepth = DEPTH, maxEntries = ENTRIES } = source;
+  const refuse = (message: string, at: number, hint: string): FormatError =>
+    new FormatError(message, { file: source.file, offset: byteOffset(text, at, source), hint });
   const open: (Set<string> | null)[] = []; // the keys so far of every open object, null for an open array
   let values = 0;
   for (let i = 0; i < text.length; i++) {
-    const char = text[i];
+    const code = text.charCodeAt(i);
     // Every value but the first follows a bracket, a brace or a comma.
-    if ((char === "{" || char === "[" || char === ",") && ++values > MAX_VALUES) {
-      throw new FormatError(`expected JSON of at most ${MAX_VALUES} values, found more`, {
-        file: source.file,
-        offset: byteOffset(text, i, source),
-        hint: "no file of this kind holds so much; download or export it again",
-      });
+    if ((code === brace.open || code === bracket.open || code === comma) && ++values > MAX_VALUES) {
+      throw refuse(`expected JSON of at most ${MAX_VALUES} values, found more`, i, "no file of this kind holds so much; export it again");
     }
-    if (char === "{" || char === "[") {
-      open.push(char === "{" ? new Set() : null);
+    if (code === brace.open || code === bracket.open) {
+      open.push(code === brace.open ? new Set() : null);
       if (open.length > maxDepth) {
-        throw new FormatError(`expected JSON of at most ${maxDepth} levels, found more`, {
-          file: source.file,
-          offset: byteOffset(text, i, source),
-          hint: "no file of this kind nests so deep; download or export it again",
-        });
+        throw refuse(`expected JSON of at most ${maxDepth} levels, found more`, i, "no file of this kind nests so deep; export it again");
       }
-    } else if (char === "}" || char === "]") {
+    } else if (code === brace.close || code === bracket.close) {
       open.pop();
-    } else if (char === '"') {
+    } else if (code === quote) {
       const end = endOfString(text, i);
       if (end === undefined) return;
       const keys = open.at(-1);
@@ -90,25 +88,33 @@ function refuseDepthAndDuplicates(text: string, source: JsonSource): void {
         const key = decodeString(text.slice(i, end));
         if (key === undefined) return;
         if (keys.has(key)) {
-          throw new FormatError(`expected every key once, found ${showValue(key)} twice`, {
-            file: source.file,
-            offset: byteOffset(text, i, source),
-            hint: "which of the two is meant cannot be known; export the file again",
-          });
+          const hint = "which of the two is meant cannot be known; export the file again";
+          throw refuse(`expected every key once, found ${showValue(key)} twice`, i, hint);
         }
         keys.add(key);
+        if (keys.size > maxEntries) {
+          throw refuse(
+            `expected objects of at most ${maxEntries} keys, found more`,
+            i,
+            "no file of this kind holds so many; export it again",
+          );
+        }
       }
       i = end - 1;
     }
   }
 }
 
+const [quote, comma, colon, backslash] = [0x22, 0x2c, 0x3a, 0x5c];
+const brace = { open: 0x7b, close: 0x7d };
+const bracket = { open: 0x5b, close: 0x5d };
+
 /** Index after the closing quote of the string that opens at `start`. */
 function endOfString(text: string, start: number): number | undefined {
   for (let i = start + 1; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code === 0x22) return i + 1;
-    if (code === 0x5c) i++;
+    if (code === quote) return i + 1;
+    if (code === backslash) i++;
   }
   return undefined;
 }
@@ -116,10 +122,11 @@ function endOfString(text: string, start: number): number | undefined {
 function isKey(text: string, end: number): boolean {
   let i = end;
   while (i < text.length && " \t\n\r".includes(text[i] as string)) i++;
-  return text[i] === ":";
+  return text.charCodeAt(i) === colon;
 }
 
 function decodeString(literal: string): string | undefined {
+  if (!literal.includes("\\")) return literal.slice(1, -1);
   try {
     return String(JSON.parse(literal));
   } catch {

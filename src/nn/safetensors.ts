@@ -9,32 +9,23 @@
  */
 import { checkArgument, checkFields, checkOptions, instanceOf, integer, type Kind, listOf, text } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
+import { START_BYTES } from "./byte-source.js";
 import { bfloat16ToFloat32, halfToFloat32 } from "./half-precision.js";
-import { isObject, parseJson, showValue } from "./json.js";
-
-/** Bytes of one element. Formats of less than a byte are not read. */
-const ELEMENT_BYTES = {
-  BOOL: 1,
-  U8: 1,
-  I8: 1,
-  F8_E4M3: 1,
-  F8_E5M2: 1,
-  F8_E8M0: 1,
-  U16: 2,
-  I16: 2,
-  F16: 2,
-  BF16: 2,
-  U32: 4,
-  I32: 4,
-  F32: 4,
-  U64: 8,
-  I64: 8,
-  F64: 8,
-  C64: 8,
-} as const;
-
-/** Element formats by the names that the format gives them. */
-export type SafetensorsDtype = keyof typeof ELEMENT_BYTES;
+import { showValue } from "./json.js";
+import {
+  checkedBytes,
+  ELEMENT_BYTES,
+  hasLoneSurrogate,
+  headerLength,
+  isDtype,
+  isSize,
+  LENGTH_BYTES,
+  MAX_HEADER_BYTES,
+  MAX_RANK,
+  METADATA,
+  parseHeader,
+  type SafetensorsDtype,
+} from "./safetensors-header.js";
 
 /** One tensor as bytes: row-major, little-endian. */
 export interface SafetensorsTensor {
@@ -69,16 +60,10 @@ const entriesKind: Kind = {
     [...value].every((entry) => Array.isArray(entry) && typeof entry[0] === "string" && isTensor(entry[1])),
 };
 
-const LENGTH_BYTES = 8;
-const MAX_HEADER_BYTES = 100_000_000;
-const MAX_RANK = 8;
-const METADATA = "__metadata__";
-const AGAIN = "the file is damaged or incomplete; download or export it again";
-
 /**
  * Reads a safetensors file from its bytes. Nothing is copied.
  *
- * Checked are: the header's length (at most 10⁸), UTF-8, JSON without a key twice, every dtype, shape (rank ≤ 8, safe integers,
+ * Checked are: the header's length (at most 16 MiB), UTF-8, JSON without a key twice, every dtype, shape (rank ≤ 8, safe integers,
  * product without overflow) and range, and that the ranges tile the data exactly: from 0, without holes or overlaps, to the file's end.
  *
  * @param file name of the file, for messages
@@ -87,47 +72,13 @@ const AGAIN = "the file is damaged or incomplete; download or export it again";
 export function readSafetensors(bytes: Uint8Array, file: string): SafetensorsFile {
   checkArgument("readSafetensors", "bytes", bytes, bytesKind);
   checkArgument("readSafetensors", "file", file, text);
-  const header = readHeader(bytes, file);
-  const fail = (message: string, hint = AGAIN): FormatError => new FormatError(message, { file, offset: LENGTH_BYTES, hint });
-  const parsed = parseJson(header.text, { file, offset: LENGTH_BYTES });
-  if (!isObject(parsed)) throw fail(`expected the header to be a JSON object, found ${showValue(parsed)}`);
-
-  let metadata: Record<string, string> = Object.create(null);
-  const described: Described[] = [];
-  for (const [name, value] of Object.entries(parsed)) {
-    if (hasLoneSurrogate(name)) throw fail(`expected tensor names in Unicode, found ${showValue(name)}`);
-    if (name === METADATA) metadata = readMetadata(value, fail);
-    else described.push(describe(name, value, fail));
-  }
-
-  // Empty tensors share their begin with the next one, and stand before it.
-  described.sort((a, b) => a.begin - b.begin || a.end - b.end);
-  const dataStart = LENGTH_BYTES + header.length;
-  const tensors = new Map<string, SafetensorsEntry>();
-  let end = 0;
-  for (const tensor of described) {
-    if (tensor.begin !== end) {
-      const problem = tensor.begin > end ? `leaves a hole of ${tensor.begin - end} bytes` : "overlaps the tensor before it";
-      throw new FormatError(`expected the data of ${showValue(tensor.name)} to begin at ${end}, found ${tensor.begin}, which ${problem}`, {
-        file,
-        offset: dataStart + Math.min(tensor.begin, end),
-        hint: AGAIN,
-      });
-    }
-    end = tensor.end;
-    if (dataStart + end > bytes.length) throw wrongLength(file, bytes.length, dataStart + end);
-    const data = bytes.subarray(dataStart + tensor.begin, dataStart + end);
-    tensors.set(tensor.name, {
-      name: tensor.name,
-      dtype: tensor.dtype,
-      shape: tensor.shape,
-      data,
-      file,
-      offset: dataStart + tensor.begin,
-    });
-  }
-  if (dataStart + end !== bytes.length) throw wrongLength(file, bytes.length, dataStart + end);
-  return { metadata, tensors };
+  const length = headerLength(bytes.subarray(0, START_BYTES), file, bytes.length);
+  const header = parseHeader(bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length), file, bytes.length);
+  const entries = [...header.tensors.values()].map(({ bytes: count, ...place }): [string, SafetensorsEntry] => [
+    place.name,
+    { ...place, data: bytes.subarray(place.offset, place.offset + count) },
+  ]);
+  return { metadata: header.metadata, tensors: new Map(entries) };
 }
 
 /**
@@ -138,7 +89,7 @@ export function readSafetensors(bytes: Uint8Array, file: string): SafetensorsFil
  *   {@link toFloat32} reads
  */
 export function checkTensors(
-  tensors: ReadonlyMap<string, SafetensorsEntry>,
+  tensors: ReadonlyMap<string, Omit<SafetensorsEntry, "data">>,
   expected: ReadonlyMap<string, readonly number[]>,
   options: { readonly file: string },
 ): void {
@@ -256,117 +207,7 @@ export function writeSafetensors(
   return file;
 }
 
-type Fail = (message: string, hint?: string) => FormatError;
-
-interface Described {
-  readonly name: string;
-  readonly dtype: SafetensorsDtype;
-  readonly shape: readonly number[];
-  readonly begin: number;
-  readonly end: number;
-}
-
-function readHeader(bytes: Uint8Array, file: string): { readonly text: string; readonly length: number } {
-  if (bytes.length < LENGTH_BYTES) {
-    throw new FormatError(`expected at least ${LENGTH_BYTES} bytes, found ${bytes.length}`, { file, offset: bytes.length, hint: AGAIN });
-  }
-  const stated = new DataView(bytes.buffer, bytes.byteOffset, LENGTH_BYTES).getBigUint64(0, true);
-  if (stated > BigInt(MAX_HEADER_BYTES)) {
-    throw new FormatError(`expected a header of at most ${MAX_HEADER_BYTES} bytes, found a length of ${stated}`, {
-      file,
-      offset: 0,
-      hint: "this is no safetensors file; pickled files (.pt, .bin) must be converted to safetensors first",
-    });
-  }
-  const length = Number(stated);
-  if (LENGTH_BYTES + length > bytes.length) {
-    throw new FormatError(`expected a header of ${length} bytes, found ${bytes.length - LENGTH_BYTES}`, {
-      file,
-      offset: bytes.length,
-      hint: AGAIN,
-    });
-  }
-  const header = bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length);
-  if (header[0] !== 0x7b) {
-    const found = header[0] === undefined ? "an empty header" : `byte 0x${header[0].toString(16).padStart(2, "0")}`;
-    throw new FormatError(`expected the header to start with "{", found ${found}`, { file, offset: LENGTH_BYTES, hint: AGAIN });
-  }
-  try {
-    return { text: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(header), length };
-  } catch (error) {
-    throw new FormatError("expected the header in UTF-8, found bytes that are not", {
-      file,
-      offset: LENGTH_BYTES,
-      hint: AGAIN,
-      cause: error,
-    });
-  }
-}
-
-function readMetadata(value: unknown, fail: Fail): Record<string, string> {
-  if (!isObject(value)) throw fail(`expected ${METADATA} to be an object of strings, found ${showValue(value)}`);
-  // Without a prototype a key such as "__proto__" is a key like any other.
-  const metadata: Record<string, string> = Object.create(null);
-  for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== "string") throw fail(`expected ${METADATA} to hold strings, found ${showValue(text)} under ${showValue(key)}`);
-    metadata[key] = text;
-  }
-  return metadata;
-}
-
-function describe(name: string, value: unknown, fail: Fail): Described {
-  const of = `tensor ${showValue(name)}`;
-  if (!isObject(value)) throw fail(`expected ${of} to be described by an object, found ${showValue(value)}`);
-  const extra = Object.keys(value).find((key) => !["dtype", "shape", "data_offsets"].includes(key));
-  if (extra !== undefined) {
-    throw fail(
-      `expected ${of} to have dtype, shape and data_offsets alone, found ${showValue(extra)}`,
-      "files of extensions of safetensors are not read",
-    );
-  }
-  const { dtype, shape, data_offsets: offsets } = value;
-  if (!isDtype(dtype)) {
-    throw fail(
-      `expected the dtype of ${of} to be one of ${Object.keys(ELEMENT_BYTES).join(" ")}, found ${showValue(dtype)}`,
-      "export the tensor as F32, F16 or BF16",
-    );
-  }
-  if (!Array.isArray(shape) || shape.length > MAX_RANK || !shape.every(isSize)) {
-    throw fail(`expected the shape of ${of} to be at most ${MAX_RANK} whole numbers below 2^53, found ${showValue(shape)}`);
-  }
-  const bytes = checkedBytes(shape, dtype);
-  if (bytes === undefined) throw fail(`expected ${of} to have fewer than 2^53 bytes, found shape ${showValue(shape)}`);
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize)) {
-    throw fail(`expected the data_offsets of ${of} to be two whole numbers below 2^53, found ${showValue(offsets)}`);
-  }
-  const [begin, end] = offsets as [number, number];
-  if (end - begin !== bytes) {
-    throw fail(`expected ${of} to have ${bytes} bytes (${dtype} [${shape}]), found data_offsets [${begin}, ${end}]`);
-  }
-  return { name, dtype, shape, begin, end };
-}
-
-const isDtype = (value: unknown): value is SafetensorsDtype => typeof value === "string" && Object.hasOwn(ELEMENT_BYTES, value);
-
-const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && !Object.is(value, -0) && (value as number) >= 0;
-
-/** Π shape · bytes of an element, or undefined where a number cannot hold it. */
-function checkedBytes(shape: readonly number[], dtype: SafetensorsDtype): number | undefined {
-  let bytes: number = ELEMENT_BYTES[dtype];
-  for (const extent of shape) {
-    bytes *= extent;
-    if (!Number.isSafeInteger(bytes)) return undefined;
-  }
-  return bytes;
-}
-
-/** A surrogate without its partner matches, because under the flag u a pair is one character of another category. */
-const hasLoneSurrogate = (text: string): boolean => /\p{Surrogate}/u.test(text);
-
-const wrongLength = (file: string, found: number, expected: number): FormatError =>
-  new FormatError(`expected a file of ${expected} bytes, found ${found}`, { file, offset: Math.min(found, expected), hint: AGAIN });
-
-const notFloating = ({ name, dtype, file, offset }: SafetensorsEntry): FormatError =>
+const notFloating = ({ name, dtype, file, offset }: Omit<SafetensorsEntry, "data">): FormatError =>
   new FormatError(`expected ${showValue(name)} to be one of ${Object.keys(TO_FLOAT32).join(" ")}, found ${dtype}`, {
     file,
     offset,

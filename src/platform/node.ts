@@ -15,9 +15,13 @@ interface NodeModules {
   readonly module: typeof import("node:module");
   readonly os: typeof import("node:os");
   readonly path: typeof import("node:path");
+  readonly url: typeof import("node:url");
   readonly worker_threads: typeof import("node:worker_threads");
   readonly zlib: typeof import("node:zlib");
 }
+
+/** Whether there is a file system: in Node and in what imitates it. */
+export const hasNode: boolean = typeof process !== "undefined" && process.versions?.node !== undefined;
 
 /** The process of Node. Throws UsageError where there is none. */
 export function nodeProcess(): NodeJS.Process {

@@ -1,0 +1,165 @@
+/** Where the files of a model are: a folder, an address, or files that a page or a program has already. */
+import { checkArgument, type Kind } from "../arguments.js";
+import { FormatError, OptionError } from "../errors.js";
+import { hasNode, nodeModule } from "../platform/node.js";
+import { type ByteSource, blobSource, bytesSource, MissingFileError, openUrl } from "./byte-source.js";
+import { identifyFile, identifyFolder } from "./file-kinds.js";
+import { openFile } from "./files.js";
+
+/** What is used of a Blob. */
+export interface BlobLike {
+  readonly size: number;
+  slice(begin?: number, end?: number): BlobLike;
+  arrayBuffer(): Promise<ArrayBuffer>;
+}
+
+/** What is used of a File. */
+export interface FileLike extends BlobLike {
+  readonly name: string;
+}
+
+/** Blob where the program's own types know it. */
+export type HostBlob = typeof globalThis extends { Blob: { prototype: infer B } } ? B : BlobLike;
+
+/** The content of one file. */
+export type FileContent = BlobLike | Uint8Array | ArrayBuffer | string;
+
+/**
+ * A model's files (`config.json`, `model.safetensors`):
+ *
+ * - a string: in Node the path of a folder, or an address that begins with "http:", "https:" or "file:"; in a page the address of a
+ *   folder, which may be relative. A URL does as well;
+ * - a FileList or other list of `File`s, as `<input type="file" multiple>` or a drop gives them; folders in front of the names are left out;
+ * - contents by name, such as `modelBlobs` returns: `{ "config.json": …, "model.safetensors": … }` of Blobs, bytes or text.
+ */
+export type ModelSource =
+  | string
+  | { readonly href: string }
+  | Iterable<FileLike>
+  | ArrayLike<FileLike>
+  | Readonly<Record<string, FileContent>>;
+
+/** The files of a source by name. */
+export interface ModelFiles {
+  /** What messages call a file. */
+  label(file: string): string;
+  /** Throws FormatError that says what is there in its place. */
+  open(file: string): Promise<ByteSource>;
+}
+
+const isBlob = (value: unknown): value is BlobLike => typeof Blob !== "undefined" && value instanceof Blob;
+const isNamed = (value: unknown): value is FileLike => isBlob(value) && typeof (value as Partial<FileLike>).name === "string";
+const isContent = (value: unknown): value is FileContent =>
+  typeof value === "string" || isBlob(value) || value instanceof Uint8Array || value instanceof ArrayBuffer;
+
+const listOfFiles = (value: unknown): readonly FileLike[] | undefined => {
+  if (typeof value !== "object" || value === null || isContent(value)) return undefined;
+  if (!(Symbol.iterator in value) && typeof (value as { length?: unknown }).length !== "number") return undefined;
+  const items: unknown[] = Array.from(value as ArrayLike<unknown>);
+  return items.every(isNamed) ? items : undefined;
+};
+
+const sourceKind: Kind = {
+  wanted: "a folder, an address, a list of files, or contents by name",
+  fits: (value) =>
+    (typeof value === "string" && value !== "") ||
+    value instanceof URL ||
+    listOfFiles(value) !== undefined ||
+    (typeof value === "object" && value !== null && !Array.isArray(value) && !isContent(value) && Object.values(value).every(isContent)),
+  hint: (value) =>
+    isContent(value) && typeof value !== "string"
+      ? 'a model has two files: give { "config.json": …, "model.safetensors": … }'
+      : '"runs/base", new URL("https://…/"), input.files, or { "config.json": …, "model.safetensors": … }',
+};
+
+/** The files of a source. Throws OptionError for what is none. */
+export function modelFiles(name: string, source: ModelSource): ModelFiles {
+  checkArgument(name, "source", source, sourceKind);
+  if (source instanceof URL || (typeof source === "string" && (!hasNode || /^(https?|file|blob|data):/i.test(source)))) {
+    return filesAt(String(source));
+  }
+  if (typeof source === "string") return filesIn(source);
+  const list = listOfFiles(source);
+  return given(list === undefined ? (source as Readonly<Record<string, FileContent>>) : byName(list));
+}
+
+/** The last part of each name: what a page is given may lie in a folder. */
+function byName(files: readonly FileLike[]): Record<string, FileContent> {
+  const contents: Record<string, FileContent> = Object.create(null);
+  for (const file of files) {
+    const name = file.name.slice(file.name.lastIndexOf("/") + 1);
+    if (contents[name] !== undefined)
+      throw new OptionError(`there are two files named ${name}`, { hint: "choose the files of one folder" });
+    contents[name] = file;
+  }
+  return contents;
+}
+
+function given(contents: Readonly<Record<string, FileContent>>): ModelFiles {
+  return {
+    label: (file) => file,
+    open: async (file) => {
+      const content = Object.hasOwn(contents, file) || file in contents ? contents[file] : undefined;
+      if (content === undefined) throw missing(file, Object.keys(contents));
+      if (isBlob(content)) return blobSource(content, file);
+      if (typeof content === "string") return bytesSource(new TextEncoder().encode(content), file);
+      return bytesSource(content instanceof ArrayBuffer ? new Uint8Array(content) : content, file);
+    },
+  };
+}
+
+function filesIn(folder: string): ModelFiles {
+  const label = (file: string): string => `${folder}/${file}`;
+  return {
+    label,
+    open: async (file) => {
+      try {
+        return await openFile(label(file));
+      } catch (error) {
+        if (!(error instanceof MissingFileError)) throw error;
+        const { readdir } = await nodeModule("fs/promises");
+        const names = await readdir(folder).catch((cause: unknown) => cause);
+        if (Array.isArray(names)) throw missing(label(file), names as string[]);
+        await refuseFile(folder);
+        throw new MissingFileError(label(file), error, `there is no folder ${folder}`);
+      }
+    },
+  };
+}
+
+/** Throws FormatError where what should be a folder is a file, and says what kind of file. */
+async function refuseFile(path: string): Promise<void> {
+  const file = await openFile(path).catch(() => undefined);
+  if (file === undefined) return;
+  try {
+    const kind = identifyFile(await file.start());
+    const what = kind === undefined ? "a file" : `a file: ${kind.what}`;
+    throw new FormatError(`expected the folder of a model, found ${what}`, {
+      file: path,
+      hint: kind?.hint ?? "name the folder that holds config.json and model.safetensors",
+    });
+  } finally {
+    await file.close();
+  }
+}
+
+function filesAt(address: string): ModelFiles {
+  // What follows the path, such as a key, is for every file.
+  const [, path = "", rest = ""] = /^([^?#]*)(.*)$/s.exec(address) ?? [];
+  const label = (file: string): string => `${path.replace(/\/+$/, "")}/${file}${rest}`;
+  return {
+    label,
+    open: async (file) => {
+      if (!/^file:/i.test(address)) return openUrl(label(file));
+      const { fileURLToPath } = await nodeModule("url");
+      return filesIn(fileURLToPath(path).replace(/[\\/]+$/, "")).open(file);
+    },
+  };
+}
+
+/** What stands there in place of a file. */
+function missing(file: string, names: readonly string[]): FormatError {
+  const found = identifyFolder(names);
+  if (found === undefined) return new MissingFileError(file, undefined, names.length === 0 ? "the folder is empty" : "check the path");
+  return new FormatError(`there is no such file; found ${found.what} (${found.file})`, { file, hint: found.hint });
+}
