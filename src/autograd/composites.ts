@@ -1,6 +1,6 @@
 import { checkArgument, checkOptions, flag, integer, notNegative, number, type OptionKinds, oneOf, optional, text } from "../arguments.js";
-import { ShapeError } from "../errors.js";
-import { isInteger } from "./dtype.js";
+import { DtypeError, OptionError, ShapeError } from "../errors.js";
+import { isFloat, isInteger } from "./dtype.js";
 import { tensorKind, tensorLikeKind } from "./kinds.js";
 import type { Axes, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
@@ -11,23 +11,37 @@ import type { Tensor } from "./tensor.js";
 
 /** Large enough to vanish in a softmax, small enough for differences of two of them to stay finite. */
 export const maskedScore = -1e30;
+/** The same for f16, which holds no smaller number. */
+const maskedHalfScore = -65504;
 
-/** 1/(1 + e⁻ˣ), as ½ + ½·tanh(x/2), which overflows nowhere. */
+const asFloat = (x: TensorLike): Tensor => (typeof x === "number" ? ops.full([], x) : isFloat(x.dtype) ? x : ops.cast(x, "f32"));
+
+/**
+ * 1/(1 + e⁻ˣ): with e = e^−|x| it is 1/(1 + e) for x ≥ 0 and e/(1 + e) below, so that nothing overflows and small values keep their
+ * digits, here and in the derivatives.
+ */
 export function sigmoid(x: TensorLike): Tensor {
   checkArgument("sigmoid", "x", x, tensorLikeKind);
-  return ops.add(ops.mul(ops.tanh(ops.mul(x, 0.5)), 0.5), 0.5);
+  const t = asFloat(x);
+  const negative = ops.less(t, 0);
+  // −|x| as a product: the derivative of |x| at 0 is 0, but either sign goes smoothly through 0.
+  const e = ops.exp(ops.mul(t, ops.where(negative, 1, -1)));
+  return ops.mul(ops.where(negative, e, 1), ops.recip(ops.add(e, 1)));
 }
-/** max(x, 0). */
+/** max(x, 0), with the derivative 0 at 0; NaN stays NaN. */
 export function relu(x: TensorLike): Tensor {
   checkArgument("relu", "x", x, tensorLikeKind);
-  return ops.maximum(x, 0);
+  return ops.where(ops.lessEqual(x, 0), 0, x);
 }
 /** x·sigmoid(x). */
 export function silu(x: Tensor): Tensor {
   checkArgument("silu", "x", x, tensorKind);
   return ops.mul(x, sigmoid(x));
 }
-/** x·Φ(x) with the normal distribution function Φ (Hendrycks & Gimpel 2016). */
+/**
+ * x·Φ(x) with the normal distribution function Φ(x) = ½ + ½·erf(x/√2) (Hendrycks & Gimpel 2016). For x far below 0 the two halves of Φ
+ * cancel: the error is some 10⁻⁷·|x| in f32, whatever the size of the result.
+ */
 export function gelu(x: Tensor): Tensor {
   checkArgument("gelu", "x", x, tensorKind);
   return ops.mul(x, ops.mul(0.5, ops.add(1, ops.erf(ops.mul(x, Math.SQRT1_2)))));
@@ -65,31 +79,41 @@ export interface SpreadOptions {
 }
 const spreadKinds: OptionKinds<SpreadOptions> = { keepDims: optional(flag), correction: optional(notNegative) };
 
-/** Mean of (x − mean)², divided by n − correction (0 by default). */
+/** Mean of (x − mean)², divided by n − correction (0 by default). Throws OptionError for a correction of n or more. */
 export function variance(x: Tensor, axes?: Axes, options: SpreadOptions = {}): Tensor {
   checkOptions("variance", options, spreadKinds);
   const count = countOf("variance", x, axes);
+  const correction = options.correction ?? 0;
+  if (count > 0 && correction >= count) {
+    throw new OptionError(`variance: ${count} elements with correction ${correction} leave nothing to divide by`, {
+      hint: "a correction is smaller than the number of elements",
+    });
+  }
   const centred = ops.sub(x, mean(x, axes, true));
-  return ops.div(ops.sum(square(centred), axes, options.keepDims ?? false), count - (options.correction ?? 0));
+  return ops.div(ops.sum(square(centred), axes, options.keepDims ?? false), count - correction);
 }
 
-/** Square root of {@link variance}. */
+/** Square root of {@link variance}; its derivative where all elements are equal is 0. */
 export function std(x: Tensor, axes?: Axes, options: SpreadOptions = {}): Tensor {
   checkOptions("std", options, spreadKinds);
   countOf("std", x, axes);
-  return ops.sqrt(variance(x, axes, options));
+  const spread = variance(x, axes, options);
+  const flat = ops.equal(spread, 0);
+  return ops.where(flat, 0, ops.sqrt(ops.where(flat, 1, spread)));
 }
 
-/** ln Σ eˣ over axes, shifted by the largest element so that nothing overflows. */
+/** ln Σ eˣ over axes, shifted by the largest element so that nothing overflows; −∞ where all are −∞, and ∞ where any is ∞. */
 export function logSumExp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   countOf("logSumExp", x, axes);
   checkArgument("logSumExp", "keepDims", keepDims, flag);
-  const top = ops.stopGradient(ops.max(x, axes, true));
+  const largest = ops.stopGradient(ops.max(x, axes, true));
+  // An infinite one is no shift: ∞ − ∞ has no value, and without a shift e^±∞ gives the right sum.
+  const top = ops.where(ops.less(ops.abs(largest), Number.POSITIVE_INFINITY), largest, 0);
   const result = ops.add(ops.log(ops.sum(ops.exp(ops.sub(x, top)), axes, true)), top);
   return keepDims ? result : ops.squeeze(result, normalizeAxes(axes, x.rank, "logSumExp"));
 }
 
-/** eˣ / Σ eˣ over an axis (the last by default). */
+/** eˣ / Σ eˣ over an axis (the last by default); NaN where all are −∞. */
 export function softmax(x: Tensor, axis = -1): Tensor {
   checkArgument("softmax", "x", x, tensorKind);
   normalizeAxis(axis, x.rank, "softmax");
@@ -150,11 +174,11 @@ export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
 }
 
 export interface AttentionOptions {
-  /** Key j is seen by query i only if j ≤ i + offset. Default false. */
+  /** Key j is seen by query i only if j ≤ i + offset. Default false. A query that sees no key gives zeros, and takes no part in derivatives. */
   readonly causal?: boolean;
   /** Position of the first query among the keys, a number or an integer scalar; default S − T. */
   readonly offset?: TensorLike;
-  /** bool, broadcastable to [B, H, T, S]: false hides a key. */
+  /** bool, broadcastable to [B, H, T, S]: false hides a key. A query that sees no key gives zeros. */
   readonly mask?: Tensor;
   /** Factor of the scores; default 1/√D. */
   readonly scale?: number;
@@ -190,34 +214,50 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
       hint: "q is [B, H, T, D]; k and v are [B, Hkv, S, D] with H a multiple of Hkv",
     });
   }
+  if (options.mask !== undefined && options.mask.dtype !== "bool") {
+    throw new DtypeError(`attention: mask must be bool, found ${options.mask.dtype}`, {
+      hint: "true where a key is seen: mask.notEqual(0)",
+    });
+  }
+  const offset = options.offset ?? S - T;
   const groups = H / Hkv;
   const rows = ops.reshape(q, [B, Hkv, groups * T, D]);
   let scores = ops.mul(ops.matmul(rows, ops.transpose(k)), options.scale ?? 1 / Math.sqrt(D)); // [B, Hkv, G·T, S]
   const full = [B, Hkv, groups, T, S];
-  scores = ops.reshape(scores, full);
-  if (options.causal) {
-    const reach = ops.add(ops.iota(full.slice(-2), 0), options.offset ?? S - T);
-    scores = ops.where(ops.lessEqual(ops.iota(full.slice(-2), 1), reach), scores, maskedScore);
-  }
+  const seen: Tensor[] = [];
+  // Key − query cannot overflow, as query + offset may.
+  if (options.causal) seen.push(ops.lessEqual(ops.sub(ops.iota(full.slice(-2), 1), ops.iota(full.slice(-2), 0)), offset));
   if (options.mask) {
     broadcastShapes(options.mask.shape, [B, H, T, S], "attention mask");
-    const seen = ops.reshape(ops.broadcastTo(options.mask, [B, H, T, S]), full);
-    scores = ops.where(seen, scores, maskedScore);
+    seen.push(ops.reshape(ops.broadcastTo(options.mask, [B, H, T, S]), full));
   }
-  const weights = ops.reshape(softmax(scores), [B, Hkv, groups * T, S]);
+  const hidden = scores.dtype === "f16" ? maskedHalfScore : maskedScore;
+  scores = ops.reshape(scores, full);
+  for (const visible of seen) scores = ops.where(visible, scores, hidden);
+  let weights = softmax(scores);
+  // Where nothing is seen all scores are equal, and so are their weights, which must be zero instead.
+  const everyQuerySees = options.mask === undefined && (!options.causal || (typeof offset === "number" && offset >= 0));
+  if (!everyQuerySees) for (const visible of seen) weights = ops.where(visible, weights, 0);
+  weights = ops.reshape(weights, [B, Hkv, groups * T, S]);
   return ops.reshape(ops.matmul(weights, v), [B, H, T, v.shape[3] as number]);
 }
 
 export interface CrossEntropyOptions {
-  /** "mean" over targets (default), "sum", or "none" for one loss per target. */
+  /** "mean" over the targets that count (default), "sum", or "none" for one loss per target. */
   readonly reduction?: "mean" | "sum" | "none";
+  /** Targets of this number do not count: their loss and its derivative are 0. Default −100. */
+  readonly ignoreIndex?: number;
 }
 
-const crossEntropyKinds: OptionKinds<CrossEntropyOptions> = { reduction: optional(oneOf("mean", "sum", "none")) };
+const crossEntropyKinds: OptionKinds<CrossEntropyOptions> = {
+  reduction: optional(oneOf("mean", "sum", "none")),
+  ignoreIndex: optional(integer()),
+};
 
 /**
- * Negative log-likelihood in nats, −ln softmax(logits)[target]. logits: […, V] float; targets: […] integers in 0…V−1
- * (a target outside gives the loss ln Σ eˣ, as if its logit were 0).
+ * Negative log-likelihood in nats, −ln softmax(logits)[target]. logits: […, V] float; targets: […] integers, classes in 0…V − 1 or
+ * `ignoreIndex`. Any other target makes its loss and derivative NaN, and with it the sum and the mean; so does, as in PyTorch, the
+ * mean where no target counts (0/0).
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
   for (const [name, value] of Object.entries({ logits, targets })) checkArgument("crossEntropy", name, value, tensorKind);
@@ -229,22 +269,36 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
   }
   const hit = ops.equal(ops.iota(logits.shape, -1, { dtype: targets.dtype }), ops.unsqueeze(targets, targets.rank));
   const picked = ops.sum(ops.where(hit, logits, 0), -1);
-  const losses = ops.sub(logSumExp(logits, -1), picked);
+  const counts = ops.notEqual(targets, options.ignoreIndex ?? -100);
+  const exists = ops.and(ops.greaterEqual(targets, 0), ops.less(targets, logits.shape.at(-1) as number));
+  // A factor, so that the derivative is NaN as well.
+  const factor = ops.where(ops.and(counts, ops.not(exists)), Number.NaN, 1);
+  const losses = ops.where(counts, ops.mul(ops.sub(logSumExp(logits, -1), picked), factor), 0);
   switch (options.reduction ?? "mean") {
     case "none":
       return losses;
     case "sum":
       return ops.sum(losses);
     case "mean":
-      return mean(losses);
+      return ops.div(ops.sum(losses), ops.sum(ops.cast(counts, "f32")));
   }
 }
 
-/** The class of each integer as a row of zeros with a one: […] → […, classes]. */
+/**
+ * The class of each integer as a row of zeros with a one, f32: […] → […, classes]. An integer outside of 0…classes − 1 gives a row
+ * of zeros.
+ */
 export function oneHot(index: Tensor, classes: number): Tensor {
-  checkArgument("oneHot", "index", index, tensorKind);
+  requireIntegers("oneHot", index);
   checkArgument("oneHot", "classes", classes, integer(0));
   return ops.cast(ops.equal(ops.iota([...index.shape, classes], -1, { dtype: index.dtype }), ops.unsqueeze(index, index.rank)), "f32");
+}
+
+function requireIntegers(where: string, index: Tensor): void {
+  checkArgument(where, "index", index, tensorKind);
+  if (!isInteger(index.dtype)) {
+    throw new DtypeError(`${where}: index must hold integers, found ${index.dtype}`, { hint: 'cast it: index.cast("i32")' });
+  }
 }
 
 /**
@@ -273,6 +327,7 @@ export function einsum(equation: string, ...operands: Tensor[]): Tensor {
       extent.set(letter, known as number);
     });
   });
+  if (new Set(result).size !== result.length) throw new ShapeError(`einsum: "${equation}" names an axis of the result twice`);
   for (const letter of result) if (!extent.has(letter)) throw new ShapeError(`einsum: ${letter} is on the right of "${equation}" only`);
   const sized = (letters: readonly string[]): number[] => letters.map((letter) => extent.get(letter) as number);
   const arranged = (t: Tensor, from: readonly string[], to: readonly string[]): Tensor =>
@@ -315,12 +370,24 @@ export function einsum(equation: string, ...operands: Tensor[]): Tensor {
   return arranged(product, [...batch, ...rows, ...columns], result);
 }
 
-/** Values at positions along an axis: y[…, i, …] = x[…, index[…, i, …], …] for an index of the rank of x, by one-hot sums. */
+/**
+ * Values at positions along an axis: y[…, i, …] = x[…, index[…, i, …], …] for an index of the rank of x, whose other extents are
+ * those of x, by one-hot sums. As with `gather`, an index outside of the axis gives NaN (0 for integers).
+ */
 export function takeAlongAxis(x: Tensor, index: Tensor, axis = -1): Tensor {
-  for (const [name, value] of Object.entries({ x, index })) checkArgument("takeAlongAxis", name, value, tensorKind);
+  checkArgument("takeAlongAxis", "x", x, tensorKind);
+  requireIntegers("takeAlongAxis", index);
   const along = normalizeAxis(axis, x.rank, "takeAlongAxis");
+  if (index.rank !== x.rank || index.shape.some((extent, i) => i !== along && extent !== x.shape[i])) {
+    throw new ShapeError(`takeAlongAxis: index ${show(index.shape)} for ${show(x.shape)} along axis ${along}`, {
+      hint: "index has the extents of x on every other axis",
+    });
+  }
   const moved = ops.transpose(x, along, -1);
   const places = ops.transpose(index, along, -1);
-  const hit = ops.equal(ops.unsqueeze(places, -1), ops.iota([x.shape[along] as number], 0, { dtype: index.dtype }));
-  return ops.transpose(ops.sum(ops.where(hit, ops.unsqueeze(moved, -2), 0), -1), along, -1);
+  const extent = x.shape[along] as number;
+  const hit = ops.equal(ops.unsqueeze(places, -1), ops.iota([extent], 0, { dtype: index.dtype }));
+  const found = ops.sum(ops.where(hit, ops.unsqueeze(moved, -2), 0), -1);
+  const exists = ops.and(ops.greaterEqual(places, 0), ops.less(places, extent));
+  return ops.transpose(isFloat(x.dtype) ? ops.where(exists, found, Number.NaN) : found, along, -1);
 }

@@ -49,7 +49,7 @@ export interface TensorMethods {
   notEqual(other: TensorLike): Tensor;
   and(other: TensorLike): Tensor;
   or(other: TensorLike): Tensor;
-  clip(low: number, high: number): Tensor;
+  clip(low?: TensorLike, high?: TensorLike): Tensor;
   cast(dtype: DTypeName): Tensor;
   bitcast(dtype: DTypeName): Tensor;
   sum(axes?: Axes, keepDims?: boolean): Tensor;

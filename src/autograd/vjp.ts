@@ -121,10 +121,17 @@ export const vjpRules: { [P in PrimitiveName]: VjpRule<P> } = {
     (ct, _, b) => ops.div(ct, b),
     (ct, _, b, y) => ops.neg(ops.div(ops.mul(ct, y), b)),
   ),
-  // ā = ȳ·b·a^(b−1), b̄ = ȳ·y·ln a; 0 where b = 0, and 0 where a = 0
+  // ā = ȳ·b·a^(b−1), with 0 · 0⁻¹ = 0; b̄ = ȳ·y·ln a, with 0 · ln 0 = 0 for b ≥ 0
   pow: binary(
-    (ct, a, b) => ops.mul(ct, ops.where(ops.equal(b, 0), 0, ops.mul(b, ops.pow(a, ops.sub(b, 1))))),
-    (ct, a, _, y) => ops.mul(ct, ops.where(ops.equal(a, 0), 0, ops.mul(y, ops.log(ops.where(ops.equal(a, 0), 1, a))))),
+    (ct, a, b) => {
+      // Also where a is NaN: its power 0 is 1.
+      const limit = ops.and(ops.not(ops.less(0, ops.abs(a))), ops.equal(b, 0));
+      return ops.mul(ct, ops.mul(b, ops.pow(ops.where(limit, 1, a), ops.sub(b, 1))));
+    },
+    (ct, a, b, y) => {
+      const limit = ops.and(ops.equal(a, 0), ops.greaterEqual(b, 0));
+      return ops.mul(ct, ops.where(limit, 0, ops.mul(y, ops.log(ops.where(limit, 1, a)))));
+    },
   ),
   // ā = ȳ where a > b, ȳ/2 where a = b
   max: binary(

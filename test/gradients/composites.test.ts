@@ -29,9 +29,9 @@ const logits = floats([2, 3, 5], { low: -3, high: 3 });
 const targets = integers([0, 4, 2, 2, 1, 3], [2, 3]);
 
 const cases: { readonly [C in CompositeName]: readonly Case[] } = {
-  sigmoid: [on((x) => composites.sigmoid(x as Tensor), floats([5], { low: -4, high: 4 }))],
+  sigmoid: [on((x) => composites.sigmoid(x as Tensor), tensor(Float64Array.of(-30, -4, -0.3, 0, 1e-9, 0.7, 5, 30)))],
   relu: [on((x) => composites.relu(x as Tensor), distinct([6]))],
-  silu: [on(composites.silu, floats([5], { low: -4, high: 4 }))],
+  silu: [on(composites.silu, tensor(Float64Array.of(-30, -4, -0.3, 0, 1e-9, 0.7, 5, 30)))],
   gelu: [on(composites.gelu, floats([5], { low: -4, high: 4 }))],
   square: [on(composites.square, matrix)],
   rsqrt: [on(composites.rsqrt, floats([4], { low: 0.4, high: 2 }))],
@@ -83,11 +83,14 @@ const cases: { readonly [C in CompositeName]: readonly Case[] } = {
     on((a, b, c) => attention(a as Tensor, b as Tensor, c as Tensor, { causal: true }), ...late),
     on((a, b, c) => attention(a as Tensor, b as Tensor, c as Tensor, { causal: true, offset: 1 }), ...late),
     on((a, b, c) => attention(a as Tensor, b as Tensor, c as Tensor, { causal: true, offset: integers([2], []) }), ...late),
+    on((a, b, c) => attention(a as Tensor, b as Tensor, c as Tensor, { causal: true, offset: -1 }), ...late),
+    on((a, b, c) => attention(a as Tensor, b as Tensor, c as Tensor, { mask: tensor([[false], [true], [true]]), causal: true }), q, k, v),
   ],
   crossEntropy: [
     on((x) => composites.crossEntropy(x as Tensor, targets), logits),
     on((x) => composites.crossEntropy(x as Tensor, targets, { reduction: "none" }), logits),
-    on((x) => composites.crossEntropy(x as Tensor, integers([7, -1]), { reduction: "sum" }), floats([2, 3])),
+    on((x) => composites.crossEntropy(x as Tensor, integers([2, -100, 0, -100])), floats([4, 3])),
+    on((x) => composites.crossEntropy(x as Tensor, integers([1, 2, 1]), { ignoreIndex: 1, reduction: "sum" }), floats([3, 3])),
   ],
   oneHot: [
     on(

@@ -57,9 +57,25 @@ describe("where a function has no derivative, the gradient", () => {
     }
   });
 
-  it("of |x| at 0 is 0, and of relu at 0 is a half", async () => {
+  it("of |x| at 0 is 0, of relu at 0 is 0, and of clip at its bounds is 1", async () => {
     expect(await numbersOf(grad((x: Tensor) => x.abs().sum())(f64(-1, 0, 1)))).toEqual([-1, 0, 1]);
-    expect(await numbersOf(grad((x: Tensor) => relu(x).sum())(f64(-1, 0, 1)))).toEqual([0, 0.5, 1]);
+    expect(await numbersOf(grad((x: Tensor) => relu(x).sum())(f64(-1, 0, 1)))).toEqual([0, 0, 1]);
+    expect(await numbersOf(grad((x: Tensor) => x.clip(-1, 1).sum())(f64(-2, -1, 0, 1, 2)))).toEqual([0, 1, 1, 1, 0]);
+    expect(await numbersOf(grad((x: Tensor) => x.clip(-1).sum())(f64(-2, -1, 0, 9)))).toEqual([0, 1, 1, 1]);
+    expect(await numbersOf(grad((x: Tensor) => x.clip(undefined, 1).sum())(f64(-9, 1, 2)))).toEqual([1, 1, 0]);
+    expect(await numbersOf(grad((x: Tensor) => x.clip(1, -1).sum())(f64(-2, -1, 0, 1, 2)))).toEqual([0, 0, 0, 0, 0]);
+    const [low, high] = grad((bounds: [Tensor, Tensor]) =>
+      f64(-2, -1, 0, 1, 2)
+        .clip(...bounds)
+        .sum(),
+    )([f64(-1), f64(1)]);
+    expect([await numbersOf(low), await numbersOf(high)]).toEqual([[1], [1]]);
+  });
+
+  it("of the deviation of equal numbers is 0", async () => {
+    expect(await numbersOf(grad((x: Tensor) => x.std(1).sum())(tensor(Float64Array.of(3, 3, 1, 5), { shape: [2, 2] })))).toEqual([
+      0, 0, -0.5, 0.5,
+    ]);
   });
 
   it("of powers at 0 is finite: x⁰ is flat, and 0ᵇ does not depend on b", async () => {
@@ -68,6 +84,34 @@ describe("where a function has no derivative, the gradient", () => {
       [0, 0, 0],
       [0, 0, Math.log(3)],
     ]);
+  });
+
+  it("of powers is that of PyTorch at 0 and at NaN", async () => {
+    const [dx, dn] = grad((xn: [Tensor, Tensor]) => xn[0].pow(xn[1]).sum())([f64(0, 0, 0, Number.NaN, -2), f64(1, -1, 0.5, 0, 0)]);
+    expect((await numbersOf(dx)).map((value) => value + 0)).toEqual([1, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, 0, 0]);
+    expect((await numbersOf(dn)).slice(0, 3)).toEqual([0, Number.NEGATIVE_INFINITY, 0]);
+  });
+
+  it("of the gradient of aᵇ by b is 1/a at b = 0", async () => {
+    const power = (a: Tensor, b: Tensor): Tensor => grad((at: Tensor) => at.pow(b).sum())(a).sum();
+    const mixed = grad((b: Tensor) => power(f64(0.5, 2, 3), b))(f64(0, 0, 0));
+    expect(await numbersOf(mixed)).toEqual([2, 0.5, 1 / 3]);
+    const other = grad((a: Tensor) => grad((b: Tensor) => a.pow(b).sum())(f64(0, 0, 0)).sum())(f64(0.5, 2, 3));
+    expect(await numbersOf(other)).toEqual([2, 0.5, 1 / 3]);
+    // xⁿ at 0, differentiated as often as one likes: 0, 0, …, n!, 0.
+    for (const [n, derivatives] of [
+      [1, [1, 0, 0]],
+      [2, [0, 2, 0]],
+      [3, [0, 0, 6]],
+      [4, [0, 0, 0, 24]],
+    ] as const) {
+      let f = (x: Tensor): Tensor => x.pow(f64(n)).sum();
+      for (const expected of derivatives) {
+        const inner = f;
+        f = (x) => grad(inner)(x).sum();
+        expect(await numbersOf(f(f64(0)))).toEqual([expected]);
+      }
+    }
   });
 });
 
