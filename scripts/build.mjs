@@ -1,7 +1,7 @@
 // Builds dist/: src as JavaScript with declarations and maps, and beside it the door for programs that use require().
 // `--if-missing` leaves a finished one as it is.
 
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, rmSync, writeFileSync } from "node:fs";
 import ts from "typescript";
 
 if (process.argv.includes("--if-missing") && existsSync("dist/index.d.cts")) process.exit(0);
@@ -18,6 +18,8 @@ const found = [...config.errors, ...ts.getPreEmitDiagnostics(program), ...diagno
 if (found.length === 0) {
   writeFileSync("dist/index.cjs", commonjsModule());
   writeFileSync("dist/index.d.cts", commonjsTypes(program));
+  // An installation makes the command a program; npx in a clone runs the file as it is.
+  chmodSync("dist/cli/main.js", 0o755);
 }
 finish(found);
 
