@@ -36,19 +36,10 @@ import {
 } from "../../src/index.js";
 import { backends } from "../support/backends.js";
 import { numbersOf } from "../support/floats.js";
+import { type IntegerDType, integerRanges, literals } from "../support/random-integers.js";
 
-type IntegerDType = "i32" | "u32";
-const ranges: Readonly<Record<IntegerDType, readonly [number, number]>> = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] };
-const integerDTypes = Object.keys(ranges) as IntegerDType[];
+const integerDTypes = Object.keys(integerRanges) as IntegerDType[];
 
-/** Numbers around the ends of both dtypes, fractions between, and what is no number of either. */
-const literals = fc.oneof(
-  fc.constantFrom(0, -0, 3e9, -3e9, 1e300, -1e300, 0.5, -0.5, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY),
-  fc
-    .tuple(fc.constantFrom(-(2 ** 32), -(2 ** 31), 0, 2 ** 24, 2 ** 31, 2 ** 32), fc.integer({ min: -6, max: 6 }))
-    .map(([end, half]) => end + half / 2),
-  fc.double({ min: -5e9, max: 5e9, noNaN: true }),
-);
 /** Values of a dtype at and near its ends, at 2²⁴, where f32 begins to round, and near 0. */
 const values = ([lowest, highest]: readonly [number, number]): number[] =>
   [lowest, lowest + 1, -7, -1, 0, 1, 2, 2 ** 24, 2 ** 24 + 1, 2 ** 31 - 1, highest - 1, highest].filter((x) => x >= lowest && x <= highest);
@@ -73,7 +64,7 @@ describe.each(backends())("integers beside plain numbers on $name", ({ name, cre
 
   it("compare as the numbers themselves do, whichever stands first", { timeout: 60_000 }, async () => {
     const holds = fc.asyncProperty(fc.constantFrom(...integerDTypes), literals, async (dtype, literal) => {
-      const known = values(ranges[dtype]);
+      const known = values(integerRanges[dtype]);
       const x = tensor(known, { dtype });
       for (const [compare, right] of comparisons) {
         expect(await numbersOf(compare(x, literal))).toEqual(known.map((value) => Number(right(value, literal))));
@@ -86,8 +77,8 @@ describe.each(backends())("integers beside plain numbers on $name", ({ name, cre
   it("are clipped to the right integers, or refused where there is none", { timeout: 60_000 }, async () => {
     const whole = literals.map((literal) => (Number.isFinite(literal) ? Math.round(literal) : literal)).filter((x) => !Number.isNaN(x));
     const holds = fc.asyncProperty(fc.constantFrom(...integerDTypes), whole, whole, async (dtype, low, high) => {
-      const [lowest, highest] = ranges[dtype];
-      const known = values(ranges[dtype]);
+      const [lowest, highest] = integerRanges[dtype];
+      const known = values(integerRanges[dtype]);
       const x = tensor(known, { dtype });
       const limited = (limit: (x: number) => number): number[] => known.map(limit);
       const held = (list: readonly number[]): boolean => list.every((value) => value >= lowest && value <= highest);
@@ -110,8 +101,8 @@ describe.each(backends())("integers beside plain numbers on $name", ({ name, cre
   it("give what integer arithmetic gives, or refuse a number that their dtype does not have", { timeout: 60_000 }, async () => {
     const holds = fc.asyncProperty(fc.constantFrom(...integerDTypes), literals.map(Math.round), async (dtype, literal) => {
       fc.pre(Number.isFinite(literal));
-      const [lowest, highest] = ranges[dtype];
-      const known = values(ranges[dtype]);
+      const [lowest, highest] = integerRanges[dtype];
+      const known = values(integerRanges[dtype]);
       const x = tensor(known, { dtype });
       const wrapped = (value: bigint): number => Number(dtype === "i32" ? BigInt.asIntN(32, value) : BigInt.asUintN(32, value));
       const operations = [

@@ -1,6 +1,6 @@
 import { dropAxes, type Shape, sizeOf } from "../../src/autograd/shape.js";
 import type { GraphRecipe } from "./arbitraries.js";
-import { type Computation, GraphBuilder } from "./graphs.js";
+import { type Computation, GraphBuilder, hostTensor } from "./graphs.js";
 import { fill, uniformSource } from "./samples.js";
 import { quotient, sumBound, transcendental, trigonometric, unitRoundoff } from "./tolerances.js";
 
@@ -80,6 +80,7 @@ class Garden {
       ...this.elementwise(x, y),
       ...(x.error === 0 && y.error === 0 ? this.discontinuous(x, y) : []),
       ...this.movements(x, y),
+      ...this.integers(this.shape(x.node)),
       ...(this.shape(x.node).length > 0 ? [...this.reductions(x), ...this.rows(x), ...this.indexed(x)] : []),
       ...(this.shape(x.node).length > 1 ? [() => this.product(x, y)] : []),
     ];
@@ -155,6 +156,31 @@ class Garden {
         return { node: builder.operation("where", [same, y.node, x.node], {}), bound: Math.max(x.bound, y.bound), error: 0 };
       },
     ];
+  }
+
+  /** Comparisons of integers from end to end of their dtype, whose arithmetic wraps around. */
+  private integers(shape: Shape): (() => Known)[] {
+    const { builder } = this;
+    return (["i32", "u32"] as const).map((dtype) => () => {
+      const [lowest, highest] = dtype === "i32" ? [-(2 ** 31), 2 ** 31 - 1] : [0, 2 ** 32 - 1];
+      const near = [lowest, lowest + 1, 0, 1, 2 ** 24 + 1, highest - 1, highest, 2 ** 31 - 1];
+      const operand = (): number => {
+        const values = Array.from({ length: sizeOf(shape) }, () =>
+          this.uniform() < 0.7
+            ? (near[Math.floor(this.uniform() * near.length)] as number)
+            : lowest + Math.floor(this.uniform() * (highest - lowest)),
+        );
+        return builder.input(hostTensor(dtype, shape, values));
+      };
+      const literal = near[Math.floor(this.uniform() * near.length)] as number;
+      const [a, b, c] = [operand(), operand(), builder.operation("const", [], { value: literal, shape, dtype })];
+      const pick = <T>(list: readonly T[]): T => list[Math.floor(this.uniform() * list.length)] as T;
+      const binary = ["add", "sub", "mul", "max", "min", "and", "or"] as const;
+      const inner = builder.operation(pick(binary), [a, pick([b, c])], {});
+      const outer = builder.operation(pick(binary), [inner, pick([a, b, c])], {});
+      const truth = builder.operation(pick(["lt", "eq"] as const), [outer, pick([b, c, inner])], {});
+      return { node: builder.operation("cast", [truth], { dtype: "f32" }), bound: 1, error: 0 };
+    });
   }
 
   private movements(x: Known, y: Known): (() => Known)[] {
