@@ -1,3 +1,4 @@
+import { callable, checkOptions, optional } from "../arguments.js";
 import { key } from "../autograd/random.js";
 import { data } from "../autograd/realize.js";
 import { fromHost } from "../autograd/tensor.js";
@@ -15,6 +16,7 @@ import type { Optimizer } from "./optimizers.js";
 import { readModelWeights, readTensors } from "./read-weights.js";
 import { checkTensors, float32Tensor, type SafetensorsTensor, writeSafetensors } from "./safetensors.js";
 import { readSafetensorsHeader } from "./safetensors-header.js";
+import { type Trainable, trainablePart } from "./trainable.js";
 import type { TrainResult } from "./training.js";
 
 /** Every file of a checkpoint folder: the first two are Hugging Face's, the third is what `loadTraining` goes on from. */
@@ -149,6 +151,11 @@ async function trainingContents<State>(checkpoint: TrainingCheckpoint<State>, op
   return { ...(await modelContents(model, options)), [trainingFile]: writeSafetensors(tensors, metadata) };
 }
 
+export interface LoadTrainingOptions {
+  /** Which parameters the run trains, as `train` was told: the others have no place in the state. Default: all. */
+  readonly trainable?: Trainable;
+}
+
 const trainingFormat = "dawngrad-training-1";
 const parameterPrefix = "parameters.";
 const statePrefix = "optimizer.";
@@ -157,11 +164,20 @@ const statePrefix = "optimizer.";
  * What {@link saveTraining} wrote. `optimizer` is of the kind that the state was saved from; its `init` says what must be
  * there. Throws FormatError for files that are missing, damaged or of another optimizer.
  */
-export async function loadTraining<State>(source: ModelSource, optimizer: Optimizer<State>): Promise<Required<TrainingCheckpoint<State>>> {
-  return reading(modelFiles("loadTraining", source), trainingFile, (file) => readTraining(file, optimizer));
+export async function loadTraining<State>(
+  source: ModelSource,
+  optimizer: Optimizer<State>,
+  options: LoadTrainingOptions = {},
+): Promise<Required<TrainingCheckpoint<State>>> {
+  checkOptions("loadTraining", options, { trainable: optional(callable) });
+  return reading(modelFiles("loadTraining", source), trainingFile, (file) => readTraining(file, optimizer, options.trainable));
 }
 
-async function readTraining<State>(source: ByteSource, optimizer: Optimizer<State>): Promise<Required<TrainingCheckpoint<State>>> {
+async function readTraining<State>(
+  source: ByteSource,
+  optimizer: Optimizer<State>,
+  trainable: Trainable | undefined,
+): Promise<Required<TrainingCheckpoint<State>>> {
   const file = source.name;
   const header = await readSafetensorsHeader(source);
   const { metadata } = header;
@@ -179,7 +195,7 @@ async function readTraining<State>(source: ByteSource, optimizer: Optimizer<Stat
   const config = parseLlamaConfig(metadata["config"] ?? "", file);
   const parameters = [...llamaShapes(config)].map(([name, shape]) => [parameterPrefix + name, shape] as const);
   const blank = skeleton(config);
-  const state = optimizer.init(blank);
+  const state = optimizer.init(trainablePart(blank, trainable)[0]);
   const moments = tensorsOf(state).map(({ path, tensor }) => [statePrefix + path, tensor.shape] as const);
   checkTensors(header.tensors, new Map([...parameters, ...moments]), { file });
   const values = await readTensors(source, header);

@@ -26,4 +26,5 @@ export * from "./sampling.js";
 export * from "./schedules.js";
 export * from "./tokenizers.js";
 export * from "./train-step.js";
+export * from "./trainable.js";
 export * from "./training.js";

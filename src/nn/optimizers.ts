@@ -1,19 +1,37 @@
 import { callable, checkOptions, fraction, notNegative, type OptionKinds, optional, positive } from "../arguments.js";
+import { isFloat } from "../autograd/dtype.js";
 import { add, div, mul, reshape, sqrt, sub, type TensorLike, zeros, zerosLike } from "../autograd/operations.js";
 import { realizeNow } from "../autograd/realize.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { isTracing } from "../autograd/tracing.js";
 import { mapTensors, type Tree, tensorsOf, zipTensors } from "../autograd/tree.js";
+import { combine, type Part, partition } from "../autograd/tree-parts.js";
 
 /**
  * Optimizers as pure functions over trees, sorted in order of complexity. The state is a tree of tensors and nothing else:
  * whatever changes from step to step is data, so one compiled program serves all of them.
  */
 export interface Optimizer<State> {
-  /** The state before the first step. */
+  /** The state before the first step. Tensors that are no floats have none. */
   init(params: Tree): State;
-  /** New parameters and state from gradients of the tree of the parameters. `lr` is the learning rate of this step. */
-  update<P>(params: P, grads: P, state: State, step: { readonly lr: TensorLike }): [params: P, state: State];
+  /**
+   * New parameters and state from gradients of the tree of the parameters. `lr` is the learning rate of this step. Where there is no
+   * gradient (null, as in a part of a tree), parameter and state stay as they are: nothing decays and no moment fades.
+   */
+  update<P>(params: P, grads: NoInfer<P> | Part<P>, state: State, step: { readonly lr: TensorLike }): [params: P, state: State];
+}
+
+/** Zeros like the floats of a tree, null elsewhere. */
+const zerosLikeFloats = (params: Tree): Tree => mapTensors(partition(params, ({ dtype }) => isFloat(dtype))[0], zerosLike);
+
+/** f of the tensors at the same places where `grads` has one; elsewhere the leaf of the first tree stays. Throws UsageError where the forms differ. */
+function whereGradients<T>(f: (tensors: Tensor[], path: string) => Tensor, grads: Tree, first: T, ...others: Tree[]): T {
+  const present = new Set(tensorsOf(grads).map(({ path }) => path));
+  const [moving, still] = partition(first, (_, path) => present.has(path));
+  return combine(
+    zipTensors((tensors, path) => f(tensors.slice(0, -1), path), moving, ...others, grads),
+    still,
+  );
 }
 
 /** Ends a step: outside of a trace the new values are computed now, so that the graph of the next step starts from numbers. */
@@ -45,10 +63,11 @@ export function sgd(options: SgdOptions = {}): Optimizer<SgdState> {
   checkOptions("sgd", options, { momentum: optional(fraction) }, givenToUpdate);
   const { momentum = 0 } = options;
   return {
-    init: (params) => ({ velocity: momentum === 0 ? null : mapTensors(params, zerosLike) }),
+    init: (params) => ({ velocity: momentum === 0 ? null : zerosLikeFloats(params) }),
     update: (params, grads, state, { lr }) => {
-      const velocity = momentum === 0 ? grads : zipTensors(([u, g]) => add(mul(u as Tensor, momentum), g as Tensor), state.velocity, grads);
-      const next = zipTensors(([p, u]) => sub(p as Tensor, mul(u as Tensor, lr)), params, velocity);
+      const { velocity: old } = state;
+      const velocity = momentum === 0 ? grads : whereGradients(([u, g]) => add(mul(u as Tensor, momentum), g as Tensor), grads, old, grads);
+      const next = whereGradients(([p, u]) => sub(p as Tensor, mul(u as Tensor, lr)), grads, params, velocity);
       return settled([next, { velocity: momentum === 0 ? null : velocity }]);
     },
   };
@@ -106,24 +125,25 @@ export function adamw(options: AdamWOptions = {}): Optimizer<AdamWState> {
 
   return {
     init: (params) => ({
-      m: mapTensors(params, zerosLike),
-      v: mapTensors(params, zerosLike),
+      m: zerosLikeFloats(params),
+      v: zerosLikeFloats(params),
       correction1: zeros([1]),
       correction2: zeros([1]),
     }),
     update: (params, grads, state, { lr }) => {
       const correction1 = blend(beta1, state.correction1, 1);
       const correction2 = blend(beta2, state.correction2, 1);
-      const m = zipTensors(([old, g]) => blend(beta1, old as Tensor, g as Tensor), state.m, grads);
-      const v = zipTensors(([old, g]) => blend(beta2, old as Tensor, mul(g as Tensor, g as Tensor)), state.v, grads);
+      const m = whereGradients(([old, g]) => blend(beta1, old as Tensor, g as Tensor), grads, state.m, grads);
+      const v = whereGradients(([old, g]) => blend(beta2, old as Tensor, mul(g as Tensor, g as Tensor)), grads, state.v, grads);
       const [c1, c2] = [reshape(correction1, []), reshape(correction2, [])];
-      const next = zipTensors(
+      const next = whereGradients(
         ([p, first, second], path) => {
           const [theta, mean, square] = [p, first, second] as [Tensor, Tensor, Tensor];
           const step = div(div(mean, c1), add(sqrt(div(square, c2)), eps));
           const decayed = weightDecay > 0 && decayMask(path, theta) ? add(step, mul(theta, weightDecay)) : step;
           return sub(theta, mul(decayed, lr));
         },
+        grads,
         params,
         m,
         v,

@@ -4,10 +4,12 @@ import { valueAndGrad } from "../autograd/grad.js";
 import { add, and, bitcast, cast, mul, notEqual, type TensorLike, where } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { zipTensors } from "../autograd/tree.js";
+import { combine, type Part } from "../autograd/tree-parts.js";
 import { OptionError } from "../errors.js";
 import { clipByGlobalNorm } from "./clip.js";
 import { optimizerKind } from "./kinds.js";
 import type { Optimizer } from "./optimizers.js";
+import { type Trainable, trainablePart } from "./trainable.js";
 
 export interface TrainStepOptions<Params, State, Batch> {
   readonly optimizer: Optimizer<State>;
@@ -15,6 +17,11 @@ export interface TrainStepOptions<Params, State, Batch> {
   readonly loss: (params: Params, batch: Batch) => Tensor;
   /** Common norm to which gradients are clipped; Infinity leaves them as they are. Default 1. */
   readonly maxNorm?: number;
+  /**
+   * Which parameters are trained. Default: every tensor of floats. The others pass through untouched: they have no gradient, no place in
+   * the norm and none in the optimizer's state, which is `optimizer.init(trainablePart(params, trainable)[0])`.
+   */
+  readonly trainable?: Trainable;
 }
 
 /** What a step reports, as scalars on the device. */
@@ -37,24 +44,39 @@ export type TrainStep<Params, State, Batch> = Compiled<
 const givenToStep = { lr: "the learning rate is an argument of each step: step(params, state, batch, lr)" };
 
 /**
- * One step of training as one program: loss, gradients, clipping, update. It takes over the memory of the parameters and of the
+ * One step of training as one program: loss, gradients, clipping, update. It takes over the memory of the trained parameters and of the
  * optimizer state; use what it returns instead. Where the loss or the norm of the gradients is not finite, parameters and state
  * come back unchanged: the device decides that by itself, without waiting for anybody to look.
  */
 export function createTrainStep<Params, State, Batch>(options: TrainStepOptions<Params, State, Batch>): TrainStep<Params, State, Batch> {
-  checkOptions("createTrainStep", options, { optimizer: optimizerKind, loss: callable, maxNorm: optional(positive) }, givenToStep);
-  const { optimizer, loss, maxNorm = 1 } = options;
+  const kinds = { optimizer: optimizerKind, loss: callable, maxNorm: optional(positive), trainable: optional(callable) };
+  checkOptions("createTrainStep", options, kinds, givenToStep);
+  const { optimizer, loss, maxNorm = 1, trainable } = options;
+  type Trained = Part<Params>;
 
-  function trainStep(params: Params, state: State, batch: Batches<Batch>, lr: TensorLike): [Params, State, StepMetrics] {
-    const [value, grads] = meanGradients(loss, params, Array.isArray(batch) ? (batch as readonly Batch[]) : [batch as Batch]);
+  function trainStep(trained: Trained, rest: Trained, state: State, batch: Batches<Batch>, lr: TensorLike): [Trained, State, StepMetrics] {
+    const batches = Array.isArray(batch) ? (batch as readonly Batch[]) : [batch as Batch];
+    const [value, grads] = meanGradients((at: Trained, one: Batch) => loss(combine(at, rest), one), trained, batches);
     const [clipped, gradNorm] = clipByGlobalNorm(grads, maxNorm);
-    const [newParams, newState] = optimizer.update(params, clipped, state, { lr });
+    const [newTrained, newState] = optimizer.update(trained, clipped, state, { lr });
     const sound = and(finite(value), finite(gradNorm));
     const choose = ([fresh, old]: Tensor[]): Tensor => where(sound, fresh as Tensor, old as Tensor);
-    return [zipTensors(choose, newParams, params), zipTensors(choose, newState, state), { loss: value, gradNorm }];
+    return [zipTensors(choose, newTrained, trained), zipTensors(choose, newState, state), { loss: value, gradNorm }];
   }
 
-  return compile(trainStep, { donate: [0, 1] });
+  const step = compile(trainStep, { donate: [0, 2] });
+  const whole = (params: Params, ...others: [State, Batches<Batch>, TensorLike]): [Params, State, StepMetrics] => {
+    const [trained, rest] = trainablePart(params, trainable);
+    const [next, state, metrics] = step(trained, rest, ...others);
+    return [combine(next, rest), state, metrics];
+  };
+  return Object.defineProperties(whole as TrainStep<Params, State, Batch>, {
+    traces: { get: () => step.traces },
+    explain: {
+      value: (params: Params, ...others: [State, Batches<Batch>, TensorLike]) =>
+        step.explain(...trainablePart(params, trainable), ...others),
+    },
+  });
 }
 
 /** The averages of the losses and gradients of several batches. */

@@ -10,6 +10,7 @@ import { copyTree } from "./module.js";
 import type { Optimizer } from "./optimizers.js";
 import type { Schedule } from "./schedules.js";
 import { type Batches, createTrainStep, type StepMetrics, type TrainStep } from "./train-step.js";
+import { type Trainable, trainablePart } from "./trainable.js";
 
 /** The loss of language modelling: mean negative log-likelihood of the next token, in nats. */
 export function languageLoss(model: Llama, batch: LanguageBatch): Tensor {
@@ -47,7 +48,9 @@ export interface TrainOptions<State> {
   readonly schedule: Schedule;
   /** Norm to which gradients are clipped, Infinity for none. Default 1. */
   readonly maxNorm?: number;
-  /** A step made by {@link createTrainStep} from the same optimizer, to share its program among several runs. */
+  /** Which parameters are trained; the others pass through untouched, see {@link createTrainStep}. Default: all. */
+  readonly trainable?: Trainable;
+  /** A step made by {@link createTrainStep} from the same optimizer and the same `trainable`, to share its program among several runs. */
   readonly trainStep?: TrainStep<Llama, State, LanguageBatch>;
   /** Called once for each step, in order, when its numbers are there: up to two steps later. */
   readonly onStep?: (info: StepInfo) => void;
@@ -80,14 +83,14 @@ const stepsInFlight = 2;
  * where the update of a step made parameters from which no step can go on, before they are saved.
  */
 export async function train<State>(options: TrainOptions<State>): Promise<TrainResult<State>> {
-  const { optimizer, batches, steps, startStep = 0, schedule, maxNorm = 1, onStep, shouldStop, onSave, saveEvery = 0 } = options;
+  const { optimizer, batches, steps, startStep = 0, schedule, maxNorm = 1, onStep, shouldStop, onSave, saveEvery = 0, trainable } = options;
   for (const [name, value] of Object.entries({ steps, startStep, saveEvery })) {
     if (!Number.isInteger(value) || value < 0) throw new OptionError(`train: ${name} ${value} is no count of steps`);
   }
-  const trainStep = options.trainStep ?? createTrainStep({ optimizer, loss: languageLoss, maxNorm });
+  const trainStep = options.trainStep ?? createTrainStep({ optimizer, loss: languageLoss, maxNorm, ...(trainable && { trainable }) });
 
   let model = options.model;
-  let optimizerState = options.optimizerState ?? optimizer.init(model);
+  let optimizerState = options.optimizerState ?? optimizer.init(trainablePart(model, trainable)[0]);
   const inFlight: QueuedStep[] = [];
   const clock = new TokenClock();
 
