@@ -1,12 +1,12 @@
-import { callable, checkArgument, checkOptions, integer, type Kind, type OptionKinds, optional, text } from "../arguments.js";
+import { callable, checkArgument, checkOptions, describe, integer, type Kind, type OptionKinds, optional, text } from "../arguments.js";
 import type { Backend, Executable } from "../backend/backend.js";
-import { UsageError } from "../errors.js";
+import { OptionError, UsageError } from "../errors.js";
 import { fromStorage, realizeNow, runTraced } from "./realize.js";
 import { currentBackend } from "./runtime.js";
 import { apply, fromHost, type Storage, Tensor } from "./tensor.js";
 import { type Traced, traceGraph } from "./trace.js";
 import { isTracing, whileTracing } from "./tracing.js";
-import { flattenTree, identityKey, type TreeShape } from "./tree.js";
+import { flattenTree, identityKey, type TreeShape, tensorsOf } from "./tree.js";
 
 export interface CompileSettings {
   /** Positions of arguments whose tensors may be overwritten by results; using them afterwards is a UsageError. */
@@ -54,6 +54,20 @@ interface Call {
   rebuild(leaves: readonly Tensor[]): unknown[];
 }
 
+/** The tensors among the arguments. Throws OptionError for settings that name an argument which was not passed. */
+function argumentTensors(args: readonly unknown[], settings: CompileSettings, name: string): Tensor[] {
+  for (const role of ["donate", "static"] as const) {
+    const beyond = settings[role]?.find((position) => position >= args.length);
+    if (beyond === undefined) continue;
+    throw new OptionError(`${name}: ${role} names argument ${beyond}, and ${args.length} ${args.length === 1 ? "was" : "were"} passed`, {
+      hint: "positions count from 0; pass undefined for a static argument that is left out",
+    });
+  }
+  return args.flatMap((arg, i) =>
+    settings.static?.includes(i) ? [] : tensorsOf(arg, `${name}: argument ${i}`).map(({ tensor }) => tensor),
+  );
+}
+
 function readCall(args: readonly unknown[], settings: CompileSettings, name: string): Call {
   const keys: string[] = [];
   const leaves: Tensor[] = [];
@@ -63,7 +77,7 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
       keys.push(`=${identityKey(arg)}`);
       return () => arg;
     }
-    const flat = flattenTree(arg);
+    const flat = flattenTree(arg, `${name}: argument ${position}`);
     // What a module computes is decided by its class and by the functions that it holds, and both are inlined.
     keys.push(flat.shape.key, flat.shape.behaviour);
     const places = flat.leaves.map((leaf, i): ((given: readonly Tensor[]) => unknown) => {
@@ -109,6 +123,11 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
 export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, settings: CompileSettings = {}): Compiled<A, R> {
   checkArgument("compile", "f", f, callable);
   checkOptions("compile", settings, settingsKinds);
+  const both = settings.static?.find((position) => settings.donate?.includes(position));
+  if (both !== undefined)
+    throw new OptionError(`compile: argument ${both} is both donated and static`, {
+      hint: "donate tensors; static arguments are constants",
+    });
   const name = settings.name ?? (f.name || "the compiled function");
   const programs = new WeakMap<Backend, Map<string, Program>>();
   let traces = 0;
@@ -120,7 +139,11 @@ export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, s
       (leaf, position) => new Tensor(leaf.shape, leaf.dtype, { kind: "argument", trace: token, position }),
     );
     const value = whileTracing(() => f(...(call.rebuild(placeholders) as unknown as A)));
-    const { leaves, shape } = flattenTree(value);
+    const { leaves, shape } = flattenTree(value, `${name}: the result`);
+    if (!leaves.some((leaf) => leaf instanceof Tensor))
+      throw new UsageError(`${name}: the function returned ${describe(value)}, which holds no tensor`, {
+        hint: value === undefined ? "return the results" : "return what tensor operations made",
+      });
     const outputs: Tensor[] = [];
     const results = leaves.map((leaf): Result => {
       if (!(leaf instanceof Tensor) || (leaf.isRealised && leaf.source.kind !== "argument")) return { kind: "value", value: leaf };
@@ -154,10 +177,7 @@ export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, s
 
   const compiled = (...args: A): R => {
     if (isTracing()) return f(...args);
-    const lazy = args.flatMap((arg, i) =>
-      settings.static?.includes(i) ? [] : flattenTree(arg).leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor),
-    );
-    realizeNow(lazy);
+    realizeNow(argumentTensors(args, settings, name));
     const call = readCall(args, settings, name);
     const { program, backend } = programOf(call);
     const label = `${name}()`;
@@ -189,11 +209,7 @@ export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, s
     traces: { get: () => traces },
     explain: {
       value: (...args: A): string => {
-        realizeNow(
-          args.flatMap((arg, i) =>
-            settings.static?.includes(i) ? [] : flattenTree(arg).leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor),
-          ),
-        );
+        realizeNow(argumentTensors(args, settings, name));
         const { program } = programOf(readCall(args, settings, name));
         return `${name}: traced ${traces} time${traces === 1 ? "" : "s"}\n${program.executable.describe()}`;
       },

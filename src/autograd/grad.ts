@@ -71,8 +71,8 @@ function pullBack(steps: readonly Step[], seeds: readonly (readonly [Tensor, Ten
 }
 
 /** Fresh variables in place of the leaves of a tree. */
-function variablesOf(tree: Tree, name: string): { variables: Tensor[]; inner: unknown; shape: TreeShape } {
-  const { leaves, paths, shape } = flattenTree(tree);
+function variablesOf(tree: Tree, name: string, owner: string): { variables: Tensor[]; inner: unknown; shape: TreeShape } {
+  const { leaves, paths, shape } = flattenTree(tree, `${name}: ${owner}`);
   const variables: Tensor[] = [];
   const inner = leaves.map((leaf, i) => {
     const value = typeof leaf === "number" ? ops.full([], leaf) : leaf;
@@ -105,7 +105,7 @@ function variablesOf(tree: Tree, name: string): { variables: Tensor[]; inner: un
  */
 export function vjp<A extends readonly unknown[], R>(f: (...primals: A) => R, ...primals: A): [value: R, pullback: (cotangent: R) => A] {
   checkArgument("vjp", "f", f, callable);
-  const { variables, inner, shape } = variablesOf([...primals], "vjp");
+  const { variables, inner, shape } = variablesOf([...primals], "vjp", "the list of primals");
   const value = whileTracing(() => f(...(inner as unknown as A)));
   const outputs = flattenTree(value).leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor);
   const steps = record(outputs, new Set(variables));
@@ -135,7 +135,7 @@ export function valueAndGrad<A extends readonly unknown[], R, N extends number =
   checkOptions("valueAndGrad", options, { argnum: optional(integer(0)), hasAux: optional(flag) });
   const argnum = options.argnum ?? 0;
   return (...args) => {
-    const { variables, inner, shape } = variablesOf(args[argnum], "grad");
+    const { variables, inner, shape } = variablesOf(args[argnum], "grad", `argument ${argnum}`);
     const value = whileTracing(() => f(...(args.map((arg, i) => (i === argnum ? inner : arg)) as unknown as A)));
     const loss: unknown = options.hasAux ? (value as readonly unknown[])[0] : value;
     if (!(loss instanceof Tensor)) throw new GradientError("grad: the function did not return a tensor");

@@ -1,7 +1,7 @@
 import { callable, checkArgument, describe } from "../arguments.js";
 import { UsageError } from "../errors.js";
 import { Tensor } from "./tensor.js";
-import { copyBranch, flattenTree, formDifference, isBranch } from "./tree.js";
+import { copyBranch, flattenTree, isBranch, sameForm } from "./tree.js";
 
 declare const whole: unique symbol;
 
@@ -46,18 +46,14 @@ function isTrue(answer: unknown, path: string): boolean {
  * UsageError that names the path where the forms differ or both parts have a leaf.
  */
 export function combine<T>(first: Part<T>, second: Part<T>): T {
-  const difference = formDifference(first, second);
-  if (difference !== undefined)
-    throw new UsageError(`combine: the parts differ in form: ${difference}`, {
-      hint: "combine the two parts of one tree, as partition made them",
-    });
-  const [one, other] = [flattenTree(first), flattenTree(second)];
+  const one = flattenTree(first, "combine: the first part");
+  const others = sameForm("combine", ["the first part", "the second"], first, second);
   return one.shape.build(
     one.leaves.map((leaf, i) => {
-      if (leaf === null) return other.leaves[i];
-      if (other.leaves[i] === null) return leaf;
+      if (leaf === null) return others[i];
+      if (others[i] === null) return leaf;
       throw new UsageError(
-        `combine: both parts have a leaf at ${one.paths[i] || "the root"}: ${describe(leaf)} and ${describe(other.leaves[i])}`,
+        `combine: both parts have a leaf at ${one.paths[i] || "the root"}: ${describe(leaf)} and ${describe(others[i])}`,
         {
           hint: "parts have null where the other has the leaf; give each leaf once",
         },

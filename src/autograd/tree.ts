@@ -1,5 +1,6 @@
 import { callable, checkArgument, describe } from "../arguments.js";
-import { UsageError } from "../errors.js";
+import { DawngradError, UsageError } from "../errors.js";
+import { foreign } from "./foreign-objects.js";
 import { Tensor } from "./tensor.js";
 
 /**
@@ -18,17 +19,21 @@ export interface TreeShape {
   build(leaves: readonly unknown[]): unknown;
 }
 
-const pathOf = (path: string, name: string | number): string => (path === "" ? String(name) : `${path}.${name}`);
+type Walk = {
+  readonly owner: string;
+  readonly leaves: unknown[];
+  readonly paths: string[];
+  readonly key: string[];
+  readonly behaviour: string[];
+  /** Whether a name was met that can make two paths print alike. */
+  ambiguous: boolean;
+};
 
-type Walk = { readonly leaves: unknown[]; readonly paths: string[]; readonly key: string[]; readonly behaviour: string[] };
+const pathOf = (path: string, name: string | number): string => (path === "" ? String(name) : `${path}.${name}`);
 
 /** Whether a value is walked: arrays and objects are, tensors and typed arrays are leaves. */
 export const isBranch = (value: unknown): value is object =>
-  typeof value === "object" &&
-  value !== null &&
-  !(value instanceof Tensor) &&
-  !ArrayBuffer.isView(value) &&
-  !(value instanceof Map || value instanceof Set);
+  typeof value === "object" && value !== null && !(value instanceof Tensor) && !ArrayBuffer.isView(value);
 
 /** An array or object of the same class with the same fields. */
 export const copyBranch = (value: object): object =>
@@ -40,23 +45,69 @@ function fields(value: object): string[] {
 }
 
 const identities = new WeakMap<object, number>();
+const symbols = new Map<symbol, number>();
 let nextIdentity = 0;
 
-/** A text that is the same for identical values only. */
+/** A text that is the same for identical values only (Object.is), and that tells where it ends. */
 export function identityKey(value: unknown): string {
-  if ((typeof value !== "object" && typeof value !== "function") || value === null)
-    return `${typeof value}:${Object.is(value, -0) ? "-0" : String(value)}`;
-  let identity = identities.get(value);
-  if (identity === undefined) {
-    identity = nextIdentity++;
-    identities.set(value, identity);
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(value);
+    case "symbol":
+      return `#${numbered(symbols, value)}`;
+    case "object":
+    case "function":
+      return value === null ? "null" : `#${numbered(identities, value)}`;
+    default:
+      return `${typeof value}:${Object.is(value, -0) ? "-0" : String(value)}`;
   }
-  return `#${identity}`;
 }
 
-function constantsKey(value: object): string {
-  const names = Object.keys(value).filter((name) => name.startsWith("_"));
-  return names.map((name) => `;${name}=${identityKey((value as Record<string, unknown>)[name])}`).join("");
+function numbered<K>(known: { get(key: K): number | undefined; set(key: K, number: number): unknown }, value: K): number {
+  let identity = known.get(value);
+  if (identity === undefined) {
+    identity = nextIdentity++;
+    known.set(value, identity);
+  }
+  return identity;
+}
+
+/** Names and values of some fields; JSON keeps a name from printing like anything else. */
+const fieldsKey = (value: object, chosen: (name: string, field: unknown) => boolean): string =>
+  Object.entries(value)
+    .filter(([name, field]) => chosen(name, field))
+    .map(([name, field]) => `;${JSON.stringify(name)}=${identityKey(field)}`)
+    .join("");
+
+const constantsKey = (value: object): string => fieldsKey(value, (name) => name.startsWith("_"));
+
+function refuse(owner: string, what: string, path: string, hint: string): never {
+  throw new UsageError(`${owner} holds ${what} at ${path || "its root"}`, { hint });
+}
+
+/** Refuses what would lose something when it is rebuilt from its fields. */
+function checkBranch(value: object, path: string, owner: string): void {
+  const problem = foreign(value);
+  if (problem !== undefined) refuse(owner, problem.what, path, problem.hint);
+  if (Array.isArray(value)) {
+    if (Object.keys(value).length !== value.length)
+      refuse(
+        owner,
+        "a list with holes or named fields",
+        path,
+        "give each entry a value (null for none), and names to the fields of an object",
+      );
+    return;
+  }
+  for (const name of Reflect.ownKeys(value)) {
+    if (typeof name === "symbol") refuse(owner, `a field that is named by a symbol, ${String(name)},`, path, "name fields by strings");
+    if (name === "__proto__")
+      refuse(owner, 'a field named "__proto__"', path, "objects cannot be rebuilt with a field of that name; rename it");
+    const { get, set, enumerable } = Object.getOwnPropertyDescriptor(value, name) as PropertyDescriptor;
+    if (get !== undefined || set !== undefined)
+      refuse(owner, "a getter or setter", pathOf(path, name), "store the value itself, or define the getter in a class");
+    if (!enumerable) refuse(owner, "a hidden field (not enumerable)", pathOf(path, name), "assign fields as usual: this.name = value");
+  }
 }
 
 function walk(value: unknown, path: string, into: Walk, open: Set<object>): (leaves: readonly unknown[]) => unknown {
@@ -68,9 +119,10 @@ function walk(value: unknown, path: string, into: Walk, open: Set<object>): (lea
     return (leaves) => leaves[position];
   }
   if (open.has(value))
-    throw new UsageError(`the tree refers to itself at ${path || "its root"}`, {
+    throw new UsageError(`${into.owner} refers to itself at ${path || "its root"}`, {
       hint: "name fields that are no part of the tree with a leading underscore",
     });
+  checkBranch(value, path, into.owner);
   open.add(value);
   let build: (leaves: readonly unknown[]) => unknown;
   if (Array.isArray(value)) {
@@ -79,13 +131,13 @@ function walk(value: unknown, path: string, into: Walk, open: Set<object>): (lea
     build = (leaves) => parts.map((part) => part(leaves));
   } else {
     const names = fields(value);
-    into.key.push(`{${names.join()}${constantsKey(value)}`);
-    const parts = names.map((name) => walk((value as Record<string, unknown>)[name], pathOf(path, name), into, open));
+    into.key.push(`{${JSON.stringify(names)}${constantsKey(value)}`);
     const prototype: unknown = Object.getPrototypeOf(value);
-    if (prototype !== Object.prototype) into.behaviour.push(`${path}:${identityKey(prototype)}`);
-    for (const [name, field] of Object.entries(value)) {
-      if (typeof field === "function") into.behaviour.push(`${path}.${name}=${identityKey(field)}`);
-    }
+    into.behaviour.push(
+      `${prototype === Object.prototype ? "" : identityKey(prototype)}${fieldsKey(value, (_, field) => typeof field === "function")}`,
+    );
+    into.ambiguous ||= names.some((name) => name === "" || name.includes("."));
+    const parts = names.map((name) => walk((value as Record<string, unknown>)[name], pathOf(path, name), into, open));
     build = (leaves) => {
       const copy = copyBranch(value) as Record<string, unknown>;
       names.forEach((name, i) => {
@@ -98,71 +150,117 @@ function walk(value: unknown, path: string, into: Walk, open: Set<object>): (lea
   return build;
 }
 
-/** All leaves in order with their paths ("layers.0.wq"), and the shape that puts others in their place. */
-export function flattenTree(tree: Tree): { leaves: unknown[]; paths: string[]; shape: TreeShape } {
-  const into: Walk = { leaves: [], paths: [], key: [], behaviour: [] };
+/**
+ * All leaves in order with their paths ("layers.0.wq"), and the shape that puts others in their place. `owner` names the tree in
+ * messages. Throws UsageError that names the path of what cannot be rebuilt from its fields (a Map, an object with private fields,
+ * a getter), of a tree that holds itself, and of two leaves whose paths are the same text.
+ */
+export function flattenTree(tree: Tree, owner = "the tree"): { leaves: unknown[]; paths: string[]; shape: TreeShape } {
+  const into: Walk = { owner, leaves: [], paths: [], key: [], behaviour: [], ambiguous: false };
   const build = walk(tree, "", into, new Set());
-  return { leaves: into.leaves, paths: into.paths, shape: { key: into.key.join(""), behaviour: into.behaviour.join(";"), build } };
+  const { leaves, paths } = into;
+  if (into.ambiguous && new Set(paths).size < paths.length) {
+    const twice = paths.find((path, i) => paths.indexOf(path) !== i) as string;
+    refuse(owner, "two leaves", twice, "paths are names; rename a field so that no two leaves have one name");
+  }
+  return { leaves, paths, shape: { key: into.key.join(""), behaviour: into.behaviour.join("|"), build } };
 }
 
-/** Where and how the forms of two trees first differ, for a message; undefined where they do not. */
-export function formDifference(first: Tree, second: Tree, path = ""): string | undefined {
+/** Where and how the forms of two trees first differ, in words. */
+function formDifference(first: Tree, second: Tree, names: readonly [string, string], path: string): string | undefined {
+  const [one, other] = names;
   const where = path === "" ? "at the root" : `at ${path}`;
   if (!isBranch(first) && !isBranch(second)) return undefined;
   if (!isBranch(first) || !isBranch(second) || Array.isArray(first) !== Array.isArray(second))
-    return `${where} one has ${describe(first)}, the other ${describe(second)}`;
-  if (Array.isArray(first) && Array.isArray(second)) {
-    if (first.length !== second.length) return `${where} one has ${first.length} entries, the other ${second.length}`;
-  } else {
-    const [names, others] = [fields(first), fields(second)];
-    const lacking = [...names.filter((name) => !others.includes(name)), ...others.filter((name) => !names.includes(name))][0];
-    if (lacking !== undefined) return `only one of them has ${pathOf(path, lacking)}`;
-    if (names.some((name, i) => name !== others[i]))
-      return `${where} one has its fields in the order ${names.join(", ")}, the other ${others.join(", ")}`;
-    if (constantsKey(first) !== constantsKey(second)) return `${where} their fields that start with "_" hold different values`;
-  }
-  const names = Array.isArray(first) ? first.map((_, i) => String(i)) : fields(first);
-  for (const name of names) {
-    const difference = formDifference(
-      (first as Record<string, unknown>)[name],
-      (second as Record<string, unknown>)[name],
-      pathOf(path, name),
-    );
+    return `${where} ${one} has ${describe(first)}, ${other} ${describe(second)}`;
+  if (Array.isArray(first) && Array.isArray(second) && first.length !== second.length)
+    return `${where} ${one} has ${entries(first)}, ${other} ${entries(second)}`;
+  const [fieldsOfOne, fieldsOfOther] = [fields(first), fields(second)];
+  const lacking = fieldsOfOne.find((name) => !fieldsOfOther.includes(name));
+  const extra = fieldsOfOther.find((name) => !fieldsOfOne.includes(name));
+  if (lacking !== undefined) return `${other} has no ${pathOf(path, lacking)}`;
+  if (extra !== undefined) return `only ${other} has ${pathOf(path, extra)}`;
+  if (fieldsOfOne.some((name, i) => name !== fieldsOfOther[i]))
+    return `${where} ${one} has its fields in the order ${fieldsOfOne.join(", ")}, ${other} ${fieldsOfOther.join(", ")}`;
+  if (constantsKey(first) !== constantsKey(second)) return `${where} the fields that start with "_" hold different values`;
+  for (const name of fieldsOfOne) {
+    const [a, b] = [first, second].map((branch) => (branch as Record<string, unknown>)[name]);
+    const difference = formDifference(a, b, names, pathOf(path, name));
     if (difference !== undefined) return difference;
   }
   return undefined;
 }
 
-/** The tensors of a tree with their paths. */
-export function tensorsOf(tree: Tree): { path: string; tensor: Tensor }[] {
-  const { leaves, paths } = flattenTree(tree);
+const entries = (list: readonly unknown[]): string => `${list.length} ${list.length === 1 ? "entry" : "entries"}`;
+
+/** The tensors of a tree with their paths. `owner` names the tree in messages. */
+export function tensorsOf(tree: Tree, owner?: string): { path: string; tensor: Tensor }[] {
+  const { leaves, paths } = flattenTree(tree, owner);
   return leaves.flatMap((leaf, i) => (leaf instanceof Tensor ? [{ path: paths[i] as string, tensor: leaf }] : []));
+}
+
+/** What f makes of the tensors at a place; errors of this library say which place. */
+function atPlace(path: string, f: () => Tensor): Tensor {
+  try {
+    return f();
+  } catch (error) {
+    if (error instanceof DawngradError) error.message += ` (at ${path || "the root"} of the tree)`;
+    throw error;
+  }
 }
 
 /** A tree of the same form with f applied to each tensor; other leaves are kept. */
 export function mapTensors<T>(tree: T, f: (tensor: Tensor, path: string) => Tensor): T {
   checkArgument("mapTensors", "f", f, callable);
-  const { leaves, paths, shape } = flattenTree(tree);
-  return shape.build(leaves.map((leaf, i) => (leaf instanceof Tensor ? f(leaf, paths[i] as string) : leaf))) as T;
+  const { leaves, paths, shape } = flattenTree(tree, "mapTensors: the tree");
+  return shape.build(
+    leaves.map((leaf, i) => (leaf instanceof Tensor ? atPlace(paths[i] as string, () => f(leaf, paths[i] as string)) : leaf)),
+  ) as T;
 }
 
-/** Applies f to the tensors at the same places of several trees of one form. Throws UsageError where the forms differ. */
+/**
+ * Applies f to the tensors at the same places of several trees of one form; other leaves are those of the first tree. Throws
+ * UsageError that names the path where the forms first differ, or where one has a tensor and another does not.
+ */
 export function zipTensors<T>(f: (tensors: Tensor[], path: string) => Tensor, first: T, ...others: unknown[]): T {
   checkArgument("zipTensors", "f", f, callable);
-  const head = flattenTree(first);
-  const rest = others.map((tree) => {
-    const flat = flattenTree(tree);
-    if (flat.shape.key !== head.shape.key)
-      throw new UsageError("trees of different form cannot be zipped", { hint: "give trees with the same fields in the same order" });
-    return flat.leaves;
-  });
+  const names = [first, ...others].map((_, i) => `tree ${i + 1}`);
+  return zipNamed("zipTensors", names, f, first, ...others);
+}
+
+/** {@link zipTensors} for a caller that has names for its trees. */
+export function zipNamed<T>(
+  where: string,
+  names: readonly string[],
+  f: (tensors: Tensor[], path: string) => Tensor,
+  first: T,
+  ...others: unknown[]
+): T {
+  const head = flattenTree(first, `${where}: ${names[0]}`);
+  const rest = others.map((tree, k) => sameForm(where, [names[0], names[k + 1]] as [string, string], first, tree));
   return head.shape.build(
     head.leaves.map((leaf, i) => {
-      if (!(leaf instanceof Tensor)) return leaf;
+      const path = head.paths[i] as string;
       const column = rest.map((leaves) => leaves[i]);
-      if (!column.every((item): item is Tensor => item instanceof Tensor))
-        throw new UsageError(`no tensor at ${head.paths[i]} in one of the trees`);
-      return f([leaf, ...column], head.paths[i] as string);
+      // A number among parameters has a gradient, and stays the constant that it is.
+      const odd = column.findIndex((item) => item instanceof Tensor !== leaf instanceof Tensor && typeof leaf !== "number");
+      if (odd >= 0) {
+        throw new UsageError(
+          `${where}: at ${path || "the root"} ${names[0]} has ${describe(leaf)} and ${names[odd + 1]} has ${describe(column[odd])}`,
+          { hint: "give trees with tensors at the same places" },
+        );
+      }
+      return leaf instanceof Tensor ? atPlace(path, () => f([leaf, ...(column as Tensor[])], path)) : leaf;
     }),
   ) as T;
+}
+
+/** The leaves of `second`. Throws UsageError that says where its form first differs from that of `first`. */
+export function sameForm(where: string, [one, other]: readonly [string, string], first: Tree, second: Tree): unknown[] {
+  const [expected, found] = [flattenTree(first, `${where}: ${one}`), flattenTree(second, `${where}: ${other}`)];
+  if (expected.shape.key !== found.shape.key)
+    throw new UsageError(`${where}: ${one} and ${other} differ in form: ${formDifference(first, second, [one, other], "")}`, {
+      hint: "give trees with the same fields in the same order",
+    });
+  return found.leaves;
 }

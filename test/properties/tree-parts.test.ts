@@ -120,9 +120,11 @@ describe("the two parts of a tree", () => {
   it("are refused by path where both have a leaf or the forms differ", () => {
     const [selected, rest] = partition(model(), weights);
     expect(() => combine(selected, selected)).toThrow(/both parts have a leaf at layers\.0\.weight/);
-    expect(() => combine({ a: selected }, { a: { ...rest, extra: null } } as never)).toThrow(/only one of them has a\.extra/);
-    expect(() => combine({ a: [tensor(1)] }, { a: [null, tensor(1)] } as never)).toThrow(/at a one has 1 entries, the other 2/);
-    expect(() => combine({ a: null }, { a: [null] } as never)).toThrow(/at a one has null, the other a list of 1/);
+    expect(() => combine({ a: selected }, { a: { ...rest, extra: null } } as never)).toThrow(/only the second has a\.extra/);
+    expect(() => combine({ a: [tensor(1)] }, { a: [null, tensor(1)] } as never)).toThrow(
+      /at a the first part has 1 entry, the second 2 entries/,
+    );
+    expect(() => combine({ a: null }, { a: [null] } as never)).toThrow(/at a the first part has null, the second a list of 1/);
     expect(() => partition(model(), () => tensor(true) as never)).toThrow(/predicate answered .* for layers\.0\.weight/);
     expect(() => combine(selected, selected)).toThrow(UsageError);
   });
