@@ -219,6 +219,8 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
       hint: "true where a key is seen: mask.notEqual(0)",
     });
   }
+  // Without keys no query sees one.
+  if (S === 0) return ops.zeros([B, H, T, v.shape[3] as number], { dtype: v.dtype });
   const offset = options.offset ?? S - T;
   const groups = H / Hkv;
   const rows = ops.reshape(q, [B, Hkv, groups * T, D]);

@@ -3,18 +3,7 @@
 import { checkOptions, describe, given, optional } from "../arguments.js";
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { DtypeError, ShapeError, UsageError } from "../errors.js";
-import {
-  type DType,
-  type DTypeName,
-  fits,
-  type HostArray,
-  hostArray,
-  isFloat,
-  isHalf,
-  readDType,
-  representable,
-  requireFits,
-} from "./dtype.js";
+import { type DType, type DTypeName, fits, type HostArray, hostArray, isHalf, readDType, representable, requireFits } from "./dtype.js";
 import { type PrimitiveName, type PrimitiveParams, primitiveRecord } from "./primitives.js";
 import { readShape, type Shape, show, sizeOf } from "./shape.js";
 
@@ -147,6 +136,7 @@ export function tensor(data: HostArray | NestedNumbers, options: { shape?: Shape
   checkOptions("tensor", options, { shape: optional(given), dtype: optional(given) });
   const typed = ArrayBuffer.isView(data);
   const found: number[] = [];
+  if (data instanceof DataView || data instanceof BigInt64Array || data instanceof BigUint64Array) dtypeOf(data);
   const flat: ArrayLike<number> = typed ? (data as HostArray) : flatten(data as NestedNumbers, 0, found);
   const shape = options.shape === undefined ? (typed ? [flat.length] : found) : readShape(options.shape, "tensor");
   if (sizeOf(shape) !== flat.length) {
@@ -161,7 +151,8 @@ export function tensor(data: HostArray | NestedNumbers, options: { shape?: Shape
           ? "bool"
           : "f32";
   const host = hostArray(dtype, flat.length);
-  if (isFloat(dtype) && !isHalf(dtype)) host.set(flat);
+  const ready = dtype !== "bool" && !isHalf(dtype) && data.constructor === host.constructor;
+  if (ready || dtype === "f32" || dtype === "f64") host.set(flat);
   else {
     for (let i = 0; i < flat.length; i++) {
       const value = flat[i] as number;
@@ -177,13 +168,13 @@ export function fromHost(shape: Shape, dtype: DType, data: HostArray): Tensor {
   return new Tensor(shape, dtype, { kind: "host", data, copy: undefined, uses: 0 });
 }
 
-function dtypeOf(data: HostArray): DType {
+function dtypeOf(data: ArrayBufferView): DType {
   if (data instanceof Float64Array) return "f64";
   if (data instanceof Int32Array) return "i32";
   if (data instanceof Uint32Array) return "u32";
   if (data instanceof Float32Array) return "f32";
   if (data instanceof Uint8Array) return "u32";
-  throw new DtypeError(`tensor: ${(data as object).constructor.name} has no dtype here`, {
+  throw new DtypeError(`tensor: ${data.constructor.name} has no dtype here`, {
     hint: "use Float32Array, Int32Array, Uint32Array or nested arrays",
   });
 }

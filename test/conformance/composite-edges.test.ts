@@ -177,6 +177,8 @@ describe.each(backends())("composites at their edges on $name:", ({ create }) =>
       )(inputs);
       for (const g of dead) expect(new Set(await plain(as(g, "f32")))).toEqual(new Set([0]));
     }
+    const without = grad((at: Tensor) => attention(at, zeros([1, 1, 0, 4]), zeros([1, 1, 0, 4])).sum())(zeros([1, 2, 3, 4]));
+    expect(new Set(await plain(without))).toEqual(new Set([0]));
     expect(() => attention(q, k, v, { mask: full([1], 1) })).toThrow(DtypeError);
   });
 

@@ -209,6 +209,11 @@ describe("a number that an integer dtype or bool does not have is refused", () =
     expect(await numbersOf(tensor([0, 2 ** 32 - 1], { dtype: "u32" }))).toEqual([0, 2 ** 32 - 1]);
     expect(await numbersOf(tensor([true, false]))).toEqual([1, 0]);
     expect(await numbersOf(tensor(Uint8Array.of(0, 1), { dtype: "bool" }))).toEqual([0, 1]);
+    const words = Uint32Array.of(7, 2 ** 32 - 1);
+    const kept = tensor(words);
+    words[0] = 9;
+    expect(await numbersOf(kept)).toEqual([7, 2 ** 32 - 1]);
+    expect(() => tensor(BigInt64Array.of(1n) as unknown as Int32Array, { dtype: "i32" })).toThrow(DtypeError);
     expect(arange(2049, { dtype: "f16" }).shape).toEqual([2049]);
   });
 });

@@ -18,6 +18,7 @@ import {
   uniform,
   useBackend,
 } from "../../src/index.js";
+import { backends } from "../support/backends.js";
 import { numbersOf } from "../support/floats.js";
 
 const reference = createReferenceBackend();
@@ -186,5 +187,30 @@ describe("random numbers on webgpu", { timeout: 120_000 }, () => {
       useBackend(reference);
       expect(found).toEqual(await Promise.all(draws(seed).map(numbersOf)));
     }
+  });
+});
+
+describe.each(backends())("random numbers on $name", ({ create }) => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await create();
+    useBackend(backend);
+  }, 120_000);
+  afterAll(async () => backend.close());
+
+  it("stay in their range where rounding would leave it", { timeout: 60_000 }, async () => {
+    for (const [low, high] of [
+      [1e6, 1e6 + 1],
+      [-3e38, 3e38],
+      [2 ** 24 - 1, 2 ** 24],
+      [0.1, 0.7],
+      [-5, -4.9999],
+    ] as const) {
+      for (const value of await numbersOf(uniform(key(20), [3000], { low, high }))) expect(value >= low && value < high).toBe(true);
+    }
+    for (const value of await numbersOf(randn(key(21), [20_000]))) expect(Math.abs(value)).toBeLessThan(6);
+    const found = await numbersOf(randint(key(22), [5], -2_000_000_000, 2_000_000_000));
+    useBackend(reference);
+    expect(found).toEqual(await numbersOf(randint(key(22), [5], -2_000_000_000, 2_000_000_000)));
   });
 });
