@@ -2,7 +2,7 @@ import { checkOptions, integer, oneOf, optional, text } from "./arguments.js";
 import { useBackend } from "./autograd/runtime.js";
 import type { Backend } from "./backend/backend.js";
 import { MissingPackageError } from "./backend/optional-packages.js";
-import { BackendUnavailableError } from "./errors.js";
+import { BackendUnavailableError, OptionError } from "./errors.js";
 import { nodeProcess } from "./platform/node.js";
 
 /** The backends by name, the preferred ones first. */
@@ -14,7 +14,10 @@ export interface InitOptions {
   readonly backend?: BackendName;
   /** Part of an adapter's name, or "hardware", "software", "swiftshader". Implies the backend "webgpu". */
   readonly adapter?: string;
-  /** Threads of the wasm backend, the calling one among them. Default: one for each processor, sixteen at most. */
+  /**
+   * Threads of the wasm backend, the calling one among them. Implies the backend "wasm". Default: one for each processor, sixteen at
+   * most, and one where there can be no more; `info.threads` tells.
+   */
   readonly threads?: number;
   /** "definitions" turns every fusion and every hand-written kernel off. Default "auto". */
   readonly kernels?: "auto" | "definitions";
@@ -23,7 +26,7 @@ export interface InitOptions {
 /**
  * Starts a backend and makes it the current one. Without options: a hardware WebGPU adapter, else WebAssembly on the processor,
  * else the reference backend. WebGPU on a software adapter is slower than WebAssembly and only used when it is asked for.
- * Throws BackendUnavailableError when what was asked for cannot be had, and OptionError for names that do not exist.
+ * Throws BackendUnavailableError when what was asked for cannot be had, and OptionError for names that do not exist or contradict each other.
  */
 export async function init(options: InitOptions = {}): Promise<Backend> {
   checkOptions("init", options, {
@@ -32,10 +35,27 @@ export async function init(options: InitOptions = {}): Promise<Backend> {
     threads: optional(integer(1)),
     kernels: optional(oneOf("auto", "definitions")),
   });
-  const wanted = options.backend ?? (options.adapter === undefined ? undefined : "webgpu");
+  const wanted = wantedBackend(options);
   const backend = wanted === undefined ? await openBest(options) : await open[wanted](options);
   useBackend(backend);
   return backend;
+}
+
+/** The backend that the options name or imply. */
+function wantedBackend({ backend, adapter, threads }: InitOptions): BackendName | undefined {
+  for (const [name, value, only] of [
+    ["adapter", adapter, "webgpu"],
+    ["threads", threads, "wasm"],
+  ] as const) {
+    if (value === undefined || (backend ?? only) === only) continue;
+    throw new OptionError(`init: ${name} is an option of the backend "${only}", and "${backend}" was asked for`, {
+      hint: `leave ${name} out, or ask for "${only}"`,
+    });
+  }
+  if (adapter !== undefined && threads !== undefined) {
+    throw new OptionError('init: adapter is an option of the backend "webgpu", and threads one of "wasm"', { hint: "give one of the two" });
+  }
+  return backend ?? (adapter !== undefined ? "webgpu" : threads !== undefined ? "wasm" : undefined);
 }
 
 type Open = (options: Omit<InitOptions, "backend"> & { readonly passedOver?: readonly string[] }) => Promise<Backend>;

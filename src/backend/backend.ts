@@ -44,6 +44,8 @@ export interface BackendInfo {
   readonly dtypes: ReadonlySet<DType>;
   /** Bytes that one tensor may take. */
   readonly maxTensorBytes: number;
+  /** Threads that compute, the caller's among them; absent where an adapter computes. */
+  readonly threads?: number;
   /** Where `init()` chose: why each backend that it prefers to this one cannot be had, and what to do. Else empty. */
   readonly passedOver: readonly string[];
 }

@@ -79,7 +79,7 @@ export async function wasmRun(options: WasmOptions): Promise<WasmRun> {
     // A page starts its workers between its tasks.
     else await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  const sharing = backend.info.adapter.includes("threads");
+  const sharing = (backend.info.threads ?? 1) > 1;
   const waited = sharing ? await waitForLateWorker(backend, () => countUp(tensor([1]))) : 0;
   await backend.close();
   const refusal = await state.data().then(

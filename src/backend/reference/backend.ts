@@ -55,6 +55,7 @@ const info: Omit<BackendInfo, "passedOver"> = {
   name: "reference",
   adapter: "plain loops in f64 on the host",
   software: true,
+  threads: 1,
   dtypes: new Set<DType>(["f64", "f32", "i32", "u32", "bool"]),
   maxTensorBytes: 2 ** 33,
 };

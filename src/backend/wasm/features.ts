@@ -1,3 +1,4 @@
+import { BackendUnavailableError } from "../../errors.js";
 import { isNode, nodeModule } from "../../platform/node.js";
 
 /** What WebAssembly can do in this process. */
@@ -20,15 +21,74 @@ export async function surveyWasm(): Promise<WasmSurvey> {
     relaxedSimd: hasRelaxedSimd(),
     sharedMemory: canShare(),
     processors: await processorCount(),
-    threads: await threadCount(),
+    threads: canShare() ? Math.min(await processorCount(), mostThreads) : 1,
   };
 }
 
 const mostThreads = 16;
 
-/** Threads for a backend that was asked for so many: by default one for each processor, sixteen at most; one where memory is not shared. */
-export async function threadCount(wanted?: number): Promise<number> {
-  return canShare() ? (wanted ?? Math.min(await processorCount(), mostThreads)) : 1;
+/** How many threads a backend gets. */
+export interface ThreadPlan {
+  readonly count: number;
+  /** Why there is but one, where more would have been taken. */
+  readonly limit?: string;
+}
+
+/**
+ * Threads for a backend that was asked for `wanted`: by default one for each processor, sixteen at most, and one where there can be no
+ * more. Throws BackendUnavailableError where more than one were asked for and cannot be had.
+ */
+export async function planThreads(wanted?: number): Promise<ThreadPlan> {
+  const count = wanted ?? Math.min(await processorCount(), mostThreads);
+  if (count === 1) return { count };
+  const obstacle = canShare() ? await workerObstacle() : unshared;
+  if (obstacle === undefined) return { count };
+  if (wanted === undefined) return { count: 1, limit: obstacle.what };
+  throw new BackendUnavailableError(`${wanted} threads cannot be had: ${obstacle.what}`, {
+    hint: `${obstacle.hint}, or leave threads out`,
+  });
+}
+
+interface Obstacle {
+  readonly what: string;
+  readonly hint: string;
+}
+
+const unshared: Obstacle = {
+  what: "threads share memory on pages alone that are isolated from other origins",
+  hint: "serve the page with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp",
+};
+
+/** Milliseconds within which a worker answers, on any machine. */
+const answerTime = 20_000;
+
+/** What keeps a page from starting the workers of the thread pool, found out by starting one; undefined where nothing does. */
+async function workerObstacle(): Promise<Obstacle | undefined> {
+  if (isNode) return undefined;
+  const forbidden: Obstacle = {
+    what: "this page may start no workers from blobs, which its content security policy must allow",
+    hint: 'add "worker-src blob:" to the content security policy',
+  };
+  const url = URL.createObjectURL(new Blob(["postMessage(0)"], { type: "text/javascript" }));
+  let worker: Worker | undefined;
+  try {
+    const probe = new Worker(url);
+    worker = probe;
+    const answered = await new Promise<boolean>((resolve) => {
+      probe.onmessage = () => resolve(true);
+      probe.onerror = (event) => {
+        event.preventDefault();
+        resolve(false);
+      };
+      setTimeout(() => resolve(false), answerTime);
+    });
+    return answered ? undefined : forbidden;
+  } catch {
+    return forbidden;
+  } finally {
+    worker?.terminate();
+    URL.revokeObjectURL(url);
+  }
 }
 
 /** Validates a module with one function of this body, which an engine accepts only if it has the feature that the body uses. */

@@ -5,7 +5,7 @@ import type { Graph } from "../graph.js";
 import { decode, encode, encodeScalars } from "../host-data.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
-import { hasRelaxedSimd, hasSimd, threadCount } from "./features.js";
+import { hasRelaxedSimd, hasSimd, planThreads, type ThreadPlan } from "./features.js";
 import { Block, Heap } from "./heap.js";
 import { gemmModule } from "./kernels/gemm.js";
 import { tableHeader } from "./kernels/kernel.js";
@@ -38,7 +38,7 @@ const worthWaking = 60_000;
 
 /**
  * Starts a backend on the processor: WebAssembly with 128-bit vectors, on several threads where memory can be shared. Throws
- * BackendUnavailableError where the engine has no SIMD, and OptionError for numbers that make no sense.
+ * BackendUnavailableError where the engine has no SIMD or may not compile, or where as many threads cannot be had, and OptionError for numbers that make no sense.
  */
 export async function createWasmBackend(options: WasmOptions = {}): Promise<Backend> {
   const { threads } = options;
@@ -50,12 +50,25 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Back
       hint: 'use Node 20 or a browser from 2023 or later, or init({ backend: "reference" })',
     });
   }
-  const count = await threadCount(threads);
+  const plan = await planThreads(threads);
+  const { count } = plan;
   const memory = openMemory(count > 1, options.maximumBytes ?? 65_536 * pageBytes);
   const fused = (options.fusedMultiplyAdd ?? true) && hasRelaxedSimd();
-  const gemm = new WebAssembly.Module(gemmModule({ shared: count > 1, maximum: memory.maximum }, fused));
+  const gemm = compileModule(gemmModule({ shared: count > 1, maximum: memory.maximum }, fused));
   const pool = await ThreadPool.start(memory.memory, gemm, count - 1);
-  return new WasmBackend(memory.memory, memory.maximum, gemm, pool, fused, options);
+  return new WasmBackend(memory.memory, memory.maximum, gemm, pool, fused, plan, options);
+}
+
+/** A module that any engine with SIMD compiles, unless it is forbidden to. */
+function compileModule(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+  try {
+    return new WebAssembly.Module(bytes);
+  } catch (cause) {
+    throw new BackendUnavailableError(`WebAssembly may not be compiled here: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      hint: `add 'wasm-unsafe-eval' to script-src in the page's content security policy, or use init({ backend: "webgpu" })`,
+      cause,
+    });
+  }
 }
 
 /** A memory that may grow as far as the engine lets it. */
@@ -137,6 +150,7 @@ class WasmBackend implements Backend {
     gemm: WebAssembly.Module,
     private readonly pool: ThreadPool,
     fused: boolean,
+    plan: ThreadPlan,
     options: WasmOptions,
   ) {
     this.shared = pool.size > 1;
@@ -146,11 +160,13 @@ class WasmBackend implements Backend {
     this.gemm = new WebAssembly.Instance(gemm, { env: { memory: mem } });
     this.heap = new Heap(mem, heapStart, 4 * margin + 64, maximum);
     this.words = new Int32Array(mem.buffer);
-    const threads = pool.size === 1 ? "1 thread" : `${pool.size} threads`;
+    const limit = plan.limit === undefined ? "" : ` (${plan.limit})`;
+    const threads = pool.size === 1 ? `1 thread${limit}` : `${pool.size} threads`;
     this.info = {
       name: "wasm",
       adapter: `WebAssembly SIMD, ${threads}${fused ? ", fused multiply-add" : ""}`,
       software: true,
+      threads: pool.size,
       dtypes: new Set<DType>(["f32", "f16", "bf16", "i32", "u32", "bool"]),
       maxTensorBytes: Math.min(2 ** 31, maximum * pageBytes),
       passedOver: options.passedOver ?? [],
