@@ -16,6 +16,9 @@ const maskedHalfScore = -65504;
 
 const asFloat = (x: TensorLike): Tensor => (typeof x === "number" ? ops.full([], x) : isFloat(x.dtype) ? x : ops.cast(x, "f32"));
 
+/** 1 in the dtype of x, for a choice between plain numbers, which would be f32. */
+const one = (x: Tensor): Tensor => ops.full([], 1, { dtype: x.dtype });
+
 /**
  * 1/(1 + e⁻ˣ): with e = e^−|x| it is 1/(1 + e) for x ≥ 0 and e/(1 + e) below, so that nothing overflows and small values keep their
  * digits, here and in the derivatives.
@@ -25,7 +28,7 @@ export function sigmoid(x: TensorLike): Tensor {
   const t = asFloat(x);
   const negative = ops.less(t, 0);
   // −|x| as a product: the derivative of |x| at 0 is 0, but either sign goes smoothly through 0.
-  const e = ops.exp(ops.mul(t, ops.where(negative, 1, -1)));
+  const e = ops.exp(ops.mul(t, ops.where(negative, one(t), -1)));
   return ops.mul(ops.where(negative, e, 1), ops.recip(ops.add(e, 1)));
 }
 /** max(x, 0), with the derivative 0 at 0; NaN stays NaN. */
@@ -274,7 +277,7 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
   const counts = ops.notEqual(targets, options.ignoreIndex ?? -100);
   const exists = ops.and(ops.greaterEqual(targets, 0), ops.less(targets, logits.shape.at(-1) as number));
   // A factor, so that the derivative is NaN as well.
-  const factor = ops.where(ops.and(counts, ops.not(exists)), Number.NaN, 1);
+  const factor = ops.where(ops.and(counts, ops.not(exists)), Number.NaN, one(logits));
   const losses = ops.where(counts, ops.mul(ops.sub(logSumExp(logits, -1), picked), factor), 0);
   switch (options.reduction ?? "mean") {
     case "none":
@@ -282,7 +285,8 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
     case "sum":
       return ops.sum(losses);
     case "mean":
-      return ops.div(ops.sum(losses), ops.sum(ops.cast(counts, "f32")));
+      // Counted in f32, because halves count no further than 2048.
+      return ops.cast(ops.div(ops.sum(losses), ops.sum(ops.cast(counts, "f32"))), logits.dtype);
   }
 }
 

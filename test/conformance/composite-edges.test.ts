@@ -302,6 +302,29 @@ describe.each(backends())("composites at their edges on $name:", ({ create }) =>
   });
 });
 
+it.each(["f16", "bf16", "f32", "f64"] as const)("composites of %s are %s", (dtype) => {
+  const x = zeros([2, 3], { dtype });
+  const heads = zeros([1, 1, 2, 2], { dtype });
+  const results = {
+    sigmoid: sigmoid(x),
+    silu: silu(x),
+    relu: relu(x),
+    clip: clip(x, -0.5, 1e30),
+    softmax: softmax(x),
+    logSoftmax: logSoftmax(x),
+    logSumExp: logSumExp(x),
+    std: x.std(),
+    losses: crossEntropy(x, i32(0, 1), { reduction: "none" }),
+    loss: crossEntropy(x, i32(0, 1)),
+    taken: takeAlongAxis(x, tensor([[0], [1]], { dtype: "i32" })),
+    attention: attention(heads, heads, heads, { causal: true, offset: -1 }),
+    "sigmoid′": derivative(sigmoid)(x),
+    "clip′": derivative((at) => clip(at, 0, 1))(x),
+    "power′": derivative((at) => pow(at, 2.5))(x),
+  };
+  for (const [name, result] of Object.entries(results)) expect(result.dtype, name).toBe(dtype);
+});
+
 describe("shapes that have no meaning are refused:", () => {
   const x = zeros([2, 3]);
   const calls: Readonly<Record<string, () => unknown>> = {
