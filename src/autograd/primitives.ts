@@ -168,9 +168,9 @@ export const primitives = {
   erf: { tag: "elementwise", formula: "2/√π ∫₀ˣ e^(−t²) dt", infer: floatUnary("erf") },
   sqrt: { tag: "elementwise", formula: "√x", infer: floatUnary("sqrt") },
   recip: { tag: "elementwise", formula: "1/x", infer: floatUnary("recip") },
-  abs: { tag: "elementwise", formula: "|x|", infer: numberUnary("abs") },
-  sign: { tag: "elementwise", formula: "−1, 0 or 1", infer: numberUnary("sign") },
-  floor: { tag: "elementwise", formula: "largest integer ≤ x", infer: floatUnary("floor") },
+  abs: { tag: "elementwise", formula: "|x|", edge: "|−0| = 0, NaN stays NaN", infer: numberUnary("abs") },
+  sign: { tag: "elementwise", formula: "−1, 0 or 1", edge: "NaN if x is NaN", infer: numberUnary("sign") },
+  floor: { tag: "elementwise", formula: "largest integer ≤ x", edge: "−0, NaN and ±∞ stay as they are", infer: floatUnary("floor") },
   not: { tag: "elementwise", formula: "¬x; bitwise on integers", infer: unary("not", (d) => !isFloat(d), "bool or integers") },
 
   add: { tag: "elementwise", formula: "a + b; integers wrap", infer: numberBinary("add") },
@@ -182,12 +182,27 @@ export const primitives = {
     edge: "integer division by 0 is not specified",
     infer: numberBinary("div"),
   },
-  pow: { tag: "elementwise", formula: "aᵇ", edge: "a < 0 needs an integral b, else NaN; 0⁰ = 1", infer: binary("pow", isFloat, "floats") },
+  pow: {
+    tag: "elementwise",
+    formula: "aᵇ",
+    edge: "IEEE 754: a⁰ = 1ᵇ = 1 even with NaN, (−1)^±∞ = 1, a finite a < 0 needs an integral b, else NaN",
+    infer: binary("pow", isFloat, "floats"),
+  },
   max: { tag: "elementwise", formula: "larger of a and b", edge: "NaN if either is NaN", infer: numberBinary("max") },
   min: { tag: "elementwise", formula: "smaller of a and b", edge: "NaN if either is NaN", infer: numberBinary("min") },
-  mod: { tag: "elementwise", formula: "a − b·⌊a/b⌋, with the sign of b", infer: numberBinary("mod") },
-  lt: { tag: "elementwise", formula: "a < b", infer: (x) => numberBinary("lt")(x) && anyBinary("lt", "bool")(x) },
-  eq: { tag: "elementwise", formula: "a = b", infer: anyBinary("eq", "bool") },
+  mod: {
+    tag: "elementwise",
+    formula: "a − b·⌊a/b⌋, with the sign of b",
+    edge: "floats: exact; a mod ±∞ is a or ±∞, a mod 0 and ±∞ mod b are NaN; integers mod 0 are not specified",
+    infer: numberBinary("mod"),
+  },
+  lt: {
+    tag: "elementwise",
+    formula: "a < b",
+    edge: "false if either is NaN",
+    infer: (x) => numberBinary("lt")(x) && anyBinary("lt", "bool")(x),
+  },
+  eq: { tag: "elementwise", formula: "a = b", edge: "−0 = 0; false if either is NaN", infer: anyBinary("eq", "bool") },
   and: { tag: "elementwise", formula: "a ∧ b; bitwise on integers", infer: binary("and", (d) => !isFloat(d), "bool or integers") },
   or: { tag: "elementwise", formula: "a ∨ b; bitwise on integers", infer: binary("or", (d) => !isFloat(d), "bool or integers") },
 
@@ -208,7 +223,7 @@ export const primitives = {
   cast: {
     tag: "elementwise",
     formula: "x as another dtype; floats truncate toward 0, bool is x ≠ 0",
-    edge: "floats outside of the integer range saturate",
+    edge: "floats outside of the integer range saturate; NaN is 0 as an integer and true as a bool",
     infer: (operands, { dtype }) => ({ shape: operand(operands, 0, "cast").shape, dtype }),
   },
   bitcast: {
@@ -226,8 +241,18 @@ export const primitives = {
   sum: { tag: "reduce", formula: "Σ over axes", edge: "0 for an empty axis", infer: reduce("sum") },
   maxReduce: { tag: "reduce", formula: "largest over axes", edge: "NaN if any is NaN", infer: reduce("maxReduce") },
   minReduce: { tag: "reduce", formula: "smallest over axes", edge: "NaN if any is NaN", infer: reduce("minReduce") },
-  argmax: { tag: "reduce", formula: "row-major position of the first largest over axes", infer: reduce("argmax", "i32") },
-  argmin: { tag: "reduce", formula: "row-major position of the first smallest over axes", infer: reduce("argmin", "i32") },
+  argmax: {
+    tag: "reduce",
+    formula: "row-major position of the first largest over axes",
+    edge: "that of the first NaN if there is one",
+    infer: reduce("argmax", "i32"),
+  },
+  argmin: {
+    tag: "reduce",
+    formula: "row-major position of the first smallest over axes",
+    edge: "that of the first NaN if there is one",
+    infer: reduce("argmin", "i32"),
+  },
 
   reshape: {
     tag: "movement",

@@ -56,12 +56,22 @@ const moving = (expected: readonly number[]): { operands: readonly HostTensor[];
   tolerance: exact,
 });
 
+const [f1e30, f3e38, f01] = [1e30, 3e38, 0.1].map(Math.fround) as [number, number, number];
+
 export const edges: Edges = {
   exp: [call([f32(1000, -1000, 89, -104, inf, -inf, 0)], [inf, 0, inf, 0, inf, 0, 1])],
   tanh: [call([f32(50, -50, 100, -100, 1e30, -1e30, 3e38, inf, -inf)], [1, -1, 1, -1, 1, -1, 1, 1, -1], transcendental)],
   erf: [call([f32(0, 0.5, -0.5, 6, -6, 30, 1e30)], [0, 0.5204998778130465, -0.5204998778130465, 1, -1, 1, 1], transcendental)],
-  floor: [call([f32(-0.5, 0.5, -3, 1e20, -1e20, 2.9999998)], [-1, 0, -3, Math.fround(1e20), -Math.fround(1e20), 2])],
-  sign: [call([f32(-0.25, 0, 1e30)], [-1, 0, 1]), call([i32(-(2 ** 31), 0, 9)], [-1, 0, 1]), call([u32(2 ** 32 - 1, 0)], [1, 0])],
+  abs: [call([f32(-0, nan, -inf, -1.5)], [0, nan, inf, 1.5]), call([i32(-5, 5)], [5, 5])],
+  floor: [
+    call([f32(-0, nan, inf, -inf)], [-0, nan, inf, -inf]),
+    call([f32(-0.5, 0.5, -3, 1e20, -1e20, 2.9999998)], [-1, 0, -3, Math.fround(1e20), -Math.fround(1e20), 2]),
+  ],
+  sign: [
+    call([f32(-0.25, 0, 1e30, nan, inf, -inf)], [-1, 0, 1, nan, 1, -1]),
+    call([i32(-(2 ** 31), 0, 9)], [-1, 0, 1]),
+    call([u32(2 ** 32 - 1, 0)], [1, 0]),
+  ],
   not: [call([bool(0, 1)], [1, 0]), call([i32(0, -1, 5)], [-1, 0, -6]), call([u32(0, 2 ** 32 - 1)], [2 ** 32 - 1, 0])],
   neg: [
     call([i32(5, -(2 ** 31))], [-5, -(2 ** 31)]),
@@ -82,6 +92,11 @@ export const edges: Edges = {
       [-8, 4, -0.5, nan, 1, 1, 1, 0, 1, 2, -1, 1],
       transcendental,
     ),
+    // IEEE 754: nothing but a NaN to the power of something makes a NaN, and 1 and the power 0 not even then.
+    call([f32(1, 1, 1, -1, -1, nan, nan, nan), f32(inf, -inf, nan, inf, -inf, 0, -0, 1)], [1, 1, 1, 1, 1, 1, 1, nan]),
+    call([f32(2, 2, 0.5, 0.5, -2, -0.5, 3), f32(inf, -inf, inf, -inf, inf, -inf, nan)], [inf, 0, 0, inf, inf, inf, nan]),
+    call([f32(0, 0, -0, -0, -0, 0, 0), f32(-1, -0.5, -1, -2, 3, 3, inf)], [inf, inf, -inf, inf, -0, 0, 0]),
+    call([f32(inf, inf, -inf, -inf, -inf, -inf), f32(2, -2, 3, 2, -3, 0.5)], [inf, 0, -inf, inf, -0, inf]),
   ],
   max: [call([f32(nan, 1, nan, inf, -inf, -1e30), f32(1, nan, nan, 1, 1, -inf)], [nan, nan, nan, inf, 1, -Math.fround(1e30)])],
   min: [call([f32(nan, 1, nan, inf, -inf, 1e30), f32(1, nan, nan, 1, 1, inf)], [nan, nan, nan, 1, -inf, Math.fround(1e30)])],
@@ -89,9 +104,21 @@ export const edges: Edges = {
     call([i32(-7, 7, -7, 7, 6), i32(3, -3, -3, 3, -3)], [2, -2, -1, 1, 0]),
     call([u32(2 ** 32 - 1), u32(10)], [5]),
     call([f32(-7, 7, -7, 7, 5.5), f32(3, -3, -3, 3, 2)], [2, -2, -1, 1, 1.5], transcendental),
+    // Exact however large the quotient, and with the sign of the divisor.
+    call(
+      [f32(123456792, 16777216, 1e30, -1e30, 3e38, 5), f32(7, 3, 7, 7, 1.5, 0.1)],
+      [123456792 % 7, 1, f1e30 % 7, 7 - (f1e30 % 7), f3e38 % 1.5, 5 % f01],
+    ),
+    call([f32(5, -5, 5, -5, 0, 1e-30), f32(inf, inf, -inf, -inf, inf, 1)], [5, inf, -inf, -5, 0, Math.fround(1e-30)]),
+    call([f32(inf, -inf, nan, 1, 1, 0, inf), f32(3, 3, 3, nan, 0, 0, inf)], [nan, nan, nan, nan, nan, nan, nan]),
   ],
-  lt: [call([u32(2 ** 32 - 1, 1), u32(1, 2 ** 32 - 1)], [0, 1]), call([f32(-inf, inf, 1), f32(-1e30, 1e30, inf)], [1, 0, 1])],
+  lt: [
+    call([f32(nan, 1, nan, nan, inf), f32(1, nan, nan, inf, nan)], [0, 0, 0, 0, 0]),
+    call([u32(2 ** 32 - 1, 1), u32(1, 2 ** 32 - 1)], [0, 1]),
+    call([f32(-inf, inf, 1), f32(-1e30, 1e30, inf)], [1, 0, 1]),
+  ],
   eq: [
+    call([f32(nan, 1, nan, inf), f32(1, nan, nan, nan)], [0, 0, 0, 0]),
     call([u32(2 ** 32 - 1), u32(2 ** 32 - 1)], [1]),
     call([f32(-0, 1, inf), f32(0, 1, inf)], [1, 1, 1]),
     call([bool(0, 1), bool(0, 0)], [1, 0]),
@@ -116,7 +143,9 @@ export const edges: Edges = {
       2147483520,
     ]),
     cast(f32(1.9, -5, 5e9, 4294967040, inf, -inf), "u32", [1, 0, 2 ** 32 - 1, 4294967040, 2 ** 32 - 1, 0]),
-    cast(f32(0, -0, 0.25, -3, inf), "bool", [0, 0, 1, 1, 1]),
+    cast(f32(nan, nan), "i32", [0, 0]),
+    cast(f32(nan, -1), "u32", [0, 0]),
+    cast(f32(0, -0, 0.25, -3, inf, -inf, nan), "bool", [0, 0, 1, 1, 1, 1, 1]),
     cast(i32(0, -1, 256), "bool", [0, 1, 1]),
     cast(i32(-1, 5), "u32", [2 ** 32 - 1, 5]),
     cast(u32(2 ** 32 - 1, 5), "i32", [-1, 5]),
@@ -148,8 +177,19 @@ export const edges: Edges = {
     along(u32(2 ** 32 - 1, 1), [0], [1]),
     along(i32(-5, 2 ** 31 - 1), [0], [-5]),
   ],
-  argmax: [along(f32(1, 3, 3, 2), [0], [1]), along(hostTensor("f32", [2, 3], [-inf, -1e30, -inf, 0, 0, 0]), [1], [1, 0])],
-  argmin: [along(f32(4, 1, 2, 1), [0], [1]), along(hostTensor("i32", [2, 2], [5, 5, 7, -7]), [0, 1], [3])],
+  argmax: [
+    along(rowsWithNaN, [1], [0, 129, 65, 64]),
+    along(hostTensor("f32", [4, 3], [1, nan, nan, nan, inf, nan, inf, 2, nan, -inf, -inf, -inf]), [1], [1, 0, 2, 0]),
+    along(hostTensor("f32", [3, 5], [0, nan, 1, 2, -inf, 5, nan, nan, 1, -inf, nan, 0, 1, 3, -inf]), [0], [2, 0, 1, 2, 0]),
+    along(f32(1, 3, 3, 2), [0], [1]),
+    along(hostTensor("f32", [2, 3], [-inf, -1e30, -inf, 0, 0, 0]), [1], [1, 0]),
+  ],
+  argmin: [
+    along(rowsWithNaN, [1], [0, 129, 65, 64]),
+    along(hostTensor("f32", [4, 3], [1, nan, nan, nan, -inf, nan, -inf, 2, nan, inf, inf, inf]), [1], [1, 0, 2, 0]),
+    along(f32(4, 1, 2, 1), [0], [1]),
+    along(hostTensor("i32", [2, 2], [5, 5, 7, -7]), [0, 1], [3]),
+  ],
 
   reshape: [{ ...moving(special), params: { shape: [2, 4] } }],
   slice: [{ ...moving([nan, -inf, 0, Math.fround(-1e30)]), params: { starts: [0], stops: [8], steps: [2] } }],

@@ -11,6 +11,11 @@ export function zip(y: Data, a: Value, b: Value, f: (a: number, b: number) => nu
   for (let i = 0; i < y.length; i++) y[i] = f(a.data[i] as number, b.data[i] as number);
 }
 
+/** The power as in IEEE 754, where 1 has no other power than 1, and −1 to that of ±∞ is 1; `**` gives NaN there. */
+export function power(a: number, b: number): number {
+  return a === 1 || (a === -1 && Math.abs(b) === Number.POSITIVE_INFINITY) ? 1 : a ** b;
+}
+
 /** The remainder that has the sign of the divisor. `%` is exact, where a − b·⌊a/b⌋ would round twice. */
 export function modulo(a: number, b: number): number {
   const remainder = a % b;

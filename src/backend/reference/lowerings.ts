@@ -3,7 +3,7 @@ import { type Shape, sizeOf, stridesOf } from "../../autograd/shape.js";
 import { threefry2x32 } from "../../autograd/threefry.js";
 import type { OperationNode } from "../graph.js";
 import { dot } from "./contract.js";
-import { caster, map, modulo, reinterpret, zip } from "./elementwise.js";
+import { caster, map, modulo, power, reinterpret, zip } from "./elementwise.js";
 import { erf } from "./erf.js";
 import { gather, scatterAdd } from "./indexing.js";
 import { copyView, whole } from "./movement.js";
@@ -57,7 +57,7 @@ const lowerings: { readonly [P in PrimitiveName]: Lowering<P> } = {
     (a, b) => a / b,
     (a, b) => Math.trunc(a / b),
   ),
-  pow: binary(Math.pow),
+  pow: binary(power),
   max: binary(Math.max),
   min: binary(Math.min),
   mod: binary(modulo),

@@ -39,12 +39,13 @@ export function fold(y: Data, x: Value, axes: readonly number[], combine: (best:
   });
 }
 
-/** y = position within the group of the first element that no other one beats. */
+/** y = position within the group of the first NaN, or else of the first element that no other one beats. */
 export function position(y: Data, x: Value, axes: readonly number[], beats: (next: number, best: number) => boolean): void {
   forEachGroup(x, axes, (start, steps, i) => {
     let best = 0;
     steps.forEach((step, candidate) => {
-      if (beats(x.data[start + step] as number, x.data[start + (steps[best] as number)] as number)) best = candidate;
+      const [next, champion] = [x.data[start + step] as number, x.data[start + (steps[best] as number)] as number];
+      if (!Number.isNaN(champion) && (Number.isNaN(next) || beats(next, champion))) best = candidate;
     });
     y[i] = best;
   });

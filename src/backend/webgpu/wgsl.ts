@@ -34,19 +34,57 @@ export const bytesOf: Readonly<Record<DType, number>> = { f64: 8, f32: 4, f16: 2
 const helpers: Readonly<Record<string, string>> = {
   bits: `var<private> nan_bits: u32 = 0x7fc00000u;
 var<private> infinity_bits: u32 = 0x7f800000u;
+var<private> sign_bit: u32 = 0x80000000u;
 fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }`,
   max_nan: "fn max_nan(a: f32, b: f32) -> f32 { return select(select(max(a, b), b, is_nan(b)), a, is_nan(a)); }",
   min_nan: "fn min_nan(a: f32, b: f32) -> f32 { return select(select(min(a, b), b, is_nan(b)), a, is_nan(a)); }",
-  mod_f32:
-    "fn mod_f32(a: f32, b: f32) -> f32 { let r = a - b * trunc(a / b); return select(r, r + b, r != 0.0 && ((r < 0.0) != (b < 0.0))); }",
+  lt_f32: "fn lt_f32(a: f32, b: f32) -> bool { return a < b && !is_nan(a) && !is_nan(b); }",
+  eq_f32: "fn eq_f32(a: f32, b: f32) -> bool { return a == b && !is_nan(a) && !is_nan(b); }",
+  beats_max: "fn beats_max(a: f32, b: f32) -> bool { return !is_nan(b) && (is_nan(a) || a > b); }",
+  beats_min: "fn beats_min(a: f32, b: f32) -> bool { return !is_nan(b) && (is_nan(a) || a < b); }",
+  sign_f32: "fn sign_f32(x: f32) -> f32 { return select(sign(x), x, is_nan(x)); }",
+  // Long division of the significands, eight bits of the quotient at a time: exact, as no product of floats would be.
+  mod_f32: `fn mod_f32(a: f32, b: f32) -> f32 {
+  let dividend = bitcast<u32>(a) & 0x7fffffffu;
+  let divisor = bitcast<u32>(b) & 0x7fffffffu;
+  if (dividend >= 0x7f800000u || divisor > 0x7f800000u || divisor == 0u) { return bitcast<f32>(nan_bits); }
+  var rest = dividend;
+  if (dividend >= divisor) {
+    let exponent = max(divisor >> 23u, 1u);
+    var shift = max(dividend >> 23u, 1u) - exponent;
+    let by = (divisor & 0x7fffffu) | select(0x800000u, 0u, divisor < 0x800000u);
+    var r = ((dividend & 0x7fffffu) | select(0x800000u, 0u, dividend < 0x800000u)) % by;
+    while (shift > 0u && r != 0u) {
+      let bits = min(shift, 8u);
+      r = (r << bits) % by;
+      shift -= bits;
+    }
+    let lead = countLeadingZeros(r) - 8u;
+    rest = select(r << (exponent - 1u), ((r << lead) & 0x7fffffu) | ((exponent - lead) << 23u), r != 0u && lead < exponent);
+  }
+  let signed = bitcast<f32>(rest | (bitcast<u32>(a) & 0x80000000u));
+  let opposite = ((bitcast<u32>(a) ^ bitcast<u32>(b)) >> 31u) == 1u;
+  return select(signed, signed + b, opposite && rest != 0u);
+}`,
   mod_i32: "fn mod_i32(a: i32, b: i32) -> i32 { let r = a % b; return select(r, r + b, r != 0 && ((r < 0) != (b < 0))); }",
-  // WGSL leaves the power of a negative number open; an odd integral exponent keeps the sign.
+  // WGSL leaves the power of a negative number and of what is no number open; these are the answers of IEEE 754.
   pow_f32: `fn pow_f32(a: f32, b: f32) -> f32 {
-  if (b == 0.0) { return 1.0; }
-  let size = pow(abs(a), b);
-  if (a >= 0.0) { return size; }
-  if (floor(b) != b) { return bitcast<f32>(nan_bits); }
-  return select(size, -size, abs(b - 2.0 * floor(b * 0.5)) == 1.0);
+  let size = abs(a);
+  let infinite = (bitcast<u32>(b) & 0x7fffffffu) == infinity_bits;
+  if (bitcast<u32>(a) == 0x3f800000u || (bitcast<u32>(b) & 0x7fffffffu) == 0u) { return 1.0; }
+  if (is_nan(a) || is_nan(b)) { return bitcast<f32>(nan_bits); }
+  if (infinite && size == 1.0) { return 1.0; }
+  var result = 0.0;
+  if (size == 0.0 || bitcast<u32>(size) == infinity_bits || infinite) {
+    result = select(0.0, bitcast<f32>(infinity_bits), (size > 1.0) == (b > 0.0));
+  } else {
+    result = pow(size, b);
+  }
+  if ((bitcast<u32>(a) >> 31u) == 0u) { return result; }
+  let whole = infinite || floor(b) == b;
+  if (!whole && size > 0.0 && bitcast<u32>(size) != infinity_bits) { return bitcast<f32>(nan_bits); }
+  let odd = whole && !infinite && abs(b - 2.0 * floor(b * 0.5)) == 1.0;
+  return bitcast<f32>(bitcast<u32>(result) | select(0u, 0x80000000u, odd));
 }`,
   // WGSL promises 1e-5 for tanh and may overflow; this keeps full relative precision.
   tanh_f32: `fn tanh_f32(x: f32) -> f32 {
@@ -94,7 +132,7 @@ export class Prelude {
 
   use(name: string): string {
     this.used.add(name);
-    if (name === "max_nan" || name === "min_nan" || name === "pow_f32" || name === "to_i32" || name === "to_u32") this.used.add("bits");
+    if (/\b(is_nan|nan_bits|infinity_bits)\b/.test(helpers[name] as string)) this.used.add("bits");
     return name;
   }
 
@@ -115,7 +153,8 @@ export function constant(value: number, dtype: DType, prelude: Prelude): string 
   if (Number.isNaN(value)) return `bitcast<f32>(${prelude.use("bits") && "nan_bits"})`;
   const single = Math.fround(value);
   if (!Number.isFinite(single)) return `${single < 0 ? "-" : ""}bitcast<f32>(${prelude.use("bits") && "infinity_bits"})`;
-  if (Object.is(single, -0)) return "bitcast<f32>(0x80000000u)";
+  // Compilers that know it to be −0 may take another constant for it that is equal, which 0 is.
+  if (Object.is(single, -0)) return `bitcast<f32>(${prelude.use("bits") && "sign_bit"})`;
   return `${shortest(single)}f`;
 }
 
@@ -154,7 +193,6 @@ const call: { readonly [O in ScalarOperation]?: string } = {
   cos: "cos",
   sqrt: "sqrt",
   abs: "abs",
-  sign: "sign",
   floor: "floor",
 };
 const infix: { readonly [O in ScalarOperation]?: string } = {
@@ -162,17 +200,21 @@ const infix: { readonly [O in ScalarOperation]?: string } = {
   sub: "-",
   mul: "*",
   div: "/",
-  lt: "<",
-  eq: "==",
   and: "&",
   or: "|",
 };
 
 function operation(name: ScalarOperation, args: readonly string[], dtype: DType, from: DType, prelude: Prelude): string {
   const [a, b, c] = args as [string, string, string];
-  if (call[name]) return name === "abs" && from === "u32" ? a : name === "sign" && from === "u32" ? `min(${a}, 1u)` : `${call[name]}(${a})`;
+  if (call[name]) return name === "abs" && from === "u32" ? a : `${call[name]}(${a})`;
   if (infix[name]) return `${a} ${infix[name]} ${b}`;
   switch (name) {
+    case "sign":
+      return from === "u32" ? `min(${a}, 1u)` : isFloatType(from) ? `${prelude.use("sign_f32")}(${a})` : `sign(${a})`;
+    case "lt":
+      return isFloatType(from) ? `${prelude.use("lt_f32")}(${a}, ${b})` : `${a} < ${b}`;
+    case "eq":
+      return isFloatType(from) ? `${prelude.use("eq_f32")}(${a}, ${b})` : `${a} == ${b}`;
     case "neg":
       return from === "u32" ? `0u - ${a}` : `-${a}`;
     case "recip":
@@ -192,6 +234,8 @@ function operation(name: ScalarOperation, args: readonly string[], dtype: DType,
     case "where":
       return `select(${c}, ${b}, ${a})`;
     case "cast":
+      // NaN is true; a comparison of floats might be made as if there were none.
+      if (dtype === "bool" && isFloatType(from)) return `(bitcast<u32>(${a}) & 0x7fffffffu) != 0u`;
       if (dtype === "bool") return from === "bool" ? a : `${a} != ${registerType[from]}(0)`;
       if (isFloatType(from) && (dtype === "i32" || dtype === "u32")) return `${prelude.use(`to_${dtype}`)}(${a})`;
       return dtype === "f16" ? `f32(f16(${a}))` : `${registerType[dtype]}(${a})`;
@@ -314,6 +358,12 @@ export function identity(reducer: Reducer, dtype: DType, prelude: Prelude): stri
   if (dtype === "i32") return constant(largest ? -2147483648 : 2147483647, dtype, prelude);
   if (dtype === "u32") return constant(largest ? 0 : 4294967295, dtype, prelude);
   return constant(largest ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY, dtype, prelude);
+}
+
+/** Whether a takes the place of b as the largest or smallest: the first NaN wins over all numbers, and nothing over it. */
+export function beats(reducer: Reducer, a: string, b: string, dtype: DType, prelude: Prelude): string {
+  const largest = reducer === "argmax";
+  return isFloatType(dtype) ? `${prelude.use(largest ? "beats_max" : "beats_min")}(${a}, ${b})` : `${a} ${largest ? ">" : "<"} ${b}`;
 }
 
 /** a combined with b. */

@@ -103,7 +103,9 @@ function sign(x: Expression, dtype: DType): Expression {
   if (dtype === "u32") return op("i32x4.min_u", x, i32x4(1));
   if (dtype === "i32") return op("i32x4.max_s", op("i32x4.min_s", x, i32x4(1)), i32x4(-1));
   const positive = op("v128.and", op("f32x4.gt", x, f32x4(0)), f32x4(1));
-  return op("v128.bitselect", f32x4(-1), positive, op("f32x4.lt", x, f32x4(0)));
+  const sign = op("v128.bitselect", f32x4(-1), positive, op("f32x4.lt", x, f32x4(0)));
+  // All ones are the bits of a NaN.
+  return op("v128.or", sign, op("f32x4.ne", x, x));
 }
 
 /** The starting value of a reduction. */

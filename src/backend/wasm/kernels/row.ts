@@ -69,6 +69,11 @@ function step(f: KernelFunction, reduction: Reduction, { best, beside }: Running
   const larger = isFloatType(dtype) ? "f32x4.gt" : dtype === "u32" ? "i32x4.gt_u" : "i32x4.gt_s";
   const wins = reducer === "argmax" ? op(larger, value.get, best.get) : op(larger, best.get, value.get);
   const better = code.local("v128", op("v128.or", wins, op("i32x4.eq", beside.get, i32x4(-1))));
+  // The first NaN wins over all numbers, and nothing over it.
+  if (isFloatType(dtype)) {
+    const first = op("v128.and", op("f32x4.ne", value.get, value.get), op("f32x4.eq", best.get, best.get));
+    code.set(better, op("v128.or", better.get, first));
+  }
   code.set(best, op("v128.bitselect", value.get, best.get, better.get));
   code.set(beside, op("v128.bitselect", op("i32x4.splat", counter.get), beside.get, better.get));
   code.release(better);

@@ -1,5 +1,5 @@
 import type { BufferInfo, Reduction, RowKernel, Value } from "../../program.js";
-import { combine, identity, index, registerType, stored, ValuePrinter } from "../wgsl.js";
+import { beats, combine, identity, index, registerType, stored, ValuePrinter } from "../wgsl.js";
 import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
 
 /** Rows from which on a workgroup shares each; shorter ones get an invocation of their own. */
@@ -109,9 +109,8 @@ function start(reduction: Reduction, prelude: ValuePrinter["prelude"]): string[]
 function step(reduction: Reduction, value: string, inner: string, prelude: ValuePrinter["prelude"]): string[] {
   const { register, reducer, dtype } = reduction;
   if (!isArg(reduction)) return [`sum${register} = ${combine(reducer, `sum${register}`, value, dtype, prelude)};`];
-  const better = reducer === "argmax" ? ">" : "<";
   return [
-    `if (place${register} == 0xffffffffu || ${value} ${better} sum${register}) { sum${register} = ${value}; place${register} = ${inner}; }`,
+    `if (place${register} == 0xffffffffu || ${beats(reducer, value, `sum${register}`, dtype, prelude)}) { sum${register} = ${value}; place${register} = ${inner}; }`,
   ];
 }
 
@@ -123,10 +122,10 @@ function finish(reduction: Reduction, width: number, prelude: ValuePrinter["prel
   if (isArg(reduction)) lines.push(`scratch_place[lane] = place${register};`);
   lines.push("workgroupBarrier();", `for (var half = ${width / 2}u; half > 0u; half /= 2u) {`, "  if (lane < half) {");
   if (isArg(reduction)) {
-    const better = reducer === "argmax" ? ">" : "<";
+    const [better, worse] = [beats(reducer, "other", "mine", dtype, prelude), beats(reducer, "mine", "other", dtype, prelude)];
     lines.push(
       `    let mine = ${scratch}[lane]; let other = ${scratch}[lane + half]; let at = scratch_place[lane]; let there = scratch_place[lane + half];`,
-      `    if (there != 0xffffffffu && (at == 0xffffffffu || other ${better} mine || (other == mine && there < at))) { ${scratch}[lane] = other; scratch_place[lane] = there; }`,
+      `    if (there != 0xffffffffu && (at == 0xffffffffu || ${better} || (!(${worse}) && there < at))) { ${scratch}[lane] = other; scratch_place[lane] = there; }`,
     );
   } else lines.push(`    ${scratch}[lane] = ${combine(reducer, `${scratch}[lane]`, `${scratch}[lane + half]`, dtype, prelude)};`);
   lines.push("  }", "  workgroupBarrier();", "}");
