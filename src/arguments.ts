@@ -88,6 +88,9 @@ export const nullable = (kind: Kind): Kind => ({
   fits: (value) => value === null || kind.fits(value),
 });
 
+/** Tensors are known by their look here, because this module stands below theirs. */
+const isTensor = (value: unknown): boolean => typeof value === "object" && value !== null && "dtype" in value && "depth" in value;
+
 /** A value in a few words, for a message. */
 export function describe(value: unknown): string {
   if (typeof value === "string") return value.length > 40 ? `a string of ${value.length} characters` : JSON.stringify(value);
@@ -97,11 +100,14 @@ export function describe(value: unknown): string {
   if (Array.isArray(value))
     return value.length <= 8 && value.every((item) => isNumber(item)) ? `[${value.join(", ")}]` : `a list of ${value.length}`;
   const name = (Object.getPrototypeOf(value) as { constructor?: { name?: unknown } } | null)?.constructor?.name;
-  if (name === "Tensor") return String(value);
+  if (isTensor(value)) return String(value);
   return typeof name === "string" && name !== "" && name !== "Object" ? `${/^[AEIOU]/.test(name) ? "an" : "a"} ${name}` : "an object";
 }
 
 const advice = (value: unknown): string | undefined => {
+  if (isTensor(value)) {
+    return "a number must be known here: name the argument in compile(f, { static: [position] }), or read it with await t.item()";
+  }
   if (value instanceof Promise) return "await it first";
   if (typeof value === "string" && value.trim() !== "" && !Number.isNaN(Number(value))) return `write ${Number(value)} without quotes`;
   return undefined;

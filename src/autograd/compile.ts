@@ -7,12 +7,13 @@ import { apply, fromHost, type Storage, Tensor } from "./tensor.js";
 import { type Traced, traceGraph } from "./trace.js";
 import { isTracing, whileTracing } from "./tracing.js";
 import { flattenTree, identityKey, type TreeShape, tensorsOf } from "./tree.js";
+import { agrees, type Decision, WeakScalar, weakConstant } from "./weak-scalar.js";
 
-export interface CompileSettings {
+export interface CompileSettings<S extends readonly number[] = readonly number[]> {
   /** Positions of arguments whose tensors may be overwritten by results; using them afterwards is a UsageError. */
   readonly donate?: readonly number[];
   /** Positions of arguments that are constants: another value means another program. */
-  readonly static?: readonly number[];
+  readonly static?: S;
   /** A name for error messages and descriptions; the function's own by default. */
   readonly name?: string;
 }
@@ -24,13 +25,27 @@ const positions: Kind = {
 };
 const settingsKinds: OptionKinds<CompileSettings> = { donate: optional(positions), static: optional(positions), name: optional(text) };
 
+/** What a function with these parameters may be called with once it is compiled: a number wherever it receives a tensor. */
+export type Given<A extends readonly unknown[]> = { [I in keyof A]: Tensor extends A[I] ? A[I] | number : A[I] };
+
+/** The places, except the static ones, at which a function asks for a plain number, which it would not receive. */
+type NumberPlaces<A extends readonly unknown[], S extends readonly number[]> = {
+  [I in keyof A]: I extends `${S[number]}` ? never : number extends A[I] ? (Tensor extends A[I] ? never : I) : never;
+}[number];
+
+/** What stands in the way of a function that asks for plain numbers. */
+export interface NumbersArriveAsTensors {
+  readonly "a compiled function receives plain numbers as tensors: declare the parameter as Tensor or TensorLike, or name it in static": never;
+}
+
 /** A function whose computation is traced once per signature and then replayed. */
 export interface Compiled<A extends readonly unknown[], R> {
   (...args: A): R;
+  (...args: Given<A>): R;
   /** How often it was traced: once for each signature. */
   readonly traces: number;
   /** What runs for these arguments, as text: kernels in order, with shapes and memory. */
-  explain(...args: A): string;
+  explain(...args: Given<A>): string;
 }
 
 /** Where each leaf of the result comes from. */
@@ -44,11 +59,15 @@ interface Program {
   readonly results: readonly Result[];
   readonly shape: TreeShape;
   readonly executable: Executable;
+  /** What the trace decided by the numbers among its arguments. */
+  readonly decisions: readonly Decision[];
 }
 
 interface Call {
   readonly key: string;
   readonly leaves: readonly Tensor[];
+  /** The plain numbers among the leaves, by position. */
+  readonly numbers: ReadonlyMap<number, number>;
   readonly donated: ReadonlySet<Tensor>;
   /** The arguments with other tensors at the places of `leaves`. */
   rebuild(leaves: readonly Tensor[]): unknown[];
@@ -72,6 +91,7 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
   const keys: string[] = [];
   const leaves: Tensor[] = [];
   const donated = new Set<Tensor>();
+  const numbers = new Map<number, number>();
   const builders = args.map((arg, position) => {
     if (settings.static?.includes(position)) {
       keys.push(`=${identityKey(arg)}`);
@@ -85,6 +105,7 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
         keys.push(String(leaf));
         return () => leaf;
       }
+      // All 53 bits of a number are kept: in the graph it may be an integer.
       const tensor = typeof leaf === "number" ? fromHost([], "f32", new Float64Array([leaf])) : leaf;
       if (!(tensor instanceof Tensor)) {
         throw new UsageError(
@@ -95,7 +116,12 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
         );
       }
       const index = leaves.push(tensor) - 1;
-      keys.push(`${tensor.dtype}[${tensor.shape.join()}]${tensor.source.kind === "device" || tensor.shape.length > 0 ? "" : "s"}`);
+      if (typeof leaf === "number") numbers.set(index, leaf);
+      keys.push(
+        typeof leaf === "number"
+          ? "number"
+          : `${tensor.dtype}[${tensor.shape.join()}]${tensor.source.kind === "device" || tensor.shape.length > 0 ? "" : "s"}`,
+      );
       if (settings.donate?.includes(position)) {
         if (donated.has(tensor))
           throw new UsageError(`${name}: one tensor is donated twice`, { hint: "donate each tensor at one place only" });
@@ -111,16 +137,37 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
     if ((seen.get(tensor) ?? 0) > 1)
       throw new UsageError(`${name}: a donated tensor is also another argument`, { hint: "pass it once, or leave it out of donate" });
   }
-  return { key: keys.join("|"), leaves, donated, rebuild: (given) => builders.map((build) => build(given)) };
+  return { key: keys.join("|"), leaves, numbers, donated, rebuild: (given) => builders.map((build) => build(given)) };
+}
+
+/** The arguments of a function that becomes part of another, with its numbers as it receives them when it runs by itself. */
+function weakNumbers<A extends readonly unknown[]>(args: A, settings: CompileSettings): A {
+  return args.map((arg, i) => {
+    if (settings.static?.includes(i)) return arg;
+    const { leaves, shape } = flattenTree(arg);
+    return leaves.some((leaf) => typeof leaf === "number")
+      ? shape.build(leaves.map((leaf) => (typeof leaf === "number" ? weakConstant(leaf) : leaf)))
+      : arg;
+  }) as unknown as A;
 }
 
 /**
  * f, traced once for each signature (shapes, dtypes, form of the trees, static arguments) and run as one program.
- * Numbers among the arguments are inputs of the program like tensors; what f closes over is captured by reference.
+ * Numbers among the arguments are inputs of the program: f receives each as a scalar tensor of weak type, which takes the dtype of
+ * what it meets (`x.add(n)` has the dtype of x). A number by which f branches, or that it counts to, is named in `static`: then f
+ * receives the number itself, and another number is another program. What f closes over is captured by reference.
  * Calls return at once. Inside of another compiled or differentiated function f becomes part of that one.
  * Throws UsageError for arguments that are neither trees of tensors and numbers nor static.
  */
-export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, settings: CompileSettings = {}): Compiled<A, R> {
+export function compile<A extends readonly unknown[], R, const S extends readonly number[] = []>(
+  f: ((...args: A) => R) & ([NumberPlaces<A, S>] extends [never] ? unknown : NumbersArriveAsTensors),
+  settings: CompileSettings<S> = {},
+): Compiled<A, R> {
+  return compileAny<A, R>(f, settings);
+}
+
+/** {@link compile} for parameters whose types are not known yet, as inside of generic functions. */
+export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R, settings: CompileSettings = {}): Compiled<A, R> {
   checkArgument("compile", "f", f, callable);
   checkOptions("compile", settings, settingsKinds);
   const both = settings.static?.find((position) => settings.donate?.includes(position));
@@ -129,15 +176,19 @@ export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, s
       hint: "donate tensors; static arguments are constants",
     });
   const name = settings.name ?? (f.name || "the compiled function");
-  const programs = new WeakMap<Backend, Map<string, Program>>();
+  /** By signature; several for one where traces decided differently by a number. */
+  const programs = new WeakMap<Backend, Map<string, Program[]>>();
   let traces = 0;
 
   function trace(call: Call, backend: Backend): Program {
     traces++;
     const token = {};
-    const placeholders = call.leaves.map(
-      (leaf, position) => new Tensor(leaf.shape, leaf.dtype, { kind: "argument", trace: token, position }),
-    );
+    const decisions: Decision[] = [];
+    const placeholders = call.leaves.map((leaf, position) => {
+      const source = { kind: "argument", trace: token, position } as const;
+      const number = call.numbers.get(position);
+      return number === undefined ? new Tensor(leaf.shape, leaf.dtype, source) : new WeakScalar(source, number, decisions);
+    });
     const value = whileTracing(() => f(...(call.rebuild(placeholders) as unknown as A)));
     const { leaves, shape } = flattenTree(value, `${name}: the result`);
     if (!leaves.some((leaf) => leaf instanceof Tensor))
@@ -149,7 +200,9 @@ export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, s
       if (!(leaf instanceof Tensor) || (leaf.isRealised && leaf.source.kind !== "argument")) return { kind: "value", value: leaf };
       let output = leaf;
       if (leaf.source.kind === "argument" && leaf.source.trace === token) {
-        if (!call.donated.has(call.leaves[leaf.source.position] as Tensor)) return { kind: "argument", position: leaf.source.position };
+        const { position, map } = leaf.source;
+        const argument = call.leaves[position] as Tensor;
+        if (leaf.dtype === argument.dtype && map === undefined && !call.donated.has(argument)) return { kind: "argument", position };
         output = apply("alias", [leaf], {});
       }
       const known = outputs.indexOf(output);
@@ -157,7 +210,7 @@ export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, s
     });
     const traced = traceGraph(outputs, { trace: token, deviceScalars: (position) => call.leaves[position]?.source.kind === "device" });
     const donated = traced.buffers.map((origin) => typeof origin === "number" && call.donated.has(call.leaves[origin] as Tensor));
-    return { traced, results, shape, executable: backend.compile(traced.graph, { label: name, donated }) };
+    return { traced, results, shape, decisions, executable: backend.compile(traced.graph, { label: name, donated }) };
   }
 
   function programOf(call: Call): { program: Program; backend: Backend } {
@@ -167,16 +220,17 @@ export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, s
       known = new Map();
       programs.set(backend, known);
     }
-    let program = known.get(call.key);
+    const alike = known.get(call.key) ?? [];
+    let program = alike.find(({ decisions }) => decisions.every((made) => agrees(made, call.numbers.get(made.position) as number)));
     if (program === undefined) {
       program = trace(call, backend);
-      known.set(call.key, program);
+      known.set(call.key, [...alike, program]);
     }
     return { program, backend };
   }
 
   const compiled = (...args: A): R => {
-    if (isTracing()) return f(...args);
+    if (isTracing()) return f(...weakNumbers(args, settings));
     realizeNow(argumentTensors(args, settings, name));
     const call = readCall(args, settings, name);
     const { program, backend } = programOf(call);
@@ -191,8 +245,10 @@ export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, s
       switch (result.kind) {
         case "value":
           return result.value;
-        case "argument":
-          return call.leaves[result.position];
+        case "argument": {
+          const number = call.numbers.get(result.position);
+          return number === undefined ? call.leaves[result.position] : fromHost([], "f32", Float32Array.of(number));
+        }
         case "output": {
           const existing = made.get(result.index);
           if (existing !== undefined) return existing;
@@ -220,5 +276,7 @@ export function compile<A extends readonly unknown[], R>(f: (...args: A) => R, s
 /** What would run for f at these arguments, as text. */
 export function explain<A extends readonly unknown[]>(f: (...args: A) => unknown, ...args: A): string {
   checkArgument("explain", "f", f, callable);
-  return (typeof (f as Partial<Compiled<A, unknown>>).explain === "function" ? (f as Compiled<A, unknown>) : compile(f)).explain(...args);
+  return (typeof (f as Partial<Compiled<A, unknown>>).explain === "function" ? (f as Compiled<A, unknown>) : compileAny(f)).explain(
+    ...args,
+  );
 }

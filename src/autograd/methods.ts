@@ -2,7 +2,7 @@ import * as composites from "./composites.js";
 import type { DTypeName, HostArray } from "./dtype.js";
 import type { Axes, Range, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
-import { array, data, item } from "./realize.js";
+import { array, data, item, print } from "./realize.js";
 import type { Shape } from "./shape.js";
 import { type NestedNumbers, Tensor } from "./tensor.js";
 
@@ -12,6 +12,8 @@ export interface TensorMethods {
   data(): Promise<HostArray>;
   /** The numbers as nested arrays. */
   array(): Promise<NestedNumbers>;
+  /** Writes dtype, shape and values to the console. */
+  print(): Promise<void>;
   /** The only number. */
   item(): Promise<number>;
   neg(): Tensor;
@@ -93,6 +95,7 @@ const functions = {
   data,
   array,
   item,
+  print,
   neg: ops.neg,
   exp: ops.exp,
   log: ops.log,

@@ -15,6 +15,7 @@ import {
 import { finiteSingle, tensorKind, tensorLikeKind } from "./kinds.js";
 import { broadcastShapes, checkShape, normalizeAxes, normalizeAxis, readShape, type Shape, sameShape, show, sizeOf } from "./shape.js";
 import { apply, Tensor } from "./tensor.js";
+import { ask, derive, isPlain, numberOf, type PlainNumber, WeakScalar } from "./weak-scalar.js";
 
 /**
  * The primitives as functions that broadcast, promote dtypes and take plain numbers. Everything that users call is made
@@ -96,17 +97,19 @@ export function linspace(start: number, stop: number, count: number): Tensor {
  * A plain number beside a tensor takes the tensor's dtype; beside integers and bool, a number that is no integer is f32, so that
  * both meet there. Throws DtypeError for an integer that the tensor's dtype does not have.
  */
-function literal(name: string, value: number, beside: DType): Tensor {
-  const dtype = isFloat(beside) ? beside : Number.isInteger(value) ? (beside === "bool" ? "i32" : beside) : "f32";
-  requireFits(name, dtype, value);
-  return apply("const", [], { value, shape: [], dtype });
+function literal(name: string, value: PlainNumber, beside: DType): Tensor {
+  const dtype = isFloat(beside) ? beside : ask(value, Number.isInteger) ? (beside === "bool" ? "i32" : beside) : "f32";
+  if (!isFloat(dtype) && !ask(value, fitsIn[dtype as "i32" | "u32"])) requireFits(name, dtype, numberOf(value));
+  return value instanceof WeakScalar ? value.as(dtype) : apply("const", [], { value, shape: [], dtype });
 }
+
+const fitsIn = { i32: (value: number) => fits("i32", value), u32: (value: number) => fits("u32", value) } as const;
 
 function operands(name: string, a: TensorLike, b: TensorLike): [Tensor, Tensor] {
   checkArgument(name, "a", a, tensorLikeKind);
   checkArgument(name, "b", b, tensorLikeKind);
-  let x = a instanceof Tensor ? a : literal(name, a, b instanceof Tensor ? b.dtype : "f32");
-  let y = b instanceof Tensor ? b : literal(name, b, x.dtype);
+  let x = isPlain(a) ? literal(name, a, isPlain(b) ? "f32" : b.dtype) : a;
+  let y = isPlain(b) ? literal(name, b, x.dtype) : b;
   const dtype = promote(x.dtype, y.dtype);
   x = cast(x, dtype);
   y = cast(y, dtype);
@@ -117,15 +120,14 @@ function operands(name: string, a: TensorLike, b: TensorLike): [Tensor, Tensor] 
 
 /** Two operands of an operation on floats: integers beside a plain number are f32 before the number joins them. */
 function floatOperands(name: string, a: TensorLike, b: TensorLike): [Tensor, Tensor] {
-  const beside = (x: TensorLike, other: TensorLike): TensorLike =>
-    x instanceof Tensor && typeof other === "number" ? asFloat(name, x) : x;
+  const beside = (x: TensorLike, other: TensorLike): TensorLike => (!isPlain(x) && isPlain(other) ? asFloat(name, x) : x);
   const [x, y] = operands(name, beside(a, b), beside(b, a));
   return [asFloat(name, x), asFloat(name, y)];
 }
 
 function asTensor(name: string, x: TensorLike): Tensor {
   checkArgument(name, "x", x, tensorLikeKind);
-  return x instanceof Tensor ? x : literal(name, x, "f32");
+  return isPlain(x) ? literal(name, x, "f32") : x;
 }
 function asFloat(name: string, x: TensorLike): Tensor {
   const t = asTensor(name, x);
@@ -175,9 +177,9 @@ export const sub = arithmetic("sub", "sub");
 export const mul = arithmetic("mul", "mul");
 
 /** The tensor beside a number, where that is one of integers or bools. */
-const integersBeside = (a: TensorLike, b: TensorLike): { integers: Tensor; value: number; first: boolean } | undefined => {
-  const [x, value] = a instanceof Tensor ? [a, b] : [b, a];
-  if (!(x instanceof Tensor) || typeof value !== "number" || isFloat(x.dtype)) return undefined;
+const integersBeside = (a: TensorLike, b: TensorLike): { integers: Tensor; value: PlainNumber; first: boolean } | undefined => {
+  const [x, value] = isPlain(a) ? [b, a] : [a, b];
+  if (!(x instanceof Tensor) || isPlain(x) || !isPlain(value) || isFloat(x.dtype)) return undefined;
   return { integers: asNumbers(x), value, first: x === a };
 };
 const rangeOf = (integers: Tensor): readonly [lowest: number, highest: number] => integerRange(integers.dtype as "i32" | "u32");
@@ -189,7 +191,7 @@ const extreme =
     const mixed = integersBeside(a, b);
     if (mixed !== undefined) {
       const [lowest, highest] = rangeOf(mixed.integers);
-      if (primitive === "max" ? mixed.value <= lowest : mixed.value >= highest) return mixed.integers;
+      if (ask(mixed.value, (value) => (primitive === "max" ? value <= lowest : value >= highest))) return mixed.integers;
     }
     return arithmetic(name, primitive)(a, b);
   };
@@ -209,14 +211,18 @@ export const truncDiv = (a: TensorLike, b: TensorLike): Tensor => {
   const [x, y] = operands("truncDiv", a, b);
   return apply("div", [x, y], {});
 };
+const powers: readonly (readonly [exponent: (b: number) => boolean, power: (a: Tensor) => Tensor])[] = [
+  [(b) => b === 1, (a) => a],
+  [(b) => b === 2, (a) => mul(a, a)],
+  [(b) => b === 3, (a) => mul(mul(a, a), a)],
+  [(b) => b === 0.5, (a) => sqrt(a)],
+  [(b) => b === -1, (a) => recip(a)],
+];
+
 /** aᵇ as floats; integers are cast to f32 first. Small integral numbers b become products. */
 export const pow = (a: TensorLike, b: TensorLike): Tensor => {
-  if (typeof b === "number" && a instanceof Tensor && isFloat(a.dtype)) {
-    if (b === 1) return a;
-    if (b === 2) return mul(a, a);
-    if (b === 3) return mul(mul(a, a), a);
-    if (b === 0.5) return sqrt(a);
-    if (b === -1) return recip(a);
+  if (isPlain(b) && a instanceof Tensor && !isPlain(a) && isFloat(a.dtype)) {
+    for (const [exponent, power] of powers) if (ask(b, exponent)) return power(a);
   }
   return apply("pow", floatOperands("pow", a, b), {});
 };
@@ -233,21 +239,21 @@ const sameAs = (x: Tensor, y: Tensor): Tensor => apply("eq", [x, y], {});
 const everywhere = (x: Tensor, value: boolean): Tensor => full(x.shape, Number(value), { dtype: "bool" });
 
 /** x < value for integers x and any number: x < ⌈value⌉, or the same answer everywhere where all of the dtype lies on one side. */
-function integersLess(x: Tensor, value: number): Tensor {
+function integersLess(x: Tensor, value: PlainNumber): Tensor {
   const [lowest, highest] = rangeOf(x);
-  if (!(value > lowest)) return everywhere(x, false);
-  return value > highest ? everywhere(x, true) : lessThan(...operands("less", x, Math.ceil(value)));
+  if (!ask(value, (bound) => bound > lowest)) return everywhere(x, false);
+  return ask(value, (bound) => bound > highest) ? everywhere(x, true) : lessThan(...operands("less", x, derive(value, Math.ceil)));
 }
 
 /** value < x for integers x and any number. */
-function integersGreater(x: Tensor, value: number): Tensor {
+function integersGreater(x: Tensor, value: PlainNumber): Tensor {
   const [lowest, highest] = rangeOf(x);
-  if (!(value < highest)) return everywhere(x, false);
-  return value < lowest ? everywhere(x, true) : lessThan(...operands("greater", Math.floor(value), x));
+  if (!ask(value, (bound) => bound < highest)) return everywhere(x, false);
+  return ask(value, (bound) => bound < lowest) ? everywhere(x, true) : lessThan(...operands("greater", derive(value, Math.floor), x));
 }
 
-const integersEqual = (x: Tensor, value: number): Tensor =>
-  fits(x.dtype, value) ? sameAs(...operands("equal", x, value)) : everywhere(x, false);
+const integersEqual = (x: Tensor, value: PlainNumber): Tensor =>
+  ask(value, fitsIn[x.dtype as "i32" | "u32"]) ? sameAs(...operands("equal", x, value)) : everywhere(x, false);
 
 /**
  * A comparison that tells the truth about integers beside any plain number, fractions and numbers outside of the dtype included:
@@ -260,11 +266,19 @@ const ordering =
     if (mixed === undefined) return comparison(name, compare)(a, b);
     return (mixed.first ? first : second)(mixed.integers, mixed.value);
   };
-type IntegerComparison = (x: Tensor, value: number) => Tensor;
+type IntegerComparison = (x: Tensor, value: PlainNumber) => Tensor;
 
 // Integers: x ≤ v is x < ⌊v⌋ + 1, and v ≤ x is ⌈v⌉ − 1 < x.
-const integersLessEqual: IntegerComparison = (x, value) => integersLess(x, Math.floor(value) + 1);
-const integersGreaterEqual: IntegerComparison = (x, value) => integersGreater(x, Math.ceil(value) - 1);
+const integersLessEqual: IntegerComparison = (x, value) =>
+  integersLess(
+    x,
+    derive(value, (bound) => Math.floor(bound) + 1),
+  );
+const integersGreaterEqual: IntegerComparison = (x, value) =>
+  integersGreater(
+    x,
+    derive(value, (bound) => Math.ceil(bound) - 1),
+  );
 const integersDiffer: IntegerComparison = (x, value) => not(integersEqual(x, value));
 
 export const less = ordering("less", lessThan, integersLess, integersGreater);
@@ -289,6 +303,7 @@ export function where(condition: Tensor, a: TensorLike, b: TensorLike): Tensor {
 export function cast(x: Tensor, dtype: DTypeName): Tensor {
   checkArgument("cast", "x", x, tensorKind);
   const to = readDType("cast", dtype);
+  if (x instanceof WeakScalar && (to === "i32" || to === "u32") && ask(x, fitsIn[to])) return x.as(to);
   return x.dtype === to ? x : apply("cast", [x], { dtype: to });
 }
 /** The same 32 bits read as f32, i32 or u32. */
@@ -314,7 +329,7 @@ export function clip(x: Tensor, low: TensorLike = Number.NEGATIVE_INFINITY, high
 
 /** x, or the bound where x lies beyond it. */
 function bounded(x: Tensor, bound: TensorLike, beyond: typeof less, limit: "max" | "min"): Tensor {
-  return isFloat(x.dtype) || bound instanceof Tensor ? where(beyond(x, bound), bound, x) : extreme("clip", limit)(x, bound);
+  return isFloat(x.dtype) || !isPlain(bound) ? where(beyond(x, bound), bound, x) : extreme("clip", limit)(x, bound);
 }
 /** Axes to reduce over: all when left out. */
 export type Axes = number | readonly number[] | undefined;

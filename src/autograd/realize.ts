@@ -2,8 +2,9 @@ import type { Backend, DeviceBuffer, Executable } from "../backend/backend.js";
 import { graphKey } from "../backend/graph.js";
 import { UsageError } from "../errors.js";
 import type { HostArray } from "./dtype.js";
+import { formatValues } from "./format.js";
 import { currentBackend } from "./runtime.js";
-import { sizeOf } from "./shape.js";
+import { show, sizeOf } from "./shape.js";
 import { fromHost, type NestedNumbers, Storage, type Tensor } from "./tensor.js";
 import { deviceBuffer, hostScalar, type Traced, traceGraph } from "./trace.js";
 import { isTracing } from "./tracing.js";
@@ -40,6 +41,7 @@ export function runTraced(
 ): Storage[] {
   const scalars = traced.scalars.map((origin) => {
     if (typeof origin === "number") return hostScalar(argument(origin));
+    if ("argument" in origin) return origin.map(hostScalar(argument(origin.argument)));
     return "value" in origin ? origin.value : hostScalar(origin);
   });
   const tensors = traced.buffers.map((origin) => (typeof origin === "number" ? argument(origin) : origin));
@@ -141,6 +143,15 @@ export async function array(tensor: Tensor): Promise<NestedNumbers> {
     return Array.from({ length: tensor.shape[axis] as number }, () => nest(axis + 1));
   };
   return nest(0);
+}
+
+/**
+ * Writes dtype, shape and values to the console, long axes cut in the middle. Computes the tensor if need be; inside of a function
+ * that is compiled or differentiated, where there are no values, it writes dtype and shape.
+ */
+export async function print(tensor: Tensor): Promise<void> {
+  if (tensor.source.kind === "host" || isTracing()) console.log(tensor.describe());
+  else console.log(`Tensor ${tensor.dtype}${show(tensor.shape)} ${formatValues(tensor.shape, tensor.dtype, await data(tensor))}`);
 }
 
 /** A realised tensor around a result of a program. */

@@ -4,6 +4,7 @@ import { checkOptions, describe, given, optional } from "../arguments.js";
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { DtypeError, ShapeError, UsageError } from "../errors.js";
 import { type DType, type DTypeName, fits, type HostArray, hostArray, isHalf, readDType, representable, requireFits } from "./dtype.js";
+import { formatValues } from "./format.js";
 import { type PrimitiveName, type PrimitiveParams, primitiveRecord } from "./primitives.js";
 import { readShape, type Shape, show, sizeOf } from "./shape.js";
 
@@ -61,7 +62,13 @@ export type Source =
     }
   | { readonly kind: "host"; readonly data: HostArray; copy: Storage | undefined; uses: number }
   | { readonly kind: "device"; readonly storage: Storage }
-  | { readonly kind: "argument"; readonly trace: object; readonly position: number };
+  | {
+      readonly kind: "argument";
+      readonly trace: object;
+      readonly position: number;
+      /** For a number: what the host makes of it before it is handed over. */
+      readonly map?: ((value: number) => number) | undefined;
+    };
 
 let nextId = 0;
 
@@ -113,8 +120,41 @@ export class Tensor {
     this.dispose();
   }
 
+  /** Dtype, shape and where the numbers come from, such as "Tensor f32[2, 3] = add(…)". */
   toString(): string {
     return `Tensor ${this.dtype}${show(this.shape)} ${this.source.kind === "operation" ? `= ${this.source.primitive}(…)` : `(${this.source.kind})`}`;
+  }
+
+  /** Dtype and shape, with the values where they are on the host: what `console.log` shows. */
+  describe(): string {
+    const { source } = this;
+    if (source.kind === "host") return `Tensor ${this.dtype}${show(this.shape)} ${formatValues(this.shape, this.dtype, source.data)}`;
+    return source.kind === "device" ? `Tensor ${this.dtype}${show(this.shape)} (on the device: await t.print() shows it)` : this.toString();
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.describe();
+  }
+
+  /** What `JSON.stringify` writes: dtype, shape and, where the values are on the host, these as one list in row-major order. */
+  toJSON(): { readonly dtype: DType; readonly shape: Shape; readonly values?: readonly number[] } {
+    const { dtype, shape, source } = this;
+    return { dtype, shape, ...(source.kind === "host" ? { values: Array.from(source.data) } : {}) };
+  }
+
+  /**
+   * A tensor is no number: comparing one by <, adding to one by + and `Math.sqrt(t)` throw UsageError instead of computing with NaN.
+   * (`t === u`, `!t` and `t ? a : b` cannot be noticed: they compare objects.)
+   */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === "string") return this.toString();
+    throw new UsageError(`${this} was used as a plain number, by an operator such as < or + or by a function such as Math.sqrt`, {
+      hint:
+        this.source.kind === "argument" || this.source.kind === "operation"
+          ? "compute with methods (t.less(2), t.add(1), t.sqrt()) and choose with where(); a number that a compiled function branches " +
+            "by is named in compile(f, { static: [position] }); outside of it, `await t.item()` gives the number"
+          : "`await t.item()` gives the number of a tensor with one element; t.less(2) and t.add(1) compute with tensors",
+    });
   }
 }
 

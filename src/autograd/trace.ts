@@ -10,9 +10,16 @@ export interface Traced {
   readonly graph: Graph;
   /** For each input buffer: a realised tensor, or the position of an argument. */
   readonly buffers: readonly (Tensor | number)[];
-  /** For each scalar: a realised tensor, a number, or the position of an argument of the traced function. */
-  readonly scalars: readonly (Tensor | { readonly value: number } | number)[];
+  /** For each scalar. */
+  readonly scalars: readonly ScalarOrigin[];
 }
+
+/** A realised tensor, a number, the position of an argument, or what the host makes of the number at that position. */
+export type ScalarOrigin =
+  | Tensor
+  | { readonly value: number }
+  | number
+  | { readonly argument: number; readonly map: (value: number) => number };
 
 export interface TraceOptions {
   /** The function call whose arguments may appear. */
@@ -35,7 +42,7 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
   const nodes: GraphNode[] = [];
   const position = new Map<Tensor, number>();
   const buffers: (Tensor | number)[] = [];
-  const scalars: (Tensor | { value: number } | number)[] = [];
+  const scalars: ScalarOrigin[] = [];
   /** Scalars of numbers that appear in the graph. */
   const lifted = new Map<string, number>();
 
@@ -53,6 +60,9 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
         throw new UsageError("a tensor that stands for an argument of a compiled function was used outside of it", {
           hint: "return it from the function instead of storing it elsewhere",
         });
+      }
+      if (source.map !== undefined) {
+        return { kind: "scalar", scalar: scalars.push({ argument: source.position, map: source.map }) - 1, shape, dtype };
       }
       return leaf(tensor, source.position);
     }

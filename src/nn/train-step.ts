@@ -1,5 +1,5 @@
 import { callable, checkOptions, optional, positive } from "../arguments.js";
-import { type Compiled, compile } from "../autograd/compile.js";
+import { type Compiled, compileAny, type NumbersArriveAsTensors } from "../autograd/compile.js";
 import { valueAndGrad } from "../autograd/grad.js";
 import { add, and, bitcast, cast, mul, notEqual, type TensorLike, where } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
@@ -14,7 +14,7 @@ import { type Trainable, trainablePart } from "./trainable.js";
 export interface TrainStepOptions<Params, State, Batch> {
   readonly optimizer: Optimizer<State>;
   /** The mean loss over a batch, a scalar. */
-  readonly loss: (params: Params, batch: Batch) => Tensor;
+  readonly loss: ((params: Params, batch: Batch) => Tensor) & ([NumberFields<Batch>] extends [never] ? unknown : NumbersArriveAsTensors);
   /** Common norm to which gradients are clipped; Infinity leaves them as they are. Default 1. */
   readonly maxNorm?: number;
   /**
@@ -23,6 +23,9 @@ export interface TrainStepOptions<Params, State, Batch> {
    */
   readonly trainable?: Trainable;
 }
+
+/** The fields of a batch that ask for plain numbers, which the loss would receive as tensors: their type is `TensorLike`. */
+type NumberFields<Batch> = { [K in keyof Batch]: number extends Batch[K] ? (Tensor extends Batch[K] ? never : K) : never }[keyof Batch];
 
 /** What a step reports, as scalars on the device. */
 export interface StepMetrics {
@@ -64,7 +67,7 @@ export function createTrainStep<Params, State, Batch>(options: TrainStepOptions<
     return [zipTensors(choose, newTrained, trained), zipTensors(choose, newState, state), { loss: value, gradNorm }];
   }
 
-  const step = compile(trainStep, { donate: [0, 2] });
+  const step = compileAny(trainStep, { donate: [0, 2] });
   const whole = (params: Params, ...others: [State, Batches<Batch>, TensorLike]): [Params, State, StepMetrics] => {
     const [trained, rest] = trainablePart(params, trainable);
     const [next, state, metrics] = step(trained, rest, ...others);

@@ -85,7 +85,7 @@ describe("operands that do not fit are an error at the line that brings them tog
 });
 
 describe("a tensor that was donated", () => {
-  const update = compile((w: Tensor, lr: number) => w.mul(lr), { donate: [0], name: "update" });
+  const update = compile((w: Tensor, lr: Tensor) => w.mul(lr), { donate: [0], name: "update" });
 
   it("names the call that took it, whatever it is then used for", async () => {
     const w = tensor([1, 2]).add(1);

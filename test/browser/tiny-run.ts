@@ -30,7 +30,7 @@ export interface DonatingRun {
 /** Counts a vector up by donation. */
 export async function countByDonation(): Promise<DonatingRun> {
   const held = (): DonatingRun["early"] => ({ bytes: memory().liveBytes, buffers: memory().liveBuffers });
-  const countUp = compile((state: Tensor, by: number) => state.add(by), { donate: [0], name: "countUp" });
+  const countUp = compile((state: Tensor, by: Tensor) => state.add(by), { donate: [0], name: "countUp" });
   const first = countUp(tensor(new Float32Array(1000)), 1);
   let state = countUp(first, 0.5);
   const early = held();

@@ -211,7 +211,7 @@ describe("the gradient", () => {
   });
 
   it("goes through compiled functions, and is compiled with them", async () => {
-    const inner = compile((x: Tensor, s: number) => x.sin().mul(s));
+    const inner = compile((x: Tensor, s: Tensor) => x.sin().mul(s));
     const loss = (x: Tensor): Tensor => inner(x, 3).sum();
     const expected = (await numbersOf(f64(0.2, 0.9).cos())).map((c) => 3 * c);
     expect(await numbersOf(grad(loss)(f64(0.2, 0.9)))).toEqual(expected);

@@ -59,7 +59,7 @@ describe("compile(f) is f", () => {
   it("also where it takes its arguments over: five steps of descent", async () => {
     const holds = fc.asyncProperty(functionRecipes, async (recipe) => {
       const gradient = grad(([x, y]: [Tensor, Tensor]) => weighted(randomFunction(recipe)(x, y)));
-      const descend = (p: [Tensor, Tensor], lr: number): [Tensor, Tensor] => {
+      const descend = (p: [Tensor, Tensor], lr: Tensor | number): [Tensor, Tensor] => {
         const [dx, dy] = gradient(p);
         return [p[0].sub(dx.mul(lr)), p[1].sub(dy.mul(lr))];
       };

@@ -147,7 +147,7 @@ describe("a wasm backend that may hold 8 MiB", () => {
 
   it("lets a program with donation go on where a copy of its state would not fit", async () => {
     useBackend(backend);
-    const step = compile((state: Tensor, by: number) => state.add(by), { donate: [0] });
+    const step = compile((state: Tensor, by: Tensor) => state.add(by), { donate: [0] });
     let state = step(tensor(new Float32Array(elements(3 * MiB))), 1);
     const room = backend.alloc("f32", elements(2 * MiB), "room");
     for (let i = 0; i < 20; i++) state = step(state, 0.5);

@@ -1,0 +1,560 @@
+import * as dawngrad from "../../src/index.js";
+import { type Llama, type LlamaConfig, type Tensor, tensor } from "../../src/index.js";
+import {
+  aBoundedNumber,
+  aFlag,
+  aFunction,
+  aList,
+  alsoFor,
+  aName,
+  anInteger,
+  anObject,
+  anyNumber,
+  aShape,
+  aTensor,
+  aTensorLike,
+  aText,
+  aTree,
+  axes,
+  isNumber,
+  matrix,
+  optional,
+  options,
+  type Parameter,
+  parameters,
+} from "./parameters.js";
+
+/** A public function or class with the parameters it takes, each with a value that fits. */
+export interface PublicFunction {
+  readonly name: string;
+  readonly call: (...args: never[]) => unknown;
+  readonly parameters: readonly Parameter[];
+}
+
+export const config: LlamaConfig = dawngrad.llamaConfig({
+  vocab_size: 11,
+  hidden_size: 8,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  max_position_embeddings: 16,
+});
+const llama = (): Llama => new dawngrad.Llama(config, { key: dawngrad.key(0) });
+const integers = (values: number[] = [0, 1], shape: number[] = [values.length]): Tensor => tensor(values, { dtype: "i32", shape });
+const cube = (): Tensor => tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], { shape: [1, 1, 2, 4] });
+const loss = (): unknown => (x: Tensor) => x.mul(x).sum();
+const documents = (): unknown => [{ name: "one", tokens: Int32Array.from({ length: 60 }, (_, i) => i % 11) }];
+const windows = (): unknown => dawngrad.createWindowSampler({ documents: documents() as never, length: 4, batch: 1 });
+const frequencies = (): unknown => dawngrad.ropeFrequencies({ type: "default" }, { headDim: 4, theta: 10_000 });
+const tables = (length = 4): dawngrad.RopeTables =>
+  dawngrad.ropeTables(dawngrad.plainPositions({ length }), frequencies() as dawngrad.RopeFrequencies);
+const ropeTensors = (length = 4): unknown => dawngrad.ropeTensors(tables(length));
+const hostTokens = (): unknown => ({ inputs: new Int32Array(4), targets: new Int32Array(4), batch: 1, length: 4 });
+const batch = (): unknown => dawngrad.languageBatch(hostTokens() as never, tables());
+const optimizer = (): unknown => dawngrad.sgd();
+const bare = { targetLength: anInteger(2), maxContext: anInteger(8), documents: aList(documents) };
+const blocks = (): unknown => dawngrad.evaluationTargets({ documents: documents() as never, targetLength: 2, maxContext: 8, count: 1 });
+const models = (): unknown => ({ base: llama(), plain: llama(), e2: llama() });
+const rows = (): unknown => [{ variant: "base", schedule: "none", scale: 1, context: 4 }];
+const training = {
+  model: anObject(llama),
+  optimizer: anObject(optimizer),
+  optimizerState: optional(aTree(() => dawngrad.sgd().init(llama()))),
+  steps: anInteger(0),
+  startStep: optional(anInteger(0)),
+  schedule: aFunction(() => () => 0.1),
+  maxNorm: optional(aBoundedNumber()),
+  trainStep: optional(aFunction(() => dawngrad.createTrainStep({ optimizer: dawngrad.sgd(), loss: dawngrad.languageLoss }))),
+  onStep: optional(aFunction(() => () => undefined)),
+  shouldStop: optional(aFunction(() => () => false)),
+  onSave: optional(aFunction(() => async () => undefined)),
+  saveEvery: optional(anInteger(0)),
+};
+const scoring = {
+  model: anObject(llama),
+  batch: optional(anInteger()),
+  onProgress: optional(aFunction(() => () => undefined)),
+  shouldStop: optional(aFunction(() => () => false)),
+};
+const dtype = optional(aName("f32"));
+const key = aTensor(() => dawngrad.key(1));
+const x = aTensor();
+const like = aTensorLike();
+const reduction = { x, axes: optional(axes()), keepDims: optional(aFlag()) };
+const spread = {
+  x,
+  axes: optional(axes()),
+  options: optional(options({ keepDims: optional(aFlag()), correction: optional(aBoundedNumber(0)) })),
+};
+
+const of1 = { x };
+const like1 = { x: like };
+const like2 = { a: like, b: like };
+const booleans = aTensor(() => tensor([true, false]));
+
+/** Every function that `index.ts` exports, by name. */
+const functions = {
+  // Making tensors.
+  tensor: {
+    data: alsoFor(
+      aList(() => [1, 2]),
+      isNumber,
+    ),
+    options: optional(options({ shape: optional(aShape([2])), dtype })),
+  },
+  full: { shape: aShape(), value: anyNumber(), options: optional(options({ dtype })) },
+  zeros: { shape: aShape(), options: optional(options({ dtype })) },
+  ones: { shape: aShape(), options: optional(options({ dtype })) },
+  zerosLike: of1,
+  onesLike: of1,
+  arange: { n: anInteger(3), options: optional(options({ dtype })) },
+  iota: { shape: aShape(), axis: anInteger(0), options: optional(options({ dtype })) },
+  eye: { n: anInteger(3), options: optional(options({ dtype })) },
+  linspace: { start: anyNumber(0), stop: anyNumber(1), count: anInteger(3) },
+  key: { seed: anInteger(1) },
+  split: { parent: key, count: optional(anInteger(2)) },
+  foldIn: { parent: key, data: anInteger(1) },
+  uniform: { key, shape: aShape(), options: optional(options({ low: optional(anyNumber(0)), high: optional(anyNumber(1)) })) },
+  randn: { key, shape: aShape() },
+  randint: { key, shape: aShape(), low: anInteger(0), high: anInteger(3) },
+  bernoulli: { key, shape: aShape(), p: optional(aBoundedNumber(0.5)) },
+  dropout: { key, x, rate: aBoundedNumber(0.5), dtype },
+  // Elementwise.
+  neg: like1,
+  exp: like1,
+  log: like1,
+  sin: like1,
+  cos: like1,
+  tanh: like1,
+  erf: like1,
+  sqrt: like1,
+  recip: like1,
+  abs: like1,
+  sign: like1,
+  floor: like1,
+  sigmoid: like1,
+  relu: like1,
+  silu: of1,
+  gelu: of1,
+  square: of1,
+  rsqrt: of1,
+  add: like2,
+  sub: like2,
+  mul: like2,
+  div: like2,
+  truncDiv: { a: aTensorLike(() => integers()), b: aTensorLike(() => integers([1, 2])) },
+  pow: like2,
+  mod: like2,
+  maximum: like2,
+  minimum: like2,
+  less: like2,
+  lessEqual: like2,
+  greater: like2,
+  greaterEqual: like2,
+  equal: like2,
+  notEqual: like2,
+  and: { a: booleans, b: booleans },
+  or: { a: booleans, b: booleans },
+  not: { x: booleans },
+  where: { condition: booleans, a: aTensorLike(), b: aTensorLike() },
+  clip: { x, low: anyNumber(0), high: anyNumber(1) },
+  cast: { x, dtype: aName("i32") },
+  bitcast: { x, dtype: aName("i32") },
+  stopGradient: of1,
+  finite: of1,
+  // Reductions.
+  sum: reduction,
+  mean: reduction,
+  max: reduction,
+  min: reduction,
+  argmax: reduction,
+  argmin: reduction,
+  logSumExp: reduction,
+  variance: spread,
+  std: spread,
+  softmax: { x, axis: optional(anInteger(0)) },
+  logSoftmax: { x, axis: optional(anInteger(0)) },
+  // Movement and indices.
+  reshape: { x, shape: aShape([4]) },
+  permute: { x, order: aShape([1, 0]) },
+  transpose: { x, axis1: optional(anInteger(0)), axis2: optional(anInteger(1)) },
+  broadcastTo: { x, shape: aShape() },
+  expand: { x, shape: aShape() },
+  slice: { x, ranges: aList(() => [[0, 1], null]) },
+  pad: {
+    x,
+    widths: aList(() => [
+      [0, 1],
+      [1, 0],
+    ]),
+    value: optional(anyNumber(0)),
+  },
+  concat: { tensors: aList(() => [matrix(), matrix()]), axis: optional(anInteger(0)) },
+  stack: { tensors: aList(() => [matrix(), matrix()]), axis: optional(anInteger(0)) },
+  flip: { x, axes: optional(axes()) },
+  squeeze: { x: aTensor(() => matrix().reshape([2, 1, 2])), axes: optional(axes(1)) },
+  unsqueeze: { x, axis: anInteger(0) },
+  gather: { x, index: aTensor(() => integers()), axis: optional(anInteger(0)) },
+  take: { x, index: aTensor(() => integers()), axis: optional(anInteger(0)) },
+  takeAlongAxis: { x, index: aTensor(() => integers([0, 1, 1, 0], [2, 2])), axis: optional(anInteger(0)) },
+  scatterAdd: { x, index: aTensor(() => integers()), size: anInteger(3) },
+  triu: { x, k: optional(anInteger(0)) },
+  tril: { x, k: optional(anInteger(0)) },
+  oneHot: { index: aTensor(() => integers()), classes: anInteger(3) },
+  // Products and networks.
+  matmul: { a: x, b: x },
+  einsum: { equation: aName("ij,jk->ik"), a: x, b: x },
+  rmsNorm: { x, weight: aTensor(() => tensor([1, 1])), eps: optional(aBoundedNumber()) },
+  layerNorm: { x, weight: aTensor(() => tensor([1, 1])), bias: aTensor(() => tensor([0, 0])), eps: optional(aBoundedNumber()) },
+  rope: { x: aTensor(cube), cos: aTensor(() => matrix().reshape([1, 2, 2])), sin: aTensor(() => matrix().reshape([1, 2, 2])) },
+  attention: {
+    q: aTensor(cube),
+    k: aTensor(cube),
+    v: aTensor(cube),
+    options: optional(
+      options({
+        causal: optional(aFlag()),
+        offset: optional(aTensorLike(() => 0)),
+        mask: optional(aTensor(() => tensor([true]))),
+        scale: optional(anyNumber()),
+      }),
+    ),
+  },
+  crossEntropy: {
+    logits: x,
+    targets: aTensor(() => integers()),
+    options: optional(options({ reduction: optional(aName("sum")), ignoreIndex: optional(anInteger(-100)) })),
+  },
+  // Derivatives and programs.
+  grad: { f: aFunction(loss), argnum: optional(anInteger(0)) },
+  valueAndGrad: { f: aFunction(loss), options: optional(options({ argnum: optional(anInteger(0)), hasAux: optional(aFlag()) })) },
+  vjp: { f: aFunction(loss), primal: aTree(matrix) },
+  jvp: {
+    f: aFunction(loss),
+    // A list of anything is a list of trees: what f makes of it is f's own.
+    primals: alsoFor(
+      aList(() => [matrix()]),
+      Array.isArray,
+    ),
+    tangents: aList(() => [matrix()]),
+  },
+  hvp: { f: aFunction(loss), x: aTree(matrix), v: aTree(matrix) },
+  checkGrads: {
+    f: aFunction(loss),
+    args: aList(() => [matrix()]),
+    options: optional(
+      options({
+        order: optional(anInteger(1)),
+        modes: optional(aList(() => ["reverse"])),
+        step: optional(aBoundedNumber(1e-5)),
+        relative: optional(aBoundedNumber()),
+        absolute: optional(aBoundedNumber()),
+        places: optional(anInteger(4)),
+        seed: optional(anInteger(0)),
+      }),
+    ),
+  },
+  compile: {
+    f: aFunction(loss),
+    settings: optional(options({ donate: optional(aList(() => [0])), static: optional(aList(() => [1])), name: optional(aText("f")) })),
+  },
+  explain: { f: aFunction(loss), x: aTree(matrix) },
+  realize: { tree: aTree(matrix) },
+  flattenTree: { tree: aTree(matrix) },
+  tensorsOf: { tree: aTree(matrix) },
+  mapTensors: { tree: aTree(matrix), f: aFunction(() => (t: Tensor) => t) },
+  zipTensors: {
+    f: aFunction(
+      () =>
+        ([t]: Tensor[]) =>
+          t,
+    ),
+    first: aTree(matrix),
+  },
+  memory: {},
+  sync: {},
+  useBackend: { backend: optional(anObject(() => dawngrad.useBackend(undefined))) },
+  withBackend: { backend: anObject(() => current()), f: aFunction(() => () => 1) },
+  init: {
+    options: optional(
+      options({
+        // Given in every call, since the backend that is chosen otherwise depends on the machine.
+        backend: alsoFor(aName("reference"), (value) => value === undefined),
+        adapter: optional(aText("software")),
+        threads: optional(anInteger(1)),
+        kernels: optional(aName("auto")),
+      }),
+    ),
+  },
+  // Modules and training.
+  parameterCount: { tree: aTree(matrix) },
+  copyTree: { tree: aTree(matrix) },
+  globalNorm: { tree: aTree(matrix) },
+  clipByGlobalNorm: { grads: aTree(matrix), maxNorm: aBoundedNumber() },
+  sgd: { options: optional(options({ momentum: optional(aBoundedNumber(0.5)) })) },
+  adamw: {
+    options: optional(
+      options({
+        betas: optional(aList(() => [0.9, 0.95])),
+        eps: optional(aBoundedNumber()),
+        weightDecay: optional(aBoundedNumber()),
+        decayMask: optional(aFunction(() => () => true)),
+      }),
+    ),
+  },
+  warmupCosine: {
+    options: options({ warmup: optional(anInteger(0)), total: anInteger(3), peak: aBoundedNumber(), floor: optional(aBoundedNumber(0)) }),
+  },
+  constant: { rate: aBoundedNumber() },
+  createTrainStep: {
+    options: options({ optimizer: anObject(optimizer), loss: aFunction(() => dawngrad.languageLoss), maxNorm: optional(aBoundedNumber()) }),
+  },
+  languageLoss: { model: anObject(llama), batch: anObject(batch) },
+  languageBatch: { tokens: anObject(hostTokens), tables: anObject(tables) },
+  ropeTensors: { tables: anObject(tables) },
+  llamaLoss: { model: anObject(llama), batch: anObject(batch), tables: anObject(ropeTensors) },
+  train: { options: options({ ...training, batches: aFunction(() => () => batch()) }) },
+  llamaConfig: {
+    options: options({
+      vocab_size: anInteger(11),
+      hidden_size: anInteger(8),
+      num_hidden_layers: anInteger(1),
+      num_attention_heads: anInteger(2),
+      num_key_value_heads: optional(anInteger(1)),
+      intermediate_size: optional(anInteger(8)),
+      head_dim: optional(anInteger(4)),
+      max_position_embeddings: optional(anInteger(16)),
+      rms_norm_eps: optional(aBoundedNumber(1e-5)),
+      rope_theta: optional(aBoundedNumber(1e4)),
+      tie_word_embeddings: optional(aFlag()),
+      initializer_range: optional(aBoundedNumber(0.02)),
+    }),
+  },
+  parseLlamaConfig: { json: anObject(() => dawngrad.toHfConfig(config)), file: aText("config.json") },
+  toHfConfig: { config: anObject(() => config) },
+  llamaShapes: { config: anObject(() => config) },
+  countParameters: { config: anObject(() => config) },
+  generate: {
+    options: options({
+      model: anObject(llama),
+      prompt: aList(() => [1]),
+      tokens: anInteger(1),
+      tables: aFunction(() => (length: number) => ropeTensors(length)),
+      onToken: optional(aFunction(() => () => undefined)),
+      shouldStop: optional(aFunction(() => () => false)),
+      temperature: optional(aBoundedNumber(0)),
+      topK: optional(anInteger(1)),
+      seed: optional(anInteger(0)),
+    }),
+  },
+  createSampler: {
+    options: optional(options({ temperature: optional(aBoundedNumber()), topK: optional(anInteger(1)), seed: optional(anInteger(0)) })),
+  },
+  // Data.
+  encodeDocuments: { documents: aList(() => [{ name: "a", text: "abc" }]), tokenizer: anObject(() => dawngrad.byteTokenizer) },
+  countTokens: { documents: aList(documents) },
+  splitHeldOut: { documents: aList(documents), options: optional(options({ fraction: optional(aBoundedNumber(0.5)) })) },
+  createWindowSampler: {
+    options: options({ documents: aList(documents), length: anInteger(4), batch: anInteger(1), seed: optional(anInteger(0)) }),
+  },
+  windows: {
+    options: options({
+      documents: aList(documents),
+      length: anInteger(4),
+      batch: anInteger(1),
+      seed: optional(anInteger(0)),
+      step: anInteger(0),
+    }),
+  },
+  availableTargets: { options: options(bare) },
+  evaluationTargets: { options: options({ ...bare, count: anInteger(1) }) },
+  targetWindows: {
+    options: options({ documents: aList(documents), blocks: aList(blocks), targetLength: anInteger(2), context: anInteger(4) }),
+  },
+  // Files. Paths are any text; a folder that is not there is a typed error of its own.
+  saveModel: {
+    folder: aText("/dev/null/none"),
+    model: anObject(llama),
+    options: optional(options({ extraConfig: optional(anObject(() => ({}))) })),
+  },
+  loadModel: { folder: aText("/nonexistent") },
+  loadConfig: { folder: aText("/nonexistent") },
+  saveTraining: { folder: aText("/dev/null/none"), checkpoint: anObject(() => ({ model: llama(), optimizerState: {}, step: 0 })) },
+  loadTraining: { folder: aText("/nonexistent"), optimizer: anObject(optimizer) },
+  readSafetensors: { bytes: anObject(() => dawngrad.writeSafetensors([])), file: aText("a.safetensors") },
+  writeSafetensors: { tensors: aList(() => []), metadata: optional(anObject(() => ({}))) },
+  checkTensors: {
+    tensors: anObject(() => new Map()),
+    expected: anObject(() => new Map()),
+    options: options({ file: aText("a.safetensors") }),
+  },
+  float32Tensor: { values: anObject(() => new Float32Array(2)), shape: aShape([2]) },
+  toFloat32: {
+    entry: anObject(() => ({ name: "a", file: "f", offset: 0, dtype: "F32", shape: [1], data: new Uint8Array(4) })),
+  },
+  // Positions, schedules, E²-LLM.
+  inferenceScale: { length: anInteger(8), window: anInteger(4) },
+  plainPositions: { options: options({ length: anInteger(4), offset: optional(anInteger(0)), scale: optional(anInteger(1)) }) },
+  largestShift: { g: anInteger(1), window: anInteger(4), length: anInteger(4) },
+  e2Row: { options: options({ length: anInteger(4), g: anInteger(1), t: anInteger(0), sinks: optional(anInteger(1)) }) },
+  e2Positions: {
+    options: options({
+      window: anInteger(4),
+      gMax: anInteger(2),
+      sinks: optional(anInteger(1)),
+      granularity: optional(aName("batch")),
+      seed: optional(anInteger(0)),
+      batch: anInteger(1),
+      length: anInteger(4),
+      step: anInteger(0),
+    }),
+  },
+  createPlainSource: { options: optional(options({ scale: optional(anInteger(1)) })) },
+  createE2Source: {
+    options: options({
+      window: anInteger(4),
+      gMax: anInteger(2),
+      sinks: optional(anInteger(1)),
+      granularity: optional(aName("batch")),
+      seed: optional(anInteger(0)),
+    }),
+  },
+  ropeFrequencies: {
+    scaling: anObject(() => ({ type: "linear", factor: 2 })),
+    shape: options({ headDim: anInteger(4), theta: aBoundedNumber(1e4) }),
+  },
+  ntkTheta: { shape: options({ headDim: anInteger(4), theta: aBoundedNumber(1e4) }), factor: aBoundedNumber(2) },
+  ropeTables: {
+    positions: anObject(() => dawngrad.plainPositions({ length: 4 })),
+    frequencies: anObject(frequencies),
+    options: optional(options({ dtype: optional(aName("f64")) })),
+  },
+  toHfRope: {
+    scaling: anObject(() => ({ type: "linear", factor: 2 })),
+    options: options({ headDim: anInteger(4), theta: aBoundedNumber(1e4), window: anInteger(8) }),
+  },
+  fromHfRope: {
+    config: anObject(() => dawngrad.toHfConfig(config)),
+    options: optional(options({ file: optional(aText("config.json")), seqLen: optional(anInteger(4)) })),
+  },
+  readingScaling: { request: options({ schedule: aName("linear"), scale: aBoundedNumber(1), length: anInteger(4), window: anInteger(4) }) },
+  readingTables: {
+    config: anObject(() => config),
+    request: options({ schedule: aName("linear"), scale: aBoundedNumber(1), length: anInteger(4), window: anInteger(4) }),
+  },
+  automaticScale: { schedule: aName("linear"), length: anInteger(4), window: anInteger(4) },
+  bodyDistanceCoverage: {
+    options: options({
+      window: anInteger(4),
+      gMax: anInteger(2),
+      scale: anInteger(2),
+      length: optional(anInteger(4)),
+      sinks: optional(anInteger(1)),
+    }),
+  },
+  trainedFrequencies: { config: anObject(() => config) },
+  positionedBatches: {
+    options: options({
+      windows: anObject(windows),
+      positions: aFunction(() => dawngrad.createPlainSource()),
+      frequencies: anObject(frequencies),
+      onDraws: optional(aFunction(() => () => undefined)),
+    }),
+  },
+  trainExtension: {
+    options: options({
+      ...training,
+      windows: anObject(windows),
+      positions: aFunction(() => dawngrad.createPlainSource()),
+      onDraws: optional(aFunction(() => () => undefined)),
+      frequencies: optional(anObject(frequencies)),
+    }),
+  },
+  evaluateContexts: {
+    options: options({
+      ...scoring,
+      documents: aList(documents),
+      blocks: aList(blocks),
+      targetLength: anInteger(2),
+      contexts: aList(() => [4]),
+      tables: optional(aFunction(() => tables)),
+    }),
+  },
+  slidingWindowPerplexity: {
+    options: options({
+      ...scoring,
+      tokens: anObject(() => Int32Array.of(1, 2, 3, 4, 5)),
+      window: anInteger(4),
+      stride: anInteger(2),
+      tables: optional(aFunction(() => tables)),
+    }),
+  },
+  comparisonRows: {
+    options: options({ window: anInteger(4), contexts: optional(aList(() => [4])), scales: optional(aList(() => [1])) }),
+  },
+  compareVariants: {
+    options: options({
+      models: anObject(models),
+      window: anInteger(4),
+      rows: aList(rows),
+      documents: aList(documents),
+      blocks: aList(blocks),
+      targetLength: anInteger(2),
+      batch: optional(aFunction(() => () => 1)),
+      onProgress: optional(aFunction(() => () => undefined)),
+      shouldStop: optional(aFunction(() => () => false)),
+    }),
+  },
+  comparisonTokens: {
+    rows: aList(rows),
+    sizes: options({ window: anInteger(4), blocks: anInteger(1), weight: optional(aFunction(() => () => 1)) }),
+  },
+} as const;
+
+/** Every class that a user constructs; errors are made by the library. */
+const classes = {
+  Llama: { config: anObject(() => config), options: options({ key }) },
+  Linear: { weight: x },
+  Embedding: { weight: x },
+  RMSNorm: { weight: aTensor(() => tensor([1, 1])), eps: aBoundedNumber(1e-5) },
+  KeyValueCache: { config: anObject(() => config), options: options({ capacity: anInteger(4), batch: optional(anInteger(1)) }) },
+} as const;
+
+/** Exports that are no functions for users to call. */
+export const others = ["primitives", "byteTokenizer", "maskedScore", "Tensor", "Block", "SelfAttention", "SwiGLU"];
+
+const current = (): unknown => {
+  const backend = dawngrad.useBackend(undefined);
+  dawngrad.useBackend(backend);
+  return backend;
+};
+
+const exported = dawngrad as unknown as Readonly<Record<string, (...args: never[]) => unknown>>;
+
+/** Methods whose parameters are others than those of the function of their name. */
+const ofMethods: Readonly<Record<string, Readonly<Record<string, Omit<Parameter, "name">>>>> = {
+  split: { x, extents: aList(() => [1, 1]), axis: optional(anInteger(0)) },
+};
+
+/** Methods of a tensor that take what the function of that name takes after its first argument. */
+const methods = Object.entries(functions).filter(
+  ([name, taken]) => typeof (matrix() as unknown as Record<string, unknown>)[name] === "function" && Object.keys(taken).length > 1,
+);
+
+export const publicFunctions: readonly PublicFunction[] = [
+  ...Object.entries(functions).map(([name, taken]) => ({
+    name,
+    call: (...args: never[]) => (exported[name] as (...args: never[]) => unknown)(...args),
+    parameters: parameters(taken),
+  })),
+  ...methods.map(([name, taken]) => ({
+    name: `Tensor.${name}`,
+    call: (self: never, ...rest: never[]) => (self as Record<string, (...rest: never[]) => unknown>)[name]?.(...rest),
+    parameters: parameters(ofMethods[name] ?? taken).map((parameter, i) => (i === 0 ? { ...parameter, accepts: () => true } : parameter)),
+  })),
+  ...Object.entries(classes).map(([name, taken]) => ({
+    name,
+    call: (...args: never[]) => new (exported[name] as unknown as new (...args: never[]) => unknown)(...args),
+    parameters: parameters(taken),
+  })),
+];
