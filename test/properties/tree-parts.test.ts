@@ -98,7 +98,7 @@ describe("the two parts of a tree", () => {
 
     for (const optimizer of [sgd(), sgd({ momentum: 0.9 }), adamw({ weightDecay: 0.5 })]) {
       const step = compile(
-        (part: typeof selected, state: unknown, frozen: typeof rest, lr: number) => {
+        (part: typeof selected, state: unknown, frozen: typeof rest, lr: Tensor) => {
           const [value, slope] = valueAndGrad((p: typeof selected) => loss(combine(p, frozen), x))(part);
           const [next, after] = optimizer.update(part, slope, state as never, { lr });
           return [next, after, value] as const;
