@@ -27,9 +27,10 @@ const zerosLikeFloats = (params: Tree): Tree => mapTensors(partition(params, ({ 
 /** f of the tensors at the same places where `grads` has one; elsewhere the leaf of the first tree stays. Throws UsageError where the forms differ. */
 function whereGradients<T>(f: (tensors: Tensor[], path: string) => Tensor, grads: Tree, first: T, ...others: Tree[]): T {
   const present = new Set(tensorsOf(grads).map(({ path }) => path));
-  const [moving, still] = partition(first, (_, path) => present.has(path));
+  const moving = (tree: Tree): Tree => partition(tree, (_, path) => present.has(path))[0];
+  const [moved, still] = partition(first, (_, path) => present.has(path));
   return combine(
-    zipTensors((tensors, path) => f(tensors.slice(0, -1), path), moving, ...others, grads),
+    zipTensors((tensors, path) => f(tensors.slice(0, -1), path), moved, ...others.map(moving), grads),
     still,
   );
 }
