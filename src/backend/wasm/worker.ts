@@ -22,58 +22,63 @@ export function workerMain({ memory, gemm, thread, control }: WorkerStart, runSt
   let words = new Int32Array(memory.buffer);
   const multiplications = new WebAssembly.Instance(gemm, { env: { memory } }).exports;
   const programs = new Map<number, readonly KernelEntry[]>();
-  const at = (place: number): number => Atomics.load(words, place);
-
-  const wait = (place: number, value: number, round: number): void => {
-    if (round >= looks) Atomics.wait(words, place, value, 1000);
-  };
-  const kernelsOf = (program: number): readonly KernelEntry[] => {
-    let kernels = programs.get(program);
-    if (kernels === undefined) {
-      const start = at(control.moduleAddress) >>> 0;
-      // The engine wants bytes that nobody else can change.
-      const bytes = new Uint8Array(memory.buffer, start, at(control.moduleBytes)).slice();
-      const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory }, gemm: multiplications });
-      const found: KernelEntry[] = [];
-      for (let i = 0; instance.exports[`k${i}`] !== undefined; i++) found.push(instance.exports[`k${i}`] as KernelEntry);
-      kernels = found;
-      if (programs.size >= kept) programs.delete(programs.keys().next().value as number);
-    } else programs.delete(program);
-    programs.set(program, kernels);
-    return kernels;
-  };
-  const help = (): void => {
-    const scratch = (at(control.scratchAddress) >>> 0) + thread * at(control.scratchBytes);
-    const kernels = kernelsOf(at(control.program));
-    const [steps, counters] = [at(control.stepsAddress) >>> 0, at(control.countersAddress) >>> 0];
-    runSteps(words, kernels, steps, at(control.stepCount), counters, scratch, wait, (error) => report(error, control.trapped));
-  };
-  const report = (error: unknown, flag: number): void => {
-    const text = String(error);
-    const length = Math.min(text.length, control.messageWords - 1);
-    for (let i = 0; i < length; i++) words[control.message + 1 + i] = text.charCodeAt(i);
-    words[control.message] = length;
-    Atomics.store(words, flag, 1);
+  // Methods, because bundlers that keep the names of functions wrap functions in variables with a helper of theirs, which is not here.
+  const helper = {
+    at(place: number): number {
+      return Atomics.load(words, place);
+    },
+    wait(place: number, value: number, round: number): void {
+      if (round >= looks) Atomics.wait(words, place, value, 1000);
+    },
+    kernelsOf(program: number): readonly KernelEntry[] {
+      let kernels = programs.get(program);
+      if (kernels === undefined) {
+        const start = helper.at(control.moduleAddress) >>> 0;
+        // The engine wants bytes that nobody else can change.
+        const bytes = new Uint8Array(memory.buffer, start, helper.at(control.moduleBytes)).slice();
+        const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory }, gemm: multiplications });
+        const found: KernelEntry[] = [];
+        for (let i = 0; instance.exports[`k${i}`] !== undefined; i++) found.push(instance.exports[`k${i}`] as KernelEntry);
+        kernels = found;
+        if (programs.size >= kept) programs.delete(programs.keys().next().value as number);
+      } else programs.delete(program);
+      programs.set(program, kernels);
+      return kernels;
+    },
+    help(): void {
+      const scratch = (helper.at(control.scratchAddress) >>> 0) + thread * helper.at(control.scratchBytes);
+      const kernels = helper.kernelsOf(helper.at(control.program));
+      const [steps, counters] = [helper.at(control.stepsAddress) >>> 0, helper.at(control.countersAddress) >>> 0];
+      const count = helper.at(control.stepCount);
+      runSteps(words, kernels, steps, count, counters, scratch, helper.wait, (error) => helper.report(error, control.trapped));
+    },
+    report(error: unknown, flag: number): void {
+      const text = String(error);
+      const length = Math.min(text.length, control.messageWords - 1);
+      for (let i = 0; i < length; i++) words[control.message + 1 + i] = text.charCodeAt(i);
+      words[control.message] = length;
+      Atomics.store(words, flag, 1);
+    },
   };
 
   let seen = 0;
   for (;;) {
-    for (let round = 0; at(control.epoch) === seen && at(control.stop) === 0; round++) {
+    for (let round = 0; helper.at(control.epoch) === seen && helper.at(control.stop) === 0; round++) {
       if (round >= looks) Atomics.wait(words, control.epoch, seen);
     }
-    if (at(control.stop) !== 0) return;
-    seen = at(control.epoch);
+    if (helper.at(control.stop) !== 0) return;
+    seen = helper.at(control.epoch);
     Atomics.add(words, control.joined, 1);
     // The main thread may have made the memory grow; to grow by nothing is to see it.
-    if (memory.buffer.byteLength < at(control.pages) * 65_536) memory.grow(0);
+    if (memory.buffer.byteLength < helper.at(control.pages) * 65_536) memory.grow(0);
     if (words.byteLength !== memory.buffer.byteLength) words = new Int32Array(memory.buffer);
     let failed = false;
-    if (at(control.open) === seen) {
+    if (helper.at(control.open) === seen) {
       try {
-        help();
+        helper.help();
       } catch (error) {
         failed = true;
-        report(error, control.failed);
+        helper.report(error, control.failed);
       }
     }
     Atomics.sub(words, control.joined, 1);
