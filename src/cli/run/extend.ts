@@ -133,7 +133,7 @@ export function e2Notes(settings: Pick<ExtensionSettings, "gMax" | "sinks" | "gr
       g_max: gMax,
       sinks,
       granularity,
-      reading: `divide positions by a whole g from 1 to ${gMax} to read g*${window} tokens; elsewhere: rope_scaling {"type": "linear", "factor": g}`,
+      reading: `divide positions by a whole g from 1 to ${gMax} to read g*${window} tokens; elsewhere: rope_scaling {"type": "linear", "factor": g}, times the factor of a linear scaling that the model had`,
     },
   };
 }
