@@ -2,7 +2,7 @@
 import { totalmem } from "node:os";
 import type { BackendInfo } from "../backend/backend.js";
 import { OptionError } from "../errors.js";
-import { countParameters, type LlamaConfig } from "../nn/config.js";
+import { countParameters, type LlamaConfig, type LlamaSizes } from "../nn/config.js";
 import { formatBytes } from "./machine.js";
 import { formatCount } from "./progress.js";
 
@@ -56,14 +56,14 @@ export function needRoom(room: Room, needs: readonly Need[]): void {
 }
 
 /** A model while it is trained: parameters, gradients and the two moments of AdamW. */
-export const trainedModel = (config: LlamaConfig): Need => ({
+export const trainedModel = (config: LlamaSizes): Need => ({
   what: `training a model of ${formatCount(countParameters(config))} parameters`,
   numbers: 4 * countParameters(config),
   advice: "a smaller --hidden, --intermediate or --layers",
 });
 
 /** What the backward pass keeps of a batch: a few rows of the width for each layer, those of the SwiGLU, and the tables of RoPE. */
-export const trainedBatch = (config: LlamaConfig, batch: number, length: number): Need => ({
+export const trainedBatch = (config: LlamaSizes, batch: number, length: number): Need => ({
   what: `a batch of ${batch} ${batch === 1 ? "sequence" : "sequences"} of ${length} bytes`,
   numbers: batch * length * (config.num_hidden_layers * (4 * config.hidden_size + 2 * config.intermediate_size) + config.head_dim),
   advice: "a smaller --batch or --length",

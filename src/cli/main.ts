@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { closeSync } from "node:fs";
 import { isatty } from "node:tty";
+import { invocationOf } from "./invocation.js";
 import type { ShellIo } from "./io.js";
 import { runCli } from "./program.js";
 import { runners } from "./runners.js";
@@ -17,11 +18,13 @@ process.on("exit", () => {
 });
 
 // Set instead of exit: leaving while GPU work is queued can abort the process.
-process.exitCode = await runCli(process.argv.slice(2), {
+const argv = process.argv.slice(2);
+process.exitCode = await runCli(argv, {
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,
   runners,
+  invocation: invocationOf(process.argv[1] ?? "dawngrad", argv, { env: process.env, cwd: process.cwd() }),
   onIo: (io) => {
     streamFailed = io.streamFailed;
   },

@@ -19,6 +19,8 @@ export interface CliEnvironment {
   readonly stderr: OutputStream;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly runners: Runners;
+  /** How the command was called, where it is not by its name: see `invocationOf`. */
+  readonly invocation?: { readonly words: readonly string[]; readonly argv: readonly string[] };
   /** Default `process`. */
   readonly signals?: SignalSource;
   /** Is given the io of the command as soon as there is one. */
@@ -41,7 +43,7 @@ export async function runCli(argv: readonly string[], environment: CliEnvironmen
     const interrupts: Interrupt[] = [];
     const context = {
       io,
-      commandLine: formatCommandLine(argv),
+      commandLine: formatCommandLine(environment.invocation?.argv ?? argv, environment.invocation?.words),
       onInterrupt(): Interrupt {
         const interrupt = onInterrupt({
           ...(environment.signals === undefined ? {} : { source: environment.signals }),
@@ -125,9 +127,9 @@ function knownElsewhere(error: CommanderError, command: Command | undefined): st
 }
 
 /** A command line that a POSIX shell reads back as the same words. */
-export function formatCommandLine(argv: readonly string[]): string {
+export function formatCommandLine(argv: readonly string[], words: readonly string[] = ["dawngrad"]): string {
   const quote = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`);
-  return ["dawngrad", ...argv.map(quote)].join(" ");
+  return [...words, ...argv].map(quote).join(" ");
 }
 
 /** The version of this package; the same relative path holds for the sources and for what is built from them. */

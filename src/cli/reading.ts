@@ -11,6 +11,8 @@ export interface ModelReading {
   readonly window: number;
   /** The scale at which a text of that length is read. */
   scaleAt(length: number): number;
+  /** Whether the frequencies follow the length of the text itself and not the scale alone, as dynamic NTK does. */
+  readonly followsLength: boolean;
   /** RoPE tables [1, length, D/2]; the scale is that of a text of `planned` tokens, `length` by default. */
   tables(length: number, planned?: number): RopeTables;
 }
@@ -40,6 +42,7 @@ export function modelReading(
   return {
     window,
     scaleAt,
+    followsLength: schedule === "dynamic" || scaling.type === "dynamic",
     tables: (length, planned = length) => readingTables(config, { schedule, scale: scaleAt(planned), length, planned, window }),
   };
 }

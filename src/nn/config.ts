@@ -273,8 +273,21 @@ export function llamaShapes(config: LlamaConfig): Map<string, readonly number[]>
   return shapes;
 }
 
+/** What of a configuration decides how many weights there are. */
+export type LlamaSizes = Pick<
+  LlamaConfig,
+  | "vocab_size"
+  | "hidden_size"
+  | "intermediate_size"
+  | "head_dim"
+  | "num_hidden_layers"
+  | "num_attention_heads"
+  | "num_key_value_heads"
+  | "tie_word_embeddings"
+>;
+
 /** Number of weights: V·C·(1 or 2) + layers·(2·C·D·(H + Hkv) + 3·C·F + 2·C) + C. */
-export function countParameters(config: LlamaConfig): number {
+export function countParameters(config: LlamaSizes): number {
   checkArgument("countParameters", "config", config, configKind);
   const { vocab_size: V, hidden_size: C, intermediate_size: F, head_dim: D, num_attention_heads: H, num_key_value_heads: Hkv } = config;
   const block = 2 * C * D * (H + Hkv) + 3 * C * F + 2 * C;

@@ -16,8 +16,11 @@ export interface GenerateOptions extends SamplingOptions {
   readonly prompt: ArrayLike<number>;
   /** How many to add. */
   readonly tokens: number;
-  /** Cosines and sines [1, length, D/2] of the places 0 … length − 1. */
-  readonly tables: (length: number) => RopeTensors;
+  /**
+   * Cosines and sines [1, length, D/2] of the places 0 … length − 1, for reading a text of `tokens` tokens. Asked before each token, so
+   * that a scale may grow with the text; give the same tensors for as long as nothing changes.
+   */
+  readonly tables: (length: number, tokens: number) => RopeTensors;
   /** Called with each new token. */
   readonly onToken?: (token: number, index: number) => void;
   /** Asked before each token; true ends the text there. */
@@ -75,7 +78,6 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
   const sample = createSampler({ temperature, seed, ...(topK === undefined ? {} : { topK }) });
 
   const capacity = bucket(prompt.length + wanted);
-  const tables = options.tables(capacity);
   const padded = new Int32Array(bucket(prompt.length));
   padded.set(prompt);
 
@@ -85,6 +87,7 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
   let count = prompt.length;
   try {
     while (found.length < wanted && !shouldStop?.()) {
+      const tables = options.tables(capacity, prompt.length + found.length);
       let logits: Tensor;
       [logits, cache] = read(model, tensor(next, { shape: [1, next.length] }), tensor(Int32Array.of(count)), tables, cache);
       const values = await data(logits);

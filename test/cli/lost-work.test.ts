@@ -68,7 +68,7 @@ describe("where results go is checked before anything is computed", () => {
   });
 
   it("and folders that were made for a run that was refused are gone again", async () => {
-    const found = await command(bench.train(`--window 5000 --steps 1 --out ${bench.at("a/b/c")}`).replace("--window 8", ""));
+    const found = await command(bench.train(`--window 5000 --steps 1 --out ${bench.at("a/b/c")}`).replace("--window 8 ", ""));
     expect(found.code).toBe(2);
     await expect(stat(bench.at("a"))).rejects.toThrow("ENOENT");
   });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { invocationOf } from "../../src/cli/invocation.js";
 import { wantedBackend } from "../../src/cli/options.js";
 import { formatCommandLine, packageVersion } from "../../src/cli/program.js";
 import { cli } from "./capture.js";
@@ -155,5 +156,23 @@ describe("a command line", () => {
     expect(formatCommandLine(["generate", "--prompt", "it's a whale", "--out=a/b"])).toBe(
       "dawngrad generate --prompt 'it'\\''s a whale' --out=a/b",
     );
+  });
+
+  it("begins as it was typed: by name, by npx, by node, or by a script of npm", () => {
+    const told = (script: string, argv: string[], env: Record<string, string> = {}) => {
+      const found = invocationOf(script, argv, { env, cwd: "/home/me/project" });
+      return formatCommandLine(found.argv, found.words);
+    };
+    const argv = ["demo", "--preset", "smoke", "--out", "a b"];
+    const rest = "--preset smoke --out 'a b'";
+    expect(told("/usr/local/bin/dawngrad", argv)).toBe(`dawngrad demo ${rest}`);
+    expect(told("/home/me/project/node_modules/.bin/dawngrad", argv)).toBe(`npx dawngrad demo ${rest}`);
+    expect(told("/home/me/.npm/x/dawngrad", argv, { npm_command: "exec", npm_lifecycle_event: "npx" })).toBe(`npx dawngrad demo ${rest}`);
+    expect(told("/home/me/project/dist/cli/main.js", argv)).toBe(`node dist/cli/main.js demo ${rest}`);
+    expect(told("/opt/dawngrad/main.js", argv)).toBe(`node /opt/dawngrad/main.js demo ${rest}`);
+    const npm = { npm_command: "run-script", npm_lifecycle_event: "demo" };
+    expect(told("/home/me/project/dist/cli/main.js", argv, npm)).toBe(`npm run demo -- ${rest}`);
+    expect(told("/home/me/project/dist/cli/main.js", ["demo"], npm)).toBe("npm run demo");
+    expect(told("/home/me/project/dist/cli/main.js", argv, { npm_lifecycle_event: "test" })).toBe(`node dist/cli/main.js demo ${rest}`);
   });
 });

@@ -49,7 +49,9 @@ describe("the report", () => {
   });
 
   it("draws eight figures with titles and descriptions", () => {
-    expect(html.match(/<svg/g)).toHaveLength(8);
+    expect(html.match(/<figure/g)).toHaveLength(8);
+    // Five of them are wide, and have a second drawing for narrow screens.
+    expect(html.match(/<svg/g)).toHaveLength(13);
     expect(html.match(/role="img" aria-label="[^"]{40,}"/g)).toHaveLength(8);
   });
 
@@ -59,6 +61,13 @@ describe("the report", () => {
     expect(colors.filter((color) => !/^(var\(--[\w-]+\)|none|transparent|url\(#.*\))$/.test(color ?? ""))).toEqual([]);
     const used = new Set([...html.matchAll(/var\((--[\w-]+)\)/g)].map(([, name]) => name));
     for (const name of used) expect(html.split(`${name}:`).length, name).toBe(3);
+  });
+
+  it("gives every drawing names of its own", () => {
+    const ids = [...html.matchAll(/\bid="([^"]+)"/g)].map(([, id]) => id);
+    expect(ids.length).toBeGreaterThan(0);
+    expect(new Set(ids).size).toBe(ids.length);
+    for (const [, id] of html.matchAll(/url\(#([^)]+)\)/g)) expect(ids).toContain(id);
   });
 
   it("escapes what it is given", async () => {

@@ -42,7 +42,8 @@ export function registerGenerate(program: Command, execute: Execute): void {
     .addHelpText(
       "after",
       `
-Keys are cached before RoPE, so the scale may grow while text is generated ("--scale auto").
+With "--scale auto" the scale grows with the text: each byte is read at g = max(1, ceil(length / L)) of what is before it, and keys are
+cached before RoPE, so a new scale reaches the whole past. The same prompt and options give the same first bytes whatever --tokens is.
 
 Examples:
   dawngrad generate --model runs/base --prompt "Call me Ishmael."
@@ -59,7 +60,13 @@ Examples:
   addOption(command, "--top-k <n>", "draw from the k most likely bytes only (default: from all)", wholeNumber({ min: 1, max: mostItems }));
   command.optionsGroup("Reading:");
   addChoice(command, "--schedule <name>", "how RoPE is scaled; the names are explained by: dawngrad eval --help", scheduleNames, "none");
-  addOption(command, "--scale <g>", '"auto" (max(1, ceil(length / L))) or a number of at least 1', parseScale, "auto");
+  addOption(
+    command,
+    "--scale <g>",
+    '"auto" (max(1, ceil(length / L)), growing with the text) or a number of at least 1',
+    parseScale,
+    "auto",
+  );
   addCommon(command);
   command.action(() => execute("generate", resolveGenerate(command.opts<Omit<GenerateOptions, "model" | "prompt">>())));
 }

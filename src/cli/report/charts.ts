@@ -9,6 +9,8 @@ export interface Chart {
   /** For readers who cannot see it. */
   readonly description: string;
   readonly spec: TopLevelSpec;
+  /** The same for a narrow screen, on which the wide one would be shrunk until nobody could read its labels. */
+  readonly compact?: TopLevelSpec;
 }
 
 /** Colours are CSS variables of the page, so that one SVG serves light and dark. */
@@ -18,6 +20,9 @@ const muted = "var(--muted)";
 /** Sizes of a panel: the whole width, and the height inside the axes, so that the scales of neighbours line up. */
 const narrow = { width: 310, height: 215, autosize: { type: "fit-x", contains: "padding" } } as const;
 const wide = { width: 460, height: 200, autosize: { type: "fit-x", contains: "padding" } } as const;
+const full = { width: 900, height: 260, autosize: { type: "fit-x", contains: "padding" } } as const;
+const compact = { width: 290, height: 200, autosize: { type: "fit-x", contains: "padding" } } as const;
+type Size = typeof narrow | typeof wide | typeof full | typeof compact;
 
 /** Points that a training curve is thinned to. */
 const curvePoints = 240;
@@ -194,23 +199,17 @@ export function comparisonChart(results: DemoResults): Chart | undefined {
     scale: { domain, nice: false, zero: false },
     axis: { title: "loss (nats per byte)", tickCount: 7 },
   } as const;
-  const legend = { title: null, orient: "bottom", columns: 3, symbolType: "stroke", symbolSize: 320 } as const;
-  const color = { field: "name", type: "nominal", scale: { domain: names, range: curves.map((curve) => curve.color) }, legend } as const;
-  const strokeDash = {
-    field: "name",
-    type: "nominal",
-    scale: { domain: names, range: curves.map((curve) => curve.dash) },
-    legend,
-  } as const;
-  return {
-    title: "The methods side by side, zoomed in",
-    description: curves
-      .map((curve) => `${curve.name}: ${curve.points.map(({ context, nats }) => `${nats.toFixed(3)} at ${context}`).join(", ")}.`)
-      .join(" "),
-    spec: {
-      width: 900,
-      height: 260,
-      autosize: { type: "fit-x", contains: "padding" },
+  const spec = (size: Size, columns: number): TopLevelSpec => {
+    const legend = { title: null, orient: "bottom", columns, symbolType: "stroke", symbolSize: 320 } as const;
+    const color = { field: "name", type: "nominal", scale: { domain: names, range: curves.map((curve) => curve.color) }, legend } as const;
+    const strokeDash = {
+      field: "name",
+      type: "nominal",
+      scale: { domain: names, range: curves.map((curve) => curve.dash) },
+      legend,
+    } as const;
+    return {
+      ...size,
       config,
       data: { values: curves.flatMap((curve) => curve.points.map((point) => ({ ...point, name: curve.name }))) },
       layer: [
@@ -222,7 +221,15 @@ export function comparisonChart(results: DemoResults): Chart | undefined {
         { mark: { type: "line", strokeWidth: 2.2, clip: true }, encoding: { x, y, color, strokeDash } },
         { mark: { type: "point", filled: true, size: 46, opacity: 1, clip: true }, encoding: { x, y, color } },
       ],
-    },
+    };
+  };
+  return {
+    title: "The methods side by side, zoomed in",
+    description: curves
+      .map((curve) => `${curve.name}: ${curve.points.map(({ context, nats }) => `${nats.toFixed(3)} at ${context}`).join(", ")}.`)
+      .join(" "),
+    spec: spec(full, 3),
+    compact: spec(compact, 1),
   };
 }
 
@@ -255,6 +262,27 @@ function trainChart(results: DemoResults, phases: readonly string[], title: stri
   const curves = phases.map((phase) => thinCurve(results.train.filter((point) => point.phase === phase)));
   const points = curves.flatMap((curve, i) => curve.map((point) => ({ ...point, phase: phaseLabel(phases[i] ?? "") })));
   const colors: Readonly<Record<string, string>> = { e2: "var(--g-5)", plain: "var(--c-orange)" };
+  const spec = (size: Size): TopLevelSpec => ({
+    ...size,
+    config,
+    data: { values: points },
+    mark: { type: "line", strokeWidth: 1.6 },
+    encoding: {
+      x: { field: "step", type: "quantitative", axis: { title: "step", grid: false, tickCount: 6 }, scale: { nice: false } },
+      y: {
+        field: "loss",
+        type: "quantitative",
+        scale: { zero: false, domain: paddedDomain(points.map((point) => point.loss)), nice: false },
+        axis: { title: "nats per byte", tickCount: 6 },
+      },
+      color: {
+        field: "phase",
+        type: "nominal",
+        scale: { domain: phases.map(phaseLabel), range: phases.map((phase) => colors[phase] ?? ink) },
+        legend: phases.length < 2 ? null : { title: null, orient: "bottom", symbolType: "stroke" },
+      },
+    },
+  });
   return {
     title,
     description: phases
@@ -264,27 +292,7 @@ function trainChart(results: DemoResults, phases: readonly string[], title: stri
         return `${phaseLabel(phase)}: ${from?.loss.toFixed(3)} at step ${from?.step} to ${to?.loss.toFixed(3)} at step ${to?.step}.`;
       })
       .join(" "),
-    spec: {
-      ...wide,
-      config,
-      data: { values: points },
-      mark: { type: "line", strokeWidth: 1.6 },
-      encoding: {
-        x: { field: "step", type: "quantitative", axis: { title: "step", grid: false, tickCount: 6 }, scale: { nice: false } },
-        y: {
-          field: "loss",
-          type: "quantitative",
-          scale: { zero: false, domain: paddedDomain(points.map((point) => point.loss)), nice: false },
-          axis: { title: "nats per byte", tickCount: 6 },
-        },
-        color: {
-          field: "phase",
-          type: "nominal",
-          scale: { domain: phases.map(phaseLabel), range: phases.map((phase) => colors[phase] ?? ink) },
-          legend: phases.length < 2 ? null : { title: null, orient: "bottom", symbolType: "stroke" },
-        },
-      },
-    },
+    ...sized(spec),
   };
 }
 
@@ -318,8 +326,8 @@ export function drawCharts(results: DemoResults): Chart[] {
     {
       title: "How often each scale was drawn",
       description: `Draws of each scale: ${counts.map(({ g, count }) => `${count} of g = ${g}`).join(", ")}. Expected: ${expected.toFixed(1)} each.`,
-      spec: {
-        ...wide,
+      ...sized((size) => ({
+        ...size,
         config,
         layer: [
           {
@@ -338,15 +346,15 @@ export function drawCharts(results: DemoResults): Chart[] {
             encoding: { y: { field: "expected", type: "quantitative" } },
           },
         ],
-      },
+      })),
     },
     {
       title: "Shifts t at each scale",
       description: `${shown.length} of ${results.draws.length} draws of (g, t). Shifts lie between 0 and g·L − L: ${scales
         .map((g) => `${(g - 1) * results.window} at g = ${g}`)
         .join(", ")}.`,
-      spec: {
-        ...wide,
+      ...sized((size) => ({
+        ...size,
         config,
         layer: [
           {
@@ -367,10 +375,16 @@ export function drawCharts(results: DemoResults): Chart[] {
             },
           },
         ],
-      },
+      })),
     },
   ];
 }
+
+/** A specification in the two sizes of a wide panel. */
+const sized = (spec: (size: Size) => TopLevelSpec): Required<Pick<Chart, "spec" | "compact">> => ({
+  spec: spec(wide),
+  compact: spec(compact),
+});
 
 /** The range of the values with a twentieth of it on either side; never empty. */
 function paddedDomain(values: readonly number[]): number[] {

@@ -25,13 +25,11 @@ export async function renderReport(results: DemoResults, options: ReportOptions 
     train: trainCharts(results),
     draws: drawCharts(results),
   };
-  const svg = await draw(Object.values(groups).flat());
+  const charts = Object.values(groups).flat();
+  const svg = await draw(charts.flatMap((chart) => (chart.compact === undefined ? [chart] : [chart, { ...chart, spec: chart.compact }])));
+  const figures = svg === undefined ? undefined : figuresOf(charts, svg);
   const { train, draws } = groups;
-  const panels = (name: keyof typeof groups, layout: "narrow" | "wide" | "single"): string => {
-    const names = Object.keys(groups) as (keyof typeof groups)[];
-    const before = names.slice(0, names.indexOf(name)).reduce((sum, other) => sum + groups[other].length, 0);
-    return figurePanels(groups[name], svg?.slice(before), layout);
-  };
+  const panels = (name: keyof typeof groups, layout: "narrow" | "wide" | "single"): string => figurePanels(groups[name], figures, layout);
   const longest = contextsOf(results).at(-1) ?? results.window;
   const title = `From ${results.window} to ${longest} bytes of context`;
   const body = [
@@ -54,7 +52,7 @@ export async function renderReport(results: DemoResults, options: ReportOptions 
       : `<p class="caption">Each method with the scale that one would choose for the context: context / L. Unscaled reading is left out; it is in the panels above. <span class="dash"></span> is the best truncation baseline of all: ` +
         `any model, last ${results.window} bytes only. Losses more than ${comparisonCeiling} above it are cut off.</p>`,
     lossTable(results),
-    `<p class="caption">Nats per byte. <b>Bold green</b>: more than ${tie} below the model's own truncation baseline. Red: at least ${blowUp} above it.</p>`,
+    `<p class="caption">Nats per byte. <b>Bold green</b>: more than ${tie} below the model's own truncation baseline. Red with <span class="sign">▲</span>: at least ${blowUp} above it.</p>`,
     train.length === 0 ? "" : `<h2>Training</h2>`,
     panels("train", "wide"),
     train.length === 0
@@ -144,23 +142,36 @@ function findingList(found: readonly Finding[]): string {
   return `<ul class="findings">\n${items.join("\n")}\n</ul>`;
 }
 
-function figurePanels(charts: readonly Chart[], svg: readonly string[] | undefined, layout: string): string {
+/** The drawings of each chart: one, or a wide one and a compact one of which the style sheet shows what fits. */
+function figuresOf(charts: readonly Chart[], svg: readonly string[]): ReadonlyMap<Chart, string> {
+  const drawings = svg.map((text, i) => text.replaceAll(/\b(id="|url\(#)/g, `$1figure-${i}-`));
+  const next = (): string => drawings.shift() ?? "";
+  return new Map(
+    charts.map((chart) => {
+      const first = next();
+      return [chart, chart.compact === undefined ? first : `<div class="full">${first}</div><div class="compact">${next()}</div>`];
+    }),
+  );
+}
+
+function figurePanels(charts: readonly Chart[], figures: ReadonlyMap<Chart, string> | undefined, layout: string): string {
   if (charts.length === 0) return "";
-  if (svg === undefined) {
+  if (figures === undefined) {
     return `<p class="caption">Figures are drawn with the optional packages vega and vega-lite, which are not installed here. Install them (${figuresLine}) and run the command again.</p>`;
   }
-  const figures = charts.map(
-    ({ title, description }, i) =>
-      `<figure><h3>${escapeHtml(title)}</h3><div role="img" aria-label="${escapeHtml(`${title}. ${description}`)}">${svg[i] ?? ""}</div></figure>`,
+  const items = charts.map(
+    (chart) =>
+      `<figure><h3>${escapeHtml(chart.title)}</h3><div role="img" aria-label="${escapeHtml(`${chart.title}. ${chart.description}`)}">${figures.get(chart) ?? ""}</div></figure>`,
   );
-  return `<div class="panels ${layout}">\n${figures.join("\n")}\n</div>`;
+  return `<div class="panels ${layout}">\n${items.join("\n")}\n</div>`;
 }
 
 function lossTable(results: DemoResults): string {
   const contexts = contextsOf(results);
   const head = contexts.map((context) => `<th scope="col">${context}<small>${multiple(context / results.window)}</small></th>`).join("");
   const groups = (["base", "plain", "e2"] as const).map((variant) => tableGroup(results, variant, contexts));
-  return `<div class="table"><table>\n<thead><tr><th scope="col">context in bytes</th>${head}</tr></thead>\n<tbody>\n${groups.filter((group) => group !== "").join("\n")}\n</tbody></table></div>`;
+  return `<p class="caption sideways">The table is wider than the screen: scroll it sideways for longer contexts →</p>
+<div class="table losses" tabindex="0" role="region" aria-label="Loss of every method at every context; scrolls sideways on narrow screens"><table>\n<thead><tr><th scope="col">context in bytes</th>${head}</tr></thead>\n<tbody>\n${groups.filter((group) => group !== "").join("\n")}\n</tbody></table></div>`;
 }
 
 function tableGroup(results: DemoResults, variant: Variant, contexts: readonly number[]): string {

@@ -1,26 +1,28 @@
 import { ropeTensors } from "../../nn/batch.js";
 import { loadModel } from "../../nn/checkpoint.js";
 import { generate } from "../../nn/generate.js";
+import type { RopeTensors } from "../../nn/llama.js";
 import { byteTokenizer } from "../../nn/tokenizers.js";
 import type { GenerateOptions } from "../commands/generate.js";
-import { modelReading } from "../reading.js";
+import { generatedText, needRoom, readModel, roomOf } from "../fit.js";
+import { type ModelReading, modelReading } from "../reading.js";
 import type { Runner } from "../runners.js";
 import { needByteModel, onBackend } from "../session.js";
 
 /**
- * Continues a prompt byte by byte. The scale is that of the planned length, prompt and new bytes together, for the whole text.
- * JSON: { command, model, backend, adapter, window, schedule, scale, seed, temperature, prompt, text (the new part), tokens (how many),
+ * Continues a prompt byte by byte. Each byte is read at the scale of the text before it, so how many are asked for changes none of them.
+ * JSON: { command, model, backend, adapter, window, schedule, scale (of the last byte), seed, temperature, prompt, text (the new part), tokens (how many),
  * interrupted, seconds }.
  */
 export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
-  onBackend(options, io, async (computedOn) => {
+  onBackend(options, io, async (computedOn, info) => {
     const { prompt: text, tokens: wanted, temperature, topK, seed, schedule } = options;
     const model = await loadModel(options.model);
     needByteModel(model, options.model);
     const reading = modelReading(model.config, options.model, options);
     const prompt = byteTokenizer.encode(text);
     const planned = prompt.length + wanted;
-    const scale = reading.scaleAt(planned);
+    needRoom(roomOf(info), [readModel(model.config), generatedText(model.config, planned)]);
     if (schedule === "none" && planned > reading.window) {
       io.warn(
         `prompt and continuation have ${planned} bytes and the model was trained on ${reading.window}; ` +
@@ -43,13 +45,14 @@ export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
       temperature,
       ...(topK === undefined ? {} : { topK }),
       seed,
-      tables: (length) => ropeTensors(reading.tables(length, planned)),
+      tables: growingTables(reading),
       onToken: (token) => say(decoder.push([token])),
       shouldStop: () => stop.requested !== undefined || io.outputClosed,
     });
     say(decoder.end());
     if (!io.json) io.write("\n");
     const seconds = (performance.now() - begun) / 1000;
+    const scale = reading.scaleAt(prompt.length + Math.max(0, found.length - 1));
     io.detail(`${found.length} bytes in ${seconds.toFixed(1)} s, scale ${scale}`);
     io.result({
       command: "generate",
@@ -68,3 +71,17 @@ export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
     });
     return stop.exitCode;
   });
+
+/** Tables for a text that grows: made anew when its scale changes, or its length where that decides the frequencies. */
+function growingTables(reading: ModelReading): (length: number, tokens: number) => RopeTensors {
+  let made: { readonly scale: number; readonly tokens: number; readonly tables: RopeTensors } | undefined;
+  return (length, tokens) => {
+    const scale = reading.scaleAt(tokens);
+    const decisive = reading.followsLength ? Math.max(tokens, reading.window) : 0;
+    if (made === undefined || made.scale !== scale || made.tokens !== decisive) {
+      for (const tensor of made === undefined ? [] : [made.tables.cos, made.tables.sin]) tensor.dispose();
+      made = { scale, tokens: decisive, tables: ropeTensors(reading.tables(length, tokens)) };
+    }
+    return made.tables;
+  };
+}

@@ -8,7 +8,7 @@ import { type AdamWState, adamw } from "../../nn/optimizers.js";
 import { byteTokenizer } from "../../nn/tokenizers.js";
 import type { TrainOptions } from "../commands/train.js";
 import { loadCorpus } from "../corpus.js";
-import { needRoom, roomOf, trainedBatch, trainedModel } from "../fit.js";
+import { needRoom, type Room, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import { heldOutLoss } from "../held-out.js";
 import { withRunFolder } from "../outputs.js";
 import { formatCount } from "../progress.js";
@@ -40,12 +40,13 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
   withRunFolder(options, () =>
     onBackend(options, io, async (computedOn, info) => {
       const { out } = options;
-      const start = options.resume === undefined ? freshStart(options) : await resumedStart(options, options.resume);
+      const room = roomOf(info);
+      const start = options.resume === undefined ? freshStart(options, room) : await resumedStart(options, options.resume);
       const { rule, text, seed, length } = start;
       const { config } = start.model;
       const window = config.max_position_embeddings;
       refuseFinished(start.step, rule.steps, out);
-      needRoom(roomOf(info), [trainedModel(config), trainedBatch(config, rule.batch, length)]);
+      needRoom(room, [trainedModel(config), trainedBatch(config, rule.batch, length)]);
       const corpus = await loadCorpus(text);
       const textDigest = digestOf(corpus);
       if (options.resume !== undefined) checkText(io, options, { saved: text, savedDigest: start.savedDigest, digest: textDigest });
@@ -99,18 +100,21 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
     }),
   );
 
-function freshStart(options: TrainOptions): Start {
+function freshStart(options: TrainOptions, room: Room): Start {
   const { text, seed, batch, steps, lr, warmup, weightDecay, clip, window, length = window } = options;
-  const config = llamaConfig({
+  const sizes = {
     vocab_size: byteTokenizer.vocabSize,
     hidden_size: options.hidden,
     intermediate_size: options.intermediate,
     num_hidden_layers: options.layers,
     num_attention_heads: options.heads,
     num_key_value_heads: options.kvHeads,
-    max_position_embeddings: window,
+    head_dim: options.hidden / options.heads,
     tie_word_embeddings: true,
-  });
+  };
+  // Before there is a model, whose parts have bounds of their own and other words for them.
+  needRoom(room, [trainedModel(sizes), trainedBatch(sizes, batch, length)]);
+  const config = llamaConfig({ ...sizes, max_position_embeddings: window });
   return {
     model: new Llama(config, { key: key(seed) }),
     step: 0,

@@ -1,0 +1,69 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { data } from "../../src/autograd/realize.js";
+import { tensor } from "../../src/autograd/tensor.js";
+import { modelReading } from "../../src/cli/reading.js";
+import type { ReadingSchedule } from "../../src/e2llm/reading.js";
+import { init } from "../../src/init.js";
+import { ropeTensors } from "../../src/nn/batch.js";
+import { loadModel } from "../../src/nn/checkpoint.js";
+import { byteTokenizer } from "../../src/nn/tokenizers.js";
+import { command, createWorkbench, type Workbench } from "./workbench.js";
+
+const schedules: readonly ReadingSchedule[] = ["none", "linear", "ntk", "yarn", "dynamic"];
+
+describe("generated text", { timeout: 120_000 }, () => {
+  let bench: Workbench;
+  beforeAll(async () => {
+    bench = await createWorkbench();
+    expect((await command(bench.train(`--steps 40 --out ${bench.at("base")}`))).code).toBe(0);
+  });
+  afterAll(() => bench.remove());
+
+  const generate = async (rest: string): Promise<{ text: string; scale: number }> => {
+    const found = await command(`generate --model ${bench.at("base")} --json ${rest}`);
+    expect(found).toMatchObject({ code: 0 });
+    return JSON.parse(found.stdout);
+  };
+
+  it.each(schedules.flatMap((schedule) => ["reference", "wasm"].map((backend) => [schedule, backend] as const)))(
+    "begins with the same bytes however many are asked for (%s, %s)",
+    async (schedule, backend) => {
+      for (const [prompt, sampling] of [
+        ["sea", "--temperature 0"],
+        ["whale-whale-whale", "--temperature 0.9 --seed 3"],
+      ]) {
+        const texts: string[] = [];
+        for (const tokens of [3, 8, 40]) {
+          texts.push(
+            (await generate(`--backend ${backend} --schedule ${schedule} --prompt ${prompt} ${sampling} --tokens ${tokens}`)).text,
+          );
+        }
+        const [shortest, short, long] = texts as [string, string, string];
+        expect(long.startsWith(short.replace(/\uFFFD+$/, ""))).toBe(true);
+        expect(short.startsWith(shortest.replace(/\uFFFD+$/, ""))).toBe(true);
+      }
+    },
+  );
+
+  it.each(schedules)("is what whole passes over the text so far give, each at the scale of its length (%s)", async (schedule) => {
+    const tokens = 20;
+    const { text, scale } = await generate(`--backend reference --schedule ${schedule} --prompt sea --temperature 0 --tokens ${tokens}`);
+    const backend = await init({ backend: "reference" });
+    const model = await loadModel(bench.at("base"));
+    const reading = modelReading(model.config, "base", { schedule, scale: schedule === "none" ? 1 : "auto" });
+    const bytes = [...byteTokenizer.encode("sea")];
+    for (let i = 0; i < tokens; i++) {
+      const T = bytes.length;
+      const logits = model.forward(tensor(Int32Array.from(bytes), { shape: [1, T] }), ropeTensors(reading.tables(T)));
+      const last = [...(await data(logits))].slice(-byteTokenizer.vocabSize);
+      bytes.push(last.indexOf(Math.max(...last)));
+    }
+    await backend.close();
+    expect(text).toBe(new TextDecoder().decode(Uint8Array.from(bytes.slice(3))));
+    expect(scale).toBe(schedule === "none" || schedule === "dynamic" ? 1 : Math.ceil((3 + tokens - 1) / 8));
+  });
+
+  it("has a scale that is given for the whole of it", async () => {
+    expect((await generate("--backend reference --schedule linear --scale 3 --prompt sea --tokens 4")).scale).toBe(3);
+  });
+});
