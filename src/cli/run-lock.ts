@@ -2,8 +2,9 @@
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readFileSync, unlinkSync } from "node:fs";
-import { link, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
+import { link, readFile, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import { OptionError } from "../errors.js";
 
 /** Name of the lock file in the folder of a run. */
@@ -15,6 +16,9 @@ const silenceMilliseconds = 15 * 60_000;
 const touchMilliseconds = 60_000;
 /** A lock file that says nothing is being written, or its writer died at that moment. */
 const unreadableMilliseconds = 10_000;
+
+/** How long another is waited for that removes a stale lock, which takes it a few calls to the system. */
+const guardMilliseconds = 20;
 
 /** What a lock file says about its holder. */
 export interface LockHolder {
@@ -45,12 +49,13 @@ export async function lockFolder(folder: string): Promise<RunLock> {
   await writeFile(draft, text, { flag: "wx" });
   try {
     // The clock of the file system, which on a network may be another than ours.
-    const now = (await stat(draft)).mtimeMs;
-    for (let tries = 0; !(await create(file, draft, text)); tries++) {
+    const [written, begun] = [(await stat(draft)).mtimeMs, performance.now()];
+    const now = (): number => written + performance.now() - begun;
+    while (!(await create(file, draft, text))) {
       const found = await readLock(file);
       if (found === undefined) continue; // given back meanwhile
-      if (tries >= 8 || !isStale(found, now)) throw heldBy(folder, file, found.holder);
-      await removeStale(file, found.text, `${file}.${mine.token}.old`);
+      if (!isStale(found, now())) throw heldBy(folder, file, found.holder);
+      await removeStale(file, found.text, { draft, text, now });
     }
   } finally {
     await unlink(draft).catch(() => undefined);
@@ -124,14 +129,26 @@ function isStale({ holder, touched }: FoundLock, now: number): boolean {
   return holder.started !== null && started !== null && holder.started !== started;
 }
 
-/** Removes a stale lock; where another process took it over meanwhile, its lock is put back. */
-async function removeStale(file: string, text: string, aside: string): Promise<void> {
+/**
+ * Removes a stale lock. Of several that found it, one at a time: the second looks again and finds that it is gone or another's. Without that
+ * a late one would remove the lock of the first.
+ */
+async function removeStale(
+  file: string,
+  stale: string,
+  own: { readonly draft: string; readonly text: string; readonly now: () => number },
+): Promise<void> {
+  const guard = `${file}.guard`;
+  if (!(await create(guard, own.draft, own.text))) {
+    const found = await readLock(guard);
+    if (found !== undefined && own.now() - found.touched > unreadableMilliseconds) await unlink(guard).catch(() => undefined);
+    else await setTimeout(guardMilliseconds);
+    return;
+  }
   try {
-    await rename(file, aside);
-    if ((await readFile(aside, "utf8")) !== text) await link(aside, file);
-    await unlink(aside);
-  } catch (error) {
-    if (!hasCode(error, "ENOENT")) throw error;
+    if ((await readLock(file))?.text === stale) await unlink(file);
+  } finally {
+    await unlink(guard).catch(() => undefined);
   }
 }
 
