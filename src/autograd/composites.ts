@@ -1,6 +1,6 @@
 import { checkArgument, checkOptions, flag, integer, notNegative, number, type OptionKinds, oneOf, optional, text } from "../arguments.js";
 import { DtypeError, OptionError, ShapeError } from "../errors.js";
-import { isFloat, isInteger } from "./dtype.js";
+import { isFloat, isHalf, isInteger, summableDtype } from "./dtype.js";
 import { tensorKind, tensorLikeKind } from "./kinds.js";
 import type { Axes, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
@@ -60,18 +60,27 @@ export function rsqrt(x: Tensor): Tensor {
   return ops.recip(ops.sqrt(x));
 }
 
+/** x in a dtype that sums of many elements can be taken in. */
+const summable = (x: Tensor): Tensor => ops.cast(x, summableDtype(x.dtype));
+
+/**
+ * f(x) with all that lies between in f32 where x is stored in 16 bits, because the sum in the middle of f may not fit: Σ eˣ over 10⁵
+ * classes is more than f16 holds, though every result is at most 1.
+ */
+const widened = (x: Tensor, f: (x: Tensor) => Tensor): Tensor => (isHalf(x.dtype) ? ops.cast(f(summable(x)), x.dtype) : f(x));
+
 /** How many elements a reduction over these axes takes together. */
 function countOf(where: string, x: Tensor, axes: Axes): number {
   checkArgument(where, "x", x, tensorKind);
   return normalizeAxes(axes, x.rank, where).reduce((n, axis) => n * (x.shape[axis] as number), 1);
 }
 
-/** Arithmetic mean over axes (all by default). Throws ShapeError for an empty axis. */
+/** Arithmetic mean over axes (all by default), that of integers in f32. Throws ShapeError for an empty axis. */
 export function mean(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   const count = countOf("mean", x, axes);
   checkArgument("mean", "keepDims", keepDims, flag);
   if (count === 0) throw new ShapeError(`mean of an empty axis has no value (shape ${show(x.shape)})`);
-  return ops.mul(ops.sum(x, axes, keepDims), 1 / count);
+  return widened(x, (wide) => ops.mul(ops.sum(summable(wide), axes, keepDims), 1 / count));
 }
 
 export interface SpreadOptions {
@@ -82,37 +91,60 @@ export interface SpreadOptions {
 }
 const spreadKinds: OptionKinds<SpreadOptions> = { keepDims: optional(flag), correction: optional(notNegative) };
 
-/** Mean of (x − mean)², divided by n − correction (0 by default). Throws OptionError for a correction of n or more. */
+/**
+ * Mean of (x − mean)², divided by n − correction (0 by default), as (Σ(x − m)² − (Σ(x − m))²/n)/(n − correction), which is the same for
+ * every m (Chan, Golub & LeVeque 1983). With m near the mean nothing cancels, however large the mean is, nor does the rounding of m matter.
+ * Throws OptionError for a correction of n or more.
+ */
 export function variance(x: Tensor, axes?: Axes, options: SpreadOptions = {}): Tensor {
   checkOptions("variance", options, spreadKinds);
   const count = countOf("variance", x, axes);
-  const correction = options.correction ?? 0;
+  const { keepDims = false, correction = 0 } = options;
   if (count > 0 && correction >= count) {
     throw new OptionError(`variance: ${count} elements with correction ${correction} leave nothing to divide by`, {
       hint: "a correction is smaller than the number of elements",
     });
   }
-  const centred = ops.sub(x, mean(x, axes, true));
-  return ops.div(ops.sum(square(centred), axes, options.keepDims ?? false), count - correction);
+  return widened(x, (wide) => {
+    const numbers = summable(wide);
+    const shifted = ops.sub(numbers, ops.stopGradient(meanOfQuarter(numbers, axes)));
+    const excess = ops.div(square(ops.sum(shifted, axes, keepDims)), count);
+    const total = ops.sub(ops.sum(square(shifted), axes, keepDims), excess);
+    // Where all x are the same, rounding may leave a little less than nothing. The derivative does not see the bound.
+    const bounded = ops.add(total, ops.stopGradient(ops.sub(ops.maximum(total, 0), total)));
+    return ops.div(bounded, count - correction);
+  });
+}
+
+/** The mean of a quarter of the elements, which is within √3 standard deviations of that of all (Cauchy–Schwarz), with axes kept. */
+function meanOfQuarter(x: Tensor, axes: Axes): Tensor {
+  const all = normalizeAxes(axes, x.rank, "variance");
+  const longest = all.reduce((best, axis) => ((x.shape[axis] as number) > (x.shape[best] as number) ? axis : best), all[0] ?? 0);
+  const ranges = x.shape.map((extent, axis): [number, number] => [0, axis === longest ? Math.ceil(extent / 4) : extent]);
+  return mean(ops.slice(x, ranges), axes, true);
 }
 
 /** Square root of {@link variance}; its derivative where all elements are equal is 0. */
 export function std(x: Tensor, axes?: Axes, options: SpreadOptions = {}): Tensor {
   checkOptions("std", options, spreadKinds);
   countOf("std", x, axes);
-  const spread = variance(x, axes, options);
-  const flat = ops.equal(spread, 0);
-  return ops.where(flat, 0, ops.sqrt(ops.where(flat, 1, spread)));
+  return widened(x, (wide) => {
+    const spread = variance(wide, axes, options);
+    const flat = ops.equal(spread, 0);
+    return ops.where(flat, 0, ops.sqrt(ops.where(flat, 1, spread)));
+  });
 }
 
 /** ln Σ eˣ over axes, shifted by the largest element so that nothing overflows; −∞ where all are −∞, and ∞ where any is ∞. */
 export function logSumExp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   countOf("logSumExp", x, axes);
   checkArgument("logSumExp", "keepDims", keepDims, flag);
-  const largest = ops.stopGradient(ops.max(x, axes, true));
-  // An infinite one is no shift: ∞ − ∞ has no value, and without a shift e^±∞ gives the right sum.
-  const top = ops.where(ops.less(ops.abs(largest), Number.POSITIVE_INFINITY), largest, 0);
-  const result = ops.add(ops.log(ops.sum(ops.exp(ops.sub(x, top)), axes, true)), top);
+  const result = widened(x, (wide) => {
+    const largest = ops.stopGradient(ops.max(wide, axes, true));
+    // An infinite one is no shift: ∞ − ∞ has no value, and without a shift e^±∞ gives the right sum.
+    const top = ops.where(ops.less(ops.abs(largest), Number.POSITIVE_INFINITY), largest, 0);
+    return ops.add(ops.log(ops.sum(ops.exp(ops.sub(wide, top)), axes, true)), top);
+  });
   return keepDims ? result : ops.squeeze(result, normalizeAxes(axes, x.rank, "logSumExp"));
 }
 
@@ -120,15 +152,17 @@ export function logSumExp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
 export function softmax(x: Tensor, axis = -1): Tensor {
   checkArgument("softmax", "x", x, tensorKind);
   normalizeAxis(axis, x.rank, "softmax");
-  const e = ops.exp(ops.sub(x, ops.stopGradient(ops.max(x, axis, true))));
-  return ops.div(e, ops.sum(e, axis, true));
+  return widened(x, (wide) => {
+    const e = ops.exp(ops.sub(wide, ops.stopGradient(ops.max(wide, axis, true))));
+    return ops.div(e, ops.sum(e, axis, true));
+  });
 }
 
 /** x − ln Σ eˣ over an axis (the last by default). */
 export function logSoftmax(x: Tensor, axis = -1): Tensor {
   checkArgument("logSoftmax", "x", x, tensorKind);
   normalizeAxis(axis, x.rank, "logSoftmax");
-  return ops.sub(x, logSumExp(x, axis, true));
+  return widened(x, (wide) => ops.sub(wide, logSumExp(wide, axis, true)));
 }
 
 /** x / √(mean(x²) + ε) · weight over the last axis (Zhang & Sennrich 2019). x: […, D], weight: [D]. */
@@ -137,7 +171,8 @@ export function rmsNorm(x: Tensor, weight: Tensor, eps = 1e-5): Tensor {
   checkArgument("rmsNorm", "eps", eps, notNegative);
   if (weight.rank !== 1 || weight.shape[0] !== x.shape.at(-1))
     throw new ShapeError(`rmsNorm: weight ${show(weight.shape)} for ${show(x.shape)}`);
-  return ops.mul(ops.mul(x, rsqrt(ops.add(mean(square(x), -1, true), eps))), weight);
+  const normalized = widened(x, (wide) => ops.mul(wide, rsqrt(ops.add(mean(square(wide), -1, true), eps))));
+  return ops.mul(normalized, weight);
 }
 
 /** (x − mean)/√(variance + ε)·weight + bias over the last axis. x: […, D], weight and bias: [D]. */
@@ -151,8 +186,11 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-5): 
     }
   }
   checkArgument("layerNorm", "eps", eps, notNegative);
-  const centred = ops.sub(x, mean(x, -1, true));
-  return ops.add(ops.mul(ops.mul(centred, rsqrt(ops.add(mean(square(centred), -1, true), eps))), weight), bias);
+  const normalized = widened(x, (wide) => {
+    const centred = ops.sub(wide, mean(wide, -1, true));
+    return ops.mul(centred, rsqrt(ops.add(mean(square(centred), -1, true), eps)));
+  });
+  return ops.add(ops.mul(normalized, weight), bias);
 }
 
 /**
@@ -272,6 +310,7 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
       hint: "targets are integers of the shape of logits without its last axis",
     });
   }
+  if (isHalf(logits.dtype)) return widened(logits, (wide) => crossEntropy(wide, targets, options));
   const hit = ops.equal(ops.iota(logits.shape, -1, { dtype: targets.dtype }), ops.unsqueeze(targets, targets.rank));
   const picked = ops.sum(ops.where(hit, logits, 0), -1);
   const counts = ops.notEqual(targets, options.ignoreIndex ?? -100);

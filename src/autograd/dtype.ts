@@ -92,6 +92,9 @@ export function distinctIntegers(dtype: DType): number {
   }
 }
 
+/** The dtype in which sums over many elements of `dtype` are taken: floats of at least 32 bits. */
+export const summableDtype = (dtype: DType): DType => (isFloat(dtype) && !isHalf(dtype) ? dtype : "f32");
+
 /** The dtype in which two operands meet. Throws {@link DtypeError} for i32 with u32. */
 export function promote(a: DType, b: DType): DType {
   if (a === b) return a;

@@ -73,12 +73,19 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
   /** Tries to compute `position` in an existing cluster. */
   const join = (position: number): boolean => {
     const node = nodes[position] as GraphNode;
-    const homes = new Set(reads(position, ownDomain(position)).nodes.map(clusters.home));
+    const own = ownDomain(position);
+    const around = reads(position, own).nodes;
+    const homes = new Set(around.map(clusters.home));
+    // Reductions of the same rows that need the same numbers read them once.
+    if (isReduction(node)) {
+      const siblings = around.flatMap((read) => clusters.readersOf(read).map(clusters.home));
+      for (const id of siblings) if (id !== undefined && clusters.list[id]?.domain === own) homes.add(id);
+    }
     const candidates = [...homes].filter((id) => id !== undefined).sort((a, b) => b - a);
     for (const id of candidates) {
       const cluster = clusters.list[id] as Cluster;
       if (cluster.kind === "scatter" || (cluster.kind === "contract" && options.epilogues === false)) continue;
-      const domain = joinedDomain(cluster, node, ownDomain(position));
+      const domain = joinedDomain(cluster, node, own);
       if (domain === undefined) continue;
       const { isRow, places, nodes: names } = reads(position, domain);
       const aligned = places.every(({ node: read, index }) => {

@@ -1,6 +1,7 @@
 import { isFloat } from "../autograd/dtype.js";
 import { sizeOf } from "../autograd/shape.js";
 import type { Graph, GraphNode, OperationNode } from "./graph.js";
+import { type Making, placeProduct, placeReduction } from "./long-sums.js";
 
 export interface PrepareOptions {
   /** Rows under which a reduction does not fill the device. */
@@ -13,12 +14,13 @@ export interface PrepareOptions {
 
 /**
  * Rewrites what kernels cannot do well: what reads nothing becomes a constant, results that are inputs or appear twice get a copy, wide
- * concats become trees, and reductions with few but long rows are done in two steps, in a fixed order.
+ * concats become trees, and long sums are done in two steps, in a fixed order.
  */
 export function prepare(graph: Graph, options: PrepareOptions): Graph {
   const nodes: GraphNode[] = [];
   const moved: number[] = [];
   const place = (node: GraphNode): number => nodes.push(node) - 1;
+  const making: Making = { nodes, place };
 
   for (const node of graph.nodes) {
     if (node.kind !== "operation") {
@@ -30,10 +32,11 @@ export function prepare(graph: Graph, options: PrepareOptions): Graph {
       moved.push(concatTree(here as OperationNode<"concat">, nodes, place, options.maxOperands));
     else if (isReduction(here) && (here.params as { axes: readonly number[] }).axes.length === 0) moved.push(place(overNothing(here)));
     else if (here.primitive === "scatterAdd" && options.expandScatter)
-      moved.push(maskedSum(here as OperationNode<"scatterAdd">, nodes, place));
-    else if (here.primitive === "sum" || here.primitive === "maxReduce" || here.primitive === "minReduce") {
-      moved.push(splitReduction(here as OperationNode<"sum">, nodes, place, options.minRows));
-    } else moved.push(place(here));
+      moved.push(maskedSum(here as OperationNode<"scatterAdd">, making, options.minRows));
+    else if (here.primitive === "sum" || here.primitive === "maxReduce" || here.primitive === "minReduce")
+      moved.push(placeReduction(here as OperationNode<"sum">, making, options.minRows));
+    else if (here.primitive === "dot") moved.push(placeProduct(here as OperationNode<"dot">, making, options.minRows));
+    else moved.push(place(here));
   }
 
   const taken = new Set<number>();
@@ -104,7 +107,8 @@ function overNothing(node: OperationNode): GraphNode {
 }
 
 /** y[s, r] = Σᵢ (index[i] = s ? x[i, r] : 0). */
-function maskedSum(node: OperationNode<"scatterAdd">, nodes: readonly GraphNode[], place: (node: GraphNode) => number): number {
+function maskedSum(node: OperationNode<"scatterAdd">, making: Making, minRows: number): number {
+  const { nodes, place } = making;
   const [x, index] = node.inputs as [number, number];
   const { shape: indexShape, dtype: indexType } = nodes[index] as GraphNode;
   const entries = sizeOf(indexShape);
@@ -135,43 +139,6 @@ function maskedSum(node: OperationNode<"scatterAdd">, nodes: readonly GraphNode[
   const values = spread(view(x, [entries, 1, columns], node.dtype), node.dtype);
   const masked = place({ kind: "operation", primitive: "where", inputs: [hit, values, zero], params: {}, shape: full, dtype: node.dtype });
   const sums = [node.params.size, columns];
-  const summed = place({ kind: "operation", primitive: "sum", inputs: [masked], params: { axes: [0] }, shape: sums, dtype: node.dtype });
-  return view(summed, node.shape, node.dtype);
-}
-
-/** Long rows are cut into pieces of about this length. */
-const pieceLength = 256;
-/** Rows shorter than this are left whole. */
-const longRow = 2048;
-
-function splitReduction(
-  node: OperationNode<"sum">,
-  nodes: readonly GraphNode[],
-  place: (node: GraphNode) => number,
-  minRows: number,
-): number {
-  const input = nodes[node.inputs[0] as number] as GraphNode;
-  const rows = sizeOf(node.shape);
-  const length = rows === 0 ? 0 : sizeOf(input.shape) / rows;
-  const axis = node.params.axes.reduce(
-    (widest, candidate) => ((input.shape[candidate] as number) > (input.shape[widest] as number) ? candidate : widest),
-    node.params.axes[0] as number,
-  );
-  const extent = input.shape[axis] as number;
-  const pieces = divisorNear(extent, Math.ceil(length / pieceLength));
-  if (rows >= minRows || length < longRow || pieces === 1 || pieces === extent) return place(node as GraphNode);
-  const shape = [...input.shape.slice(0, axis), pieces, extent / pieces, ...input.shape.slice(axis + 1)];
-  const cut = place({ kind: "operation", primitive: "reshape", inputs: node.inputs, params: { shape }, shape, dtype: node.dtype });
-  const axes = node.params.axes.map((old) => (old >= axis ? old + 1 : old));
-  const partialShape = shape.filter((_, i) => !axes.includes(i));
-  const partial = place({ ...node, inputs: [cut], params: { axes }, shape: partialShape } as GraphNode);
-  const before = node.params.axes.filter((old) => old < axis).length;
-  return splitReduction({ ...node, inputs: [partial], params: { axes: [axis - before] } }, nodes, place, minRows);
-}
-
-/** The divisor of n that is closest to `wanted`, from above if there is one within a factor of 16, else from below. */
-function divisorNear(n: number, wanted: number): number {
-  for (let d = Math.min(wanted, n); d <= Math.min(n, wanted * 16); d++) if (n % d === 0) return d;
-  for (let d = Math.min(wanted, n); d > 1; d--) if (n % d === 0) return d;
-  return 1;
+  const sum = { kind: "operation", primitive: "sum", inputs: [masked], params: { axes: [0] }, shape: sums, dtype: node.dtype } as const;
+  return view(placeReduction(sum, making, minRows), node.shape, node.dtype);
 }

@@ -1,14 +1,27 @@
 import { checkArgument, number } from "../arguments.js";
-import { isFloat } from "../autograd/dtype.js";
-import { add, div, full, minimum, mul, sqrt, sum } from "../autograd/operations.js";
+import { isFloat, summableDtype } from "../autograd/dtype.js";
+import { add, cast, div, full, minimum, mul, sqrt, sum } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
 import { OptionError } from "../errors.js";
 
-/** √Σ x² over every element of every tensor of floats of a tree: a scalar. */
+/** √Σ x² over every element of every tensor of floats of a tree: a scalar. Halves are squared in f32. */
 export function globalNorm(tree: Tree): Tensor {
-  const squares = tensorsOf(tree).flatMap(({ tensor }) => (isFloat(tensor.dtype) ? [sum(mul(tensor, tensor))] : []));
-  return sqrt(squares.reduce((total, part) => add(total, part), full([], 0)));
+  const squares = tensorsOf(tree).flatMap(({ tensor }) => {
+    if (!isFloat(tensor.dtype)) return [];
+    const wide = cast(tensor, summableDtype(tensor.dtype));
+    return [sum(mul(wide, wide))];
+  });
+  return sqrt(inPairs(squares));
+}
+
+/** The sum of scalars in a tree of additions, whose error grows with its depth and not with their number. */
+function inPairs(parts: readonly Tensor[]): Tensor {
+  const [first] = parts;
+  if (first === undefined) return full([], 0);
+  if (parts.length === 1) return first;
+  const half = parts.length >> 1;
+  return add(inPairs(parts.slice(0, half)), inPairs(parts.slice(half)));
 }
 
 /**
@@ -22,5 +35,5 @@ export function clipByGlobalNorm<T>(grads: T, maxNorm: number): [grads: T, norm:
   const norm = globalNorm(grads);
   if (maxNorm === Infinity) return [grads, norm];
   const factor = minimum(1, div(maxNorm, add(norm, 1e-6)));
-  return [mapTensors(grads, (grad) => (isFloat(grad.dtype) ? mul(grad, factor) : grad)), norm];
+  return [mapTensors(grads, (grad) => (isFloat(grad.dtype) ? cast(mul(grad, factor), grad.dtype) : grad)), norm];
 }

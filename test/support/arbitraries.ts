@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { viewKinds } from "./views.js";
 
 /** Even head dimensions from 4 to 64. */
 export const headDims = fc.integer({ min: 2, max: 32 }).map((half) => 2 * half);
@@ -29,13 +30,33 @@ export const e2Draws = fc
 /** One step of a random computation: which operation, and which earlier values it takes, all modulo what there is. */
 const graphSteps = fc.record({ operation: fc.nat(10_000), a: fc.nat(10_000), b: fc.nat(10_000) });
 
-/** Directions for a random graph of some 5 to 25 operations: extents (1, small, and around tile sizes), values and steps. */
+/** Directions for a random graph of some 5 to 25 operations: extents (1, small, around tile sizes, and long), values and steps. */
 export const graphRecipes = fc.record({
-  extents: fc.array(fc.constantFrom(1, 2, 3, 4, 5, 7, 8, 9, 16, 31, 33, 65), { minLength: 1, maxLength: 3 }),
+  extents: fc
+    .array(fc.constantFrom(1, 2, 3, 4, 5, 7, 8, 9, 16, 31, 33, 65, 1201), { minLength: 1, maxLength: 3 })
+    .filter((extents) => extents.reduce<number>((product, extent) => product * extent, 1) <= 100_000),
   seed: fc.nat(10_000),
   steps: fc.array(graphSteps, { minLength: 2, maxLength: 12 }),
 });
 export type GraphRecipe = typeof graphRecipes extends fc.Arbitrary<infer Recipe> ? Recipe : never;
+
+/** A sum over some axes of up to 120,000 elements, most of them along one axis, and how its operand lies in memory. */
+export const longSums = fc
+  .record({
+    long: fc.integer({ min: 100, max: 100_000 }),
+    short: fc.array(fc.integer({ min: 1, max: 9 }), { maxLength: 2 }),
+    place: fc.nat(2),
+    reduced: fc.array(fc.boolean(), { minLength: 3, maxLength: 3 }),
+    view: fc.constantFrom(...viewKinds),
+    seed: fc.nat(999),
+  })
+  .map(({ long, short, place, reduced, view, seed }) => {
+    const at = place % (short.length + 1);
+    const shape = [...short.slice(0, at), long, ...short.slice(at)];
+    // The long axis is always among those that are summed over.
+    return { shape, axes: shape.flatMap((_, axis) => (axis === at || reduced[axis] ? [axis] : [])), view, seed };
+  })
+  .filter(({ shape }) => shape.reduce((product, extent) => product * extent, 1) <= 120_000);
 
 /** Tensors of a safetensors file by name: any bytes, any dtype, up to four small extents (zeros among them). */
 export const storedTensors = fc.uniqueArray(

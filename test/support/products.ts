@@ -44,6 +44,10 @@ const sizes: readonly (readonly [M: number, K: number, N: number])[] = [
   [63, 15, 66],
   [64, 17, 64],
   [65, 16, 68],
+  // Depths that are taken in blocks, and those that are cut into pieces.
+  [2, 300, 9],
+  [9, 523, 12],
+  [3, 9001, 4],
 ];
 
 const lies: readonly (readonly [Lie, Lie])[] = [

@@ -135,6 +135,11 @@ const reductions: readonly { shape: Shape; axes: readonly number[] }[] = [
   { shape: [4, 9, 5], axes: [0, 2] },
   { shape: [2, 3, 4, 5], axes: [1, 2] },
   { shape: [2, 3, 4, 5], axes: [0, 1, 2, 3] },
+  // Rows that are taken in blocks, rows that are cut into pieces, and what is left over of them.
+  { shape: [65, 1201], axes: [1] },
+  { shape: [1201, 65], axes: [0] },
+  { shape: [10_007], axes: [0] },
+  { shape: [3, 4099, 2], axes: [0, 1] },
 ];
 
 const reduced = (dtypes: readonly DType[], domain: (dtype: DType) => Domain): readonly Sample<"sum">[] =>
@@ -356,6 +361,7 @@ export const samples: { readonly [P in PrimitiveName]: readonly Sample<P>[] } = 
     ...scattered([7], [3], 5),
     ...scattered([2, 3], [], 4),
     ...scattered([129], [33], 9, "u32"),
+    ...scattered([1201], [3], 2),
     ...scattered([0], [2], 3),
     ...scattered([4], [2], 0),
     ...scattered([], [5], 2),

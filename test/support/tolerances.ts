@@ -27,6 +27,12 @@ export const trigonometric: Tolerance = { relative: 1e-5, absolute: 2 ** -11 };
  */
 export const sumBound = (terms: number, magnitude: number): number => 8 * unitRoundoff * Math.sqrt(Math.max(terms, 1)) * magnitude;
 
+/**
+ * Relative error of a sum of many terms of one sign in f32: blocks of bounded length, whose sums are added in pairs, so that it grows
+ * with the logarithm of the number of terms.
+ */
+export const longSumBound = (terms: number): number => 4 * unitRoundoff * Math.log2(Math.max(terms, 2));
+
 /** RoPE frequencies against Hugging Face, which computes them in f32. */
 export const ropeFrequencyF32: Tolerance = { relative: 2e-7, absolute: 0 };
 

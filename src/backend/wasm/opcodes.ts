@@ -6,6 +6,7 @@ export const opcodes = {
   "i32.store": [0x36],
 
   "i32.eq": [0x46],
+  "i32.ne": [0x47],
   "i32.lt_s": [0x48],
   "i32.lt_u": [0x49],
   "i32.gt_s": [0x4a],

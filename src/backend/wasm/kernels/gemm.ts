@@ -1,3 +1,4 @@
+import { blockTerms } from "../../summation.js";
 import { type Code, type Expression, f32x4, i32, type Local, load, type MemoryType, ModuleBuilder, op, shuffle } from "../assembler.js";
 
 /**
@@ -7,7 +8,7 @@ import { type Code, type Expression, f32x4, i32, type Local, load, type MemoryTy
  *
  * A is packed in tiles of four rows, [tile][k][4], and B in panels of eight columns, [panel][k][8], zero where the matrix ends.
  * Packing costs less than it saves: one moving pointer for each operand, and no strides that fight over one cache set. A tile of
- * 4 × 8 results stays in registers while k runs. The loop over k does one step at a time: optimising compilers move the loads and
+ * 4 × 8 results stays in registers while k runs through a block of `blockTerms` steps, whose sums are then added to C. The loop over k does one step at a time: optimising compilers move the loads and
  * the products of an unrolled body apart, and then sixteen vector registers are too few (half the speed); with a way out between
  * the steps they do not, and it wins nothing, because products and sums fill their units already.
  */
@@ -29,8 +30,11 @@ export interface GemmExports {
   packPanels(from: number, stepK: number, stepColumn: number, to: number, depth: number, columns: number): void;
   /** Packs rows of A into tiles of four, likewise. */
   packTiles(from: number, stepK: number, stepRow: number, to: number, depth: number, rows: number): void;
-  /** c = a·B for one row, B not packed and its columns contiguous. c and each row of B are read to the next multiple of four. */
-  rowByColumns(a: number, b: number, stepK: number, c: number, columns: number, depth: number): void;
+  /**
+   * c = a·B for one row, B not packed and its columns contiguous. c and each row of B are read to the next multiple of four; `block`
+   * is room for one more row like c.
+   */
+  rowByColumns(a: number, b: number, stepK: number, c: number, columns: number, depth: number, block: number): void;
   /** c = a·B for one row, B not packed and k contiguous. c is written to the next multiple of four. */
   rowByRows(a: number, b: number, stepColumn: number, c: number, columns: number, depth: number): void;
 }
@@ -40,7 +44,7 @@ export const gemmSignatures = {
   multiply: { parameters: new Array<"i32">(8).fill("i32"), results: [] },
   packPanels: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
   packTiles: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
-  rowByColumns: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
+  rowByColumns: { parameters: new Array<"i32">(7).fill("i32"), results: [] },
   rowByRows: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
 } as const satisfies Record<keyof GemmExports, unknown>;
 
@@ -95,7 +99,7 @@ interface Tile {
   readonly accumulate: Local;
 }
 
-/** One tile of results: sums in registers over all k, then into memory. */
+/** One tile of results: for each block of k, sums in registers and then into memory. */
 function tile(code: Code, { fused, rows, aTile, bPanel, cTile, cRow, depth, accumulate }: Tile): void {
   const sums = Array.from({ length: rows }, () => Array.from({ length: vectors }, () => code.local("v128")));
   const bVectors = Array.from({ length: vectors }, () => code.local("v128"));
@@ -107,25 +111,34 @@ function tile(code: Code, { fused, rows, aTile, bPanel, cTile, cRow, depth, accu
   const eachSum = (visit: (sum: Local, pointer: Local, offset: number) => void): void =>
     sums.forEach((line, r) => line.forEach((sum, v) => visit(sum, cPointers[r] as Local, 16 * v)));
 
-  code.if(
-    accumulate.get,
-    () => eachSum((sum, pointer, offset) => code.set(sum, load("v128.load", pointer.get, offset))),
-    () => eachSum((sum) => code.set(sum, f32x4(0))),
-  );
+  const [stop, isFirst] = [code.local("i32"), code.local("i32", op("i32.eq", accumulate.get, i32(0)))];
   code.while(op("i32.lt_u", b.get, end.get), () => {
-    bVectors.forEach((vector, v) => code.set(vector, load("v128.load", b.get, 16 * v)));
-    sums.forEach((line, r) => {
-      code.set(aElement, load("v128.load32_splat", a.get, 4 * r));
-      bVectors.forEach((vector, v) => {
-        const sum = line[v] as Local;
-        code.set(sum, addProduct(sum.get, aElement.get, vector.get, fused));
+    code.set(stop, add(b.get, i32(blockTerms * panelColumns * 4)));
+    code.if(op("i32.lt_u", end.get, stop.get), () => code.set(stop, end.get));
+    eachSum((sum) => code.set(sum, f32x4(0)));
+    code.while(op("i32.lt_u", b.get, stop.get), () => {
+      bVectors.forEach((vector, v) => code.set(vector, load("v128.load", b.get, 16 * v)));
+      sums.forEach((line, r) => {
+        code.set(aElement, load("v128.load32_splat", a.get, 4 * r));
+        bVectors.forEach((vector, v) => {
+          const sum = line[v] as Local;
+          code.set(sum, addProduct(sum.get, aElement.get, vector.get, fused));
+        });
       });
+      code.increase(a, i32(tileRows * 4));
+      code.increase(b, i32(panelColumns * 4));
     });
-    code.increase(a, i32(tileRows * 4));
-    code.increase(b, i32(panelColumns * 4));
+    code.if(
+      isFirst.get,
+      () => eachSum((sum, pointer, offset) => code.store("v128.store", pointer.get, sum.get, offset)),
+      () =>
+        eachSum((sum, pointer, offset) =>
+          code.store("v128.store", pointer.get, op("f32x4.add", load("v128.load", pointer.get, offset), sum.get), offset),
+        ),
+    );
+    code.set(isFirst, i32(0));
   });
-  eachSum((sum, pointer, offset) => code.store("v128.store", pointer.get, sum.get, offset));
-  code.release(...sums.flat(), ...bVectors, ...cPointers, a, b, end, aElement);
+  code.release(...sums.flat(), ...bVectors, ...cPointers, a, b, end, aElement, stop, isFirst);
 }
 
 /** Packs [k, column] into [panel][k][width]. Three ways: columns contiguous, k contiguous (a transpose in registers), neither. */
@@ -229,18 +242,22 @@ function transposed(code: Code, [a, b, c, d]: readonly [Local, Local, Local, Loc
   ];
 }
 
-/** Four rows of B at a time are added to c, which stays in the first cache. */
+/**
+ * Four rows of B at a time are added to a block of sums, which stays in the first cache; after `blockTerms` rows it is added to c.
+ * A single block is c itself.
+ */
 function rowByColumns(code: Code, parameters: readonly Local[], fused: boolean): void {
-  const [a, b, stepK, c, columns, depth] = parameters as [Local, Local, Local, Local, Local, Local];
-  const [k, at, place, end] = [code.local("i32"), code.local("i32"), code.local("i32"), code.local("i32")];
+  const [a, b, stepK, c, columns, depth, block] = parameters as [Local, Local, Local, Local, Local, Local, Local];
+  const [k, at, place, end, left] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
   code.set(end, op("i32.and", add(times(columns.get, 4), i32(15)), i32(-16)));
   code.do(op("memory.fill", c.get, i32(0), end.get));
+  code.if(op("i32.le_s", depth.get, i32(blockTerms)), () => code.set(block, c.get));
   const addRows = (count: number): void => {
     const elements = Array.from({ length: count }, (_, s) => code.local("v128", load("v128.load32_splat", a.get, 4 * s)));
     const rows = Array.from({ length: count }, () => code.local("i32"));
     rows.forEach((row, s) => code.set(row, s === 0 ? b.get : add((rows[s - 1] as Local).get, stepK.get)));
     code.for(at, i32(0), end.get, 16, () => {
-      code.set(place, add(c.get, at.get));
+      code.set(place, add(block.get, at.get));
       const sum = elements.reduce(
         (total, element, s) => addProduct(total, element.get, load("v128.load", add((rows[s] as Local).get, at.get)), fused),
         load("v128.load", place.get),
@@ -251,21 +268,34 @@ function rowByColumns(code: Code, parameters: readonly Local[], fused: boolean):
     code.increase(b, times(stepK.get, count));
     code.release(...elements, ...rows);
   };
-  code.set(k, depth.get);
-  for (const count of [4, 1]) {
-    code.while(op("i32.ge_s", k.get, i32(count)), () => {
-      addRows(count);
-      code.increase(k, i32(-count));
-    });
-  }
+  code.set(left, depth.get);
+  code.while(op("i32.gt_s", left.get, i32(0)), () => {
+    code.set(k, op("select", left.get, i32(blockTerms), op("i32.lt_s", left.get, i32(blockTerms))));
+    code.increase(left, op("i32.sub", i32(0), k.get));
+    code.if(op("i32.ne", block.get, c.get), () => code.do(op("memory.fill", block.get, i32(0), end.get)));
+    for (const count of [4, 1]) {
+      code.while(op("i32.ge_s", k.get, i32(count)), () => {
+        addRows(count);
+        code.increase(k, i32(-count));
+      });
+    }
+    code.if(op("i32.ne", block.get, c.get), () =>
+      code.for(at, i32(0), end.get, 16, () => {
+        code.set(place, add(c.get, at.get));
+        const sum = op("f32x4.add", load("v128.load", place.get), load("v128.load", add(block.get, at.get)));
+        code.store("v128.store", place.get, sum);
+      }),
+    );
+  });
 }
 
-/** Four columns at a time: the sums run along k in four lanes, which are added up at the end. */
+/** Four columns at a time: the sums run along k in four lanes, block by block, which are added up at the end. */
 function rowByRows(code: Code, parameters: readonly Local[], fused: boolean): void {
   const [a, b, stepColumn, c, columns, depth] = parameters as [Local, Local, Local, Local, Local, Local];
-  const [column, k, element] = [code.local("i32"), code.local("i32"), code.local("v128")];
+  const [column, k, stop, element] = [code.local("i32"), code.local("i32"), code.local("i32"), code.local("v128")];
   code.for(column, i32(0), columns.get, 4, () => {
-    const sums = [0, 1, 2, 3].map(() => code.local("v128", f32x4(0))) as [Local, Local, Local, Local];
+    const sums = [0, 1, 2, 3].map(() => code.local("v128")) as [Local, Local, Local, Local];
+    const totals = [0, 1, 2, 3].map(() => code.local("v128", f32x4(0))) as [Local, Local, Local, Local];
     const pointers = [0, 1, 2, 3].map((r) => {
       // Where fewer than four columns are left, the last one is computed again.
       const wanted = code.local("i32", add(column.get, i32(r)));
@@ -276,7 +306,7 @@ function rowByRows(code: Code, parameters: readonly Local[], fused: boolean): vo
     });
     const source = code.local("i32", a.get);
     const along = (name: "v128.load" | "v128.load32_zero", count: number): void => {
-      code.while(op("i32.ge_s", k.get, i32(count)), () => {
+      code.while(op("i32.ge_s", k.get, add(stop.get, i32(count))), () => {
         code.set(element, load(name, source.get));
         sums.forEach((sum, r) => {
           const pointer = pointers[r] as Local;
@@ -288,11 +318,17 @@ function rowByRows(code: Code, parameters: readonly Local[], fused: boolean): vo
       });
     };
     code.set(k, depth.get);
-    along("v128.load", 4);
-    along("v128.load32_zero", 1);
-    const [first, second, third, fourth] = transposed(code, sums) as [Expression, Expression, Expression, Expression];
+    code.while(op("i32.gt_s", k.get, i32(0)), () => {
+      code.set(stop, op("i32.sub", k.get, i32(4 * blockTerms)));
+      code.if(op("i32.lt_s", stop.get, i32(0)), () => code.set(stop, i32(0)));
+      for (const sum of sums) code.set(sum, f32x4(0));
+      along("v128.load", 4);
+      along("v128.load32_zero", 1);
+      totals.forEach((total, r) => code.set(total, op("f32x4.add", total.get, (sums[r] as Local).get)));
+    });
+    const [first, second, third, fourth] = transposed(code, totals) as [Expression, Expression, Expression, Expression];
     const total = op("f32x4.add", op("f32x4.add", first, second), op("f32x4.add", third, fourth));
     code.store("v128.store", add(c.get, times(column.get, 4)), total);
-    code.release(...sums, ...pointers, source);
+    code.release(...sums, ...totals, ...pointers, source);
   });
 }

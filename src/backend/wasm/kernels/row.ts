@@ -1,8 +1,10 @@
 import { coefficient, substitute, variable } from "../../index-expression.js";
 import type { Reduction, RowKernel, Value } from "../../program.js";
-import { i32, i32x4, type Local, op, shuffle } from "../assembler.js";
+import { blockTerms } from "../../summation.js";
+import { type Expression, i32, i32x4, type Local, op, shuffle } from "../assembler.js";
 import { type Context, costOf, type KernelCode, KernelFunction, placesOf, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
 import { combine, identity, isFloatType } from "./operations.js";
+import { type Blocks, eachBlock, PairwiseSums } from "./pairwise.js";
 import type { Width } from "./places.js";
 import type { Facts } from "./values.js";
 
@@ -92,25 +94,35 @@ function acrossLanes(f: KernelFunction, { reducer, dtype }: Reduction, x: Local)
   code.set(x, combine(reducer, x.get, shuffle(x.get, x.get, [1, 0, 3, 2]), dtype));
 }
 
+/** Whether a reduction is a sum that rounds. */
+const isRoundedSum = ({ reducer, dtype }: Reduction): boolean => reducer === "sum" && isFloatType(dtype);
+
 const registerOf = (kernel: RowKernel, { register }: Reduction): Value | undefined =>
   kernel.values.find((value) => value.kind === "register" && value.register === register);
+
+/** How many parts of a row make one block, or 1 where a part has whole blocks of its own; and how many blocks the row has. */
+function blocksOf({ outer, inner }: Split, steps: number): { parts: number; count: number } {
+  const parts = Math.ceil(steps / inner.extent);
+  return parts > 1 ? { parts, count: Math.ceil(outer.extent / parts) } : { parts, count: outer.extent * Math.ceil(inner.extent / steps) };
+}
 
 /** The loop over a row in evenly moving parts; `body` prints what happens at each step, for each group of four. */
 function overRow(
   f: KernelFunction,
   split: Split,
   targets: readonly Value[],
-  options: { single: boolean; groups: number; before?: () => void },
+  options: { single: boolean; groups: number; before?: () => void; blocks?: Blocks | undefined },
   body: (width: Width, group: number, place: Local) => void,
 ): void {
   const { code, values } = f;
   const { outer, inner } = split;
+  const { single, groups, blocks } = options;
+  const partsOfBlock = blocks ? blocksOf(split, blocks.steps).parts : outer.extent;
   const pass = (part: Local | undefined): void => {
     values.prepare(targets, [inner.name], inner.name);
     options.before?.();
-    f.vectorLoop(
-      { from: i32(0), to: i32(inner.extent), extent: inner.extent, single: options.single, groups: options.groups },
-      (width, counters) =>
+    const steps = (from: Expression, to: Expression): void =>
+      f.vectorLoop({ from, to, extent: inner.extent, single, groups }, (width, counters) =>
         counters.forEach((counter, group) => {
           values.within(
             inner.name,
@@ -124,16 +136,16 @@ function overRow(
             width,
           );
         }),
-    );
+      );
+    if (blocks === undefined || partsOfBlock > 1) steps(i32(0), i32(inner.extent));
+    else eachBlock(f, inner.extent, blocks, steps);
   };
-  if (outer.extent === 1) {
-    const only = code.local("i32", i32(0));
-    values.within(outer.name, only, () => pass(undefined));
-    code.release(only);
-    return;
-  }
-  const part = code.local("i32");
-  code.for(part, i32(0), i32(outer.extent), 1, () => values.within(outer.name, part, () => pass(part)));
+  const part = code.local("i32", i32(0));
+  const parts = (from: Expression, to: Expression): void =>
+    code.for(part, from, to, 1, () => values.within(outer.name, part, () => pass(part)));
+  if (outer.extent === 1) values.within(outer.name, part, () => pass(undefined));
+  else if (blocks === undefined || partsOfBlock === 1) parts(i32(0), i32(outer.extent));
+  else eachBlock(f, outer.extent, { ...blocks, steps: partsOfBlock }, parts);
   code.release(part);
 }
 
@@ -166,6 +178,7 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
   const kept = keptValues(kernel, passes, inner.name);
   const scratchBytes = kept.length * 4 * (Math.ceil(inner.extent / 4) * 4);
   const areas = kept.map((_, i) => code.local("i32", op("i32.add", f.scratch.get, i32(4 * i * Math.ceil(inner.extent / 4) * 4))));
+  let waitingBytes = 0;
   const keptPlace = substitute(variable(inner.name, inner.extent), new Map([[inner.name, split.expression]]));
 
   values.prepare(everything, [outer.name, ...insides]);
@@ -189,7 +202,31 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
         const running = Array.from({ length: groups }, () => stage.map((reduction) => start(f, reduction)));
         const tail = stage.map((reduction) => start(f, reduction));
         const fresh = keep(targets, s);
-        overRow(f, split, targets, { single, groups }, (width, group, place) => {
+        const [group0, ...otherGroups] = running as [Running[], ...Running[][]];
+        /** Combines what the groups and the tail of a reduction have, and gives the local that has it in every lane. */
+        const together = (reduction: Reduction, i: number): Local => {
+          const first = (group0[i] as Running).best;
+          for (const group of otherGroups)
+            code.set(first, combine(reduction.reducer, first.get, (group[i] as Running).best.get, reduction.dtype));
+          acrossLanes(f, reduction, first);
+          code.set(first, combine(reduction.reducer, first.get, (tail[i] as Running).best.get, reduction.dtype));
+          return first;
+        };
+        const sums = stage.flatMap((reduction, i) => (isRoundedSum(reduction) ? [i] : []));
+        const steps = blockTerms * (single ? 1 : 4 * groups);
+        let pairs: PairwiseSums | undefined;
+        let blocks: Blocks | undefined;
+        if (sums.length > 0 && inner.extent > steps) {
+          const made = new PairwiseSums(f, sums.length, scratchBytes);
+          waitingBytes = Math.max(waitingBytes, PairwiseSums.bytes(sums.length, blocksOf(split, steps).count));
+          const end = (): void => {
+            made.put(sums.map((i) => together(stage[i] as Reduction, i)));
+            for (const group of [...otherGroups, tail])
+              for (const i of sums) code.set((group[i] as Running).best, identity("sum", (stage[i] as Reduction).dtype));
+          };
+          [pairs, blocks] = [made, { steps, end }];
+        }
+        overRow(f, split, targets, { single, groups, blocks }, (width, group, place) => {
           const computed = targets.map((value) => values.get(value));
           for (const value of fresh) save(value);
           const into = width === 1 ? tail : (running[group] as Running[]);
@@ -199,16 +236,13 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
           seen.add(value);
           values.keep(value, areas[kept.indexOf(value)] as Local, keptPlace);
         }
+        pairs?.finish(sums.map((i) => (group0[i] as Running).best));
         stage.forEach((reduction, i) => {
-          const [first, ...others] = running.map((group) => group[i] as Running) as [Running, ...Running[]];
           const result = code.local("v128");
           for (const each of [...running.map((group) => group[i] as Running), tail[i] as Running]) settle(f, reduction, each);
           if (isArg(reduction)) code.set(result, (tail[i] as Running).beside.get);
-          else {
-            for (const other of others) code.set(first.best, combine(reduction.reducer, first.best.get, other.best.get, reduction.dtype));
-            acrossLanes(f, reduction, first.best);
-            code.set(result, combine(reduction.reducer, first.best.get, (tail[i] as Running).best.get, reduction.dtype));
-          }
+          else if (pairs && isRoundedSum(reduction)) code.set(result, (group0[i] as Running).best.get);
+          else code.set(result, together(reduction, i).get);
           const register = registerOf(kernel, reduction);
           if (register) values.defineFor(register, result);
           for (const each of [...running.map((group) => group[i] as Running), tail[i] as Running]) code.release(each.best, each.beside);
@@ -234,7 +268,7 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
     units: outer.extent,
     unitMultiple: 1,
     unitsPerChunk: unitsPerChunk(cost),
-    scratchBytes,
+    scratchBytes: scratchBytes + waitingBytes,
     arenaBytes: 0,
     cost: cost * outer.extent,
   });
@@ -286,7 +320,9 @@ function acrossRows(kernel: RowKernel, context: Context): KernelCode {
   const fullStores = stores.filter((store) => store.inner);
   const everything = [...stages.flat(), ...stores].map(({ value }) => value);
   // More registers than the machine has would go through memory.
-  const groups = kernel.values.length <= 40 && inner.extent >= 16 ? 4 : 1;
+  let waitingBytes = 0;
+  const most = kernel.values.length <= 40 && inner.extent >= 16 ? 4 : 1;
+  const groups = Math.max(1, Math.min(most, split.inner.extent >> 2));
   values.prepare(everything, [part, lanes, inner.name]);
 
   f.eachPart(split.inner.extent, (row, from, to) =>
@@ -305,23 +341,35 @@ function acrossRows(kernel: RowKernel, context: Context): KernelCode {
             },
             width,
           );
-        const eachStep = (targets: readonly Value[], body: (group: number, counter: Local) => void): void => {
+        const eachStep = (targets: readonly Value[], body: (group: number, counter: Local) => void, blocks?: Blocks): void => {
           const counter = code.local("i32");
-          code.for(counter, i32(0), i32(inner.extent), 1, () =>
-            values.within(inner.name, counter, () => {
-              values.prepare(targets, [lanes], lanes);
-              counters.forEach((_, group) => inGroup(group, () => body(group, counter)));
-            }),
-          );
+          const steps = (from: Expression, to: Expression): void =>
+            code.for(counter, from, to, 1, () =>
+              values.within(inner.name, counter, () => {
+                values.prepare(targets, [lanes], lanes);
+                counters.forEach((_, group) => inGroup(group, () => body(group, counter)));
+              }),
+            );
+          if (blocks === undefined) steps(i32(0), i32(inner.extent));
+          else eachBlock(f, inner.extent, blocks, steps);
           code.release(counter);
         };
         for (const stage of stages) {
           const running = counters.map(() => stage.map((reduction) => start(f, reduction)));
           const targets = stage.map(({ value }) => value);
-          eachStep(targets, (group, counter) => {
-            const computed = targets.map((value) => values.get(value));
-            stage.forEach((reduction, i) => step(f, reduction, running[group]?.[i] as Running, computed[i] as Local, counter));
-          });
+          const sums = running.flatMap((group) => group.flatMap(({ best }, i) => (isRoundedSum(stage[i] as Reduction) ? [best] : [])));
+          const long = sums.length > 0 && inner.extent > blockTerms;
+          const pairs = long ? new PairwiseSums(f, sums.length, 0) : undefined;
+          if (long) waitingBytes = Math.max(waitingBytes, PairwiseSums.bytes(sums.length, Math.ceil(inner.extent / blockTerms)));
+          eachStep(
+            targets,
+            (group, counter) => {
+              const computed = targets.map((value) => values.get(value));
+              stage.forEach((reduction, i) => step(f, reduction, running[group]?.[i] as Running, computed[i] as Local, counter));
+            },
+            pairs && { steps: blockTerms, end: () => pairs.put(sums) },
+          );
+          pairs?.finish(sums);
           stage.forEach((reduction, i) => {
             const register = registerOf(kernel, reduction);
             counters.forEach((_, group) => {
@@ -356,7 +404,7 @@ function acrossRows(kernel: RowKernel, context: Context): KernelCode {
     // The loop over single vectors is left out where groups of them cover all rows.
     unitMultiple: 4 * groups,
     unitsPerChunk: unitsPerChunk(cost, 16),
-    scratchBytes: 0,
+    scratchBytes: waitingBytes,
     arenaBytes: 0,
     cost: cost * outer.extent,
   });

@@ -31,7 +31,8 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
   values.prepare(results, [batch.name, m.name, split.outer.name, split.inner.name]);
 
   const rowBytes = 4 * columnsPerUnit;
-  const aRow = code.local("i32", op("i32.add", f.scratch.get, i32(few.extent * rowBytes)));
+  const block = op("i32.add", f.scratch.get, i32(few.extent * rowBytes));
+  const aRow = code.local("i32", op("i32.add", f.scratch.get, i32((few.extent + 1) * rowBytes)));
   const across = Math.ceil(many.extent / columnsPerUnit);
   const number = (): Local => code.local("i32");
   const [unit, at, first, count, start] = [number(), number(), number(), number(), number()];
@@ -48,8 +49,8 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
         code.set(start, addressOf(f, aBuffer, a.base, i32(r * a.row)));
         const row = a.column === 4 ? start : gathered(f, start, aRow, a.column, k.extent);
         const sums = op("i32.add", f.scratch.get, i32(r * rowBytes));
-        const multiply = byColumns ? gemm.rowByColumns : gemm.rowByRows;
-        code.do(call(multiply, row.get, from.get, i32(byColumns ? b.row : b.column), sums, count.get, i32(k.extent)));
+        const operands = [row.get, from.get, i32(byColumns ? b.row : b.column), sums, count.get, i32(k.extent)];
+        code.do(byColumns ? call(gemm.rowByColumns, ...operands, block) : call(gemm.rowByRows, ...operands));
       }
       code.release(from);
       epilogue(
@@ -69,7 +70,7 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
     units,
     unitMultiple: 1,
     unitsPerChunk: unitsPerChunk(cost),
-    scratchBytes: few.extent * rowBytes + 4 * k.extent,
+    scratchBytes: (few.extent + 1) * rowBytes + 4 * k.extent,
     arenaBytes: 0,
     cost: cost * units,
   });

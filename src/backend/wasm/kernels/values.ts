@@ -162,12 +162,12 @@ export class ValueEmitter {
 
   private expression(value: Value): Expression {
     const kept = this.places.kept(value.id);
-    if (kept !== undefined) return this.readAt("f32", kept.base, kept.index, undefined);
+    if (kept !== undefined) return this.fetch("f32", kept.base, kept.index, undefined);
     const { places } = this;
     switch (value.kind) {
       case "load": {
         const { dtype, length } = this.env.info(value.buffer);
-        return this.readAt(dtype, this.env.base(value.buffer), places.rewrite(value.index), length);
+        return this.fetch(dtype, this.env.base(value.buffer), places.rewrite(value.index), length);
       }
       case "scalar": {
         const word = load("v128.load32_splat", this.env.scalars().get, 4 * value.scalar);
@@ -196,10 +196,10 @@ export class ValueEmitter {
 
   /** What is in a buffer at a place of this step, or of these four. */
   read(buffer: number, place: IndexExpression): Expression {
-    return this.readAt(this.env.info(buffer).dtype, this.env.base(buffer), this.places.rewrite(place), undefined);
+    return this.fetch(this.env.info(buffer).dtype, this.env.base(buffer), this.places.rewrite(place), undefined);
   }
 
-  private readAt(dtype: DType, base: Local, index: IndexExpression, length: number | undefined): Expression {
+  private fetch(dtype: DType, base: Local, index: IndexExpression, length: number | undefined): Expression {
     const { places } = this;
     const bytes = bytesOf[dtype];
     const stride = places.stride(index);
@@ -247,6 +247,11 @@ export class ValueEmitter {
     }
     const index = places.temporary("v128", this.indexVector(x));
     return op("v128.and", op("i32x4.ge_s", index.get, i32x4(low)), op("i32x4.lt_s", index.get, i32x4(high)));
+  }
+
+  /** Floats as they are in memory that is no buffer. */
+  readAt(base: Local, index: IndexExpression): Expression {
+    return this.fetch("f32", base, index, undefined);
   }
 
   /** Writes lanes as they are to memory that is no buffer. */

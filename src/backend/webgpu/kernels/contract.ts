@@ -1,5 +1,6 @@
 import { coefficient, flatten, type IndexExpression, literal, substitute, variable } from "../../index-expression.js";
 import type { BufferInfo, ContractKernel } from "../../program.js";
+import { blockTerms } from "../../summation.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
 import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
 
@@ -118,6 +119,34 @@ function tileLines(
   return { workgroups, lines };
 }
 
+/**
+ * The loop over k, `stride` steps at a time; `body` adds to `sum0`, `sum1`, … Long ones go block by block, and what a block came to is
+ * added to the blocks before.
+ */
+function overDepth(
+  depth: number,
+  stride: number,
+  rows: readonly number[],
+  zero: string,
+  target: Target,
+  body: readonly string[],
+): string[] {
+  const [count, block] = [depth / stride, blockTerms / stride];
+  if (depth <= 2 * blockTerms) return [`for (var k = 0u; k < ${steps(count, target)}; k++) {`, ...body, "}"];
+  return [
+    ...rows.map((i) => `var total${i} = ${zero};`),
+    `for (var start = 0u; start < ${steps(count, target)}; start += ${block}u) {`,
+    ...rows.map((i) => `  sum${i} = ${zero};`),
+    `  let stop = min(start + ${block}u, ${count}u);`,
+    "  for (var k = start; k < stop; k++) {",
+    ...body.map((line) => `  ${line}`),
+    "  }",
+    ...rows.map((i) => `  total${i} += sum${i};`),
+    "}",
+    ...rows.map((i) => `sum${i} = total${i};`),
+  ];
+}
+
 const lanes = 8;
 
 /**
@@ -138,7 +167,10 @@ function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bin
   lines.push(`let n = nLeft + lane * ${columns}u;`, `if (n >= ${N}u) { return; }`);
   // Rows beyond the last are the last once more: storing the same number twice costs less than asking.
   for (const i of r) lines.push(`let m${i} = min(mTop + ${i}u, ${M - 1}u);`);
-  for (const i of r) lines.push(`var sum${i} = ${columns === 4 ? "vec4<f32>(0.0)" : "0.0"};`);
+  const nothing = columns === 4 ? "vec4<f32>(0.0)" : "0.0";
+  for (const i of r) lines.push(`var sum${i} = ${nothing};`);
+  const body: string[] = [];
+  const stride = fourColumns || (columnsVector && along) ? 4 : 1;
   const aBase = index(a.base);
   const bBase = index(b.base);
   if (fourColumns) {
@@ -146,47 +178,42 @@ function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bin
     const [x, y] = [bindings.name(kernel.a.buffer, 4), bindings.name(kernel.b.buffer, 4)];
     for (const i of r) lines.push(`let a${i} = ${quarter(a.base)} + m${i} * ${a.row / 4}u;`);
     lines.push(`let right = ${quarter(b.base)} + n * ${b.column / 4}u;`);
-    lines.push(`for (var k = 0u; k < ${steps(K / 4, target)}; k++) {`);
-    for (const j of [0, 1, 2, 3]) lines.push(`  let c${j} = vec4<f32>(${y}[right + ${(j * b.column) / 4}u + k]);`);
-    ["x", "y", "z", "w"].forEach((part, j) => lines.push(`  let y${j} = vec4<f32>(c0.${part}, c1.${part}, c2.${part}, c3.${part});`));
+    for (const j of [0, 1, 2, 3]) body.push(`  let c${j} = vec4<f32>(${y}[right + ${(j * b.column) / 4}u + k]);`);
+    ["x", "y", "z", "w"].forEach((part, j) => body.push(`  let y${j} = vec4<f32>(c0.${part}, c1.${part}, c2.${part}, c3.${part});`));
     for (const i of r) {
-      lines.push(`  let x${i} = vec4<f32>(${x}[a${i} + k]);`);
-      lines.push(`  sum${i} += x${i}.x * y0 + x${i}.y * y1 + x${i}.z * y2 + x${i}.w * y3;`);
+      body.push(`  let x${i} = vec4<f32>(${x}[a${i} + k]);`);
+      body.push(`  sum${i} += x${i}.x * y0 + x${i}.y * y1 + x${i}.z * y2 + x${i}.w * y3;`);
     }
-    lines.push("}");
   } else if (columnsVector) {
     const y = bindings.name(kernel.b.buffer, 4);
     lines.push(`let right = ${quarter(b.base)} + n / 4u;`);
-    const stride = b.row / 4;
     if (along) {
       const x = bindings.name(kernel.a.buffer, 4);
       for (const i of r) lines.push(`let a${i} = ${quarter(a.base)} + m${i} * ${a.row / 4}u;`);
-      lines.push(`for (var k = 0u; k < ${steps(K / 4, target)}; k++) {`);
-      for (const j of [0, 1, 2, 3]) lines.push(`  let y${j} = vec4<f32>(${y}[right + (k * 4u + ${j}u) * ${stride}u]);`);
+      for (const j of [0, 1, 2, 3]) body.push(`  let y${j} = vec4<f32>(${y}[right + (k * 4u + ${j}u) * ${b.row / 4}u]);`);
       for (const i of r) {
-        lines.push(`  let x${i} = vec4<f32>(${x}[a${i} + k]);`);
-        lines.push(`  sum${i} += x${i}.x * y0 + x${i}.y * y1 + x${i}.z * y2 + x${i}.w * y3;`);
+        body.push(`  let x${i} = vec4<f32>(${x}[a${i} + k]);`);
+        body.push(`  sum${i} += x${i}.x * y0 + x${i}.y * y1 + x${i}.z * y2 + x${i}.w * y3;`);
       }
     } else if (down) {
       const x = bindings.name(kernel.a.buffer, 4);
       lines.push(`let left = ${quarter(a.base)} + mTop / 4u;`);
-      lines.push(`for (var k = 0u; k < ${steps(K, target)}; k++) {`, `  let y = vec4<f32>(${y}[right + k * ${stride}u]);`);
+      body.push(`  let y = vec4<f32>(${y}[right + k * ${b.row / 4}u]);`);
       for (let q = 0; q < rows / 4; q++) {
-        lines.push(`  let x${q} = vec4<f32>(${x}[left + k * ${a.column / 4}u + ${q}u]);`);
-        ["x", "y", "z", "w"].forEach((part, j) => lines.push(`  sum${q * 4 + j} += x${q}.${part} * y;`));
+        body.push(`  let x${q} = vec4<f32>(${x}[left + k * ${a.column / 4}u + ${q}u]);`);
+        ["x", "y", "z", "w"].forEach((part, j) => body.push(`  sum${q * 4 + j} += x${q}.${part} * y;`));
       }
     } else {
       const x = bindings.name(kernel.a.buffer);
-      lines.push(`for (var k = 0u; k < ${steps(K, target)}; k++) {`, `  let y = vec4<f32>(${y}[right + k * ${stride}u]);`);
-      for (const i of r) lines.push(`  sum${i} += f32(${x}[${aBase} + m${i} * ${a.row}u + k * ${a.column}u]) * y;`);
+      body.push(`  let y = vec4<f32>(${y}[right + k * ${b.row / 4}u]);`);
+      for (const i of r) body.push(`  sum${i} += f32(${x}[${aBase} + m${i} * ${a.row}u + k * ${a.column}u]) * y;`);
     }
-    lines.push("}");
   } else {
     const [x, y] = [bindings.name(kernel.a.buffer), bindings.name(kernel.b.buffer)];
-    lines.push(`for (var k = 0u; k < ${steps(K, target)}; k++) {`, `  let y = f32(${y}[${bBase} + k * ${b.row}u + n * ${b.column}u]);`);
-    for (const i of r) lines.push(`  sum${i} += f32(${x}[${aBase} + m${i} * ${a.row}u + k * ${a.column}u]) * y;`);
-    lines.push("}");
+    body.push(`  let y = f32(${y}[${bBase} + k * ${b.row}u + n * ${b.column}u]);`);
+    for (const i of r) body.push(`  sum${i} += f32(${x}[${aBase} + m${i} * ${a.row}u + k * ${a.column}u]) * y;`);
   }
+  lines.push(...overDepth(K, stride, r, nothing, target, body));
   if (whole) {
     const output = bindings.name((kernel.stores[0] as ContractKernel["stores"][number]).buffer, 4);
     for (const i of r) lines.push(`${output}[(b * ${M}u + m${i}) * ${N / 4}u + n / 4u] = sum${i};`);
@@ -216,7 +243,9 @@ function tiled(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bindings,
   const loads = (tile * slab) / threads;
   const i = [0, 1, 2, 3];
   lines.push(`let tx = lane % ${side}u;`, `let ty = lane / ${side}u;`);
+  const long = K > 2 * blockTerms;
   for (const p of i) lines.push(`var sum${p} = vec4<f32>(0.0);`);
+  if (long) for (const p of i) lines.push(`var total${p} = vec4<f32>(0.0);`);
   lines.push(`for (var k0 = 0u; k0 < ${K}u; k0 += ${slab}u) {`);
   lines.push(`  for (var load = 0u; load < ${loads}u; load++) {`, `    let e = load * ${threads}u + lane;`);
   // Neighbouring invocations read neighbouring elements, whichever way an operand lies.
@@ -239,7 +268,15 @@ function tiled(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bindings,
     "    let yy = vec4<f32>(tile_b[column], tile_b[column + 1u], tile_b[column + 2u], tile_b[column + 3u]);",
   );
   for (const p of i) lines.push(`    sum${p} += tile_a[row + ${p}u] * yy;`);
-  lines.push("  }", "  workgroupBarrier();", "}");
+  lines.push("  }", "  workgroupBarrier();");
+  if (long) {
+    // The steps of a block have passed.
+    lines.push(`  if (k0 % ${blockTerms}u == ${blockTerms - slab}u) {`);
+    for (const p of i) lines.push(`    total${p} += sum${p};`, `    sum${p} = vec4<f32>(0.0);`);
+    lines.push("  }");
+  }
+  lines.push("}");
+  if (long) for (const p of i) lines.push(`sum${p} += total${p};`);
   lines.push(`let m = mTop + ty * ${perSide}u;`, `let n = nLeft + tx * ${perSide}u;`);
   for (const p of i) {
     lines.push(`if (m + ${p}u < ${M}u) {`);

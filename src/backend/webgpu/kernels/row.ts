@@ -1,5 +1,7 @@
 import type { BufferInfo, Reduction, RowKernel, Value } from "../../program.js";
+import { blockTerms } from "../../summation.js";
 import { beats, combine, identity, index, registerType, stored, ValuePrinter } from "../wgsl.js";
+import { pairwise } from "./pairwise.js";
 import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
 
 /** Rows from which on a workgroup shares each; shorter ones get an invocation of their own. */
@@ -36,16 +38,37 @@ export function rowKernel(
     ? `for (var ${inner} = lane; ${inner} < ${length}u; ${inner} += ${width}u) {`
     : `for (var ${inner} = 0u; ${inner} < ${steps(length, target)}; ${inner}++) {`;
 
-  for (const stage of kernel.stages) {
+  const stride = shared ? width : 1;
+  /** Steps of one invocation, which a sum takes in blocks. */
+  const blocks = Math.ceil(length / (stride * blockTerms));
+  kernel.stages.forEach((stage, s) => {
     const values = stage.map(({ value }) => value);
+    const long = blocks > 1 ? stage.filter(isRoundedSum) : [];
+    const sums = long.map(({ register }) => pairwise(`sum${register}`, `blocks${s}`, blocks));
     lines.push(...printer.statements(values, outside, fixed));
     for (const reduction of stage) lines.push(...start(reduction, prelude));
-    lines.push(header);
-    lines.push(...printer.statements(values, new Set(outside)).map((line) => `  ${line}`));
-    for (const reduction of stage) lines.push(...step(reduction, printer.name(reduction.value), inner, prelude).map((line) => `  ${line}`));
-    lines.push("}");
+    const body = [
+      ...printer.statements(values, new Set(outside)),
+      ...stage.flatMap((reduction) => step(reduction, printer.name(reduction.value), inner, prelude)),
+    ];
+    if (sums.length === 0) lines.push(header, ...indented(body), "}");
+    else {
+      lines.push(
+        ...sums.map(({ declaration }) => declaration),
+        `var blocks${s} = 0u;`,
+        `for (var start = 0u; start < ${steps(length, target)}; start += ${stride * blockTerms}u) {`,
+        `  let stop = min(start + ${stride * blockTerms}u, ${length}u);`,
+        `  for (var ${inner} = start${shared ? " + lane" : ""}; ${inner} < stop; ${inner} += ${stride}u) {`,
+        ...indented(indented(body)),
+        "  }",
+        ...indented(sums.flatMap(({ put }) => put)),
+        `  blocks${s}++;`,
+        "}",
+        ...sums.flatMap(({ finish }) => finish),
+      );
+    }
     for (const reduction of stage) lines.push(...finish(reduction, shared ? width : 0, prelude));
-  }
+  });
   const rowStores = kernel.stores.filter((store) => !store.inner);
   const fullStores = kernel.stores.filter((store) => store.inner);
   const write = ({ buffer, index: place, value }: RowKernel["stores"][number]): string =>
@@ -96,6 +119,11 @@ function readsAlong(kernel: RowKernel): boolean {
       value.index.terms.some(({ factor, atom }) => factor === 1 && atom.kind === "variable" && atom.name === kernel.inner.name),
   );
 }
+
+const indented = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
+
+/** Whether a reduction is a sum that rounds. */
+const isRoundedSum = ({ reducer, dtype }: Reduction): boolean => reducer === "sum" && registerType[dtype] === "f32";
 
 const isArg = (reduction: Reduction): boolean => reduction.reducer === "argmax" || reduction.reducer === "argmin";
 

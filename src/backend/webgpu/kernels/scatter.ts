@@ -1,10 +1,13 @@
 import type { BufferInfo, ScatterKernel } from "../../program.js";
+import { blockTerms } from "../../summation.js";
 import { constant, index, registerType, stored, ValuePrinter } from "../wgsl.js";
+import { pairwise } from "./pairwise.js";
 import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
 
 /**
  * Sums of rows into bins. A workgroup walks over all entries in order: which entry belongs to its bin is the same for the
- * whole workgroup, so that most steps cost one comparison, and the order of the sum is fixed.
+ * whole workgroup, so that most steps cost one comparison, and the order of the sum is fixed. Where there are
+ * fewer bins than entries, many may fall into one: then sums are taken in blocks, and these in pairs.
  */
 export function scatterKernel(
   kernel: ScatterKernel,
@@ -17,8 +20,9 @@ export function scatterKernel(
   const dtype = kernel.value.dtype;
   // Processors look for entries once per bin and then go over all columns; the sum grows in memory, where each place
   // belongs to one invocation. GPUs have enough invocations for one per column. Sums of halves need wider registers.
-  const inMemory = target.kernelClass === "software" && dtype !== "f16" && kernel.stores.length === 1;
   const width = target.kernelClass === "software" ? 8 : 64;
+  const many = registerType[dtype] === "f32" && entry.extent > Math.max(bin.extent, blockTerms);
+  const inMemory = target.kernelClass === "software" && dtype !== "f16" && kernel.stores.length === 1 && !many;
   const groups = inMemory ? 1 : Math.ceil(column.extent / width);
   const workgroups = fold(groups * bin.extent, target);
   const bindings = new Bindings(info, slotOf, kernel);
@@ -36,6 +40,8 @@ export function scatterKernel(
   const places = kernel.stores.map(({ buffer, index: place }) => `${bindings.name(buffer)}[${index(place)}]`);
   const columns = `for (var ${column.name} = lane; ${column.name} < ${steps(column.extent, target)}; ${column.name} += ${width}u) {`;
   const add = [...valueLines, `${inMemory ? places[0] : "sum"} += ${printer.name(kernel.value)};`];
+  const pairs = many ? pairwise("sum", `(taken / ${blockTerms}u)`, Math.ceil(entry.extent / blockTerms)) : undefined;
+  if (pairs) add.push(`if (taken % ${blockTerms}u == ${blockTerms - 1}u) ${pairs.put.join(" ")}`, "taken++;");
   const body = [
     ...targetLines.map((line) => `  ${line}`),
     `  if (${printer.name(kernel.target)} == i32(${bin.name})) {`,
@@ -60,7 +66,9 @@ export function scatterKernel(
         `let ${column.name} = (part % ${groups}u) * ${width}u + lane;`,
         `if (${bin.name} >= ${bin.extent}u || ${column.name} >= ${column.extent}u) { return; }`,
         `var sum: ${registerType[dtype]} = ${zero};`,
+        ...(pairs ? [pairs.declaration, "var taken = 0u;"] : []),
         ...search,
+        ...(pairs ? pairs.finish : []),
         ...places.map((place) => `${place} = ${stored("sum", dtype)};`),
       ];
   const { declarations, bindings: list, scalars } = bindings.finish(kernel, scalarCount);

@@ -1,4 +1,3 @@
-import type { DType } from "../../../autograd/dtype.js";
 import type { BufferInfo, Kernel } from "../../program.js";
 import { storageType } from "../wgsl.js";
 
@@ -52,10 +51,6 @@ export class Bindings {
     return name;
   }
 
-  get dtypes(): readonly DType[] {
-    return this.list.some(({ type }) => type.includes("f16")) ? ["f16"] : [];
-  }
-
   /** Declarations and the list of slots. */
   finish(kernel: Kernel, scalarCount: number): { declarations: string; bindings: KernelSource["bindings"]; scalars: boolean } {
     const scalars = kernel.values.some((value) => value.kind === "scalar");
@@ -67,7 +62,9 @@ export class Bindings {
       const space = fitUniform(scalarCount) ? "uniform" : "storage, read";
       lines.unshift(`@group(0) @binding(0) var<${space}> scalars: array<vec4<u32>, ${Math.ceil(scalarCount / 4)}>;`);
     }
-    const header = this.dtypes.includes("f16") ? "enable f16;\n" : "";
+    // A number may be rounded to a half on its way between floats.
+    const halves = this.list.some(({ type }) => type.includes("f16")) || kernel.values.some(({ dtype }) => dtype === "f16");
+    const header = halves ? "enable f16;\n" : "";
     return { declarations: header + lines.join("\n"), bindings: this.list.map(({ slot, access }) => ({ slot, access })), scalars };
   }
 }
