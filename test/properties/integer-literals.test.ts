@@ -6,6 +6,7 @@ import {
   arange,
   type Backend,
   clip,
+  compile,
   type DType,
   DtypeError,
   div,
@@ -28,6 +29,7 @@ import {
   pad,
   sub,
   type Tensor,
+  type TensorLike,
   tensor,
   truncDiv,
   useBackend,
@@ -72,6 +74,20 @@ describe.each(backends())("integers beside plain numbers on $name", ({ name, cre
       }
     });
     await fc.assert(holds, { seed: 3, numRuns });
+  });
+
+  it("compare in the same way where the number is an argument of a compiled function", { timeout: 60_000 }, async () => {
+    const compiled = comparisons.map(
+      ([compare, right]) => [compile((x: Tensor, literal: TensorLike) => compare(x, literal)), right] as const,
+    );
+    const holds = fc.asyncProperty(fc.constantFrom(...integerDTypes), literals, async (dtype, literal) => {
+      const known = values(integerRanges[dtype]);
+      for (const [compare, right] of compiled) {
+        const found = await numbersOf(compare(tensor(known, { dtype }), literal));
+        expect(found).toEqual(known.map((value) => Number(right(value, literal))));
+      }
+    });
+    await fc.assert(holds, { seed: 6, numRuns: name === "webgpu" ? 15 : 60 });
   });
 
   it("are clipped to the right integers, or refused where there is none", { timeout: 60_000 }, async () => {
