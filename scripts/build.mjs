@@ -1,10 +1,10 @@
 // Builds dist/: src as JavaScript with declarations and maps, and beside it the door for programs that use require().
-// `--if-missing` leaves a finished one as it is.
+// `--if-older` leaves one that is younger than what it is made of as it is.
 
-import { chmodSync, existsSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import ts from "typescript";
 
-if (process.argv.includes("--if-missing") && existsSync("dist/index.d.cts")) process.exit(0);
+if (process.argv.includes("--if-older") && isYounger("dist/index.d.cts")) process.exit(0);
 
 const host = {
   ...ts.sys,
@@ -22,6 +22,15 @@ if (found.length === 0) {
   chmodSync("dist/cli/main.js", 0o755);
 }
 finish(found);
+
+/** True where a file is there and younger than all sources, and than all folders, which change when a source goes. */
+function isYounger(file) {
+  if (!existsSync(file)) return false;
+  const sources = readdirSync("src", { recursive: true }).map((name) => `src/${name}`);
+  const made = statSync(file).mtimeMs;
+  const from = ["package.json", "tsconfig.json", "tsconfig.build.json", "scripts/build.mjs", "src", ...sources];
+  return from.every((name) => statSync(name).mtimeMs < made);
+}
 
 /** Node gives the very module that import gives; the Nodes that cannot are told so in words. */
 function commonjsModule() {
