@@ -2,6 +2,7 @@ import {
   callable,
   checkArgument,
   checkOptions,
+  describe,
   integer,
   listOf,
   notNegative,
@@ -89,7 +90,7 @@ export async function checkGrads<A extends readonly unknown[]>(
     seed: 0,
     ...options,
   };
-  const { leaves, paths, shape } = flattenTree(args);
+  const { leaves, paths, shape } = flattenTree(args, "checkGrads: the list of arguments");
   const isVariable = (leaf: unknown): leaf is Tensor | number =>
     typeof leaf === "number" || (leaf instanceof Tensor && isFloat(leaf.dtype));
   const variables: Variable[] = [];
@@ -107,8 +108,14 @@ export async function checkGrads<A extends readonly unknown[]>(
   const flat: Flat = (...given) => {
     let next = 0;
     const inner = shape.build(leaves.map((leaf) => (isVariable(leaf) ? given[next++] : leaf))) as unknown as A;
-    const outputs = flattenTree(f(...inner)).leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor && isFloat(leaf.dtype));
-    if (outputs.length === 0) throw new GradientError("checkGrads: the function returned no float tensor");
+    const value = f(...inner);
+    const outputs = flattenTree(value, "checkGrads: the function's value").leaves.filter(
+      (leaf): leaf is Tensor => leaf instanceof Tensor && isFloat(leaf.dtype),
+    );
+    if (outputs.length === 0)
+      throw new GradientError(`checkGrads: the function returned no float tensor: ${describe(value)}`, {
+        hint: "return what tensor operations made",
+      });
     return outputs;
   };
   await checkOrder(flat, variables, settings, 1, "");

@@ -1,12 +1,12 @@
-import { callable, checkArgument, checkOptions, flag, integer, type Kind, optional } from "../arguments.js";
-import { GradientError } from "../errors.js";
+import { callable, checkArgument, checkOptions, describe, flag, integer, type Kind, optional } from "../arguments.js";
+import { GradientError, OptionError } from "../errors.js";
 import { isFloat } from "./dtype.js";
 import * as ops from "./operations.js";
 import type { PrimitiveName, PrimitiveParams } from "./primitives.js";
 import { sameShape, show } from "./shape.js";
 import { apply, Tensor } from "./tensor.js";
 import { whileTracing } from "./tracing.js";
-import { flattenTree, type Tree, type TreeShape } from "./tree.js";
+import { flattenTree, sameForm, type Tree, type TreeShape } from "./tree.js";
 import { vjpRule } from "./vjp.js";
 
 /** One step of a computation as differentiation needs it, kept apart from the tensor so that realising cannot remove it. */
@@ -74,11 +74,16 @@ function pullBack(steps: readonly Step[], seeds: readonly (readonly [Tensor, Ten
 function variablesOf(tree: Tree, name: string, owner: string): { variables: Tensor[]; inner: unknown; shape: TreeShape } {
   const { leaves, paths, shape } = flattenTree(tree, `${name}: ${owner}`);
   const variables: Tensor[] = [];
+  if (leaves.length === 1 && paths[0] === "" && !(leaves[0] instanceof Tensor) && typeof leaves[0] !== "number") {
+    throw new GradientError(`${name}: ${owner} is ${describe(leaves[0])}, which is no tensor, number or tree of them`, {
+      hint: ArrayBuffer.isView(leaves[0]) ? "make a tensor of it: tensor(data)" : "pass what to differentiate by",
+    });
+  }
   const inner = leaves.map((leaf, i) => {
     const value = typeof leaf === "number" ? ops.full([], leaf) : leaf;
     if (!(value instanceof Tensor)) return leaf;
     if (!isFloat(value.dtype)) {
-      throw new GradientError(`${name}: cannot differentiate by ${paths[i] || "the argument"}, which is ${value.dtype}`, {
+      throw new GradientError(`${name}: cannot differentiate by ${paths[i] || owner}, which is ${value.dtype}`, {
         hint: "differentiate by float tensors only; pass integers as another argument",
       });
     }
@@ -99,33 +104,118 @@ function variablesOf(tree: Tree, name: string, owner: string): { variables: Tens
   };
 }
 
-/**
- * f's value and the function that maps a cotangent of it (a tree like the value) to cotangents of the primals:
- * `[y, v ↦ vᵀ·∂f/∂x]`. Throws GradientError if a primal is no float.
- */
-export function vjp<A extends readonly unknown[], R>(f: (...primals: A) => R, ...primals: A): [value: R, pullback: (cotangent: R) => A] {
-  checkArgument("vjp", "f", f, callable);
-  const { variables, inner, shape } = variablesOf([...primals], "vjp", "the list of primals");
+/** What a function that is differentiated returned, where it is no tensor; with advice. */
+function noTensor(where: string, found: unknown, wanted: string): GradientError {
+  const hint =
+    found instanceof Promise
+      ? "a function that is differentiated is not async: await data before it, and numbers after it"
+      : found === undefined
+        ? "return the result"
+        : typeof found === "number"
+          ? "compute it with tensor operations: a number has no derivative"
+          : "return what tensor operations made";
+  return new GradientError(`${where}: the function returned ${describe(found)}, not ${wanted}`, { hint });
+}
+
+/** {@link vjp} under the name of the function that was called. */
+function linearized<A extends readonly unknown[], R>(
+  where: string,
+  f: (...primals: A) => R,
+  primals: A,
+): [value: R, pullback: (cotangent: R) => A] {
+  const { variables, inner, shape } = variablesOf(primals, where, "the list of primals");
   const value = whileTracing(() => f(...(inner as unknown as A)));
-  const outputs = flattenTree(value).leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor);
-  const steps = record(outputs, new Set(variables));
+  if (value instanceof Promise) throw noTensor(where, value, "tensors");
+  const { leaves, paths } = flattenTree(value, `${where}: the function's value`);
+  if (!leaves.some((leaf) => leaf instanceof Tensor)) throw noTensor(where, value, "a tensor or a tree of tensors");
+  const places = leaves.flatMap((leaf, i) => (leaf instanceof Tensor && isFloat(leaf.dtype) ? [{ output: leaf, i }] : []));
+  const steps = record(
+    places.map(({ output }) => output),
+    new Set(variables),
+  );
   const pullback = (cotangent: R): A => {
-    const seeds = flattenTree(cotangent).leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor);
-    if (seeds.length !== outputs.length) throw new GradientError(`vjp: ${seeds.length} cotangents for ${outputs.length} outputs`);
-    const pairs = outputs.map((output, i): [Tensor, Tensor] => {
-      const seed = seeds[i] as Tensor;
-      if (!sameShape(seed.shape, output.shape))
-        throw new GradientError(`vjp: a cotangent of ${show(seed.shape)} for an output of ${show(output.shape)}`);
-      return [output, seed];
-    });
+    const names = ["the function's value", "the cotangent"] as const;
+    const seeds = sameForm(where, names, value, cotangent);
+    const pairs = places.map(({ output, i }): [Tensor, Tensor] => [
+      output,
+      matching({ where, path: paths[i] as string, names, like: output, given: seeds[i] }),
+    ]);
     return shape.build(pullBack(steps, pairs, variables)) as A;
   };
   return [value, pullback];
 }
 
+/** What stands at a place of two trees: in the one that was given, and in the one whose shapes and dtypes it must have. */
+interface Match {
+  readonly where: string;
+  readonly path: string;
+  readonly names: readonly [like: string, given: string];
+  readonly like: Tensor;
+  readonly given: unknown;
+}
+
+/** `given` as a tensor. Throws GradientError unless it has the shape and dtype of `like`. */
+function matching({ where, path, names: [one, other], like, given }: Match): Tensor {
+  const tensor = typeof given === "number" && like.rank === 0 ? ops.full([], given, { dtype: like.dtype }) : given;
+  const fits = tensor instanceof Tensor && sameShape(tensor.shape, like.shape) && tensor.dtype === like.dtype;
+  if (fits) return tensor;
+  const type = ({ dtype, shape }: Tensor): string => `${dtype}${show(shape)}`;
+  const found = tensor instanceof Tensor ? type(tensor) : describe(tensor);
+  throw new GradientError(`${where}: at ${path || "the root"} ${other} has ${found}, and ${one} ${type(like)}`, {
+    hint:
+      tensor instanceof Tensor && tensor.dtype !== like.dtype ? `cast it: .cast("${like.dtype}")` : "give a tensor of that shape and dtype",
+  });
+}
+
+/**
+ * f's value and the function that maps a cotangent of it (a tree like the value) to cotangents of the primals:
+ * `[y, v ↦ vᵀ·∂f/∂x]`. Cotangents of outputs that are no floats are not looked at. Throws GradientError if a primal is no float, if
+ * f returns no tensor, and for cotangents of another shape or dtype; UsageError where their tree has another form.
+ */
+export function vjp<A extends readonly unknown[], R>(f: (...primals: A) => R, ...primals: A): [value: R, pullback: (cotangent: R) => A] {
+  checkArgument("vjp", "f", f, callable);
+  return linearized("vjp", f, primals);
+}
+
+/** {@link valueAndGrad} under the name of the function that was called. */
+function differentiated<A extends readonly unknown[], R, N extends number>(
+  where: string,
+  f: (...args: A) => R,
+  argnum: N,
+  hasAux: boolean,
+): (...args: A) => [value: R, gradient: A[N]] {
+  return (...args) => {
+    if (argnum >= args.length) {
+      throw new OptionError(
+        `${where}: there is no argument ${argnum} to differentiate by, ${args.length} ${args.length === 1 ? "was" : "were"} passed`,
+        {
+          hint: "argnum counts from 0",
+        },
+      );
+    }
+    const { variables, inner, shape } = variablesOf(args[argnum], where, `argument ${argnum}`);
+    const value = whileTracing(() => f(...(args.map((arg, i) => (i === argnum ? inner : arg)) as unknown as A)));
+    if (hasAux && !Array.isArray(value)) throw noTensor(where, value, "[scalar, auxiliary], as hasAux says");
+    const loss: unknown = hasAux ? (value as readonly unknown[])[0] : value;
+    if (Array.isArray(loss) && loss[0] instanceof Tensor)
+      throw new GradientError(`${where}: the function returned ${describe(loss)}, not a tensor`, {
+        hint: "valueAndGrad(f, { hasAux: true }) takes [scalar, auxiliary]; vjp takes any tree",
+      });
+    if (!(loss instanceof Tensor)) throw noTensor(where, loss, "a tensor");
+    if (loss.rank !== 0)
+      throw new GradientError(`${where}: the function returned ${show(loss.shape)}, not a scalar`, {
+        hint: "sum or average it, or use vjp",
+      });
+    if (!isFloat(loss.dtype)) throw new GradientError(`${where}: the function returned ${loss.dtype}, which has no derivative`);
+    const steps = record([loss], new Set(variables));
+    return [value, shape.build(pullBack(steps, [[loss, ops.onesLike(loss)]], variables)) as A[N]];
+  };
+}
+
 /**
  * x ↦ [f(x, …), ∂f/∂x]: the value and the gradient by argument `argnum` (default 0), which may be a tree.
- * f returns a float scalar, or `[scalar, auxiliary]` with `hasAux`. Throws GradientError otherwise.
+ * f returns a float scalar, or `[scalar, auxiliary]` with `hasAux`. Throws GradientError otherwise, and OptionError where there is
+ * no argument `argnum`.
  */
 export function valueAndGrad<A extends readonly unknown[], R, N extends number = 0>(
   f: (...args: A) => R,
@@ -133,47 +223,57 @@ export function valueAndGrad<A extends readonly unknown[], R, N extends number =
 ): (...args: A) => [value: R, gradient: A[N]] {
   checkArgument("valueAndGrad", "f", f, callable);
   checkOptions("valueAndGrad", options, { argnum: optional(integer(0)), hasAux: optional(flag) });
-  const argnum = options.argnum ?? 0;
-  return (...args) => {
-    const { variables, inner, shape } = variablesOf(args[argnum], "grad", `argument ${argnum}`);
-    const value = whileTracing(() => f(...(args.map((arg, i) => (i === argnum ? inner : arg)) as unknown as A)));
-    const loss: unknown = options.hasAux ? (value as readonly unknown[])[0] : value;
-    if (!(loss instanceof Tensor)) throw new GradientError("grad: the function did not return a tensor");
-    if (loss.rank !== 0)
-      throw new GradientError(`grad: the function returned ${show(loss.shape)}, not a scalar`, { hint: "sum or average it, or use vjp" });
-    if (!isFloat(loss.dtype)) throw new GradientError(`grad: the function returned ${loss.dtype}, which has no derivative`);
-    const steps = record([loss], new Set(variables));
-    return [value, shape.build(pullBack(steps, [[loss, ops.onesLike(loss)]], variables)) as A[N]];
-  };
+  return differentiated("valueAndGrad", f, (options.argnum ?? 0) as N, options.hasAux ?? false);
 }
 
-/** x ↦ ∂f/∂x for a scalar f, by argument `argnum` (default 0). */
+/** x ↦ ∂f/∂x for a scalar f, by argument `argnum` (default 0). Throws as {@link valueAndGrad} does. */
 export function grad<A extends readonly unknown[], R, N extends number = 0>(f: (...args: A) => R, argnum?: N): (...args: A) => A[N] {
   checkArgument("grad", "f", f, callable);
   checkArgument("grad", "argnum", argnum, optional(integer(0)));
-  const both = valueAndGrad(f, argnum === undefined ? {} : { argnum });
-  return (...args) => both(...args)[1] as A[N];
+  const both = differentiated("grad", f, (argnum ?? 0) as N, false);
+  return (...args) => both(...args)[1];
 }
 
 const listKind: Kind = { wanted: "a list with one tree for each argument of f", fits: Array.isArray };
 
+/** The tangents with tensors for numbers; throws unless they have the form, shapes and dtypes of the primals. */
+function checkTangents<T>(where: string, names: readonly [string, string], primals: T, tangents: T): T {
+  const given = sameForm(where, names, primals, tangents);
+  const { leaves, paths, shape } = flattenTree(primals);
+  return shape.build(
+    leaves.map((leaf, i) => {
+      const like = typeof leaf === "number" ? ops.zeros([]) : leaf;
+      // What cannot be differentiated by is refused with the primals.
+      if (!(like instanceof Tensor) || !isFloat(like.dtype)) return leaf;
+      return matching({ where, path: paths[i] as string, names, like, given: given[i] });
+    }),
+  ) as T;
+}
+
+function pushForward<A extends readonly unknown[], R>(where: string, f: (...primals: A) => R, primals: A, tangents: A): [R, R] {
+  const [value, pullback] = linearized(where, f, primals);
+  const { leaves, shape } = flattenTree(value);
+  const zero = shape.build(leaves.map((leaf) => (leaf instanceof Tensor ? (isFloat(leaf.dtype) ? ops.zerosLike(leaf) : null) : leaf))) as R;
+  const [, transposed] = linearized(where, (cotangent: R) => pullback(cotangent), [zero]);
+  return [value, (transposed as unknown as (v: A) => [R])(tangents)[0]];
+}
+
 /**
  * f's value and its directional derivative ∂f/∂x · v: the transpose of the (linear) map u ↦ uᵀ·∂f/∂x, applied to v.
- * `primals` and `tangents` are lists of trees of one form.
+ * `primals` and `tangents` are lists of trees of one form, shapes and dtypes; outputs that are no floats have null for a tangent.
+ * Throws GradientError or UsageError that names the path where the tangents do not fit.
  */
 export function jvp<A extends readonly unknown[], R>(f: (...primals: A) => R, primals: A, tangents: A): [value: R, tangent: R] {
   checkArgument("jvp", "f", f, callable);
   checkArgument("jvp", "primals", primals, listKind);
   checkArgument("jvp", "tangents", tangents, listKind);
-  const [value, pullback] = vjp(f, ...primals);
-  const { leaves, shape } = flattenTree(value);
-  const zero = shape.build(leaves.map((leaf) => (leaf instanceof Tensor ? ops.zerosLike(leaf) : leaf))) as R;
-  const [, transposed] = vjp((cotangent: R) => pullback(cotangent), zero);
-  return [value, (transposed as unknown as (v: A) => [R])(tangents)[0]];
+  return pushForward("jvp", f, primals, checkTangents("jvp", ["the list of primals", "the list of tangents"], primals, tangents));
 }
 
-/** The product of the Hessian of a scalar f at x with v: the derivative of ∂f/∂x along v. */
+/** The product of the Hessian of a scalar f at x with v (a tree like x): the derivative of ∂f/∂x along v. */
 export function hvp<T>(f: (x: T) => Tensor, x: T, v: T): T {
   checkArgument("hvp", "f", f, callable);
-  return jvp<[T], T>((at) => grad(f)(at) as T, [x], [v])[1];
+  const along = checkTangents("hvp", ["x", "v"], x, v);
+  const gradient = differentiated<[T], Tensor, 0>("hvp", f, 0, false);
+  return pushForward<[T], T>("hvp", (at) => gradient(at)[1], [x], [along])[1];
 }

@@ -5,6 +5,7 @@ import {
   add,
   compile,
   crossEntropy,
+  DawngradError,
   GradientError,
   grad,
   hvp,
@@ -14,6 +15,7 @@ import {
   min,
   minimum,
   mul,
+  OptionError,
   relu,
   stopGradient,
   type Tensor,
@@ -256,14 +258,99 @@ describe("refusals:", () => {
     expect(thrown(() => grad((x: Tensor) => x.argmax())(f64(1))).message).toBe("grad: the function returned i32, which has no derivative");
   });
 
-  it("cotangents of another number or shape", () => {
+  it("cotangents of another number, form, shape or dtype, by their path", () => {
     const [, pullback] = vjp((x: Tensor) => [x, x.sum()] as [Tensor, Tensor], f64(1, 2));
-    expect(thrown(() => pullback([f64(1, 2)] as unknown as [Tensor, Tensor])).message).toBe("vjp: 1 cotangents for 2 outputs");
-    expect(thrown(() => pullback([f64(1), scalar(1)]))).toBeInstanceOf(GradientError);
+    const refusal = (cotangent: unknown): string => {
+      const error = thrown(() => pullback(cotangent as [Tensor, Tensor]));
+      expect(error).toBeInstanceOf(DawngradError);
+      return error.message;
+    };
+    const form = "vjp: the function's value and the cotangent differ in form: at the root the function's value has";
+    expect(refusal([f64(1, 2)])).toBe(`${form} 2 entries, the cotangent 1 entry`);
+    expect(refusal(f64(1, 2))).toMatch(`${form} a list of 2, the cotangent `);
+    expect(refusal([f64(1), scalar(1)])).toBe("vjp: at 0 the cotangent has f64[1], and the function's value f64[2]");
+    expect(refusal([f64(1, 2).cast("f32"), scalar(1)])).toBe("vjp: at 0 the cotangent has f32[2], and the function's value f64[2]");
+    expect(refusal([f64(1, 2), null])).toBe("vjp: at 1 the cotangent has null, and the function's value f64[]");
+    expect(refusal([1, 1])).toBe("vjp: at 0 the cotangent has 1, and the function's value f64[2]");
+  });
+
+  it("tangents of another number, form, shape or dtype, by their path and under the name of the function", () => {
+    const f = (p: { w: Tensor }, x: Tensor): Tensor => p.w.mul(x);
+    const primals: [{ w: Tensor }, Tensor] = [{ w: f64(1, 2) }, f64(3, 4)];
+    const refusal = (tangents: unknown): string => {
+      const error = thrown(() => jvp(f, primals, tangents as typeof primals));
+      expect(error).toBeInstanceOf(DawngradError);
+      return error.message;
+    };
+    expect(refusal([])).toBe(
+      "jvp: the list of primals and the list of tangents differ in form: at the root the list of primals has 2 entries, the list of tangents 0 entries",
+    );
+    expect(refusal([{ v: f64(1, 2) }, f64(1, 2)])).toBe(
+      "jvp: the list of primals and the list of tangents differ in form: the list of tangents has no 0.w",
+    );
+    expect(refusal([{ w: f64(1) }, f64(1, 2)])).toBe("jvp: at 0.w the list of tangents has f64[1], and the list of primals f64[2]");
+    expect(refusal([{ w: f64(1, 2) }, f64(1, 2).cast("f32")])).toBe(
+      "jvp: at 1 the list of tangents has f32[2], and the list of primals f64[2]",
+    );
+    expect(refusal([{ w: null }, f64(1, 2)])).toBe("jvp: at 0.w the list of tangents has null, and the list of primals f64[2]");
+    const square = (x: { w: Tensor }): Tensor => x.w.mul(x.w).sum();
+    expect(thrown(() => hvp(square, { w: f64(1, 2) }, { w: f64(1) })).message).toBe("hvp: at w v has f64[1], and x f64[2]");
+    expect(thrown(() => hvp(square, { w: f64(1, 2) }, {} as never)).message).toBe("hvp: x and v differ in form: v has no w");
+    expect(thrown(() => hvp((x: Tensor) => x, f64(1, 2), f64(1, 2))).message).toBe("hvp: the function returned [2], not a scalar");
+  });
+
+  it("an argument that is not there, or nothing to differentiate by", () => {
+    const f = (x: Tensor): Tensor => x.sum();
+    expect(thrown(() => (grad(f, 3) as (x: Tensor) => unknown)(f64(1)))).toBeInstanceOf(OptionError);
+    expect(thrown(() => (grad(f, 3) as (x: Tensor) => unknown)(f64(1))).message).toBe(
+      "grad: there is no argument 3 to differentiate by, 1 was passed",
+    );
+    expect(thrown(() => (valueAndGrad(f, { argnum: 1 }) as (x: Tensor) => unknown)(f64(1))).message).toContain("no argument 1");
+    expect(thrown(() => (grad(f) as () => unknown)()).message).toContain("no argument 0 to differentiate by, 0 were passed");
+    for (const nothing of [undefined, null, "x", true, 1n, new Float32Array(2)]) {
+      const error = thrown(() => grad(f)(nothing as never));
+      expect(error).toBeInstanceOf(GradientError);
+      expect(error.message).toMatch(/^grad: argument 0 is .*, which is no tensor, number or tree of them$/);
+    }
+  });
+
+  it("functions that are async or return no tensor", async () => {
+    const [x, promise] = [f64(1, 2), Promise.resolve(f64(1))];
+    for (const found of [undefined, null, 3, "loss", {}, [], promise]) {
+      const f = (_: Tensor): never => found as never;
+      const calls: readonly (() => unknown)[] = [
+        () => grad(f)(x),
+        () => valueAndGrad(f)(x),
+        () => valueAndGrad(f, { hasAux: true })(x),
+        () => vjp(f, x),
+        () => jvp(f, [x], [x]),
+        () => hvp(f, x, x),
+        () => compile(f, { name: "step" })(x),
+      ];
+      for (const [i, call] of calls.entries()) {
+        const error = thrown(call);
+        expect(error, `call ${i} of ${String(found)}`).toBeInstanceOf(DawngradError);
+        expect(error.message).toMatch(/^(grad|valueAndGrad|vjp|jvp|hvp|step): /);
+        if (found === promise) expect((error as GradientError).hint).toContain("await");
+      }
+      await expect(checkGrads(f, [x])).rejects.toThrow(DawngradError);
+    }
+    expect((thrown(() => grad((y: Tensor) => [y.sum(), y])(x)) as GradientError).hint).toContain("hasAux");
   });
 });
 
 describe("jvp, vjp and hvp", () => {
+  it("look at floats alone: other outputs take any cotangent and have null for a tangent; a number is a scalar", async () => {
+    const f = (x: Tensor): [Tensor, Tensor, string] => [x.mul(x).sum(), x.argmax(), "name"];
+    const [value, tangent] = jvp(f, [f64(1, 3)], [f64(1, 1)]);
+    expect([await value[0].item(), await value[1].item(), value[2]]).toEqual([10, 1, "name"]);
+    expect([await tangent[0].item(), tangent[1], tangent[2]]).toEqual([8, null, "name"]);
+    const [, pullback] = vjp(f, f64(1, 3));
+    for (const any of [null, scalar(1)]) expect(await numbersOf(pullback([2 as never, any as never, ""])[0])).toEqual([4, 12]);
+    const cube = (x: number): Tensor => scalar(1).mul(x).mul(x).mul(x);
+    expect(await (jvp(cube, [2], [1])[1] as Tensor).item()).toBe(12);
+  });
+
   it("of a linear map are the map and its transpose", async () => {
     const a = floats([2, 3]);
     const f = (x: Tensor): Tensor => a.matmul(x);
