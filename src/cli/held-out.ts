@@ -1,4 +1,6 @@
 import { evaluateContexts } from "../e2llm/evaluation.js";
+import { readingTables } from "../e2llm/reading.js";
+import type { RopeTables } from "../e2llm/tables.js";
 import type { TokenDocument } from "../nn/data.js";
 import type { Llama } from "../nn/llama.js";
 import { planTargetsWithin } from "./corpus.js";
@@ -36,7 +38,10 @@ export async function heldOutLoss(options: {
     const longest = Math.max(...documents.map(({ tokens }) => tokens.length));
     return skip(`the held-out text has ${longest} bytes in one piece, too few for targets with ${context} bytes before them`);
   }
-  const [loss] = await evaluateContexts({ model, documents, ...plan, contexts: [context] });
+  // As it was trained, also where that was beyond the window that its configuration states.
+  const window = model.config.max_position_embeddings;
+  const tables = (length: number): RopeTables => readingTables(model.config, { schedule: "none", scale: 1, length, window });
+  const [loss] = await evaluateContexts({ model, documents, ...plan, contexts: [context], tables });
   if (loss === undefined || !Number.isFinite(loss.nats)) return skip(`it is ${loss?.nats}`);
   io.print(`held-out loss ${formatLoss(loss.nats)} nats per byte at ${context} bytes of context${how}`);
   return { heldOut: loss.nats, heldOutSkipped: null };

@@ -1,7 +1,8 @@
+import { modelRope } from "../../e2llm/model-frequencies.js";
 import { createE2Source, createPlainSource, type DrawGranularity, type PositionSource } from "../../e2llm/positions.js";
 import { OptionError } from "../../errors.js";
 import { loadModel, loadTraining } from "../../nn/checkpoint.js";
-import { countParameters } from "../../nn/config.js";
+import { countParameters, type LlamaConfig } from "../../nn/config.js";
 import { createWindowSampler } from "../../nn/data.js";
 import type { Llama } from "../../nn/llama.js";
 import { type AdamWState, adamw } from "../../nn/optimizers.js";
@@ -87,7 +88,7 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         ...(options.resume === undefined ? {} : { resumed: options.resume }),
         saveEvery: options.saveEvery,
         extra: { command: "extend", ...settings, textDigest, ...rule },
-        saveOptions: { extraConfig: e2 ? e2Notes(settings, window) : { max_position_embeddings: Math.max(window, length) } },
+        saveOptions: { extraConfig: e2 ? e2Notes(settings, window) : windowNotes(config, length) },
       });
       io.note(`saved to ${out}`);
       if (result.interrupted) {
@@ -136,6 +137,16 @@ export function e2Notes(settings: Pick<ExtensionSettings, "gMax" | "sinks" | "gr
       reading: `divide positions by a whole g from 1 to ${gMax} to read g*${window} tokens; elsewhere: rope_scaling {"type": "linear", "factor": g}, times the factor of a linear scaling that the model had`,
     },
   };
+}
+
+/**
+ * What `config.json` of a model says that was trained on longer sequences. Scalings other than "linear" may take their trained window from
+ * `max_position_embeddings`, and would be others beside a larger one.
+ */
+function windowNotes(config: LlamaConfig, length: number): Record<string, unknown> {
+  const { max_position_embeddings: window } = config;
+  const widens = length > window && ["default", "linear"].includes(modelRope(config).scaling.type);
+  return { max_position_embeddings: widens ? length : window };
 }
 
 function positionsOf({ method, gMax, granularity, sinks, seed }: ExtensionSettings, window: number): PositionSource {

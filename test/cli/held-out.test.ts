@@ -1,0 +1,25 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import { heldOutLoss } from "../../src/cli/held-out.js";
+import type { CommandIo } from "../../src/cli/io.js";
+import { useBackend } from "../../src/index.js";
+import { integers, tinyConfig, tinyLlama } from "../nn/tiny.js";
+
+const io = { note: () => undefined, print: () => undefined } as unknown as CommandIo;
+const documents = [{ name: "tokens", tokens: integers(400, tinyConfig.vocab_size, 3) }];
+
+describe("the held-out loss that a training reports", () => {
+  beforeAll(() => useBackend(createReferenceBackend()));
+  afterAll(() => useBackend(undefined));
+
+  const scalings = [{}, { rope_scaling: { rope_type: "linear", factor: 4 } }] as const;
+  it.each(scalings)("reads at the positions of the training, also beyond the window that the configuration states: %j", async (scaling) => {
+    const lossAt = async (window: number): Promise<number | null> => {
+      const model = await tinyLlama({ ...tinyConfig, ...scaling, max_position_embeddings: window });
+      return (await heldOutLoss({ io, model, documents, context: 16, interrupted: false })).heldOut;
+    };
+    const stated = await lossAt(16);
+    expect(stated).toBeGreaterThan(0);
+    expect(await lossAt(8)).toBeCloseTo(stated as number, 12);
+  });
+});
