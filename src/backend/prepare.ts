@@ -2,6 +2,7 @@ import { isFloat } from "../autograd/dtype.js";
 import { sizeOf } from "../autograd/shape.js";
 import type { Graph, GraphNode, OperationNode } from "./graph.js";
 import { type Making, placeProduct, placeReduction } from "./long-sums.js";
+import { prune } from "./simplify.js";
 
 export interface PrepareOptions {
   /** Rows under which a reduction does not fill the device. */
@@ -56,7 +57,8 @@ export function prepare(graph: Graph, options: PrepareOptions): Graph {
       dtype: node.dtype,
     });
   });
-  return { ...graph, nodes, outputs };
+  // What read nothing is a constant now, and its operands may have no reader left.
+  return prune({ ...graph, nodes, outputs });
 }
 
 function concatTree(node: OperationNode<"concat">, nodes: readonly GraphNode[], place: (node: GraphNode) => number, limit: number): number {
