@@ -28,6 +28,11 @@ export const text: Kind = { wanted: "a string", fits: (value) => typeof value ==
 export const flag: Kind = { wanted: "true or false", fits: (value) => typeof value === "boolean" };
 export const callable: Kind = { wanted: "a function", fits: (value) => typeof value === "function" };
 export const object: Kind = { wanted: "an object", fits: (value) => typeof value === "object" && value !== null };
+/** Fields by name: neither a list nor a promise nor the like. */
+export const plainObject: Kind = {
+  wanted: "an object with fields",
+  fits: (value) => object.fits(value) && !Array.isArray(value) && !(value instanceof Promise),
+};
 /** Anything that is there. */
 export const given: Kind = { wanted: "given", fits: (value) => value !== undefined };
 

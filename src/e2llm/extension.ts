@@ -2,6 +2,7 @@
 import { callable, checkOptions, either, objectWith, optional } from "../arguments.js";
 import { type LanguageBatch, languageBatch } from "../nn/batch.js";
 import type { WindowSampler } from "../nn/data.js";
+import { trainingKinds } from "../nn/kinds.js";
 import { type TrainOptions, type TrainResult, train } from "../nn/training.js";
 import { modelFrequencies } from "./model-frequencies.js";
 import type { PositionSource, RationalPositions } from "./positions.js";
@@ -82,9 +83,9 @@ export interface ExtensionOptions<State>
  * than any scale of the source can hold.
  */
 export function trainExtension<State>(options: ExtensionOptions<State>): Promise<TrainResult<State>> {
-  const { windows, positions, onDraws, ...training } = options;
+  checkOptions("trainExtension", options, { ...trainingKinds, ...placedKinds, frequencies: optional(frequenciesKind) });
   const { config } = options.model;
-  const { frequencies = (length: number) => modelFrequencies(config, { length }) } = options;
+  const { windows, positions, onDraws, frequencies = (length: number) => modelFrequencies(config, { length }), ...training } = options;
   const batches = positionedBatches({ windows, positions, frequencies, ...(onDraws === undefined ? {} : { onDraws }) });
   return train({ ...training, batches });
 }

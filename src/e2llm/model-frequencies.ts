@@ -48,6 +48,7 @@ export function modelRope(config: RopeConfig, options: ModelFrequenciesOptions =
  * @throws FormatError for a scaling that this library does not compute
  */
 export function modelFrequencies(config: RopeConfig, options: ModelFrequenciesOptions = {}): RopeFrequencies {
+  checkOptions("modelFrequencies", options, optionKinds);
   const { scaling, theta } = modelRope(config, options);
   return ropeFrequencies(scaling, { headDim: config.head_dim, theta });
 }

@@ -152,7 +152,15 @@ export function ropeFrequencies(scaling: RopeScaling, shape: RopeShape): RopeFre
 }
 
 /** Position Interpolation on top of any frequencies: θ'_j/s. Throws OptionError for a factor s below 1. */
-export function interpolatedFrequencies({ invFreq, attentionFactor }: RopeFrequencies, factor: number): RopeFrequencies {
+export function interpolatedFrequencies(frequencies: RopeFrequencies, factor: number): RopeFrequencies {
+  checkArgument(
+    "interpolatedFrequencies",
+    "frequencies",
+    frequencies,
+    objectWith("frequencies, as ropeFrequencies(…) makes them", "invFreq", "attentionFactor"),
+  );
+  checkArgument("interpolatedFrequencies", "factor", factor, number);
+  const { invFreq, attentionFactor } = frequencies;
   checkFactor(factor);
   return { invFreq: invFreq.map((frequency) => frequency / factor), attentionFactor };
 }

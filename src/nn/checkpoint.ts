@@ -1,15 +1,16 @@
-import { callable, checkOptions, optional } from "../arguments.js";
+import { callable, checkArgument, checkFields, checkOptions, integer, object, optional, plainObject, text } from "../arguments.js";
 import { key } from "../autograd/random.js";
 import { data } from "../autograd/realize.js";
 import { fromHost } from "../autograd/tensor.js";
 import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
-import { DtypeError, FormatError, NonFiniteError, OptionError } from "../errors.js";
+import { DtypeError, FormatError, NonFiniteError } from "../errors.js";
 import { type ByteSource, readAll, START_BYTES } from "./byte-source.js";
 import { type LlamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
 import { identifyFile } from "./file-kinds.js";
 import { writeFileAtomic } from "./files.js";
 import { makeFolder } from "./folders.js";
 import { parseJson } from "./json.js";
+import { modelKind, optimizerKind } from "./kinds.js";
 import { Llama } from "./llama.js";
 import { type HostBlob, type ModelFiles, type ModelSource, modelFiles } from "./model-source.js";
 import type { Optimizer } from "./optimizers.js";
@@ -38,7 +39,8 @@ export interface SaveModelOptions {
  * where the files cannot be written.
  */
 export async function saveModel(folder: string, model: Llama, options: SaveModelOptions = {}): Promise<void> {
-  await writeContents(folder, await modelContents(model, options));
+  checkArgument("saveModel", "folder", folder, text);
+  await writeContents(folder, await modelContents("saveModel", model, options));
 }
 
 /**
@@ -49,11 +51,17 @@ export async function modelBlobs(
   model: Llama,
   options: SaveModelOptions = {},
 ): Promise<Record<"config.json" | "model.safetensors", HostBlob>> {
-  return blobsOf(await modelContents(model, options));
+  return blobsOf(await modelContents("modelBlobs", model, options));
 }
 
 /** The contents of a model's files by name, the weights first: a folder with a config.json is complete. */
-async function modelContents(model: Llama, options: SaveModelOptions): Promise<Record<typeof weightsFile | typeof configFile, FileBytes>> {
+async function modelContents(
+  where: string,
+  model: Llama,
+  options: SaveModelOptions,
+): Promise<Record<typeof weightsFile | typeof configFile, FileBytes>> {
+  checkArgument(where, "model", model, modelKind);
+  checkOptions(where, options, { extraConfig: optional(plainObject) });
   const weights = writeSafetensors(await readTree(model, ""), { format: "pt" });
   const config = { ...toHfConfig(model.config), ...options.extraConfig };
   return { [weightsFile]: weights, [configFile]: `${JSON.stringify(config, null, 2)}\n` };
@@ -127,7 +135,8 @@ export async function saveTraining<State>(
   checkpoint: TrainingCheckpoint<State>,
   options: SaveModelOptions = {},
 ): Promise<void> {
-  await writeContents(folder, await trainingContents(checkpoint, options));
+  checkArgument("saveTraining", "folder", folder, text);
+  await writeContents(folder, await trainingContents("saveTraining", checkpoint, options));
 }
 
 /** The files that {@link saveTraining} writes, as Blobs by name, for pages; {@link loadTraining} takes them back. */
@@ -135,12 +144,17 @@ export async function trainingBlobs<State>(
   checkpoint: TrainingCheckpoint<State>,
   options: SaveModelOptions = {},
 ): Promise<Record<"config.json" | "model.safetensors" | "training.safetensors", HostBlob>> {
-  return blobsOf(await trainingContents(checkpoint, options));
+  return blobsOf(await trainingContents("trainingBlobs", checkpoint, options));
 }
 
-async function trainingContents<State>(checkpoint: TrainingCheckpoint<State>, options: SaveModelOptions) {
+async function trainingContents<State>(where: string, checkpoint: TrainingCheckpoint<State>, options: SaveModelOptions) {
+  checkFields<Required<TrainingCheckpoint<State>>>(where, "checkpoint", checkpoint as Required<TrainingCheckpoint<State>>, {
+    model: modelKind,
+    optimizerState: object,
+    step: integer(0),
+    extra: optional(plainObject),
+  });
   const { model, optimizerState, step, extra = {} } = checkpoint;
-  if (!Number.isSafeInteger(step) || step < 0) throw new OptionError(`saveTraining: ${step} is no count of steps`);
   const tensors = [...(await readTree(model, parameterPrefix)), ...(await readTree(optimizerState, statePrefix))];
   const metadata = {
     format: trainingFormat,
@@ -148,7 +162,7 @@ async function trainingContents<State>(checkpoint: TrainingCheckpoint<State>, op
     config: JSON.stringify(toHfConfig(model.config)),
     extra: JSON.stringify(extra),
   };
-  return { ...(await modelContents(model, options)), [trainingFile]: writeSafetensors(tensors, metadata) };
+  return { ...(await modelContents(where, model, options)), [trainingFile]: writeSafetensors(tensors, metadata) };
 }
 
 export interface LoadTrainingOptions {
@@ -169,6 +183,7 @@ export async function loadTraining<State>(
   optimizer: Optimizer<State>,
   options: LoadTrainingOptions = {},
 ): Promise<Required<TrainingCheckpoint<State>>> {
+  checkArgument("loadTraining", "optimizer", optimizer, optimizerKind);
   checkOptions("loadTraining", options, { trainable: optional(callable) });
   return reading(modelFiles("loadTraining", source), trainingFile, (file) => readTraining(file, optimizer, options.trainable));
 }

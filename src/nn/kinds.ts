@@ -1,5 +1,6 @@
-import { listOf, number, type OptionKinds, objectWith, optional } from "../arguments.js";
+import { callable, integer, listOf, number, type OptionKinds, object, objectWith, optional, positive } from "../arguments.js";
 import type { SamplingOptions } from "./sampling.js";
+import type { TrainOptions } from "./training.js";
 
 /** Kinds of arguments that are models, texts and optimizers; see `arguments.ts`. */
 
@@ -12,3 +13,20 @@ export const samplingKinds: OptionKinds<SamplingOptions> = {
   topK: optional(number),
   seed: optional(number),
 };
+
+/** What `train` and `trainExtension` take alike. */
+export const trainingKinds = {
+  model: modelKind,
+  optimizer: optimizerKind,
+  optimizerState: optional(object),
+  steps: integer(0),
+  startStep: optional(integer(0)),
+  schedule: callable,
+  maxNorm: optional(positive),
+  trainable: optional(callable),
+  trainStep: optional(callable),
+  onStep: optional(callable),
+  shouldStop: optional(callable),
+  onSave: optional(callable),
+  saveEvery: optional(integer(0)),
+} satisfies OptionKinds<Omit<TrainOptions<unknown>, "batches">>;

@@ -1,5 +1,5 @@
 /** Where the files of a model are: a folder, an address, or files that a page or a program has already. */
-import { checkArgument, type Kind } from "../arguments.js";
+import { checkArgument, type Kind, plainObject } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
 import { hasNode, nodeModule } from "../platform/node.js";
 import { type ByteSource, blobSource, bytesSource, MissingFileError, openUrl } from "./byte-source.js";
@@ -65,7 +65,7 @@ const sourceKind: Kind = {
     (typeof value === "string" && value !== "") ||
     value instanceof URL ||
     listOfFiles(value) !== undefined ||
-    (typeof value === "object" && value !== null && !Array.isArray(value) && !isContent(value) && Object.values(value).every(isContent)),
+    (plainObject.fits(value) && !isContent(value) && Object.values(value as object).every(isContent)),
   hint: (value) =>
     isContent(value) && typeof value !== "string"
       ? 'a model has two files: give { "config.json": …, "model.safetensors": … }'

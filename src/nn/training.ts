@@ -1,10 +1,11 @@
-import { checkArgument, objectWith } from "../arguments.js";
+import { callable, checkArgument, checkOptions, objectWith } from "../arguments.js";
 import { item } from "../autograd/realize.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { tensorsOf } from "../autograd/tree.js";
-import { NonFiniteError, OptionError } from "../errors.js";
+import { NonFiniteError } from "../errors.js";
 import type { LanguageBatch } from "./batch.js";
 import { yieldToEvents } from "./events.js";
+import { trainingKinds } from "./kinds.js";
 import { type Llama, llamaLoss } from "./llama.js";
 import { copyTree } from "./module.js";
 import type { Optimizer } from "./optimizers.js";
@@ -83,10 +84,13 @@ const stepsInFlight = 2;
  * where the update of a step made parameters from which no step can go on, before they are saved.
  */
 export async function train<State>(options: TrainOptions<State>): Promise<TrainResult<State>> {
+  checkOptions(
+    "train",
+    options,
+    { ...trainingKinds, batches: callable },
+    { lr: "the learning rate of each step is its schedule: constant(0.1)" },
+  );
   const { optimizer, batches, steps, startStep = 0, schedule, maxNorm = 1, onStep, shouldStop, onSave, saveEvery = 0, trainable } = options;
-  for (const [name, value] of Object.entries({ steps, startStep, saveEvery })) {
-    if (!Number.isInteger(value) || value < 0) throw new OptionError(`train: ${name} ${value} is no count of steps`);
-  }
   const trainStep = options.trainStep ?? createTrainStep({ optimizer, loss: languageLoss, maxNorm, ...(trainable && { trainable }) });
 
   let model = options.model;

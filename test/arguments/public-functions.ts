@@ -64,6 +64,7 @@ const training = {
   startStep: optional(anInteger(0)),
   schedule: aFunction(() => () => 0.1),
   maxNorm: optional(aBoundedNumber()),
+  trainable: optional(aFunction(() => () => true)),
   trainStep: optional(aFunction(() => dawngrad.createTrainStep({ optimizer: dawngrad.sgd(), loss: dawngrad.languageLoss }))),
   onStep: optional(aFunction(() => () => undefined)),
   shouldStop: optional(aFunction(() => () => false)),
@@ -80,6 +81,8 @@ const dtype = optional(aName("f32"));
 const key = aTensor(() => dawngrad.key(1));
 const x = aTensor();
 const like = aTensorLike();
+const anyLike = (value: number) => aTensorLike(() => value);
+const isFunction = (value: unknown): boolean => typeof value === "function";
 const reduction = { x, axes: optional(axes()), keepDims: optional(aFlag()) };
 const spread = {
   x,
@@ -87,6 +90,13 @@ const spread = {
   options: optional(options({ keepDims: optional(aFlag()), correction: optional(aBoundedNumber(0)) })),
 };
 
+/** A name of a folder, or files by name. */
+const aSource = alsoFor(
+  aText("/nonexistent"),
+  (value) => typeof value === "string" || (typeof value === "object" && value !== null && !(value instanceof Promise)),
+);
+const isObject = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Promise);
 const of1 = { x };
 const like1 = { x: like };
 const like2 = { a: like, b: like };
@@ -157,7 +167,7 @@ const functions = {
   or: { a: booleans, b: booleans },
   not: { x: booleans },
   where: { condition: booleans, a: aTensorLike(), b: aTensorLike() },
-  clip: { x, low: anyNumber(0), high: anyNumber(1) },
+  clip: { x, low: optional(anyLike(0)), high: optional(anyLike(1)) },
   cast: { x, dtype: aName("i32") },
   bitcast: { x, dtype: aName("i32") },
   stopGradient: of1,
@@ -236,7 +246,10 @@ const functions = {
       aList(() => [matrix()]),
       Array.isArray,
     ),
-    tangents: aList(() => [matrix()]),
+    tangents: alsoFor(
+      aList(() => [matrix()]),
+      Array.isArray,
+    ),
   },
   hvp: { f: aFunction(loss), x: aTree(matrix), v: aTree(matrix) },
   checkGrads: {
@@ -262,6 +275,16 @@ const functions = {
   realize: { tree: aTree(matrix) },
   flattenTree: { tree: aTree(matrix) },
   tensorsOf: { tree: aTree(matrix) },
+  partition: { tree: aTree(matrix), predicate: aFunction(() => () => true) },
+  combine: {
+    first: aTree(matrix),
+    second: alsoFor(
+      aTree(() => null),
+      () => true,
+    ),
+  },
+  treeAt: { tree: aTree(() => ({ w: matrix() })), where: aFunction(() => (tree: { w: Tensor }) => tree.w), replacement: aTree(() => null) },
+  trainablePart: { tree: aTree(matrix), trainable: optional(aFunction(() => () => true)) },
   mapTensors: { tree: aTree(matrix), f: aFunction(() => (t: Tensor) => t) },
   zipTensors: {
     f: aFunction(
@@ -280,8 +303,9 @@ const functions = {
       options({
         // Given in every call, since the backend that is chosen otherwise depends on the machine.
         backend: alsoFor(aName("reference"), (value) => value === undefined),
-        adapter: optional(aText("software")),
-        threads: optional(anInteger(1)),
+        // These two are options of other backends.
+        adapter: optional({ ...aText(), valid: () => undefined }),
+        threads: optional({ ...anInteger(), valid: () => undefined }),
         kernels: optional(aName("auto")),
       }),
     ),
@@ -307,7 +331,12 @@ const functions = {
   },
   constant: { rate: aBoundedNumber() },
   createTrainStep: {
-    options: options({ optimizer: anObject(optimizer), loss: aFunction(() => dawngrad.languageLoss), maxNorm: optional(aBoundedNumber()) }),
+    options: options({
+      optimizer: anObject(optimizer),
+      loss: aFunction(() => dawngrad.languageLoss),
+      maxNorm: optional(aBoundedNumber()),
+      trainable: optional(aFunction(() => () => true)),
+    }),
   },
   languageLoss: { model: anObject(llama), batch: anObject(batch) },
   languageBatch: { tokens: anObject(hostTokens), tables: anObject(tables) },
@@ -375,12 +404,35 @@ const functions = {
   saveModel: {
     folder: aText("/dev/null/none"),
     model: anObject(llama),
-    options: optional(options({ extraConfig: optional(anObject(() => ({}))) })),
+    options: optional(
+      options({
+        extraConfig: optional(
+          alsoFor(
+            anObject(() => ({})),
+            isObject,
+          ),
+        ),
+      }),
+    ),
   },
-  loadModel: { folder: aText("/nonexistent") },
-  loadConfig: { folder: aText("/nonexistent") },
+  modelBlobs: {
+    model: anObject(llama),
+    options: optional(
+      options({
+        extraConfig: optional(
+          alsoFor(
+            anObject(() => ({})),
+            isObject,
+          ),
+        ),
+      }),
+    ),
+  },
+  trainingBlobs: { checkpoint: anObject(() => ({ model: llama(), optimizerState: {}, step: 0 })) },
+  loadModel: { source: aSource },
+  loadConfig: { source: aSource },
   saveTraining: { folder: aText("/dev/null/none"), checkpoint: anObject(() => ({ model: llama(), optimizerState: {}, step: 0 })) },
-  loadTraining: { folder: aText("/nonexistent"), optimizer: anObject(optimizer) },
+  loadTraining: { source: aSource, optimizer: anObject(optimizer) },
   readSafetensors: { bytes: anObject(() => dawngrad.writeSafetensors([])), file: aText("a.safetensors") },
   writeSafetensors: { tensors: aList(() => []), metadata: optional(anObject(() => ({}))) },
   checkTensors: {
@@ -452,12 +504,20 @@ const functions = {
       sinks: optional(anInteger(1)),
     }),
   },
-  trainedFrequencies: { config: anObject(() => config) },
+  modelRope: {
+    config: anObject(() => config),
+    options: optional(options({ length: optional(anInteger(4)), file: optional(aText("config.json")) })),
+  },
+  modelFrequencies: {
+    config: anObject(() => config),
+    options: optional(options({ length: optional(anInteger(4)), file: optional(aText("config.json")) })),
+  },
+  interpolatedFrequencies: { frequencies: anObject(frequencies), factor: aBoundedNumber(2) },
   positionedBatches: {
     options: options({
       windows: anObject(windows),
       positions: aFunction(() => dawngrad.createPlainSource()),
-      frequencies: anObject(frequencies),
+      frequencies: alsoFor(anObject(frequencies), isFunction),
       onDraws: optional(aFunction(() => () => undefined)),
     }),
   },
@@ -467,7 +527,7 @@ const functions = {
       windows: anObject(windows),
       positions: aFunction(() => dawngrad.createPlainSource()),
       onDraws: optional(aFunction(() => () => undefined)),
-      frequencies: optional(anObject(frequencies)),
+      frequencies: optional(alsoFor(anObject(frequencies), isFunction)),
     }),
   },
   evaluateContexts: {
@@ -521,7 +581,7 @@ const classes = {
 } as const;
 
 /** Exports that are no functions for users to call. */
-export const others = ["primitives", "byteTokenizer", "maskedScore", "Tensor", "Block", "SelfAttention", "SwiGLU"];
+export const others = ["checkpointFiles", "primitives", "byteTokenizer", "maskedScore", "Tensor", "Block", "SelfAttention", "SwiGLU"];
 
 const current = (): unknown => {
   const backend = dawngrad.useBackend(undefined);
