@@ -68,15 +68,24 @@ export function runTraced(
 let warnedOfGrowth = false;
 const suspiciousDepth = 20_000;
 
+/**
+ * Throws UsageError inside of a function that is traced. What reads numbers asks this at its call and not in the promise that it
+ * returns: a promise that such a function drops would fail with nobody to hear it.
+ */
+function refuseWhileTracing(reader?: string): void {
+  if (!isTracing()) return;
+  throw new UsageError(`${reader ? `${reader}(): ` : ""}a tensor cannot be realised while a function is compiled or differentiated`, {
+    hint:
+      "there are no numbers yet: compute with tensors (where() chooses), return what is to be read and read it outside, or name an " +
+      "argument that must be a number in compile(f, { static: [position] })",
+  });
+}
+
 /** Realises tensors at once, without waiting for the device: afterwards each owns its numbers and no graph. */
 export function realizeNow(tensors: readonly Tensor[]): void {
   const pending = [...new Set(tensors)].filter((tensor) => !tensor.isRealised);
   if (pending.length === 0) return;
-  if (isTracing()) {
-    throw new UsageError("a tensor cannot be realised while a function is compiled or differentiated", {
-      hint: "return it from the function and read it outside",
-    });
-  }
+  refuseWhileTracing();
   if (!warnedOfGrowth && pending.some((tensor) => tensor.depth > suspiciousDepth)) {
     warnedOfGrowth = true;
     console.warn(
@@ -100,7 +109,12 @@ export function realizeNow(tensors: readonly Tensor[]): void {
 }
 
 /** Computes every tensor of the trees, so that each becomes a leaf that owns its numbers, and waits for the device. */
-export async function realize(...trees: unknown[]): Promise<void> {
+export function realize(...trees: unknown[]): Promise<void> {
+  refuseWhileTracing("realize");
+  return realizeAll(trees);
+}
+
+async function realizeAll(trees: readonly unknown[]): Promise<void> {
   realizeNow(trees.flatMap((tree) => tensorsOf(tree).map(({ tensor }) => tensor)));
   await currentBackend().sync();
 }
@@ -108,8 +122,16 @@ export async function realize(...trees: unknown[]): Promise<void> {
 /** Bytes up to which a result that was read stays on the host alone. */
 const keptOnHost = 256;
 
-/** The numbers in row-major order: Float32Array for f32, f16 and bf16, Int32Array, Uint32Array, Uint8Array for bool. */
-export async function data(tensor: Tensor): Promise<HostArray> {
+/**
+ * The numbers in row-major order: Float32Array for f32, f16 and bf16, Int32Array, Uint32Array, Uint8Array for bool. This and the
+ * readers below throw UsageError at once inside of a function that is compiled or differentiated, where there are no numbers.
+ */
+export function data(tensor: Tensor): Promise<HostArray> {
+  refuseWhileTracing("data");
+  return read(tensor);
+}
+
+async function read(tensor: Tensor): Promise<HostArray> {
   if (tensor.source.kind === "host") return tensor.source.data.slice();
   realizeNow([tensor]);
   const { source } = tensor;
@@ -125,15 +147,25 @@ export async function data(tensor: Tensor): Promise<HostArray> {
 }
 
 /** The number in a tensor of one element. */
-export async function item(tensor: Tensor): Promise<number> {
+export function item(tensor: Tensor): Promise<number> {
+  refuseWhileTracing("item");
+  return readItem(tensor);
+}
+
+async function readItem(tensor: Tensor): Promise<number> {
   if (tensor.size !== 1)
     throw new UsageError(`item() needs one element, and ${tensor} has ${tensor.size}`, { hint: "use data() or array()" });
-  return (await data(tensor))[0] as number;
+  return (await read(tensor))[0] as number;
 }
 
 /** The numbers as nested arrays. */
-export async function array(tensor: Tensor): Promise<NestedNumbers> {
-  const flat = await data(tensor);
+export function array(tensor: Tensor): Promise<NestedNumbers> {
+  refuseWhileTracing("array");
+  return readNested(tensor);
+}
+
+async function readNested(tensor: Tensor): Promise<NestedNumbers> {
+  const flat = await read(tensor);
   let next = 0;
   const nest = (axis: number): NestedNumbers => {
     if (axis === tensor.rank) {

@@ -15,6 +15,7 @@ import {
   tensor,
   UsageError,
   useBackend,
+  vjp,
   withBackend,
   zeros,
 } from "../../src/index.js";
@@ -134,19 +135,28 @@ describe("wrong use is a UsageError that says what to do:", () => {
     expect(error.message).toBe("this tensor was disposed");
   });
 
-  it("asking for numbers while a function is traced", async () => {
-    let inside: Promise<unknown> | undefined;
-    const f = (x: Tensor): Tensor => {
-      inside = x.add(1).data();
-      inside.catch(() => undefined);
-      return x.sum();
-    };
-    for (const call of [() => compile(f)(tensor([1])), () => grad(f)(tensor([1]))]) {
-      call();
-      const error = await rejection(inside as Promise<unknown>);
-      expect(error).toBeInstanceOf(UsageError);
-      expect(error.message).toContain("cannot be realised while a function is compiled or differentiated");
-      expect(error.hint).toBe("return it from the function and read it outside");
+  it("asking for numbers while a function is traced, at once and not in a promise that nobody hears", () => {
+    const constant = tensor([2]);
+    const readers: [name: string, read: (x: Tensor) => unknown][] = [
+      ["data", (x) => x.data()],
+      ["item", (x) => x.item()],
+      ["array", (x) => x.array()],
+      ["realize", (x) => realize({ x })],
+      ["item", () => constant.item()],
+    ];
+    for (const [name, read] of readers) {
+      const f = (x: Tensor): Tensor => {
+        read(x.add(1));
+        return x.sum();
+      };
+      const inner = compile(f);
+      const nested = compile((x: Tensor) => inner(x));
+      for (const call of [inner, grad(f), nested, (x: Tensor) => vjp(f, x)]) {
+        const error = thrown(() => call(tensor([1])));
+        expect(error).toBeInstanceOf(UsageError);
+        expect(error.message).toBe(`${name}(): a tensor cannot be realised while a function is compiled or differentiated`);
+        expect(error.hint).toContain("static");
+      }
     }
   });
 
