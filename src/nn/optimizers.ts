@@ -2,10 +2,12 @@ import { callable, checkOptions, fraction, notNegative, type OptionKinds, option
 import { isFloat } from "../autograd/dtype.js";
 import { add, div, mul, reshape, sqrt, sub, type TensorLike, zeros, zerosLike } from "../autograd/operations.js";
 import { realizeNow } from "../autograd/realize.js";
+import { sameShape, show } from "../autograd/shape.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { isTracing } from "../autograd/tracing.js";
-import { mapTensors, type Tree, tensorsOf, zipTensors } from "../autograd/tree.js";
+import { mapTensors, type Tree, tensorsOf, zipNamed } from "../autograd/tree.js";
 import { combine, type Part, partition } from "../autograd/tree-parts.js";
+import { ShapeError } from "../errors.js";
 
 /**
  * Optimizers as pure functions over trees, sorted in order of complexity. The state is a tree of tensors and nothing else:
@@ -24,15 +26,21 @@ export interface Optimizer<State> {
 /** Zeros like the floats of a tree, null elsewhere. */
 const zerosLikeFloats = (params: Tree): Tree => mapTensors(partition(params, ({ dtype }) => isFloat(dtype))[0], zerosLike);
 
-/** f of the tensors at the same places where `grads` has one; elsewhere the leaf of the first tree stays. Throws UsageError where the forms differ. */
+/** f of the tensors at the same places where `grads` has one; elsewhere the leaf of the first tree stays. Throws where forms or shapes differ. */
 function whereGradients<T>(f: (tensors: Tensor[], path: string) => Tensor, grads: Tree, first: T, ...others: Tree[]): T {
   const present = new Set(tensorsOf(grads).map(({ path }) => path));
   const moving = (tree: Tree): Tree => partition(tree, (_, path) => present.has(path))[0];
   const [moved, still] = partition(first, (_, path) => present.has(path));
-  return combine(
-    zipTensors((tensors, path) => f(tensors.slice(0, -1), path), moved, ...others.map(moving), grads),
-    still,
-  );
+  const names = ["the parameters or their state", ...others.map(() => "the state or the gradients"), "the gradients"];
+  const ofOneShape = (tensors: Tensor[], path: string): Tensor => {
+    const [{ shape }] = tensors as [Tensor];
+    const odd = tensors.find((tensor) => !sameShape(tensor.shape, shape));
+    if (odd === undefined) return f(tensors.slice(0, -1), path);
+    throw new ShapeError(`update: parameters, state and gradients have one shape, found ${show(shape)} and ${show(odd.shape)}`, {
+      hint: "give the gradients and the state of these parameters",
+    });
+  };
+  return combine(zipNamed("update", names, ofOneShape, moved, ...others.map(moving), grads), still);
 }
 
 /** Ends a step: outside of a trace the new values are computed now, so that the graph of the next step starts from numbers. */

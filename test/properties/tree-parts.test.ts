@@ -4,10 +4,12 @@ import {
   adamw,
   combine,
   compile,
+  DawngradError,
   flattenTree,
   grad,
   init,
   mapTensors,
+  type Optimizer,
   partition,
   sgd,
   Tensor,
@@ -16,6 +18,7 @@ import {
   treeAt,
   UsageError,
   valueAndGrad,
+  zipTensors,
 } from "../../src/index.js";
 import { numberTrees } from "../support/arbitraries.js";
 
@@ -158,5 +161,40 @@ describe("treeAt", () => {
     expect(() => treeAt(whole, (m) => (m.layers[0] as Layer).weight.neg(), 0)).toThrow(/no field layers\.0\.weight\.neg/);
     expect(() => treeAt(whole, () => whole.layers[0], 0)).toThrow(/selected a Layer, which is no node/);
     expect(() => treeAt(whole, (m) => [m.layers[0], m.layers[0]?.weight], 0)).toThrow(/layers\.0 is selected twice/);
+  });
+});
+
+describe("optimizers and zipped trees", () => {
+  const params = { layers: [{ w: tensor([1, 2]), b: tensor([3]) }] };
+  const zip = (other: unknown): unknown => zipTensors(([a, b]) => (a as Tensor).add(b as Tensor), params, other);
+  const wrong: readonly (readonly [other: unknown, message: RegExp])[] = [
+    [{ layers: [{ w: tensor([1, 2]) }] }, /has no layers\.0\.b/],
+    [{ layers: [{ w: tensor([1, 2]), b: tensor([3]), c: tensor(1) }] }, /only .* has layers\.0\.c/],
+    [{ layers: [] }, /at layers .* has 1 entry, .* 0 entries/],
+    [{ layers: [{ w: [tensor([1, 2])], b: tensor([3]) }] }, /at layers\.0\.w/],
+    [{ layers: { 0: { w: tensor([1, 2]), b: tensor([3]) } } }, /at layers /],
+    [{ layers: [{ b: tensor([3]), w: tensor([1, 2]) }] }, /at layers\.0 .* in the order w, b/],
+    [{ layers: [{ w: tensor([1, 2, 3]), b: tensor([3]) }] }, /at layers\.0\.w/],
+  ];
+
+  it.each(wrong)("say where the trees differ, and how (%#)", (other, message) => {
+    expect(() => zip(other)).toThrow(DawngradError);
+    expect(() => zip(other)).toThrow(message);
+    for (const optimizer of [sgd(), sgd({ momentum: 0.9 }), adamw()] as Optimizer<unknown>[]) {
+      const state = optimizer.init(params);
+      expect(() => optimizer.update(params, other as typeof params, state, { lr: 1 })).toThrow(message);
+      if (state !== null && tensorsOf(state).length > 0)
+        expect(() => optimizer.update(params, params, optimizer.init(other), { lr: 1 })).toThrow(/layers/);
+    }
+  });
+
+  it("say where one has a tensor and another none, and never broadcast a gradient", () => {
+    expect(() => zip({ layers: [{ w: null, b: tensor([3]) }] })).toThrow(/at layers\.0\.w tree 1 has .* and tree 2 has null/);
+    expect(() => zipTensors(([a]) => a as Tensor, { a: null }, { a: tensor(1) })).toThrow(/at a tree 1 has null/);
+    const narrow = { layers: [{ w: tensor([1]), b: tensor([3]) }] };
+    expect(() => sgd().update(params, narrow, sgd().init(params), { lr: 1 })).toThrow(
+      /one shape, found \[2\] and \[1\] \(at layers\.0\.w of the tree\)/,
+    );
+    expect(() => mapTensors(params, (t) => t.reshape([7]))).toThrow(/at layers\.0\.w of the tree/);
   });
 });
