@@ -65,10 +65,10 @@ const steps: readonly Step[] = [
   (a, b) => where(less(b, 10), a, b).mul(0.9),
   (a, b) => transpose(transpose(a).mul(transpose(b).sum(1, true))).tanh(),
   // A softmax taken apart, whose parts are used for themselves.
-  (a) => {
+  (a, b) => {
     const weights = a.sub(a.max(1, true)).exp();
     const sum = weights.sum(1, true);
-    return weights.div(sum).mul(a).sum(1, true).mul(sum.recip()).add(a);
+    return weights.div(sum).mul(b).sum(1, true).div(sum).add(b);
   },
   (a, b) => a.div(b.mul(b).sum(1, true).add(0.5).sqrt()),
   (a, b) => a.mul(softmax(b).max(1, true)),
