@@ -8,7 +8,10 @@ export const isTracing = (): boolean => depth > 0;
 export function whileTracing<R>(f: () => R): R {
   depth++;
   try {
-    return f();
+    const result = f();
+    // Callers refuse a promise by name; that it fails as well must not end the process.
+    if (result instanceof Promise) result.catch(() => undefined);
+    return result;
   } finally {
     depth--;
   }

@@ -6,6 +6,7 @@ import {
   compile,
   createTrainStep,
   type DType,
+  GradientError,
   grad,
   init,
   sgd,
@@ -221,6 +222,21 @@ describe("a tensor used as a number", () => {
     expect(`${tensor([1, 2])}`).toBe("Tensor f32[2] (host)");
     expect(String(tensor([1, 2]).mul(2))).toBe("Tensor f32[2] = mul(…)");
   });
+});
+
+it("an async function is refused, and what it rejects with goes no further", async () => {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): unknown => unhandled.push(reason);
+  process.on("unhandledRejection", note);
+  try {
+    const rejects = (): Promise<Tensor> => Promise.reject(new Error("inside"));
+    expect(() => compile(rejects)()).toThrow(UsageError);
+    expect(() => grad(rejects as unknown as (x: Tensor) => Tensor)(tensor(1))).toThrow(GradientError);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(unhandled).toEqual([]);
+  } finally {
+    process.off("unhandledRejection", note);
+  }
 });
 
 it("numbers beside halves and integers keep their dtype", () => {
