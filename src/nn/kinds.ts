@@ -21,6 +21,8 @@ export const trainingKinds = {
   optimizerState: optional(object),
   steps: integer(0),
   startStep: optional(integer(0)),
+  step: optional(integer(0)),
+  extra: optional(object),
   schedule: callable,
   maxNorm: optional(positive),
   trainable: optional(callable),

@@ -43,8 +43,12 @@ export interface TrainOptions<State> {
   readonly batches: (step: number) => Batches<LanguageBatch> | Promise<Batches<LanguageBatch>>;
   /** The step to stop before: steps startStep … steps − 1 are run. */
   readonly steps: number;
-  /** The first step. Default 0. */
+  /** The first step. Default: `step`, else 0. */
   readonly startStep?: number;
+  /** Where an earlier run ended: what `train` returns and `loadTraining` gives can be spread into the options. */
+  readonly step?: number;
+  /** What a checkpoint holds for its caller; training takes no notice of it. */
+  readonly extra?: Readonly<Record<string, unknown>>;
   /** Learning rate of each step. */
   readonly schedule: Schedule;
   /** Norm to which gradients are clipped, Infinity for none. Default 1. */
@@ -90,7 +94,19 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
     { ...trainingKinds, batches: callable },
     { lr: "the learning rate of each step is its schedule: constant(0.1)" },
   );
-  const { optimizer, batches, steps, startStep = 0, schedule, maxNorm = 1, onStep, shouldStop, onSave, saveEvery = 0, trainable } = options;
+  const {
+    optimizer,
+    batches,
+    steps,
+    startStep = options.step ?? 0,
+    schedule,
+    maxNorm = 1,
+    onStep,
+    shouldStop,
+    onSave,
+    saveEvery = 0,
+    trainable,
+  } = options;
   const trainStep = options.trainStep ?? createTrainStep({ optimizer, loss: languageLoss, maxNorm, ...(trainable && { trainable }) });
 
   let model = options.model;

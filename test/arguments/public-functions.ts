@@ -56,12 +56,20 @@ const bare = { targetLength: anInteger(2), maxContext: anInteger(8), documents: 
 const blocks = (): unknown => dawngrad.evaluationTargets({ documents: documents() as never, targetLength: 2, maxContext: 8, count: 1 });
 const models = (): unknown => ({ base: llama(), plain: llama(), e2: llama() });
 const rows = (): unknown => [{ variant: "base", schedule: "none", scale: 1, context: 4 }];
+const isObjectOrList = (value: unknown): boolean => typeof value === "object" && value !== null;
 const training = {
   model: anObject(llama),
   optimizer: anObject(optimizer),
   optimizerState: optional(aTree(() => dawngrad.sgd().init(llama()))),
   steps: anInteger(0),
   startStep: optional(anInteger(0)),
+  step: optional(anInteger(0)),
+  extra: optional(
+    alsoFor(
+      anObject(() => ({})),
+      isObjectOrList,
+    ),
+  ),
   schedule: aFunction(() => () => 0.1),
   maxNorm: optional(aBoundedNumber()),
   trainable: optional(aFunction(() => () => true)),

@@ -89,8 +89,10 @@ describe.each(backends())("training on $name", { timeout: 180_000 }, ({ create }
     const first = await train({ ...common, model: await tinyLlama(), steps: 2 });
     const { traces } = trainStep;
     await valuesOf([first.model, first.optimizerState]);
-    await train({ ...common, ...first, startStep: 2, steps: 4 });
+    const infos: StepInfo[] = [];
+    await train({ ...common, ...first, steps: 4, onStep: (info) => infos.push(info) });
     expect(trainStep.traces).toBe(traces);
+    expect(infos.map(({ step }) => step)).toEqual([2, 3]);
   });
 
   it("leaves parameters bit-identical at learning rate 0", async () => {
