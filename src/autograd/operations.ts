@@ -221,8 +221,8 @@ const powers: readonly (readonly [exponent: (b: number) => boolean, power: (a: T
 
 /** aᵇ as floats; integers are cast to f32 first. Small integral numbers b become products. */
 export const pow = (a: TensorLike, b: TensorLike): Tensor => {
-  if (isPlain(b) && a instanceof Tensor && !isPlain(a) && isFloat(a.dtype)) {
-    for (const [exponent, power] of powers) if (ask(b, exponent)) return power(a);
+  if (isPlain(b) && a instanceof Tensor && !isPlain(a)) {
+    for (const [exponent, power] of powers) if (ask(b, exponent)) return power(asFloat("pow", a));
   }
   return apply("pow", floatOperands("pow", a, b), {});
 };

@@ -160,8 +160,13 @@ function sameRank(name: string, x: Abstract, ...lists: (readonly unknown[])[]): 
 
 export const primitives = {
   neg: { tag: "elementwise", formula: "−x", infer: numberUnary("neg") },
-  exp: { tag: "elementwise", formula: "eˣ", edge: "overflow gives +∞, underflow 0", infer: floatUnary("exp") },
-  log: { tag: "elementwise", formula: "ln x", infer: floatUnary("log") },
+  exp: { tag: "elementwise", formula: "eˣ", edge: "overflow gives +∞, underflow 0; NaN stays NaN", infer: floatUnary("exp") },
+  log: {
+    tag: "elementwise",
+    formula: "ln x",
+    edge: "±0 gives −∞, numbers below 0 and NaN give NaN, +∞ gives +∞",
+    infer: floatUnary("log"),
+  },
   sin: { tag: "elementwise", formula: "sin x", edge: "WebGPU is only accurate on [−π, π]", infer: floatUnary("sin") },
   cos: { tag: "elementwise", formula: "cos x", edge: "WebGPU is only accurate on [−π, π]", infer: floatUnary("cos") },
   tanh: { tag: "elementwise", formula: "(eˣ − e⁻ˣ)/(eˣ + e⁻ˣ)", edge: "±1 for large |x|, never NaN", infer: floatUnary("tanh") },

@@ -225,7 +225,13 @@ describe.each(backends())("composites at their edges on $name:", ({ create }) =>
     ] as const) {
       const found = await numbersOf(linspace(start, stop, count));
       expect(found.length).toBe(count);
-      expect([found[0], found.at(-1)].map((x) => Math.fround(x as number))).toEqual([Math.fround(start), Math.fround(stop)]);
+      // Devices may take subnormal numbers for 0.
+      for (const [end, wanted] of [
+        [found[0], start],
+        [found.at(-1), stop],
+      ] as const) {
+        expect(Math.abs(Math.fround(end as number) - Math.fround(wanted))).toBeLessThan(2 ** -126);
+      }
       const step = (stop - start) / (count - 1);
       for (const [i, value] of found.entries()) {
         const error = Math.abs(value - (start + i * step));

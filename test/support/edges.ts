@@ -59,7 +59,8 @@ const moving = (expected: readonly number[]): { operands: readonly HostTensor[];
 const [f1e30, f3e38, f01] = [1e30, 3e38, 0.1].map(Math.fround) as [number, number, number];
 
 export const edges: Edges = {
-  exp: [call([f32(1000, -1000, 89, -104, inf, -inf, 0)], [inf, 0, inf, 0, inf, 0, 1])],
+  exp: [call([f32(1000, -1000, 89, -104, inf, -inf, 0, nan)], [inf, 0, inf, 0, inf, 0, 1, nan])],
+  log: [call([f32(0, -0, -1, -inf, inf, nan, 1)], [-inf, -inf, nan, nan, inf, nan, 0])],
   tanh: [call([f32(50, -50, 100, -100, 1e30, -1e30, 3e38, inf, -inf)], [1, -1, 1, -1, 1, -1, 1, 1, -1], transcendental)],
   erf: [call([f32(0, 0.5, -0.5, 6, -6, 30, 1e30)], [0, 0.5204998778130465, -0.5204998778130465, 1, -1, 1, 1], transcendental)],
   abs: [call([f32(-0, nan, -inf, -1.5)], [0, nan, inf, 1.5]), call([i32(-5, 5)], [5, 5])],

@@ -42,6 +42,13 @@ fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u
   eq_f32: "fn eq_f32(a: f32, b: f32) -> bool { return a == b && !is_nan(a) && !is_nan(b); }",
   beats_max: "fn beats_max(a: f32, b: f32) -> bool { return !is_nan(b) && (is_nan(a) || a > b); }",
   beats_min: "fn beats_min(a: f32, b: f32) -> bool { return !is_nan(b) && (is_nan(a) || a < b); }",
+  exp_f32: "fn exp_f32(x: f32) -> f32 { return select(exp(x), x, is_nan(x)); }",
+  // Drivers take the logarithm of 0 for that of the smallest number.
+  log_f32: `fn log_f32(x: f32) -> f32 {
+  if (is_nan(x) || x < 0.0) { return bitcast<f32>(nan_bits); }
+  if (x == 0.0) { return -bitcast<f32>(infinity_bits); }
+  return select(log(x), x, bitcast<u32>(x) == infinity_bits);
+}`,
   sign_f32: "fn sign_f32(x: f32) -> f32 { return select(sign(x), x, is_nan(x)); }",
   // Long division of the significands, eight bits of the quotient at a time: exact, as no product of floats would be.
   mod_f32: `fn mod_f32(a: f32, b: f32) -> f32 {
@@ -187,8 +194,6 @@ export function index(x: IndexExpression): string {
 }
 
 const call: { readonly [O in ScalarOperation]?: string } = {
-  exp: "exp",
-  log: "log",
   sin: "sin",
   cos: "cos",
   sqrt: "sqrt",
@@ -221,6 +226,8 @@ function operation(name: ScalarOperation, args: readonly string[], dtype: DType,
       return `1.0 / ${a}`;
     case "not":
       return from === "bool" ? `!${a}` : `~${a}`;
+    case "exp":
+    case "log":
     case "tanh":
     case "erf":
       return `${prelude.use(`${name}_f32`)}(${a})`;
