@@ -6,7 +6,7 @@ import { currentBackend } from "./runtime.js";
 import { apply, fromHost, type Storage, Tensor } from "./tensor.js";
 import { type Traced, traceGraph } from "./trace.js";
 import { isTracing, whileTracing } from "./tracing.js";
-import { flattenTree, identityKey, type TreeShape, tensorsOf } from "./tree.js";
+import { flattenTree, identityKey, type TreeShape } from "./tree.js";
 import { agrees, type Decision, WeakScalar, weakConstant } from "./weak-scalar.js";
 
 export interface CompileSettings<S extends readonly number[] = readonly number[]> {
@@ -73,8 +73,8 @@ interface Call {
   rebuild(leaves: readonly Tensor[]): unknown[];
 }
 
-/** The tensors among the arguments. Throws OptionError for settings that name an argument which was not passed. */
-function argumentTensors(args: readonly unknown[], settings: CompileSettings, name: string): Tensor[] {
+/** Throws OptionError for settings that name an argument which was not passed. */
+function checkPositions(args: readonly unknown[], settings: CompileSettings, name: string): void {
   for (const role of ["donate", "static"] as const) {
     const beyond = settings[role]?.find((position) => position >= args.length);
     if (beyond === undefined) continue;
@@ -82,22 +82,23 @@ function argumentTensors(args: readonly unknown[], settings: CompileSettings, na
       hint: "positions count from 0; pass undefined for a static argument that is left out",
     });
   }
-  return args.flatMap((arg, i) =>
-    settings.static?.includes(i) ? [] : tensorsOf(arg, `${name}: argument ${i}`).map(({ tensor }) => tensor),
-  );
 }
 
+/** What a call asks for, once the tensors among its arguments have their numbers. */
 function readCall(args: readonly unknown[], settings: CompileSettings, name: string): Call {
+  checkPositions(args, settings, name);
+  const trees = args.map((arg, i) => (settings.static?.includes(i) ? undefined : flattenTree(arg, `${name}: argument ${i}`)));
+  realizeNow(trees.flatMap((tree) => tree?.leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor) ?? []));
   const keys: string[] = [];
   const leaves: Tensor[] = [];
   const donated = new Set<Tensor>();
   const numbers = new Map<number, number>();
   const builders = args.map((arg, position) => {
-    if (settings.static?.includes(position)) {
+    const flat = trees[position];
+    if (flat === undefined) {
       keys.push(`=${identityKey(arg)}`);
       return () => arg;
     }
-    const flat = flattenTree(arg, `${name}: argument ${position}`);
     // What a module computes is decided by its class and by the functions that it holds, and both are inlined.
     keys.push(flat.shape.key, flat.shape.behaviour);
     const places = flat.leaves.map((leaf, i): ((given: readonly Tensor[]) => unknown) => {
@@ -231,7 +232,6 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
 
   const compiled = (...args: A): R => {
     if (isTracing()) return f(...weakNumbers(args, settings));
-    realizeNow(argumentTensors(args, settings, name));
     const call = readCall(args, settings, name);
     const { program, backend } = programOf(call);
     const label = `${name}()`;
@@ -265,7 +265,6 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
     traces: { get: () => traces },
     explain: {
       value: (...args: A): string => {
-        realizeNow(argumentTensors(args, settings, name));
         const { program } = programOf(readCall(args, settings, name));
         return `${name}: traced ${traces} time${traces === 1 ? "" : "s"}\n${program.executable.describe()}`;
       },
