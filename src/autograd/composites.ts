@@ -141,9 +141,9 @@ export function logSumExp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   checkArgument("logSumExp", "keepDims", keepDims, flag);
   const result = widened(x, (wide) => {
     const largest = ops.stopGradient(ops.max(wide, axes, true));
-    // An infinite one is no shift: ∞ − ∞ has no value, and without a shift e^±∞ gives the right sum.
-    const top = ops.where(ops.less(ops.abs(largest), Number.POSITIVE_INFINITY), largest, 0);
-    return ops.add(ops.log(ops.sum(ops.exp(ops.sub(wide, top)), axes, true)), top);
+    const shifted = ops.add(ops.log(ops.sum(ops.exp(ops.sub(wide, largest)), axes, true)), largest);
+    // An infinite one is no shift, since ∞ − ∞ has no value; but then it is the result.
+    return ops.where(ops.less(ops.abs(largest), Number.POSITIVE_INFINITY), shifted, largest);
   });
   return keepDims ? result : ops.squeeze(result, normalizeAxes(axes, x.rank, "logSumExp"));
 }
