@@ -16,7 +16,6 @@ const isNumber = (value: unknown): value is number => typeof value === "number";
 
 /** Any number at all, for parameters whose range has words of its own. */
 export const number: Kind = { wanted: "a number", fits: isNumber };
-export const finiteNumber: Kind = { wanted: "a finite number", fits: Number.isFinite };
 export const positive: Kind = { wanted: "a number above 0", fits: (value) => isNumber(value) && value > 0 };
 export const notNegative: Kind = {
   wanted: "a finite number of at least 0",
@@ -87,11 +86,6 @@ export const either = (...kinds: readonly Kind[]): Kind => ({
 
 /** May be left out or undefined. */
 export const optional = (kind: Kind): Kind => ({ ...kind, fits: (value) => value === undefined || kind.fits(value) });
-export const nullable = (kind: Kind): Kind => ({
-  ...kind,
-  wanted: `${kind.wanted} or null`,
-  fits: (value) => value === null || kind.fits(value),
-});
 
 /** Tensors are known by their look here, because this module stands below theirs. */
 const isTensor = (value: unknown): boolean => typeof value === "object" && value !== null && "dtype" in value && "depth" in value;

@@ -1,10 +1,7 @@
-import { type Kind, number, oneOf } from "../arguments.js";
-import type { Shape } from "./shape.js";
+import { type Kind, number } from "../arguments.js";
 import { Tensor } from "./tensor.js";
 
 /** Kinds of arguments that hold tensors, shapes and dtypes; see `arguments.ts`. */
-
-const isExtent = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 
 export const tensorKind: Kind = {
   wanted: "a tensor",
@@ -27,22 +24,6 @@ export const keyKind: Kind = {
   fits: (value) => value instanceof Tensor && value.dtype === "u32" && value.rank === 1 && value.shape[0] === 2,
   hint: (value) => (number.fits(value) ? `make one with key(${String(value)})` : "make one with key(seed)"),
 };
-
-export const shapeKind: Kind = {
-  wanted: "a shape: a list of extents",
-  fits: (value): value is Shape => Array.isArray(value) && value.every(isExtent),
-  hint: (value) => (isExtent(value) ? `write [${String(value)}]` : undefined),
-};
-
-export const axisKind: Kind = { wanted: "an axis: an integer", fits: Number.isInteger };
-
-export const axesKind: Kind = {
-  wanted: "an axis or a list of axes",
-  fits: (value) => value === undefined || Number.isInteger(value) || (Array.isArray(value) && value.every(Number.isInteger)),
-  hint: (value) => (typeof value === "object" && value !== null ? "axes come first and by position: x.sum(0, true)" : undefined),
-};
-
-export const dtypeKind: Kind = oneOf("f32", "f16", "bf16", "i32", "u32", "bool", "f64");
 
 /** A number that an f32 can hold, rounded. */
 export const finiteSingle: Kind = {
