@@ -12,14 +12,14 @@ import {
   positive,
 } from "../arguments.js";
 import { GradientError } from "../errors.js";
+import { type DType, isFloat } from "../ir/dtype.js";
+import { type Shape, show, sizeOf, stridesOf } from "../ir/shape.js";
+import { threefry2x32 } from "../ir/threefry.js";
 import { compile } from "./compile.js";
-import { type DType, isFloat } from "./dtype.js";
 import { jvp, vjp } from "./grad.js";
 import { data } from "./realize.js";
 import { currentBackend } from "./runtime.js";
-import { type Shape, show, sizeOf, stridesOf } from "./shape.js";
 import { fromHost, Tensor } from "./tensor.js";
-import { threefry2x32 } from "./threefry.js";
 import { flattenTree } from "./tree.js";
 
 /** "reverse" holds `vjp` against differences, "forward" holds `jvp`. */

@@ -1,10 +1,10 @@
 import { checkArgument, checkOptions, flag, integer, notNegative, number, type OptionKinds, oneOf, optional, text } from "../arguments.js";
 import { DtypeError, OptionError, ShapeError } from "../errors.js";
-import { isFloat, isHalf, isInteger, summableDtype } from "./dtype.js";
+import { isFloat, isHalf, isInteger, summableDtype } from "../ir/dtype.js";
+import { broadcastShapes, normalizeAxes, normalizeAxis, show } from "../ir/shape.js";
 import { tensorKind, tensorLikeKind } from "./kinds.js";
 import type { Axes, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
-import { broadcastShapes, normalizeAxes, normalizeAxis, show } from "./shape.js";
 import type { Tensor } from "./tensor.js";
 
 /** Functions that are defined by other functions. A backend may know a faster way for one; its meaning is here. */

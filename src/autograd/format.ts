@@ -1,5 +1,5 @@
-import type { DType, HostArray } from "./dtype.js";
-import type { Shape } from "./shape.js";
+import type { DType, HostArray } from "../ir/dtype.js";
+import type { Shape } from "../ir/shape.js";
 
 /** Entries of an axis that are written out; of a longer one, half of them at either end. */
 const shownEntries = 6;

@@ -1,9 +1,9 @@
 import { callable, checkArgument, checkOptions, describe, flag, integer, type Kind, optional } from "../arguments.js";
 import { GradientError, OptionError } from "../errors.js";
-import { isFloat } from "./dtype.js";
+import { isFloat } from "../ir/dtype.js";
+import type { PrimitiveName, PrimitiveParams } from "../ir/primitives.js";
+import { sameShape, show } from "../ir/shape.js";
 import * as ops from "./operations.js";
-import type { PrimitiveName, PrimitiveParams } from "./primitives.js";
-import { sameShape, show } from "./shape.js";
 import { apply, Tensor } from "./tensor.js";
 import { whileTracing } from "./tracing.js";
 import { flattenTree, sameForm, type Tree, type TreeShape } from "./tree.js";

@@ -1,9 +1,9 @@
+import type { DTypeName, HostArray } from "../ir/dtype.js";
+import type { Shape } from "../ir/shape.js";
 import * as composites from "./composites.js";
-import type { DTypeName, HostArray } from "./dtype.js";
 import type { Axes, Range, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
 import { array, data, item, print } from "./realize.js";
-import type { Shape } from "./shape.js";
 import { type NestedNumbers, Tensor } from "./tensor.js";
 
 /** The functions of one tensor that are methods as well, so that expressions read from left to right. */

@@ -11,9 +11,9 @@ import {
   readDType,
   representable,
   requireFits,
-} from "./dtype.js";
+} from "../ir/dtype.js";
+import { broadcastShapes, checkShape, normalizeAxes, normalizeAxis, readShape, type Shape, sameShape, show, sizeOf } from "../ir/shape.js";
 import { finiteSingle, tensorKind, tensorLikeKind } from "./kinds.js";
-import { broadcastShapes, checkShape, normalizeAxes, normalizeAxis, readShape, type Shape, sameShape, show, sizeOf } from "./shape.js";
 import { apply, Tensor } from "./tensor.js";
 import { ask, derive, isPlain, numberOf, type PlainNumber, WeakScalar } from "./weak-scalar.js";
 

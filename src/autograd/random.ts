@@ -1,9 +1,9 @@
 import { checkArgument, checkOptions, describe, fraction, integer, type Kind, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
-import { type DTypeName, readDType } from "./dtype.js";
+import { type DTypeName, readDType } from "../ir/dtype.js";
+import { readShape, type Shape, sizeOf } from "../ir/shape.js";
 import { finiteSingle, keyKind, tensorKind } from "./kinds.js";
 import * as ops from "./operations.js";
-import { readShape, type Shape, sizeOf } from "./shape.js";
 import { apply, fromHost, Tensor } from "./tensor.js";
 
 /**

@@ -1,10 +1,10 @@
 import type { Backend, DeviceBuffer, Executable } from "../backend/backend.js";
-import { graphKey } from "../backend/graph.js";
 import { UsageError } from "../errors.js";
-import type { HostArray } from "./dtype.js";
+import type { HostArray } from "../ir/dtype.js";
+import { graphKey } from "../ir/graph.js";
+import { show, sizeOf } from "../ir/shape.js";
 import { formatValues } from "./format.js";
 import { currentBackend } from "./runtime.js";
-import { show, sizeOf } from "./shape.js";
 import { fromHost, type NestedNumbers, Storage, type Tensor } from "./tensor.js";
 import { deviceBuffer, hostScalar, type Traced, traceGraph } from "./trace.js";
 import { isTracing } from "./tracing.js";

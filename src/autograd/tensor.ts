@@ -3,10 +3,10 @@
 import { checkOptions, describe, given, optional } from "../arguments.js";
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { DtypeError, ShapeError, UsageError } from "../errors.js";
-import { type DType, type DTypeName, fits, type HostArray, hostArray, isHalf, readDType, representable, requireFits } from "./dtype.js";
+import { type DType, type DTypeName, fits, type HostArray, hostArray, isHalf, readDType, representable, requireFits } from "../ir/dtype.js";
+import { type PrimitiveName, type PrimitiveParams, primitiveRecord } from "../ir/primitives.js";
+import { readShape, type Shape, show, sizeOf } from "../ir/shape.js";
 import { formatValues } from "./format.js";
-import { type PrimitiveName, type PrimitiveParams, primitiveRecord } from "./primitives.js";
-import { readShape, type Shape, show, sizeOf } from "./shape.js";
 
 /** A value in device memory. Freed by `dispose`, by donation, or when the last tensor that holds it is collected. */
 export class Storage {

@@ -1,8 +1,8 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
-import type { Graph, GraphNode } from "../backend/graph.js";
 import { UsageError } from "../errors.js";
+import type { Graph, GraphNode } from "../ir/graph.js";
+import { sizeOf } from "../ir/shape.js";
 import { checkSameBackend } from "./runtime.js";
-import { sizeOf } from "./shape.js";
 import { Storage, type Tensor } from "./tensor.js";
 
 /** A graph and where its inputs come from. */

@@ -1,7 +1,7 @@
 import { GradientError } from "../errors.js";
+import type { PrimitiveName, PrimitiveParams } from "../ir/primitives.js";
+import type { Shape } from "../ir/shape.js";
 import * as ops from "./operations.js";
-import type { PrimitiveName, PrimitiveParams } from "./primitives.js";
-import type { Shape } from "./shape.js";
 import type { Tensor } from "./tensor.js";
 
 /**

@@ -1,4 +1,4 @@
-import type { DType } from "./dtype.js";
+import type { DType } from "../ir/dtype.js";
 import { apply, type Source, Tensor } from "./tensor.js";
 
 /**

@@ -1,5 +1,5 @@
-import type { DType, HostArray } from "../autograd/dtype.js";
-import type { Graph } from "./graph.js";
+import type { DType, HostArray } from "../ir/dtype.js";
+import type { Graph } from "../ir/graph.js";
 
 /** A piece of device memory that one tensor owns. Opaque outside of its backend. */
 export interface DeviceBuffer {

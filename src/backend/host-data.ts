@@ -1,4 +1,4 @@
-import { type DType, type HostArray, hostArray } from "../autograd/dtype.js";
+import { type DType, type HostArray, hostArray } from "../ir/dtype.js";
 
 // Loops fill arrays here: `from` with a callback takes 34 times as long as a loop on hundreds of millions of numbers.
 

@@ -5,8 +5,8 @@
  */
 
 import { checkArgument, checkOptions, integer, number, type OptionKinds, optional, text } from "../arguments.js";
-import { seedKey, threefry2x32, uniformBelow, type Words } from "../autograd/threefry.js";
 import { OptionError } from "../errors.js";
+import { seedKey, threefry2x32, uniformBelow, type Words } from "../ir/threefry.js";
 
 /** Exact rational positions: token i of row r is at `numerators[r·T + i] / denominators[r]`. */
 export interface RationalPositions {

@@ -1,9 +1,9 @@
 import { checkArgument, number } from "../arguments.js";
-import { isFloat, summableDtype } from "../autograd/dtype.js";
 import { add, cast, div, full, minimum, mul, sqrt, sum } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
 import { OptionError } from "../errors.js";
+import { isFloat, summableDtype } from "../ir/dtype.js";
 
 /** √Σ x² over every element of every tensor of floats of a tree: a scalar. Halves are squared in f32. */
 export function globalNorm(tree: Tree): Tensor {

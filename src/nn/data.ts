@@ -1,8 +1,8 @@
 /** Text as training data: documents, a held-out part of whole documents, and random windows as a pure function of seed and step. */
 
 import { checkArgument, checkOptions, listOf, number, type OptionKinds, objectWith, optional } from "../arguments.js";
-import { seedKey, threefry2x32, uniformBelow } from "../autograd/threefry.js";
 import { OptionError } from "../errors.js";
+import { seedKey, threefry2x32, uniformBelow } from "../ir/threefry.js";
 import { documentsKind } from "./kinds.js";
 import type { Tokenizer } from "./tokenizers.js";
 

@@ -1,8 +1,8 @@
 import { checkArgument, checkOptions, number, optional } from "../arguments.js";
 import { add, and, arange, clip, expand, gather, greaterEqual, iota, less, sub, where, zeros } from "../autograd/operations.js";
-import { type Shape, show } from "../autograd/shape.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { OptionError, ShapeError } from "../errors.js";
+import { type Shape, show } from "../ir/shape.js";
 import { configKind, type LlamaConfig } from "./config.js";
 import type { AttentionContext, RopeTensors } from "./llama.js";
 

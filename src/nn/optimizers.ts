@@ -1,13 +1,13 @@
 import { callable, checkOptions, fraction, notNegative, type OptionKinds, optional, positive } from "../arguments.js";
-import { isFloat } from "../autograd/dtype.js";
 import { add, div, mul, reshape, sqrt, sub, type TensorLike, zeros, zerosLike } from "../autograd/operations.js";
 import { realizeNow } from "../autograd/realize.js";
-import { sameShape, show } from "../autograd/shape.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { isTracing } from "../autograd/tracing.js";
 import { mapTensors, type Tree, tensorsOf, zipNamed } from "../autograd/tree.js";
 import { combine, type Part, partition } from "../autograd/tree-parts.js";
 import { ShapeError } from "../errors.js";
+import { isFloat } from "../ir/dtype.js";
+import { sameShape, show } from "../ir/shape.js";
 
 /**
  * Optimizers as pure functions over trees, sorted in order of complexity. The state is a tree of tensors and nothing else:

@@ -1,6 +1,6 @@
 import { checkOptions } from "../arguments.js";
-import { seedKey, threefry2x32 } from "../autograd/threefry.js";
 import { OptionError } from "../errors.js";
+import { seedKey, threefry2x32 } from "../ir/threefry.js";
 import { samplingKinds } from "./kinds.js";
 
 export interface SamplingOptions {

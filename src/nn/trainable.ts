@@ -1,9 +1,9 @@
 import { callable, checkArgument, optional } from "../arguments.js";
-import { isFloat } from "../autograd/dtype.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { tensorsOf } from "../autograd/tree.js";
 import { type Part, partition } from "../autograd/tree-parts.js";
 import { OptionError } from "../errors.js";
+import { isFloat } from "../ir/dtype.js";
 
 /** Which tensors of a tree are trained. Integers and bools never are, whatever it says. */
 export type Trainable = (tensor: Tensor, path: string) => boolean;

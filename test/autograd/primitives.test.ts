@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { DType } from "../../src/autograd/dtype.js";
-import { type Abstract, type PrimitiveName, type PrimitiveParams, primitiveRecord, primitives } from "../../src/autograd/primitives.js";
 import { type DawngradError, DtypeError, ShapeError } from "../../src/errors.js";
+import type { DType } from "../../src/ir/dtype.js";
+import { type Abstract, type PrimitiveName, type PrimitiveParams, primitiveRecord, primitives } from "../../src/ir/primitives.js";
 import { samples } from "../support/samples.js";
 
 interface Wrong<Params> {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { seedKey, threefry2x32, uniformBelow } from "../../src/autograd/threefry.js";
 import { OptionError } from "../../src/errors.js";
+import { seedKey, threefry2x32, uniformBelow } from "../../src/ir/threefry.js";
 
 const word = fc.integer({ min: 0, max: 0xffff_ffff });
 

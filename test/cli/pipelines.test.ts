@@ -2,10 +2,10 @@ import { mkdtemp, readFile, rm, stat, truncate, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { threefry2x32 } from "../../src/autograd/threefry.js";
 import type { CliEnvironment } from "../../src/cli/program.js";
 import { runCli } from "../../src/cli/program.js";
 import { runners } from "../../src/cli/runners.js";
+import { threefry2x32 } from "../../src/ir/threefry.js";
 import { CapturedStream, FakeSignals } from "./capture.js";
 
 let folder = "";

@@ -1,9 +1,9 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { threefry2x32 } from "../../src/autograd/threefry.js";
 import { type CliEnvironment, runCli } from "../../src/cli/program.js";
 import { runners } from "../../src/cli/runners.js";
+import { threefry2x32 } from "../../src/ir/threefry.js";
 import { CapturedStream, FakeSignals } from "./capture.js";
 
 /** A folder with a small text, and the command with its real bodies. */

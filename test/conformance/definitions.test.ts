@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { hostArray } from "../../src/autograd/dtype.js";
-import type { PrimitiveName } from "../../src/autograd/primitives.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import { hostArray } from "../../src/ir/dtype.js";
+import type { PrimitiveName } from "../../src/ir/primitives.js";
 import { type Case, casesOf, computationOf, operandsOf } from "../support/cases.js";
 import { allow, difference } from "../support/compare.js";
 import { definitions } from "../support/definitions.js";

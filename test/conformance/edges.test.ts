@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { DType } from "../../src/autograd/dtype.js";
-import { type PrimitiveName, type PrimitiveParams, primitiveRecord, primitives } from "../../src/autograd/primitives.js";
 import type { Backend } from "../../src/backend/backend.js";
+import type { DType } from "../../src/ir/dtype.js";
+import { type PrimitiveName, type PrimitiveParams, primitiveRecord, primitives } from "../../src/ir/primitives.js";
 import { backends } from "../support/backends.js";
 import { allow, difference } from "../support/compare.js";
 import { edges } from "../support/edges.js";

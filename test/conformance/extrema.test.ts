@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { DType } from "../../src/autograd/dtype.js";
 import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { compile, div, exp, grad, iota, log, max, min, mul, softmax, sub, sum, type Tensor, useBackend, vjp } from "../../src/index.js";
+import type { DType } from "../../src/ir/dtype.js";
 import { backendVariants, thinned } from "../support/backends.js";
 import { floats, numbersOf } from "../support/floats.js";
 

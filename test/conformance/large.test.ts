@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { threefry2x32 } from "../../src/autograd/threefry.js";
 import type { Backend } from "../../src/backend/backend.js";
+import { threefry2x32 } from "../../src/ir/threefry.js";
 import { backends } from "../support/backends.js";
 import { compute, GraphBuilder, type HostTensor, hostTensor } from "../support/graphs.js";
 

@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type DType, representable } from "../../src/autograd/dtype.js";
 import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import {
@@ -30,6 +29,7 @@ import {
   useBackend,
   variance,
 } from "../../src/index.js";
+import { type DType, representable } from "../../src/ir/dtype.js";
 import { longSums } from "../support/arbitraries.js";
 import { backendVariants } from "../support/backends.js";
 import { compute, GraphBuilder, type HostTensor } from "../support/graphs.js";

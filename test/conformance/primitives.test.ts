@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type PrimitiveName, primitives } from "../../src/autograd/primitives.js";
 import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import { type PrimitiveName, primitives } from "../../src/ir/primitives.js";
 import { backendVariants, thinned } from "../support/backends.js";
 import { allowanceOf, casesOf, computationOf, isSum, magnitude } from "../support/cases.js";
 import { difference } from "../support/compare.js";

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { PrimitiveName } from "../../src/autograd/primitives.js";
 import type { Backend } from "../../src/backend/backend.js";
-import type { GraphNode } from "../../src/backend/graph.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import type { GraphNode } from "../../src/ir/graph.js";
+import type { PrimitiveName } from "../../src/ir/primitives.js";
 import { graphRecipes } from "../support/arbitraries.js";
 import { backendVariants } from "../support/backends.js";
 import { difference } from "../support/compare.js";

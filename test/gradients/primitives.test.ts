@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { checkGrads } from "../../src/autograd/check-grads.js";
-import { type PrimitiveName, type PrimitiveParams, primitives } from "../../src/autograd/primitives.js";
 import { apply } from "../../src/autograd/tensor.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { bitcast, cast, equal, GradientError, grad, less, type Tensor, tensor, useBackend } from "../../src/index.js";
+import { type PrimitiveName, type PrimitiveParams, primitives } from "../../src/ir/primitives.js";
 import { distinct, floats } from "../support/floats.js";
 
 /** A function that contains the primitive, and where to differentiate it. */

@@ -1,9 +1,9 @@
 import { derivative, evaluate, type MathNode, parse } from "mathjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { PrimitiveName, PrimitiveParams, primitives } from "../../src/autograd/primitives.js";
 import { apply } from "../../src/autograd/tensor.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { grad, type Tensor, tensor, useBackend } from "../../src/index.js";
+import type { PrimitiveName, PrimitiveParams, primitives } from "../../src/ir/primitives.js";
 
 type Elementwise = { [P in PrimitiveName]: (typeof primitives)[P]["tag"] extends "elementwise" ? P : never }[PrimitiveName];
 /** What has no derivative in closed form, or one that is zero or undefined: checked against differences elsewhere. */

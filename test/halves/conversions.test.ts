@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { promote, representable } from "../../src/autograd/dtype.js";
 import type { Backend } from "../../src/backend/backend.js";
 import { decode, encode } from "../../src/backend/host-data.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { createWasmBackend } from "../../src/backend/wasm/index.js";
 import { compile, DtypeError, full, matmul, ones, type Tensor, tensor, useBackend } from "../../src/index.js";
+import { promote, representable } from "../../src/ir/dtype.js";
 import { type Half, halfUnit, halfValue, halves, toNearestHalf } from "../support/halves.js";
 import { uniformSource } from "../support/samples.js";
 

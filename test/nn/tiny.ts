@@ -1,6 +1,6 @@
-import { threefry2x32 } from "../../src/autograd/threefry.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { type Backend, key, mapTensors, realize, type Tensor, tensor, tensorsOf, useBackend } from "../../src/index.js";
+import { threefry2x32 } from "../../src/ir/threefry.js";
 import type { LanguageBatch } from "../../src/nn/batch.js";
 import type { LlamaConfig } from "../../src/nn/config.js";
 import { Llama, type RopeTensors } from "../../src/nn/llama.js";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Clusters } from "../../src/backend/clusters.js";
-import { domainOf } from "../../src/backend/domain.js";
+import { Clusters } from "../../src/compiler/clusters.js";
+import { domainOf } from "../../src/compiler/domain.js";
 
 /** What happens to each node: the nodes that it reads, and the cluster that it joins if that makes no circle. */
 interface Choice {

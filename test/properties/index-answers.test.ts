@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { flatten, literal, substitute, unflatten, variable } from "../../src/backend/index-expression.js";
+import { flatten, literal, substitute, unflatten, variable } from "../../src/ir/index-expression.js";
 
 describe("places that were asked for before", () => {
   it("are not confused with those of a variable of the same name and another extent", () => {

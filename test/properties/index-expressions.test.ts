@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { GraphNode } from "../../src/backend/graph.js";
-import { flatten, type IndexExpression, literal, substitute, unflatten, variable } from "../../src/backend/index-expression.js";
-import { simplify } from "../../src/backend/simplify.js";
-import { type Guard, readings } from "../../src/backend/views.js";
 import { index as printWgsl } from "../../src/backend/webgpu/wgsl.js";
+import { simplify } from "../../src/compiler/simplify.js";
+import { type Guard, readings } from "../../src/compiler/views.js";
+import type { GraphNode } from "../../src/ir/graph.js";
+import { flatten, type IndexExpression, literal, substitute, unflatten, variable } from "../../src/ir/index-expression.js";
 import { type ViewChain, viewChains } from "../support/arbitraries.js";
 import { definitions } from "../support/definitions.js";
 import { GraphBuilder, type HostTensor, hostTensor } from "../support/graphs.js";

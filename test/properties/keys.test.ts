@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { identityKey } from "../../src/autograd/tree.js";
-import { type Graph, type GraphNode, graphKey } from "../../src/backend/graph.js";
 import { compile, flattenTree, init, Tensor, tensor } from "../../src/index.js";
+import { type Graph, type GraphNode, graphKey } from "../../src/ir/graph.js";
 import { numbersOf } from "../support/floats.js";
 
 beforeAll(() => init({ backend: "reference" }));

@@ -1,5 +1,5 @@
-import type { Abstract, PrimitiveName } from "../../src/autograd/primitives.js";
-import { sizeOf } from "../../src/autograd/shape.js";
+import type { Abstract, PrimitiveName } from "../../src/ir/primitives.js";
+import { sizeOf } from "../../src/ir/shape.js";
 import { type Allowance, allow } from "./compare.js";
 import { type Computation, GraphBuilder, type HostTensor, hostTensor } from "./graphs.js";
 import { fill, type Sample } from "./samples.js";

@@ -1,6 +1,6 @@
 import { erf } from "mathjs";
-import type { Abstract, PrimitiveName, PrimitiveParams } from "../../src/autograd/primitives.js";
-import { dropAxes, type Shape } from "../../src/autograd/shape.js";
+import type { Abstract, PrimitiveName, PrimitiveParams } from "../../src/ir/primitives.js";
+import { dropAxes, type Shape } from "../../src/ir/shape.js";
 import type { HostTensor } from "./graphs.js";
 import { coordinates, positionOf } from "./views.js";
 

@@ -1,5 +1,5 @@
-import type { DType } from "../../src/autograd/dtype.js";
-import type { PrimitiveName, PrimitiveParams } from "../../src/autograd/primitives.js";
+import type { DType } from "../../src/ir/dtype.js";
+import type { PrimitiveName, PrimitiveParams } from "../../src/ir/primitives.js";
 import { type HostTensor, hostTensor } from "./graphs.js";
 import { exact, type Tolerance, transcendental } from "./tolerances.js";
 

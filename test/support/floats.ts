@@ -1,6 +1,6 @@
-import type { DType } from "../../src/autograd/dtype.js";
-import { type Shape, sizeOf } from "../../src/autograd/shape.js";
 import { type Tensor, tensor } from "../../src/autograd/tensor.js";
+import type { DType } from "../../src/ir/dtype.js";
+import { type Shape, sizeOf } from "../../src/ir/shape.js";
 import { uniformSource } from "./samples.js";
 
 export interface FloatRange {

@@ -1,8 +1,8 @@
-import { type DType, type HostArray, hostArray } from "../../src/autograd/dtype.js";
-import { type Abstract, type PrimitiveName, type PrimitiveParams, primitiveRecord } from "../../src/autograd/primitives.js";
-import { type Shape, sizeOf } from "../../src/autograd/shape.js";
 import type { Backend, CompileOptions } from "../../src/backend/backend.js";
-import type { Graph, GraphNode } from "../../src/backend/graph.js";
+import { type DType, type HostArray, hostArray } from "../../src/ir/dtype.js";
+import type { Graph, GraphNode } from "../../src/ir/graph.js";
+import { type Abstract, type PrimitiveName, type PrimitiveParams, primitiveRecord } from "../../src/ir/primitives.js";
+import { type Shape, sizeOf } from "../../src/ir/shape.js";
 
 /** A tensor on the host, row-major. */
 export interface HostTensor {

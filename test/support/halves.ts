@@ -1,4 +1,4 @@
-import type { Graph, GraphNode } from "../../src/backend/graph.js";
+import type { Graph, GraphNode } from "../../src/ir/graph.js";
 
 /** The dtypes that store floats in 16 bits. */
 export type Half = "f16" | "bf16";

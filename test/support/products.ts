@@ -1,5 +1,5 @@
-import type { DType } from "../../src/autograd/dtype.js";
-import type { Shape } from "../../src/autograd/shape.js";
+import type { DType } from "../../src/ir/dtype.js";
+import type { Shape } from "../../src/ir/shape.js";
 import { type Computation, GraphBuilder, type HostTensor } from "./graphs.js";
 import { fill } from "./samples.js";
 

@@ -1,4 +1,4 @@
-import { dropAxes, type Shape, sizeOf } from "../../src/autograd/shape.js";
+import { dropAxes, type Shape, sizeOf } from "../../src/ir/shape.js";
 import type { GraphRecipe } from "./arbitraries.js";
 import { type Computation, GraphBuilder, hostTensor } from "./graphs.js";
 import { fill, uniformSource } from "./samples.js";

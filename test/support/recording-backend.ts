@@ -1,6 +1,6 @@
-import { hostArray } from "../../src/autograd/dtype.js";
 import type { Backend, CompileOptions, DeviceBuffer } from "../../src/backend/backend.js";
-import type { Graph } from "../../src/backend/graph.js";
+import { hostArray } from "../../src/ir/dtype.js";
+import type { Graph } from "../../src/ir/graph.js";
 
 /** A graph that was compiled, and how. */
 export interface Recorded {

@@ -1,6 +1,6 @@
 import type { Backend } from "../../src/backend/backend.js";
-import type { Graph, GraphNode } from "../../src/backend/graph.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import type { Graph, GraphNode } from "../../src/ir/graph.js";
 
 /**
  * The reference with every f32 result rounded to f32: the least that a real f32 backend gets wrong. The suites must

@@ -1,6 +1,6 @@
-import { type DType, isInteger, representable } from "../../src/autograd/dtype.js";
-import type { PrimitiveName, PrimitiveParams } from "../../src/autograd/primitives.js";
-import { type Shape, sizeOf } from "../../src/autograd/shape.js";
+import { type DType, isInteger, representable } from "../../src/ir/dtype.js";
+import type { PrimitiveName, PrimitiveParams } from "../../src/ir/primitives.js";
+import { type Shape, sizeOf } from "../../src/ir/shape.js";
 import { type HostTensor, hostTensor } from "./graphs.js";
 
 /** An operand to be filled with values spread over [low, high]. */

@@ -1,4 +1,4 @@
-import { type Shape, sizeOf } from "../../src/autograd/shape.js";
+import { type Shape, sizeOf } from "../../src/ir/shape.js";
 import type { GraphBuilder, HostTensor } from "./graphs.js";
 import { hostTensor } from "./graphs.js";
 

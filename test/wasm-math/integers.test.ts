@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { threefry2x32 } from "../../src/autograd/threefry.js";
 import type { MathName } from "../../src/backend/wasm/math/index.js";
+import { threefry2x32 } from "../../src/ir/threefry.js";
 import { applied } from "./vectors.js";
 
 const edges = [0, 1, 2, 3, 7, 2 ** 16 - 1, 2 ** 16, 2 ** 24 + 1, 2 ** 31 - 2, 2 ** 31 - 1].flatMap((n) => [n, -n, ~n]);

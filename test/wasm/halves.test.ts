@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type PrimitiveName, primitives } from "../../src/autograd/primitives.js";
 import type { Backend } from "../../src/backend/backend.js";
-import type { Graph } from "../../src/backend/graph.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { createWasmBackend } from "../../src/backend/wasm/index.js";
 import { cast, grad, matmul, type Tensor, tensor, useBackend } from "../../src/index.js";
+import type { Graph } from "../../src/ir/graph.js";
+import { type PrimitiveName, primitives } from "../../src/ir/primitives.js";
 import { allowanceOf, type Case, casesOf, computationOf, isSum, magnitude } from "../support/cases.js";
 import { difference } from "../support/compare.js";
 import { compute, GraphBuilder, type HostTensor, hostTensor } from "../support/graphs.js";

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type PrimitiveName, primitives } from "../../src/autograd/primitives.js";
+import { type PrimitiveName, primitives } from "../../src/ir/primitives.js";
 import { thinned } from "../support/backends.js";
 import { casesOf, computationOf } from "../support/cases.js";
 import { edges } from "../support/edges.js";

@@ -1,5 +1,5 @@
-import type { Graph } from "../../src/backend/graph.js";
 import { buildProgram, type ProgramOptions, type WebGpuProgram } from "../../src/backend/webgpu/program.js";
+import type { Graph } from "../../src/ir/graph.js";
 
 /** WebGPU's default limit. */
 export const maxWorkgroupsPerDimension = 65_535;

@@ -1,8 +1,8 @@
-import { type DType, type HostArray, hostArray, representable } from "../../autograd/dtype.js";
-import { sizeOf } from "../../autograd/shape.js";
 import { OutOfMemoryError, UsageError } from "../../errors.js";
+import { type DType, type HostArray, hostArray, representable } from "../../ir/dtype.js";
+import type { Graph, GraphNode, InputNode } from "../../ir/graph.js";
+import { sizeOf } from "../../ir/shape.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
-import type { Graph, GraphNode, InputNode } from "../graph.js";
 import { describeGraph } from "./describe.js";
 import { lower } from "./lowerings.js";
 import { MemoryLedger } from "./memory.js";

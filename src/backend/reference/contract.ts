@@ -1,4 +1,4 @@
-import { sizeOf } from "../../autograd/shape.js";
+import { sizeOf } from "../../ir/shape.js";
 import type { Data, Value } from "./values.js";
 
 /** c[…, m, n] = Σₖ a[…, m, k] · b[…, k, n], each sum in the order of k. */

@@ -1,5 +1,5 @@
-import { show } from "../../autograd/shape.js";
-import { type Graph, type GraphNode, paramsKey } from "../graph.js";
+import { type Graph, type GraphNode, paramsKey } from "../../ir/graph.js";
+import { show } from "../../ir/shape.js";
 
 /** A graph as text, one line for each node: `%2 = mul(%0, %1) f32[2, 3]`. */
 export function describeGraph(graph: Graph): string {

@@ -1,4 +1,4 @@
-import { type DType, isFloat } from "../../autograd/dtype.js";
+import { type DType, isFloat } from "../../ir/dtype.js";
 import type { Data, Value } from "./values.js";
 
 /** y[i] = f(x[i]) */

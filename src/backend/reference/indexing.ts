@@ -1,5 +1,5 @@
-import { isFloat } from "../../autograd/dtype.js";
-import { sizeOf } from "../../autograd/shape.js";
+import { isFloat } from "../../ir/dtype.js";
+import { sizeOf } from "../../ir/shape.js";
 import type { Data, Value } from "./values.js";
 
 /** y[i…, r…] = x[index[i…], r…]; NaN (floats) or 0 (others) where the index is outside of x. */

@@ -1,7 +1,7 @@
-import type { PrimitiveName, PrimitiveParams } from "../../autograd/primitives.js";
-import { type Shape, sizeOf, stridesOf } from "../../autograd/shape.js";
-import { threefry2x32 } from "../../autograd/threefry.js";
-import type { OperationNode } from "../graph.js";
+import type { OperationNode } from "../../ir/graph.js";
+import type { PrimitiveName, PrimitiveParams } from "../../ir/primitives.js";
+import { type Shape, sizeOf, stridesOf } from "../../ir/shape.js";
+import { threefry2x32 } from "../../ir/threefry.js";
 import { dot } from "./contract.js";
 import { caster, map, modulo, power, reinterpret, zip } from "./elementwise.js";
 import { erf } from "./erf.js";

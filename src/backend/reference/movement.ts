@@ -1,4 +1,4 @@
-import { type Shape, stridesOf } from "../../autograd/shape.js";
+import { type Shape, stridesOf } from "../../ir/shape.js";
 import type { Data } from "./values.js";
 
 /** Elements of an array that sit at `offset + Σ strides[i] · coordinate[i]`. */

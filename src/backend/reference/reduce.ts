@@ -1,4 +1,4 @@
-import { stridesOf } from "../../autograd/shape.js";
+import { stridesOf } from "../../ir/shape.js";
 import { offsetsOf } from "./movement.js";
 import type { Data, Value } from "./values.js";
 

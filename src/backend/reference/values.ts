@@ -1,6 +1,6 @@
-import { type DType, isFloat } from "../../autograd/dtype.js";
-import type { Shape } from "../../autograd/shape.js";
 import { DtypeError } from "../../errors.js";
+import { type DType, isFloat } from "../../ir/dtype.js";
+import type { Shape } from "../../ir/shape.js";
 
 /**
  * How values are held: every float, `f32` included, as an unrounded f64, because this backend is what the others are

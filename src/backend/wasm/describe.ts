@@ -1,4 +1,4 @@
-import { kernelSize } from "../kernel-size.js";
+import { kernelSize } from "../../compiler/kernel-size.js";
 import type { WasmProgram } from "./program.js";
 
 /** The kernels of a program, one per line. */

@@ -1,7 +1,7 @@
-import type { DType, HostArray } from "../../autograd/dtype.js";
 import { BackendUnavailableError, DtypeError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
+import type { DType, HostArray } from "../../ir/dtype.js";
+import type { Graph } from "../../ir/graph.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
-import type { Graph } from "../graph.js";
 import { decode, encode, encodeScalars } from "../host-data.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";

@@ -1,7 +1,7 @@
-import type { DType, HostArray } from "../../autograd/dtype.js";
 import { DtypeError, OutOfMemoryError } from "../../errors.js";
+import type { DType, HostArray } from "../../ir/dtype.js";
+import type { Graph } from "../../ir/graph.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
-import type { Graph } from "../graph.js";
 import { decode, encode, encodeScalars } from "../host-data.js";
 import { openDevice } from "./adapter.js";
 import type { GpuBuffer } from "./buffer-pool.js";

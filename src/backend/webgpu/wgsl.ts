@@ -1,7 +1,7 @@
-import type { DType } from "../../autograd/dtype.js";
-import type { IndexExpression } from "../index-expression.js";
-import { argumentsOf } from "../lower.js";
-import type { Kernel, Reducer, ScalarOperation, Value } from "../program.js";
+import { argumentsOf } from "../../compiler/lower.js";
+import type { Kernel, Reducer, ScalarOperation, Value } from "../../compiler/program.js";
+import type { DType } from "../../ir/dtype.js";
+import type { IndexExpression } from "../../ir/index-expression.js";
 
 /** WGSL text for scalar computations: types, constants, operations and the helper functions that they need. */
 

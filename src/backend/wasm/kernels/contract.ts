@@ -1,5 +1,5 @@
-import { coefficient, type IndexExpression, literal, mentions, substitute } from "../../index-expression.js";
-import type { ContractKernel, Store } from "../../program.js";
+import type { ContractKernel, Store } from "../../../compiler/program.js";
+import { coefficient, type IndexExpression, literal, mentions, substitute } from "../../../ir/index-expression.js";
 import { call, type Expression, type FunctionReference, i32, type Local, op } from "../assembler.js";
 import { epilogue, smaller } from "./epilogue.js";
 import { panelColumns, tileRows } from "./gemm.js";

@@ -1,4 +1,4 @@
-import type { ContractKernel } from "../../program.js";
+import type { ContractKernel } from "../../../compiler/program.js";
 import { type Expression, i32, type Local, load, op } from "../assembler.js";
 import type { KernelFunction, Split } from "./kernel.js";
 

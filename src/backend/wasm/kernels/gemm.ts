@@ -1,4 +1,4 @@
-import { blockTerms } from "../../summation.js";
+import { blockTerms } from "../../../compiler/summation.js";
 import { type Code, type Expression, f32x4, i32, type Local, load, type MemoryType, ModuleBuilder, op, shuffle } from "../assembler.js";
 
 /**

@@ -1,6 +1,6 @@
-import { type Atom, add, coefficient, type IndexExpression, mentions, scale, substitute, variable } from "../../index-expression.js";
-import { readBuffers } from "../../plan.js";
-import type { BufferInfo, Kernel, Value } from "../../program.js";
+import { readBuffers } from "../../../compiler/plan.js";
+import type { BufferInfo, Kernel, Value } from "../../../compiler/program.js";
+import { type Atom, add, coefficient, type IndexExpression, mentions, scale, substitute, variable } from "../../../ir/index-expression.js";
 import { Code, type Expression, i32, type Local, load, type ModuleBuilder, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
 import type { Width } from "./places.js";

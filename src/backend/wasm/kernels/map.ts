@@ -1,5 +1,5 @@
-import { add, literal, scale, variable } from "../../index-expression.js";
-import type { MapKernel } from "../../program.js";
+import type { MapKernel } from "../../../compiler/program.js";
+import { add, literal, scale, variable } from "../../../ir/index-expression.js";
 import type { Local } from "../assembler.js";
 import { type Context, costOf, type KernelCode, KernelFunction, placesOf, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
 import { laneVariable } from "./places.js";

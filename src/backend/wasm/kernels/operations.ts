@@ -1,5 +1,5 @@
-import { type DType, isHalf } from "../../../autograd/dtype.js";
-import type { Reducer, Value } from "../../program.js";
+import type { Reducer, Value } from "../../../compiler/program.js";
+import { type DType, isHalf } from "../../../ir/dtype.js";
 import { type Code, type Expression, f32x4, i32x4, op } from "../assembler.js";
 import type { MathFunctions, MathName } from "../math/index.js";
 

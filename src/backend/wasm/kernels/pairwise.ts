@@ -1,4 +1,4 @@
-import { waitingSums } from "../../summation.js";
+import { waitingSums } from "../../../compiler/summation.js";
 import { type Expression, i32, type Local, load, op } from "../assembler.js";
 import { smaller } from "./epilogue.js";
 import type { KernelFunction } from "./kernel.js";

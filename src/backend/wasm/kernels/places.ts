@@ -1,4 +1,4 @@
-import { add, coefficient, type IndexExpression, literal, mentions, substitute } from "../../index-expression.js";
+import { add, coefficient, type IndexExpression, literal, mentions, substitute } from "../../../ir/index-expression.js";
 import { type Code, type Expression, i32, type Local, lane, op, select } from "../assembler.js";
 
 type IndexAtom = IndexExpression["terms"][number]["atom"];

@@ -1,6 +1,6 @@
-import { substitute } from "../../index-expression.js";
-import type { ScatterKernel, Store, Value } from "../../program.js";
-import { blockTerms } from "../../summation.js";
+import type { ScatterKernel, Store, Value } from "../../../compiler/program.js";
+import { blockTerms } from "../../../compiler/summation.js";
+import { substitute } from "../../../ir/index-expression.js";
 import { i32, type Local, lane, op } from "../assembler.js";
 import { larger, smaller } from "./epilogue.js";
 import { type Context, costOf, type KernelCode, KernelFunction, placesOf, splitLoop, tableHeader } from "./kernel.js";

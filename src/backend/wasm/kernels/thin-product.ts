@@ -1,4 +1,4 @@
-import type { ContractKernel } from "../../program.js";
+import type { ContractKernel } from "../../../compiler/program.js";
 import { call, i32, type Local, load, op } from "../assembler.js";
 import { addressOf, type Gemm, layoutOf } from "./contract.js";
 import { epilogue, smaller } from "./epilogue.js";

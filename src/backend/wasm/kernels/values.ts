@@ -1,7 +1,7 @@
-import { type DType, isHalf } from "../../../autograd/dtype.js";
-import { type IndexExpression, mentions } from "../../index-expression.js";
-import { argumentsOf } from "../../lower.js";
-import type { BufferInfo, Value } from "../../program.js";
+import { argumentsOf } from "../../../compiler/lower.js";
+import type { BufferInfo, Value } from "../../../compiler/program.js";
+import { type DType, isHalf } from "../../../ir/dtype.js";
+import { type IndexExpression, mentions } from "../../../ir/index-expression.js";
 import { type Code, type Expression, i32, i32x4, i32x4of, type Local, lane, load, loadLane, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
 import { bytesOf, constant, narrow, operation, widen } from "./operations.js";

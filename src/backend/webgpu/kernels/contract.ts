@@ -1,6 +1,6 @@
-import { coefficient, flatten, type IndexExpression, literal, substitute, variable } from "../../index-expression.js";
-import type { BufferInfo, ContractKernel } from "../../program.js";
-import { blockTerms } from "../../summation.js";
+import type { BufferInfo, ContractKernel } from "../../../compiler/program.js";
+import { blockTerms } from "../../../compiler/summation.js";
+import { coefficient, flatten, type IndexExpression, literal, substitute, variable } from "../../../ir/index-expression.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
 import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
 

@@ -1,4 +1,4 @@
-import type { BufferInfo, MapKernel } from "../../program.js";
+import type { BufferInfo, MapKernel } from "../../../compiler/program.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
 import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, type Target } from "./source.js";
 

@@ -1,4 +1,4 @@
-import { waitingSums } from "../../summation.js";
+import { waitingSums } from "../../../compiler/summation.js";
 
 /**
  * Sums of floats in pairs, as text: `sum` is the variable of the block that grows, `blocks` the expression that counts those before it.

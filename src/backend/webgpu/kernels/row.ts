@@ -1,5 +1,5 @@
-import type { BufferInfo, Reduction, RowKernel, Value } from "../../program.js";
-import { blockTerms } from "../../summation.js";
+import type { BufferInfo, Reduction, RowKernel, Value } from "../../../compiler/program.js";
+import { blockTerms } from "../../../compiler/summation.js";
 import { beats, combine, identity, index, registerType, stored, ValuePrinter } from "../wgsl.js";
 import { pairwise } from "./pairwise.js";
 import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";

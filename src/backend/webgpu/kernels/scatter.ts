@@ -1,5 +1,5 @@
-import type { BufferInfo, ScatterKernel } from "../../program.js";
-import { blockTerms } from "../../summation.js";
+import type { BufferInfo, ScatterKernel } from "../../../compiler/program.js";
+import { blockTerms } from "../../../compiler/summation.js";
 import { constant, index, registerType, stored, ValuePrinter } from "../wgsl.js";
 import { pairwise } from "./pairwise.js";
 import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";

@@ -1,4 +1,4 @@
-import type { BufferInfo, Kernel } from "../../program.js";
+import type { BufferInfo, Kernel } from "../../../compiler/program.js";
 import { storageType } from "../wgsl.js";
 
 /** What the templates need to know of a device. */

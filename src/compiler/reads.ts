@@ -1,7 +1,7 @@
-import { type Shape, sizeOf } from "../autograd/shape.js";
+import type { Graph, GraphNode } from "../ir/graph.js";
+import { datum, flatten, type IndexExpression, literal, reshapeCoordinates, unflatten } from "../ir/index-expression.js";
+import { type Shape, sizeOf } from "../ir/shape.js";
 import { type Domain, isReduction } from "./domain.js";
-import type { Graph, GraphNode } from "./graph.js";
-import { datum, flatten, type IndexExpression, literal, reshapeCoordinates, unflatten } from "./index-expression.js";
 import { isMovement, readings } from "./views.js";
 
 /** One place of a node that has a buffer or a register. */

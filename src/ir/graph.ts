@@ -1,6 +1,6 @@
-import type { DType } from "../autograd/dtype.js";
-import type { PrimitiveName, PrimitiveParams } from "../autograd/primitives.js";
-import type { Shape } from "../autograd/shape.js";
+import type { DType } from "./dtype.js";
+import type { PrimitiveName, PrimitiveParams } from "./primitives.js";
+import type { Shape } from "./shape.js";
 
 /** One operation of a graph; `inputs` are positions in {@link Graph.nodes}, all smaller than the node's own. */
 export interface OperationNode<P extends PrimitiveName = PrimitiveName> {

@@ -1,7 +1,7 @@
-import { hostArray, isFloat, isHalf, representable } from "../autograd/dtype.js";
-import type { PrimitiveName } from "../autograd/primitives.js";
-import { type Shape, sameShape, sizeOf } from "../autograd/shape.js";
-import { type Graph, type GraphNode, type OperationNode, paramsKey } from "./graph.js";
+import { hostArray, isFloat, isHalf, representable } from "../ir/dtype.js";
+import { type Graph, type GraphNode, type OperationNode, paramsKey } from "../ir/graph.js";
+import type { PrimitiveName } from "../ir/primitives.js";
+import { type Shape, sameShape, sizeOf } from "../ir/shape.js";
 
 /**
  * The same computation in fewer nodes: identities removed, constants folded, chains of views merged, equal nodes shared,

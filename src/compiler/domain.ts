@@ -1,7 +1,7 @@
-import type { PrimitiveName } from "../autograd/primitives.js";
-import { dropAxes, type Shape, sizeOf } from "../autograd/shape.js";
-import type { Graph, GraphNode } from "./graph.js";
-import { flatten, type IndexExpression, unflatten, variable } from "./index-expression.js";
+import type { Graph, GraphNode } from "../ir/graph.js";
+import { flatten, type IndexExpression, unflatten, variable } from "../ir/index-expression.js";
+import type { PrimitiveName } from "../ir/primitives.js";
+import { dropAxes, type Shape, sizeOf } from "../ir/shape.js";
 
 export const outerLoop = "o";
 export const innerLoop = "r";

@@ -1,11 +1,11 @@
-import type { DType } from "../autograd/dtype.js";
-import type { PrimitiveName } from "../autograd/primitives.js";
-import { type Shape, sizeOf } from "../autograd/shape.js";
+import type { DType } from "../ir/dtype.js";
+import type { Graph, GraphNode, OperationNode } from "../ir/graph.js";
+import { datum, flatten, type IndexExpression, literal, reshapeCoordinates, unflatten, variable } from "../ir/index-expression.js";
+import type { PrimitiveName } from "../ir/primitives.js";
+import { type Shape, sizeOf } from "../ir/shape.js";
 import type { Cluster } from "./clusters.js";
 import { type Domain, domainOf, innerLoop, isReduction, outerLoop } from "./domain.js";
 import type { Fused } from "./fuse.js";
-import type { Graph, GraphNode, OperationNode } from "./graph.js";
-import { datum, flatten, type IndexExpression, literal, reshapeCoordinates, unflatten, variable } from "./index-expression.js";
 import type { BufferInfo, Kernel, Lowered, Reducer, Reduction, ScalarOperation, Store, Value } from "./program.js";
 import { viewBase } from "./stored.js";
 import { type Guard, isMovement, isView, readings } from "./views.js";

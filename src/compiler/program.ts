@@ -1,6 +1,6 @@
-import type { DType } from "../autograd/dtype.js";
-import type { PrimitiveName } from "../autograd/primitives.js";
-import type { IndexExpression } from "./index-expression.js";
+import type { DType } from "../ir/dtype.js";
+import type { IndexExpression } from "../ir/index-expression.js";
+import type { PrimitiveName } from "../ir/primitives.js";
 
 /**
  * What a graph becomes: kernels over buffers. Kernels are loops with a scalar computation inside, in a form that WGSL and

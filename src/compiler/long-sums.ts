@@ -1,6 +1,6 @@
-import { type DType, isHalf } from "../autograd/dtype.js";
-import { dropAxes, sizeOf } from "../autograd/shape.js";
-import type { GraphNode, OperationNode } from "./graph.js";
+import { type DType, isHalf } from "../ir/dtype.js";
+import type { GraphNode, OperationNode } from "../ir/graph.js";
+import { dropAxes, sizeOf } from "../ir/shape.js";
 
 /**
  * Long sums in two steps, so that there is work for every thread of a device and chains of additions stay short:

@@ -1,6 +1,6 @@
-import type { Shape } from "../autograd/shape.js";
-import type { GraphNode } from "./graph.js";
-import { add, type IndexExpression, literal, reshapeCoordinates, scale, zero } from "./index-expression.js";
+import type { GraphNode } from "../ir/graph.js";
+import { add, type IndexExpression, literal, reshapeCoordinates, scale, zero } from "../ir/index-expression.js";
+import type { Shape } from "../ir/shape.js";
 
 /** A condition under which an operand is read: low ≤ index < high. */
 export interface Guard {

@@ -1,4 +1,4 @@
-import { type Shape, stridesOf } from "../autograd/shape.js";
+import { type Shape, stridesOf } from "./shape.js";
 
 /**
  * Integer expressions for places in memory: sums of multiples of loop variables and of their quotients and remainders.

@@ -1,6 +1,6 @@
-import { isFloat } from "../autograd/dtype.js";
-import { sizeOf } from "../autograd/shape.js";
-import type { Graph, GraphNode, OperationNode } from "./graph.js";
+import { isFloat } from "../ir/dtype.js";
+import type { Graph, GraphNode, OperationNode } from "../ir/graph.js";
+import { sizeOf } from "../ir/shape.js";
 import { type Making, placeProduct, placeReduction } from "./long-sums.js";
 import { prune } from "./simplify.js";
 

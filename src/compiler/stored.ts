@@ -1,9 +1,9 @@
-import type { PrimitiveName } from "../autograd/primitives.js";
-import { sizeOf } from "../autograd/shape.js";
+import type { Graph, GraphNode } from "../ir/graph.js";
+import { coefficient, flatten, type IndexExpression, unflatten, variable } from "../ir/index-expression.js";
+import type { PrimitiveName } from "../ir/primitives.js";
+import { sizeOf } from "../ir/shape.js";
 import { isReduction } from "./domain.js";
 import type { FuseOptions } from "./fuse.js";
-import type { Graph, GraphNode } from "./graph.js";
-import { coefficient, flatten, type IndexExpression, unflatten, variable } from "./index-expression.js";
 import { isMovement, isView, readings } from "./views.js";
 
 const isSource = (node: GraphNode): boolean => node.kind !== "operation" || node.primitive === "const" || node.primitive === "iota";

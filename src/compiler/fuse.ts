@@ -1,7 +1,7 @@
-import { sizeOf } from "../autograd/shape.js";
+import type { Graph, GraphNode } from "../ir/graph.js";
+import { sizeOf } from "../ir/shape.js";
 import { type Cluster, Clusters } from "./clusters.js";
 import { type Domain, isReduction, ownDomains } from "./domain.js";
-import type { Graph, GraphNode } from "./graph.js";
 import { readsIn } from "./reads.js";
 import { chooseStored, comparedWithExtrema, viewBase } from "./stored.js";
 
