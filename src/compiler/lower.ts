@@ -100,6 +100,7 @@ class Scalars {
     const { dtype } = node;
     if (node.kind === "scalar") return this.intern({ kind: "scalar", scalar: node.scalar, dtype }, `scalar ${node.scalar}`);
     if (node.kind === "input") return this.load(position, flatten(at, node.shape), dtype);
+    if (node.kind !== "operation") throw new Error(`a ${node.kind} is read at another place than it is computed`);
     const shapeOf = (k: number): Shape => (this.graph.nodes[node.inputs[k] as number] as GraphNode).shape;
     if (isMovement(node)) return this.movement(node, at, shapeOf);
     switch (node.primitive) {
@@ -196,7 +197,7 @@ export function lower(graph: Graph, { stored, clusters }: Fused): Lowered {
   graph.nodes.forEach((node, i) => {
     if (node.kind === "input") inputs[node.input] = i;
   });
-  return { kernels, buffers, inputs, outputs: graph.outputs };
+  return { steps: kernels, buffers, inputs, outputs: graph.outputs };
 }
 
 interface Draft {

@@ -1,5 +1,5 @@
 import { argumentsOf } from "./lower.js";
-import type { BufferInfo, Kernel, Lowered, Value } from "./program.js";
+import { type BufferInfo, type Kernel, kernelsOf, type Lowered, type Value } from "./program.js";
 
 /** What a slot of a plan is for. */
 export type SlotKind =
@@ -31,7 +31,8 @@ export interface Plan {
  * the very element that it writes.
  */
 export function plan(lowered: Lowered, bytesOf: (info: BufferInfo) => number, donated: readonly boolean[] = []): Plan {
-  const { kernels, buffers } = lowered;
+  const { buffers } = lowered;
+  const kernels = kernelsOf(lowered.steps);
   const slots: { use: SlotKind; bytes: number }[] = [];
   const slotOf = new Map<number, number>();
   const size = (buffer: number): number => bytesOf(buffers.get(buffer) as BufferInfo);

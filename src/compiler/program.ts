@@ -131,15 +131,34 @@ export interface ScatterKernel extends KernelBase {
 
 export type Kernel = MapKernel | RowKernel | ContractKernel | ScatterKernel;
 
+/**
+ * A loop over steps: `body` in order, `iteration.extent` times. Indices in the kernels inside mention `iteration.name`, which no loop
+ * around it or within it shares. A buffer that is used inside and outside of the loop keeps its content from one iteration to the next;
+ * one that is used inside alone is written before it is read in each.
+ */
+export interface LoopStep {
+  readonly kind: "loop";
+  readonly label: string;
+  readonly iteration: Loop;
+  readonly body: readonly Step[];
+}
+
+/** What a program does, one step after another. */
+export type Step = Kernel | LoopStep;
+
+/** The kernels of steps, those inside of loops once. */
+export const kernelsOf = (steps: readonly Step[]): Kernel[] =>
+  steps.flatMap((step) => (step.kind === "loop" ? kernelsOf(step.body) : [step]));
+
 /** A buffer that kernels read and write. */
 export interface BufferInfo {
   readonly dtype: DType;
   readonly length: number;
 }
 
-/** Kernels in order, over numbered buffers. */
+/** Steps in order, over numbered buffers. */
 export interface Lowered {
-  readonly kernels: readonly Kernel[];
+  readonly steps: readonly Step[];
   readonly buffers: ReadonlyMap<number, BufferInfo>;
   /** The buffer of each graph input that is read; `undefined` for others. */
   readonly inputs: readonly (number | undefined)[];

@@ -1,5 +1,5 @@
 import { hostArray, isFloat, isHalf, representable } from "../ir/dtype.js";
-import { type Graph, type GraphNode, type OperationNode, paramsKey } from "../ir/graph.js";
+import { type Graph, type GraphNode, inputsOf, nodeKey, type OperationNode, withInputs } from "../ir/graph.js";
 import type { PrimitiveName } from "../ir/primitives.js";
 import { type Shape, sameShape, sizeOf } from "../ir/shape.js";
 
@@ -23,22 +23,10 @@ export function simplify(graph: Graph): Graph {
   };
 
   for (const node of graph.nodes) {
-    const here = node.kind === "operation" ? ({ ...node, inputs: node.inputs.map((input) => moved[input] as number) } as GraphNode) : node;
+    const here = withInputs(node, (input) => moved[input] as number);
     moved.push(reduceNode(here, nodes, place));
   }
   return prune({ ...graph, nodes, outputs: graph.outputs.map((output) => moved[output] as number) });
-}
-
-function nodeKey(node: GraphNode): string {
-  const type = `${node.dtype}[${node.shape.join()}]`;
-  switch (node.kind) {
-    case "input":
-      return `i${node.input}:${type}`;
-    case "scalar":
-      return `s${node.scalar}:${type}`;
-    case "operation":
-      return `${node.primitive}(${node.inputs.join()})${paramsKey(node.params)}:${type}`;
-  }
 }
 
 type Place = (node: GraphNode) => number;
@@ -140,14 +128,14 @@ export function prune(graph: Graph): Graph {
   for (const output of graph.outputs) used[output] = 1;
   for (let i = graph.nodes.length - 1; i >= 0; i--) {
     const node = graph.nodes[i] as GraphNode;
-    if (used[i] && node.kind === "operation") for (const input of node.inputs) used[input] = 1;
+    if (used[i]) for (const input of inputsOf(node)) used[input] = 1;
   }
   const moved: number[] = [];
   const nodes: GraphNode[] = [];
   graph.nodes.forEach((node, i) => {
     if (!used[i]) return;
     moved[i] = nodes.length;
-    nodes.push(node.kind === "operation" ? ({ ...node, inputs: node.inputs.map((input) => moved[input] as number) } as GraphNode) : node);
+    nodes.push(withInputs(node, (input) => moved[input] as number));
   });
   return { ...graph, nodes, outputs: graph.outputs.map((output) => moved[output] as number) };
 }

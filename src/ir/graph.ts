@@ -28,7 +28,66 @@ export interface ScalarNode {
   readonly dtype: DType;
 }
 
-export type GraphNode = { [P in PrimitiveName]: OperationNode<P> }[PrimitiveName] | InputNode | ScalarNode;
+/**
+ * A graph applied to inputs, one for each input of `body`, which has no scalars. The call means exactly its body; its name says what a
+ * backend may know a better kernel for. Its values are those of `result` nodes; shape and dtype are those of the first.
+ */
+export interface CallNode {
+  readonly kind: "call";
+  readonly name: string;
+  /** Numbers, texts and lists of them that are part of the meaning, as a kernel reads them. */
+  readonly params: object;
+  readonly body: Graph;
+  readonly inputs: readonly number[];
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/**
+ * `body` run `count` times. Its inputs are, in this order: `carried` values, which begin as the loop's first inputs and are then what
+ * the step before made of them; slices i of the next `sliced` inputs along their first axis, of extent `count`; and the remaining
+ * inputs, the same in every step. Its outputs are the next carried values and then what is stacked. The results of the loop are the
+ * last carried values and the stacks [count, …].
+ *
+ *   step i (or count − 1 − i with `reverse`):   carried, (yᵢ, …) = body(carried, (xᵢ, …), constants)
+ */
+export interface LoopNode {
+  readonly kind: "loop";
+  readonly body: Graph;
+  readonly count: number;
+  /** From the last slice to the first. Stacks lie as the slices do. */
+  readonly reverse: boolean;
+  readonly carried: number;
+  readonly sliced: number;
+  readonly inputs: readonly number[];
+  /** Those of the first result. */
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** One result of the call or the loop that is its only input. */
+export interface ResultNode {
+  readonly kind: "result";
+  readonly index: number;
+  readonly inputs: readonly number[];
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/**
+ * The first input, as a value of its own: common-subexpression elimination does not look through it, and whatever is computed from it
+ * is computed after the other inputs, of which nothing else is used.
+ */
+export interface BarrierNode {
+  readonly kind: "barrier";
+  readonly inputs: readonly number[];
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** Nodes that are made of others. */
+export type InnerNode = { [P in PrimitiveName]: OperationNode<P> }[PrimitiveName] | CallNode | LoopNode | ResultNode | BarrierNode;
+export type GraphNode = InnerNode | InputNode | ScalarNode;
 
 /** A computation as data: nodes in topological order, the positions of the results, and how much each run is handed. */
 export interface Graph {
@@ -38,20 +97,48 @@ export interface Graph {
   readonly scalarCount: number;
 }
 
+const none: readonly number[] = [];
+
+/** The positions that a node reads. */
+export const inputsOf = (node: GraphNode): readonly number[] => (node.kind === "input" || node.kind === "scalar" ? none : node.inputs);
+
+/** The node with every position that it reads replaced. */
+export function withInputs<N extends GraphNode>(node: N, replace: (input: number) => number): N {
+  if (node.kind === "input" || node.kind === "scalar") return node;
+  return { ...node, inputs: node.inputs.map(replace) };
+}
+
+const keys = new WeakMap<Graph, string>();
+
 /** A text that two graphs share exactly when they are the same computation; the key of every program cache. */
 export function graphKey(graph: Graph): string {
-  const lines = graph.nodes.map((node) => {
-    const type = `${node.dtype}[${node.shape.join()}]`;
-    switch (node.kind) {
-      case "input":
-        return `i${node.input}:${type}`;
-      case "scalar":
-        return `s${node.scalar}:${type}`;
-      case "operation":
-        return `${node.primitive}(${node.inputs.join()})${paramsKey(node.params)}:${type}`;
-    }
-  });
-  return `${lines.join("\n")}\n>${graph.outputs.join()}`;
+  let key = keys.get(graph);
+  if (key === undefined) {
+    key = `${graph.nodes.map(nodeKey).join("\n")}\n>${graph.outputs.join()}`;
+    keys.set(graph, key);
+  }
+  return key;
+}
+
+/** A text that two nodes of one graph share exactly when they are the same computation, barriers apart. */
+export function nodeKey(node: GraphNode): string {
+  const type = `${node.dtype}[${node.shape.join()}]`;
+  switch (node.kind) {
+    case "input":
+      return `i${node.input}:${type}`;
+    case "scalar":
+      return `s${node.scalar}:${type}`;
+    case "operation":
+      return `${node.primitive}(${node.inputs.join()})${paramsKey(node.params)}:${type}`;
+    case "call":
+      return `call ${JSON.stringify(node.name)}(${node.inputs.join()})${paramsKey(node.params)}{${graphKey(node.body)}}`;
+    case "loop":
+      return `loop ${node.count}${node.reverse ? " reverse" : ""} ${node.carried},${node.sliced}(${node.inputs.join()}){${graphKey(node.body)}}`;
+    case "result":
+      return `result ${node.index}(${node.inputs.join()})`;
+    case "barrier":
+      return `barrier(${node.inputs.join()})`;
+  }
 }
 
 /** Parameters as text, with −0, NaN and the infinities kept apart. */

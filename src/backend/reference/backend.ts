@@ -1,6 +1,6 @@
 import { OutOfMemoryError, UsageError } from "../../errors.js";
 import { type DType, type HostArray, hostArray, representable } from "../../ir/dtype.js";
-import type { Graph, GraphNode, InputNode } from "../../ir/graph.js";
+import { type CallNode, type Graph, type GraphNode, type InputNode, inputsOf, type LoopNode } from "../../ir/graph.js";
 import { sizeOf } from "../../ir/shape.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
 import { describeGraph } from "./describe.js";
@@ -20,35 +20,52 @@ class ReferenceBuffer implements DeviceBuffer {
 }
 
 class ReferenceExecutable implements Executable {
-  /** For each node, the nodes whose last use it is. */
-  readonly releases: readonly (readonly number[])[];
-
   constructor(
     readonly graph: Graph,
     readonly donated: readonly boolean[],
     readonly label: string,
-  ) {
-    this.releases = releasePlan(graph);
-  }
+  ) {}
 
   describe(): string {
     return describeGraph(this.graph);
   }
 }
 
-/** For each node, the intermediates that nothing needs once it has run. Outputs are never among them. */
-function releasePlan(graph: Graph): number[][] {
+const copy = ({ shape, dtype, data }: Value): Value => ({ shape, dtype, data: data.slice() });
+
+const knownReleases = new WeakMap<Graph, number[][]>();
+
+/**
+ * For each node, the intermediates that nothing needs once it has run. Outputs are never among them, and neither is what outlives its
+ * last use under another name: what barriers and results stand for.
+ */
+function releasesOf(graph: Graph): number[][] {
+  const known = knownReleases.get(graph);
+  if (known) return known;
   const releases: number[][] = graph.nodes.map(() => []);
   const seen = new Set<number>(graph.outputs);
+  for (const output of graph.outputs) keepNamesakes(graph, output, seen);
   for (let i = graph.nodes.length - 1; i >= 0; i--) {
-    const node = graph.nodes[i] as GraphNode;
-    for (const used of [i, ...(node.kind === "operation" ? node.inputs : [])]) {
+    for (const used of [i, ...inputsOf(graph.nodes[i] as GraphNode)]) {
       if (seen.has(used)) continue;
       seen.add(used);
+      // From the last use on, what it stands for has seen its last use too.
+      keepNamesakes(graph, used, seen, (namesake) => releases[i]?.push(namesake));
       releases[i]?.push(used);
     }
   }
+  knownReleases.set(graph, releases);
   return releases;
+}
+
+/** Marks the nodes whose memory a barrier or a result shares. */
+function keepNamesakes({ nodes }: Graph, position: number, seen: Set<number>, found: (node: number) => void = () => undefined): void {
+  for (let node = nodes[position]; node?.kind === "barrier" || node?.kind === "result"; ) {
+    const below = node.inputs[0] as number;
+    if (!seen.has(below)) found(below);
+    seen.add(below);
+    node = nodes[below];
+  }
 }
 
 const info: Omit<BackendInfo, "passedOver"> = {
@@ -138,44 +155,87 @@ class ReferenceBackend implements Backend {
     this.closed = true;
   }
 
-  /** Computes the nodes in order; each intermediate lives until its last use. */
-  private evaluate(executable: ReferenceExecutable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[] {
-    const { graph, releases } = executable;
+  /** Results in buffers of their own. */
+  private evaluate({ graph }: ReferenceExecutable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[] {
+    const given: Value[] = [];
+    for (const node of graph.nodes) if (node.kind === "input") given[node.input] = this.inputValue(node, inputs);
+    return this.compute(graph, given, scalars, (values) => values.map(({ dtype, data }) => this.hold(dtype, data.slice(), "value")));
+  }
+
+  /**
+   * Computes the nodes of a graph in order; each intermediate lives until its last use, and those that are results until `use` has
+   * seen them.
+   */
+  private compute<R>(graph: Graph, inputs: readonly Value[], scalars: readonly number[], use: (results: readonly Value[]) => R): R {
+    const releases = releasesOf(graph);
     const values: (Value | undefined)[] = [];
-    const computed = new Map<number, ReferenceBuffer>();
+    /** The results of calls and loops. */
+    const several: Value[][] = [];
+    const computed = new Map<number, ReferenceBuffer[]>();
+    const own = (i: number, made: readonly Value[]): void => {
+      computed.set(
+        i,
+        made.map(({ dtype, data }) => this.hold(dtype, data, "program")),
+      );
+    };
     const release = (node: number): void => {
       values[node] = undefined;
       const scratch = computed.get(node);
       if (scratch === undefined) return;
       computed.delete(node);
-      this.free(scratch);
+      for (const buffer of scratch) this.free(buffer);
     };
+    const at = (input: number): Value => values[input] as Value;
     try {
       graph.nodes.forEach((node, i) => {
-        if (node.kind === "input") {
-          values[i] = this.inputValue(node, inputs);
+        if (node.kind === "input") values[i] = inputs[node.input] as Value;
+        else if (node.kind === "barrier") values[i] = at(node.inputs[0] as number);
+        else if (node.kind === "result") values[i] = several[node.inputs[0] as number]?.[node.index] as Value;
+        else if (node.kind === "call" || node.kind === "loop") {
+          const operands = node.inputs.map(at);
+          const made = node.kind === "call" ? this.call(node, operands) : this.loop(node, operands);
+          several[i] = made;
+          own(i, made);
         } else {
           const value = { shape: node.shape, dtype: node.dtype, data: this.allocate(node.dtype, sizeOf(node.shape)) };
           values[i] = value;
-          computed.set(i, this.hold(node.dtype, value.data, "program"));
+          own(i, [value]);
           if (node.kind === "scalar") value.data.fill(scalars[node.scalar] as number);
-          else {
-            lower(
-              node,
-              value,
-              node.inputs.map((input) => values[input] as Value),
-            );
-          }
+          else lower(node, value, node.inputs.map(at));
         }
         releases[i]?.forEach(release);
       });
-      return graph.outputs.map((output) => {
-        const { dtype, data } = values[output] as Value;
-        return this.hold(dtype, data.slice(), "value");
-      });
+      return use(graph.outputs.map(at));
     } finally {
       for (const node of [...computed.keys()]) release(node);
     }
+  }
+
+  private call({ body }: CallNode, operands: readonly Value[]): Value[] {
+    return this.compute(body, operands, [], (results) => results.map(copy));
+  }
+
+  private loop({ body, count, reverse, carried, sliced }: LoopNode, operands: readonly Value[]): Value[] {
+    let state = operands.slice(0, carried).map(copy);
+    const stacked = body.outputs.slice(carried).map((output): Value => {
+      const { shape, dtype } = body.nodes[output] as GraphNode;
+      return { shape: [count, ...shape], dtype, data: this.allocate(dtype, count * sizeOf(shape)) };
+    });
+    for (let turn = 0; turn < count; turn++) {
+      const at = reverse ? count - 1 - turn : turn;
+      const slices = operands.slice(carried, carried + sliced).map(({ shape, dtype, data }): Value => {
+        const size = sizeOf(shape.slice(1));
+        return { shape: shape.slice(1), dtype, data: data.subarray(at * size, (at + 1) * size) };
+      });
+      state = this.compute(body, [...state, ...slices, ...operands.slice(carried + sliced)], [], (results) => {
+        stacked.forEach(({ data }, k) => {
+          const result = results[carried + k] as Value;
+          data.set(result.data, at * result.data.length);
+        });
+        return results.slice(0, carried).map(copy);
+      });
+    }
+    return [...state, ...stacked];
   }
 
   private inputValue(node: InputNode, inputs: readonly DeviceBuffer[]): Value {

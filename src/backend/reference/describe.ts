@@ -1,19 +1,31 @@
 import { type Graph, type GraphNode, paramsKey } from "../../ir/graph.js";
 import { show } from "../../ir/shape.js";
 
-/** A graph as text, one line for each node: `%2 = mul(%0, %1) f32[2, 3]`. */
-export function describeGraph(graph: Graph): string {
-  const lines = graph.nodes.map((node, i) => `%${i} = ${expression(node)} ${node.dtype}${show(node.shape)}`);
-  return [...lines, `return ${graph.outputs.map((output) => `%${output}`).join(", ")}`].join("\n");
+/** A graph as text, one line for each node, bodies further right: `%2 = mul(%0, %1) f32[2, 3]`. */
+export const describeGraph = (graph: Graph): string => linesOf(graph).join("\n");
+
+function linesOf(graph: Graph): string[] {
+  const lines = graph.nodes.flatMap((node, i) => {
+    const own = `%${i} = ${expression(node)} ${node.dtype}${show(node.shape)}`;
+    return node.kind === "call" || node.kind === "loop" ? [own, ...linesOf(node.body).map((line) => `    ${line}`)] : [own];
+  });
+  return [...lines, `return ${graph.outputs.map((output) => `%${output}`).join(", ")}`];
 }
 
 function expression(node: GraphNode): string {
+  if (node.kind === "input") return `input ${node.input}`;
+  if (node.kind === "scalar") return `scalar ${node.scalar}`;
+  const inputs = `(${node.inputs.map((input) => `%${input}`).join(", ")})`;
   switch (node.kind) {
-    case "input":
-      return `input ${node.input}`;
-    case "scalar":
-      return `scalar ${node.scalar}`;
     case "operation":
-      return `${node.primitive}(${node.inputs.map((input) => `%${input}`).join(", ")})${paramsKey(node.params)}`;
+      return `${node.primitive}${inputs}${paramsKey(node.params)}`;
+    case "call":
+      return `call ${node.name}${inputs}${paramsKey(node.params)}`;
+    case "loop":
+      return `loop${inputs}{count=${node.count};carried=${node.carried};sliced=${node.sliced}${node.reverse ? ";reverse" : ""}}`;
+    case "result":
+      return `result ${node.index}${inputs}`;
+    case "barrier":
+      return `barrier${inputs}`;
   }
 }
