@@ -1,74 +1,12 @@
 import { callable, checkArgument, checkOptions, describe, flag, integer, type Kind, optional } from "../arguments.js";
 import { GradientError, OptionError } from "../errors.js";
 import { isFloat } from "../ir/dtype.js";
-import type { PrimitiveName, PrimitiveParams } from "../ir/primitives.js";
 import { sameShape, show } from "../ir/shape.js";
 import * as ops from "./operations.js";
+import { pullBack, record } from "./pullback.js";
 import { apply, Tensor } from "./tensor.js";
 import { whileTracing } from "./tracing.js";
 import { flattenTree, sameForm, type Tree, type TreeShape } from "./tree.js";
-import { vjpRule } from "./vjp.js";
-
-/** One step of a computation as differentiation needs it, kept apart from the tensor so that realising cannot remove it. */
-interface Step {
-  readonly y: Tensor;
-  readonly primitive: PrimitiveName;
-  readonly inputs: readonly Tensor[];
-  readonly params: PrimitiveParams[PrimitiveName];
-  /** Which inputs depend on a variable. */
-  readonly needs: readonly boolean[];
-}
-
-/** The steps between `variables` and `outputs` in the order in which they compute. */
-function record(outputs: readonly Tensor[], variables: ReadonlySet<Tensor>): Step[] {
-  const depends = new Map<Tensor, boolean>();
-  const steps: Step[] = [];
-  const stack: { tensor: Tensor; next: number }[] = outputs.map((tensor) => ({ tensor, next: 0 }));
-  while (stack.length > 0) {
-    const top = stack[stack.length - 1] as { tensor: Tensor; next: number };
-    const { tensor } = top;
-    const { source } = tensor;
-    if (depends.has(tensor)) {
-      stack.pop();
-    } else if (variables.has(tensor)) {
-      depends.set(tensor, true);
-      stack.pop();
-    } else if (source.kind !== "operation") {
-      depends.set(tensor, false);
-      stack.pop();
-    } else if (top.next < source.inputs.length) {
-      stack.push({ tensor: source.inputs[top.next++] as Tensor, next: 0 });
-    } else {
-      const needs = source.inputs.map((input) => isFloat(input.dtype) && (depends.get(input) ?? false));
-      const through = source.primitive !== "stopGradient" && needs.some(Boolean);
-      depends.set(tensor, through);
-      if (through) steps.push({ y: tensor, primitive: source.primitive, inputs: source.inputs, params: source.params, needs });
-      stack.pop();
-    }
-  }
-  return steps;
-}
-
-/** Runs the steps backwards from the cotangents of the outputs to those of the variables. */
-function pullBack(steps: readonly Step[], seeds: readonly (readonly [Tensor, Tensor])[], variables: readonly Tensor[]): Tensor[] {
-  const cotangents = new Map<Tensor, Tensor>();
-  const accumulate = (to: Tensor, ct: Tensor): void => {
-    const sofar = cotangents.get(to);
-    cotangents.set(to, sofar === undefined ? ct : ops.add(sofar, ct));
-  };
-  for (const [output, seed] of seeds) accumulate(output, seed);
-  for (let i = steps.length - 1; i >= 0; i--) {
-    const { y, primitive, inputs, params, needs } = steps[i] as Step;
-    const ct = cotangents.get(y);
-    if (ct === undefined) continue;
-    const parts = vjpRule(primitive)(ct, { inputs, y, params, needs });
-    inputs.forEach((input, k) => {
-      const part = needs[k] ? parts[k] : null;
-      if (part) accumulate(input, part);
-    });
-  }
-  return variables.map((variable) => cotangents.get(variable) ?? ops.zerosLike(variable));
-}
 
 /** Fresh variables in place of the leaves of a tree. */
 function variablesOf(tree: Tree, name: string, owner: string): { variables: Tensor[]; inner: unknown; shape: TreeShape } {
@@ -117,6 +55,10 @@ function noTensor(where: string, found: unknown, wanted: string): GradientError 
   return new GradientError(`${where}: the function returned ${describe(found)}, not ${wanted}`, { hint });
 }
 
+/** Cotangents with zeros where none arrived. */
+const gradients = (cotangents: readonly (Tensor | null)[], variables: readonly Tensor[]): Tensor[] =>
+  cotangents.map((cotangent, i) => cotangent ?? ops.zerosLike(variables[i] as Tensor));
+
 /** {@link vjp} under the name of the function that was called. */
 function linearized<A extends readonly unknown[], R>(
   where: string,
@@ -140,7 +82,7 @@ function linearized<A extends readonly unknown[], R>(
       output,
       matching({ where, path: paths[i] as string, names, like: output, given: seeds[i] }),
     ]);
-    return shape.build(pullBack(steps, pairs, variables)) as A;
+    return shape.build(gradients(pullBack(steps, pairs, variables), variables)) as A;
   };
   return [value, pullback];
 }
@@ -208,7 +150,7 @@ function differentiated<A extends readonly unknown[], R, N extends number>(
       });
     if (!isFloat(loss.dtype)) throw new GradientError(`${where}: the function returned ${loss.dtype}, which has no derivative`);
     const steps = record([loss], new Set(variables));
-    return [value, shape.build(pullBack(steps, [[loss, ops.onesLike(loss)]], variables)) as A[N]];
+    return [value, shape.build(gradients(pullBack(steps, [[loss, ops.onesLike(loss)]], variables), variables)) as A[N]];
   };
 }
 

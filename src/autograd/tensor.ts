@@ -4,6 +4,7 @@ import { checkOptions, describe, given, optional } from "../arguments.js";
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { DtypeError, ShapeError, UsageError } from "../errors.js";
 import { type DType, type DTypeName, fits, type HostArray, hostArray, isHalf, readDType, representable, requireFits } from "../ir/dtype.js";
+import type { Graph } from "../ir/graph.js";
 import { type PrimitiveName, type PrimitiveParams, primitiveRecord } from "../ir/primitives.js";
 import { readShape, type Shape, show, sizeOf } from "../ir/shape.js";
 import { formatValues } from "./format.js";
@@ -60,6 +61,9 @@ export type Source =
       readonly inputs: readonly Tensor[];
       readonly params: PrimitiveParams[PrimitiveName];
     }
+  | { readonly kind: "result"; readonly region: Region; readonly index: number }
+  /** The first tensor, computed after the others and shared with nothing. */
+  | { readonly kind: "barrier"; readonly inputs: readonly Tensor[] }
   | { readonly kind: "host"; readonly data: HostArray; copy: Storage | undefined; uses: number }
   | { readonly kind: "device"; readonly storage: Storage }
   | {
@@ -70,7 +74,62 @@ export type Source =
       readonly map?: ((value: number) => number) | undefined;
     };
 
+/**
+ * Regions: parts of a computation that stay together as one node of the graph (MLIR's word). A call is a body applied once, a loop
+ * one that is applied `count` times; see `CallNode` and `LoopNode` of the graph. Several tensors, the results, belong to one region.
+ */
+interface RegionBase {
+  body: Graph;
+  /** One for each input of the body. */
+  inputs: readonly Tensor[];
+  /** One for each output of the body. */
+  results: readonly Tensor[];
+}
+
+export interface Call extends RegionBase {
+  readonly kind: "call";
+  readonly name: string;
+  readonly params: object;
+  /** How cotangents are pulled back; through the body where there is none. */
+  readonly pullback: CallPullback | undefined;
+}
+
+export interface Loop extends RegionBase {
+  readonly kind: "loop";
+  readonly count: number;
+  readonly reverse: boolean;
+  readonly carried: number;
+  readonly sliced: number;
+}
+
+export type Region = Call | Loop;
+
+/** From the cotangents of a call's results to those of its inputs; `null` is a zero. Entries whose `needs` is false may be left out. */
+export type CallPullback = (
+  call: Call,
+  cotangents: readonly (Tensor | null)[],
+  needs: readonly boolean[],
+) => readonly (Tensor | null | undefined)[];
+
+const none: readonly Tensor[] = [];
+
+/** The tensors or the region that a tensor is computed from directly. */
+export function inputsOf(source: Source): readonly (Tensor | Region)[] {
+  switch (source.kind) {
+    case "operation":
+    case "barrier":
+      return source.inputs;
+    case "result":
+      return [source.region];
+    default:
+      return none;
+  }
+}
+
 let nextId = 0;
+
+/** How many tensors there have been: the id of the next one. */
+export const tensorsMade = (): number => nextId;
 
 /**
  * An immutable node of a computation: a primitive, its inputs, a shape and a dtype. Making one runs nothing; the numbers
@@ -91,7 +150,8 @@ export class Tensor {
     this.dtype = dtype;
     this.source = source;
     let depth = 0;
-    if (source.kind === "operation") for (const input of source.inputs) depth = Math.max(depth, (input.isRealised ? 0 : input.depth) + 1);
+    const inputs = source.kind === "result" ? source.region.inputs : inputsOf(source);
+    for (const input of inputs as readonly Tensor[]) depth = Math.max(depth, (input.isRealised ? 0 : input.depth) + 1);
     this.depth = depth;
   }
 
@@ -149,11 +209,10 @@ export class Tensor {
   [Symbol.toPrimitive](hint: string): string {
     if (hint === "string") return this.toString();
     throw new UsageError(`${this} was used as a plain number, by an operator such as < or + or by a function such as Math.sqrt`, {
-      hint:
-        this.source.kind === "argument" || this.source.kind === "operation"
-          ? "compute with methods (t.less(2), t.add(1), t.sqrt()) and choose with where(); a number that a compiled function branches " +
-            "by is named in compile(f, { static: [position] }); outside of it, `await t.item()` gives the number"
-          : "`await t.item()` gives the number of a tensor with one element; t.less(2) and t.add(1) compute with tensors",
+      hint: !this.isRealised
+        ? "compute with methods (t.less(2), t.add(1), t.sqrt()) and choose with where(); a number that a compiled function branches " +
+          "by is named in compile(f, { static: [position] }); outside of it, `await t.item()` gives the number"
+        : "`await t.item()` gives the number of a tensor with one element; t.less(2) and t.add(1) compute with tensors",
     });
   }
 }

@@ -1,9 +1,9 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { UsageError } from "../errors.js";
-import type { Graph, GraphNode } from "../ir/graph.js";
+import type { CallNode, Graph, GraphNode } from "../ir/graph.js";
 import { sizeOf } from "../ir/shape.js";
 import { checkSameBackend } from "./runtime.js";
-import { Storage, type Tensor } from "./tensor.js";
+import { type CallPullback, inputsOf, type Region, type Source, Storage, Tensor } from "./tensor.js";
 
 /** A graph and where its inputs come from. */
 export interface Traced {
@@ -39,8 +39,6 @@ const structural = (value: number): boolean =>
  * appear in the graph become scalars, so that graphs which differ in such numbers alone share a program.
  */
 export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {}): Traced {
-  const nodes: GraphNode[] = [];
-  const position = new Map<Tensor, number>();
   const buffers: (Tensor | number)[] = [];
   const scalars: ScalarOrigin[] = [];
   /** Scalars of numbers that appear in the graph. */
@@ -53,7 +51,7 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
     return { kind: "input", input: buffers.push(origin) - 1, shape, dtype };
   };
 
-  const emit = (tensor: Tensor): GraphNode => {
+  const graph = linearize(outputs, (tensor) => {
     const { source, shape, dtype } = tensor;
     if (source.kind === "argument") {
       if (source.trace !== options.trace) {
@@ -66,8 +64,8 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
       }
       return leaf(tensor, source.position);
     }
-    if (source.kind !== "operation") return leaf(tensor, tensor);
-    if (options.liftConstants && source.primitive === "const" && shape.length === 0) {
+    if (source.kind === "host" || source.kind === "device") return leaf(tensor, tensor);
+    if (options.liftConstants && source.kind === "operation" && source.primitive === "const" && shape.length === 0) {
       const { value } = source.params as { value: number };
       if (!structural(value)) {
         // One scalar for each number, so that the steps of a loop are the same kernels.
@@ -77,35 +75,85 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
         return { kind: "scalar", scalar, shape, dtype };
       }
     }
-    const inputs = source.inputs.map((input) => position.get(input) as number);
-    return { kind: "operation", primitive: source.primitive, inputs, params: source.params, shape, dtype } as GraphNode;
+    return undefined;
+  });
+  return { graph: { ...graph, inputCount: buffers.length, scalarCount: scalars.length }, buffers, scalars };
+}
+
+/** How the cotangents of calls that became nodes are pulled back. */
+const pullbacks = new WeakMap<CallNode, CallPullback | undefined>();
+
+/** The rule of a call that became a node of a body. */
+export const pullbackOf = (node: CallNode): CallPullback | undefined => pullbacks.get(node);
+
+/**
+ * The nodes of a computation in topological order, by depth-first search without recursion. `leaf` gives the node of a tensor that the
+ * search does not look behind, and undefined for others.
+ */
+export function linearize(outputs: readonly Tensor[], leaf: (tensor: Tensor) => GraphNode | undefined): Pick<Graph, "nodes" | "outputs"> {
+  const nodes: GraphNode[] = [];
+  const position = new Map<Tensor | Region, number>();
+  /** The node of each leaf that was met. */
+  const leaves = new Map<Tensor, GraphNode>();
+  const at = (item: Tensor | Region): number => position.get(item) as number;
+
+  const behind = (item: Tensor | Region): readonly (Tensor | Region)[] => {
+    if (!(item instanceof Tensor)) return item.inputs;
+    const ends = leaf(item);
+    if (ends !== undefined) {
+      leaves.set(item, ends);
+      return [];
+    }
+    return inputsOf(item.source);
   };
 
-  const stack: { tensor: Tensor; next: number }[] = [];
+  const emit = (item: Tensor | Region): GraphNode => {
+    if (item instanceof Tensor) {
+      const { source, shape, dtype } = item;
+      const known = leaves.get(item);
+      return known ?? ({ ...nodeFields(source), inputs: inputsOf(source).map(at), shape, dtype } as unknown as GraphNode);
+    }
+    const { body, inputs } = item;
+    const { shape, dtype } = body.nodes[body.outputs[0] as number] as GraphNode;
+    if (item.kind === "loop") {
+      const { count, reverse, carried, sliced } = item;
+      return { kind: "loop", body, count, reverse, carried, sliced, inputs: inputs.map(at), shape, dtype };
+    }
+    const node: CallNode = { kind: "call", name: item.name, params: item.params, body, inputs: inputs.map(at), shape, dtype };
+    pullbacks.set(node, item.pullback);
+    return node;
+  };
+
+  const stack: { item: Tensor | Region; inputs: readonly (Tensor | Region)[]; next: number }[] = [];
+  const enter = (item: Tensor | Region): void => {
+    if (!position.has(item)) stack.push({ item, inputs: behind(item), next: 0 });
+  };
   for (const output of outputs) {
-    stack.push({ tensor: output, next: 0 });
-    while (stack.length > 0) {
-      const top = stack[stack.length - 1] as { tensor: Tensor; next: number };
-      const { tensor } = top;
-      const inputs = tensor.source.kind === "operation" ? tensor.source.inputs : [];
-      if (position.has(tensor)) stack.pop();
-      else if (top.next < inputs.length) stack.push({ tensor: inputs[top.next++] as Tensor, next: 0 });
+    enter(output);
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      if (position.has(top.item)) stack.pop();
+      else if (top.next < top.inputs.length) enter(top.inputs[top.next++] as Tensor | Region);
       else {
-        position.set(tensor, nodes.push(emit(tensor)) - 1);
+        position.set(top.item, nodes.push(emit(top.item)) - 1);
         stack.pop();
       }
     }
   }
-  return {
-    graph: {
-      nodes,
-      outputs: outputs.map((output) => position.get(output) as number),
-      inputCount: buffers.length,
-      scalarCount: scalars.length,
-    },
-    buffers,
-    scalars,
-  };
+  return { nodes, outputs: outputs.map(at) };
+}
+
+/** What a node that is made of others says beside its inputs and type. */
+function nodeFields(source: Source): object {
+  switch (source.kind) {
+    case "operation":
+      return { kind: "operation", primitive: source.primitive, params: source.params };
+    case "result":
+      return { kind: "result", index: source.index };
+    case "barrier":
+      return { kind: "barrier" };
+    default:
+      throw new Error(`a tensor of kind ${source.kind} is made of no others`);
+  }
 }
 
 /** The number in a realised scalar on the host. */
