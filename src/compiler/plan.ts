@@ -1,5 +1,5 @@
 import { argumentsOf } from "./lower.js";
-import { type BufferInfo, type Kernel, kernelsOf, type Lowered, type Value } from "./program.js";
+import { type BufferInfo, type Kernel, kernelsOf, type Lowered, type Step, type Value } from "./program.js";
 
 /** What a slot of a plan is for. */
 export type SlotKind =
@@ -15,9 +15,9 @@ export interface Slot {
   readonly bytes: number;
 }
 
-/** Kernels with a place in memory for each buffer. */
+/** Steps with a place in memory for each buffer. */
 export interface Plan {
-  readonly kernels: readonly Kernel[];
+  readonly steps: readonly Step[];
   readonly slots: readonly Slot[];
   readonly slotOf: ReadonlyMap<number, number>;
   /** For each output, the slot whose buffer it becomes: one of its own, or that of a donated input. */
@@ -37,20 +37,14 @@ export function plan(lowered: Lowered, bytesOf: (info: BufferInfo) => number, do
   const slotOf = new Map<number, number>();
   const size = (buffer: number): number => bytesOf(buffers.get(buffer) as BufferInfo);
   const reads = kernels.map(readBuffers);
-  const lastRead = new Map<number, number>();
-  const writers = new Map<number, number>();
-  kernels.forEach((kernel, k) => {
-    for (const buffer of reads[k] as Set<number>) lastRead.set(buffer, k);
-    for (const { buffer } of kernel.stores) if (!writers.has(buffer)) writers.set(buffer, k);
-  });
+  const { spans, looped } = liveSpans(lowered, kernels, reads);
 
   lowered.inputs.forEach((buffer, input) => {
     if (buffer !== undefined) slotOf.set(buffer, slots.push({ use: { kind: "input", input }, bytes: size(buffer) }) - 1);
   });
   const spare = new Set(lowered.inputs.filter((buffer, input): buffer is number => buffer !== undefined && donated[input] === true));
   const outputs = lowered.outputs.map((buffer, output) => {
-    const writer = writers.get(buffer) ?? -1;
-    const heir = [...spare].find((input) => inherits(kernels, writer, input, buffer, lastRead, buffers));
+    const heir = [...spare].find((input) => inherits(kernels, spans, looped, input, buffer, buffers));
     if (heir !== undefined) {
       spare.delete(heir);
       slotOf.set(buffer, slotOf.get(heir) as number);
@@ -59,20 +53,18 @@ export function plan(lowered: Lowered, bytesOf: (info: BufferInfo) => number, do
   });
 
   const free = new FreeSlots(slots);
-  kernels.forEach((kernel, k) => {
-    for (const { buffer } of kernel.stores) {
-      if (slotOf.has(buffer)) continue;
-      slotOf.set(buffer, free.take(size(buffer)));
-    }
-    for (const buffer of new Set([...(reads[k] as Set<number>), ...kernel.stores.map((store) => store.buffer)])) {
+  const [starting, ending] = [bySpan(spans, ({ first }) => first), bySpan(spans, ({ last }) => last)];
+  kernels.forEach((_, k) => {
+    for (const buffer of starting.get(k) ?? []) if (!slotOf.has(buffer)) slotOf.set(buffer, free.take(size(buffer)));
+    for (const buffer of ending.get(k) ?? []) {
       const slot = slotOf.get(buffer) as number;
-      if (slots[slot]?.use.kind === "scratch" && (lastRead.get(buffer) ?? -1) <= k) free.give(slot);
+      if (slots[slot]?.use.kind === "scratch") free.give(slot);
     }
   });
   // What has no elements is never written, but may be bound.
   for (const buffer of buffers.keys())
     if (!slotOf.has(buffer)) slotOf.set(buffer, slots.push({ use: { kind: "scratch" }, bytes: size(buffer) }) - 1);
-  return { kernels, slots, slotOf, outputs, buffers };
+  return { steps: lowered.steps, slots, slotOf, outputs, buffers };
 }
 
 /** Slots that hold nothing at the moment, by their size. */
@@ -111,20 +103,86 @@ class FreeSlots {
   }
 }
 
+/** The kernels, counted in order and those of a loop's body once, during which a buffer has its content. */
+interface Span {
+  readonly first: number;
+  readonly last: number;
+}
+
+/**
+ * The span of each buffer that is written or read. What is used inside and outside of a loop lives through all of it:
+ *
+ *   a = …; loop { b = f(a); c = g(b) }; d = h(c)        a: 0 … 2, b: 1 … 2, c: 1 … 3, d: 3 …
+ */
+function liveSpans(
+  lowered: Lowered,
+  kernels: readonly Kernel[],
+  reads: readonly ReadonlySet<number>[],
+): { spans: ReadonlyMap<number, Span>; looped: (kernel: number) => boolean } {
+  const loops: Span[] = [];
+  let next = 0;
+  const visit = (steps: readonly Step[]): void => {
+    for (const step of steps) {
+      if (step.kind !== "loop") next++;
+      else {
+        const first = next;
+        visit(step.body);
+        loops.push({ first, last: next - 1 });
+      }
+    }
+  };
+  visit(lowered.steps);
+  const outside = new Set([...lowered.inputs, ...lowered.outputs]);
+  const within = (inner: Span, outer: Span): boolean => outer.first <= inner.first && inner.last <= outer.last;
+  const uses = new Map<number, { first: number; last: number }>();
+  const use = (buffer: number, k: number): void => {
+    const known = uses.get(buffer);
+    if (known === undefined) uses.set(buffer, { first: k, last: k });
+    else known.last = k;
+  };
+  kernels.forEach((kernel, k) => {
+    for (const { buffer } of kernel.stores) use(buffer, k);
+    for (const buffer of reads[k] as ReadonlySet<number>) use(buffer, k);
+  });
+  const spans = new Map<number, Span>();
+  for (const [buffer, own] of uses) {
+    let { first, last } = own;
+    for (const loop of loops) {
+      const apart = loop.last < own.first || own.last < loop.first;
+      if (apart || (within(own, loop) && !outside.has(buffer))) continue;
+      first = Math.min(first, loop.first);
+      last = Math.max(last, loop.last);
+    }
+    spans.set(buffer, { first, last });
+  }
+  return { spans, looped: (kernel) => loops.some((loop) => within({ first: kernel, last: kernel }, loop)) };
+}
+
+function bySpan(spans: ReadonlyMap<number, Span>, at: (span: Span) => number): Map<number, number[]> {
+  const found = new Map<number, number[]>();
+  for (const [buffer, span] of spans) {
+    const same = found.get(at(span));
+    if (same) same.push(buffer);
+    else found.set(at(span), [buffer]);
+  }
+  return found;
+}
+
 function inherits(
   kernels: readonly Kernel[],
-  writer: number,
+  spans: ReadonlyMap<number, Span>,
+  looped: (kernel: number) => boolean,
   input: number,
   output: number,
-  lastRead: ReadonlyMap<number, number>,
   buffers: ReadonlyMap<number, BufferInfo>,
 ): boolean {
-  const [from, to] = [buffers.get(input), buffers.get(output)];
-  if (!from || !to || writer < 0 || from.dtype !== to.dtype || from.length !== to.length) return false;
-  const last = lastRead.get(input) ?? -1;
-  if (last < writer) return true;
-  const kernel = kernels[writer] as Kernel;
-  if (last > writer || kernel.kind !== "map") return false;
+  const [from, to, writing] = [buffers.get(input), buffers.get(output), spans.get(output)];
+  if (!from || !to || !writing || from.dtype !== to.dtype || from.length !== to.length) return false;
+  const last = spans.get(input)?.last ?? -1;
+  if (last < writing.first) return true;
+  const kernel = kernels[writing.first] as Kernel;
+  // In a loop the next iteration would read what this one writes.
+  if (last > writing.first || kernel.kind !== "map" || looped(writing.first)) return false;
   const place = kernel.stores.find((store) => store.buffer === output)?.index.key;
   return kernel.values.every((value) => value.kind !== "load" || value.buffer !== input || value.index.key === place);
 }

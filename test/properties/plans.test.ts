@@ -5,7 +5,7 @@ import { fuse } from "../../src/compiler/fuse.js";
 import { lower } from "../../src/compiler/lower.js";
 import { type Plan, plan } from "../../src/compiler/plan.js";
 import { prepare } from "../../src/compiler/prepare.js";
-import type { BufferInfo, Kernel, Lowered, Value } from "../../src/compiler/program.js";
+import { type BufferInfo, type Kernel, kernelsOf, type Lowered, type Value } from "../../src/compiler/program.js";
 import { simplify } from "../../src/compiler/simplify.js";
 import type { Graph } from "../../src/ir/graph.js";
 import { graphRecipes } from "../support/arbitraries.js";
@@ -30,7 +30,7 @@ const loadsOf = (kernel: Kernel): (Value & { kind: "load" })[] =>
  * Runs a plan with the names of buffers in the place of numbers, and returns the first thing that goes wrong: a kernel
  * that reads a slot which holds another buffer by now, that writes what it reads elsewhere, or a result that is lost.
  */
-function firstConflict({ kernels, slots, slotOf, outputs }: Plan, lowered: Lowered, donated: readonly boolean[]): string | undefined {
+function firstConflict({ steps, slots, slotOf, outputs }: Plan, lowered: Lowered, donated: readonly boolean[]): string | undefined {
   const content = new Map<number, number>();
   const slot = (buffer: number): number => slotOf.get(buffer) as number;
   const elements = (buffer: number): number => (lowered.buffers.get(buffer) as BufferInfo).length;
@@ -38,7 +38,7 @@ function firstConflict({ kernels, slots, slotOf, outputs }: Plan, lowered: Lower
   for (const [buffer, info] of lowered.buffers) {
     if ((slots[slot(buffer)]?.bytes ?? 0) < bytesOf(info)) return `buffer ${buffer} is larger than its slot`;
   }
-  for (const [k, kernel] of kernels.entries()) {
+  for (const [k, kernel] of kernelsOf(steps).entries()) {
     // What nobody needs is computed by nobody: a kernel without stores may read what it likes.
     const loads = kernel.stores.length > 0 ? loadsOf(kernel) : [];
     for (const { buffer } of loads) {

@@ -1,11 +1,11 @@
-import { kernelSize } from "../../compiler/kernel-size.js";
+import { describeSteps, kernelSize } from "../../compiler/kernel-size.js";
 import type { WasmProgram } from "./program.js";
 
 /** The kernels of a program, one per line. */
 export function describeProgram({ plan, steps, kernelSteps, module }: WasmProgram): string {
   const scratch = plan.slots.filter(({ use }) => use.kind === "scratch").reduce((sum, { bytes }) => sum + bytes, 0);
   let next = 0;
-  const lines = plan.kernels.map((kernel, i) => {
+  const lines = describeSteps(plan.steps, (kernel, i) => {
     const own = steps.slice(next, next + (kernelSteps[i] as number));
     next += own.length;
     const last = own[own.length - 1];
@@ -15,11 +15,11 @@ export function describeProgram({ plan, steps, kernelSteps, module }: WasmProgra
     );
     const chunks = Math.ceil((last?.units ?? 0) / (last?.unitsPerChunk ?? 1));
     const how = `${own.map((step) => `k${step.function}`).join("+")} × ${chunks}`;
-    return `${String(i).padStart(4)}  ${kernel.kind.padEnd(8)} ${kernelSize(kernel).padEnd(28)} ${how.padEnd(14)} slots ${slots.join(" ").padEnd(16)} ${kernel.label}`;
+    return `${kernel.kind.padEnd(8)} ${kernelSize(kernel).padEnd(28)} ${how.padEnd(14)} slots ${slots.join(" ").padEnd(16)} ${kernel.label}`;
   });
   const functions = new Set(steps.map((step) => step.function)).size;
   return [
     ...lines,
-    `${plan.kernels.length} kernels of ${functions} functions (${module.length} bytes), ${plan.slots.length} slots, ${scratch} bytes of scratch`,
+    `${kernelSteps.length} kernels of ${functions} functions (${module.length} bytes), ${plan.slots.length} slots, ${scratch} bytes of scratch`,
   ].join("\n");
 }

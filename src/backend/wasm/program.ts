@@ -2,7 +2,7 @@ import { fuse } from "../../compiler/fuse.js";
 import { lower } from "../../compiler/lower.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import { prepare } from "../../compiler/prepare.js";
-import type { BufferInfo, Kernel } from "../../compiler/program.js";
+import { type BufferInfo, type Kernel, kernelsOf } from "../../compiler/program.js";
 import { simplify } from "../../compiler/simplify.js";
 import { type DType, isHalf } from "../../ir/dtype.js";
 import type { Graph, GraphNode } from "../../ir/graph.js";
@@ -70,7 +70,7 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram
   /** Functions by their code: the layers of a model share theirs. */
   const known = new Map<string, number>();
   const steps: Step[] = [];
-  const kernelSteps = planned.kernels.map((kernel) => {
+  const kernelSteps = kernelsOf(planned.steps).map((kernel) => {
     const codes = print(kernel, context, gemm);
     for (const { body, ...fields } of codes) {
       const key = body.join();

@@ -1,9 +1,9 @@
 import { fuse } from "../../compiler/fuse.js";
-import { kernelSize } from "../../compiler/kernel-size.js";
+import { describeSteps, kernelSize } from "../../compiler/kernel-size.js";
 import { lower } from "../../compiler/lower.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import { prepare } from "../../compiler/prepare.js";
-import type { BufferInfo, Kernel } from "../../compiler/program.js";
+import { type BufferInfo, type Kernel, kernelsOf } from "../../compiler/program.js";
 import { simplify } from "../../compiler/simplify.js";
 import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
@@ -49,7 +49,11 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
   const planned = plan(lowered, bufferBytes, options.donated);
   const info = (buffer: number): BufferInfo => planned.buffers.get(buffer) as BufferInfo;
   const slotOf = (buffer: number): number => planned.slotOf.get(buffer) as number;
-  return { plan: planned, scalars, kernels: planned.kernels.map((kernel) => print(kernel, info, slotOf, scalars.length, options.target)) };
+  return {
+    plan: planned,
+    scalars,
+    kernels: kernelsOf(planned.steps).map((kernel) => print(kernel, info, slotOf, scalars.length, options.target)),
+  };
 }
 
 function print(
@@ -74,10 +78,10 @@ function print(
 /** The kernels of a program, one per line. */
 export function describeProgram({ plan, kernels }: WebGpuProgram): string {
   const scratch = plan.slots.filter(({ use }) => use.kind === "scratch").reduce((sum, { bytes }) => sum + bytes, 0);
-  const lines = plan.kernels.map((kernel, i) => {
+  const lines = describeSteps(plan.steps, (kernel, i) => {
     const { bindings } = kernels[i] as KernelSource;
     const slots = bindings.map(({ slot, access }) => (access === "read" ? `${slot}` : `→${slot}`)).join(" ");
-    return `${String(i).padStart(4)}  ${kernel.kind.padEnd(8)} ${kernelSize(kernel).padEnd(28)} slots ${slots.padEnd(16)} ${kernel.label}`;
+    return `${kernel.kind.padEnd(8)} ${kernelSize(kernel).padEnd(28)} slots ${slots.padEnd(16)} ${kernel.label}`;
   });
   return [...lines, `${kernels.length} kernels, ${plan.slots.length} slots, ${scratch} bytes of scratch`].join("\n");
 }
