@@ -51,8 +51,11 @@ export function normalizeAxis(axis: number, rank: number, operation: string): nu
   return normal;
 }
 
+/** Axes to reduce over: all when left out. */
+export type Axes = number | readonly number[] | undefined;
+
 /** Axes counted from the front, sorted, without repetition; `undefined` means all. */
-export function normalizeAxes(axes: number | readonly number[] | undefined, rank: number, operation: string): number[] {
+export function normalizeAxes(axes: Axes, rank: number, operation: string): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
   if (typeof axes !== "number" && !Array.isArray(axes)) {
     throw new ShapeError(`${operation}: axes must be an axis or a list of axes, found ${describe(axes)}`, {

@@ -1,0 +1,126 @@
+import { checkArgument } from "../../arguments.js";
+import { OptionError } from "../../errors.js";
+import { isFloat } from "../../ir/dtype.js";
+import { broadcastShapes } from "../../ir/shape.js";
+import { tensorKind, tensorLikeKind } from "../kinds.js";
+import { apply, Tensor } from "../tensor.js";
+import { ask, isPlain } from "../weak-scalar.js";
+import { greater, less } from "./comparisons.js";
+import { broadcastTo } from "./movement.js";
+import { asFloat, asNumbers, asTensor, floatOperands, integersBeside, operands, rangeOf, type TensorLike } from "./operands.js";
+
+/** Functions of each element by itself. */
+
+/** A function of floats; integers are cast to f32 first. */
+const ofFloats =
+  (name: "exp" | "log" | "sin" | "cos" | "tanh" | "erf" | "sqrt" | "recip") =>
+  (x: TensorLike): Tensor =>
+    apply(name, [asFloat(name, x)], {});
+const ofNumbers =
+  (name: "neg" | "abs" | "sign") =>
+  (x: TensorLike): Tensor =>
+    apply(name, [asNumbers(asTensor(name, x))], {});
+
+export const neg = ofNumbers("neg");
+export const exp = ofFloats("exp");
+export const log = ofFloats("log");
+export const sin = ofFloats("sin");
+export const cos = ofFloats("cos");
+export const tanh = ofFloats("tanh");
+export const erf = ofFloats("erf");
+export const sqrt = ofFloats("sqrt");
+export const recip = ofFloats("recip");
+export const abs = ofNumbers("abs");
+export const sign = ofNumbers("sign");
+export const floor = (x: TensorLike): Tensor => {
+  const t = asTensor("floor", x);
+  return isFloat(t.dtype) ? apply("floor", [t], {}) : t;
+};
+
+const arithmetic =
+  (name: string, primitive: "add" | "sub" | "mul" | "max" | "min" | "mod") =>
+  (a: TensorLike, b: TensorLike): Tensor => {
+    const [x, y] = operands(name, a, b);
+    return apply(primitive, [asNumbers(x), asNumbers(y)], {});
+  };
+
+export const add = arithmetic("add", "add");
+export const sub = arithmetic("sub", "sub");
+export const mul = arithmetic("mul", "mul");
+
+/** Integers beside a number that none of them passes stay as they are, whether their dtype has that number or not. */
+const extreme =
+  (name: string, primitive: "max" | "min") =>
+  (a: TensorLike, b: TensorLike): Tensor => {
+    const mixed = integersBeside(a, b);
+    if (mixed !== undefined) {
+      const [lowest, highest] = rangeOf(mixed.integers);
+      if (ask(mixed.value, (value) => (primitive === "max" ? value <= lowest : value >= highest))) return mixed.integers;
+    }
+    return arithmetic(name, primitive)(a, b);
+  };
+
+/** The larger of a and b; NaN where either is NaN. Equal operands share a derivative evenly. */
+export const maximum = extreme("maximum", "max");
+/** The smaller of a and b; NaN where either is NaN. Equal operands share a derivative evenly. */
+export const minimum = extreme("minimum", "min");
+/** a − b·⌊a/b⌋, with the sign of b. */
+export const mod = arithmetic("mod", "mod");
+/** a / b as floats; integers are cast to f32 first. */
+export const div = (a: TensorLike, b: TensorLike): Tensor => {
+  return apply("div", floatOperands("div", a, b), {});
+};
+/** Quotient of integers, truncated toward 0. */
+export const truncDiv = (a: TensorLike, b: TensorLike): Tensor => {
+  const [x, y] = operands("truncDiv", a, b);
+  return apply("div", [x, y], {});
+};
+const powers: readonly (readonly [exponent: (b: number) => boolean, power: (a: Tensor) => Tensor])[] = [
+  [(b) => b === 1, (a) => a],
+  [(b) => b === 2, (a) => mul(a, a)],
+  [(b) => b === 3, (a) => mul(mul(a, a), a)],
+  [(b) => b === 0.5, (a) => sqrt(a)],
+  [(b) => b === -1, (a) => recip(a)],
+];
+
+/** aᵇ as floats; integers are cast to f32 first. Small integral numbers b become products. */
+export const pow = (a: TensorLike, b: TensorLike): Tensor => {
+  if (isPlain(b) && a instanceof Tensor && !isPlain(a)) {
+    for (const [exponent, power] of powers) if (ask(b, exponent)) return power(asFloat("pow", a));
+  }
+  return apply("pow", floatOperands("pow", a, b), {});
+};
+
+/** condition ? a : b, elementwise; what is not taken has no influence. */
+export function where(condition: Tensor, a: TensorLike, b: TensorLike): Tensor {
+  checkArgument("where", "condition", condition, tensorKind);
+  const [x, y] = operands("where", a, b);
+  const shape = broadcastShapes(condition.shape, x.shape, "where");
+  return apply("where", [broadcastTo(condition, shape), broadcastTo(x, shape), broadcastTo(y, shape)], {});
+}
+
+/**
+ * x limited to low…high, either of which may be left out: low where x < low, high where x > high (and everywhere where low > high),
+ * else x itself, NaN too. The derivative is 1 from bound to bound, both included. Integers stay integers between integral bounds;
+ * a bound that their dtype does not have changes nothing where it limits nothing, and throws DtypeError where it does.
+ */
+export function clip(x: Tensor, low: TensorLike = Number.NEGATIVE_INFINITY, high: TensorLike = Number.POSITIVE_INFINITY): Tensor {
+  checkArgument("clip", "x", x, tensorKind);
+  for (const [name, bound] of Object.entries({ low, high })) {
+    checkArgument("clip", name, bound, tensorLikeKind);
+    if (Number.isNaN(bound)) throw new OptionError(`clip: ${name} is NaN, which is no bound`, { hint: "leave the bound out" });
+  }
+  const below = low === Number.NEGATIVE_INFINITY ? x : bounded(x, low, less, "max");
+  return high === Number.POSITIVE_INFINITY ? below : bounded(below, high, greater, "min");
+}
+
+/** x, or the bound where x lies beyond it. */
+function bounded(x: Tensor, bound: TensorLike, beyond: typeof less, limit: "max" | "min"): Tensor {
+  return isFloat(x.dtype) || !isPlain(bound) ? where(beyond(x, bound), bound, x) : extreme("clip", limit)(x, bound);
+}
+
+/** x with no derivative: differentiation takes it as a constant. */
+export function stopGradient(x: Tensor): Tensor {
+  checkArgument("stopGradient", "x", x, tensorKind);
+  return apply("stopGradient", [x], {});
+}

@@ -1,0 +1,61 @@
+import { checkArgument, integer } from "../../arguments.js";
+import { ShapeError } from "../../errors.js";
+import { isFloat, promote } from "../../ir/dtype.js";
+import { broadcastShapes, show, sizeOf } from "../../ir/shape.js";
+import { tensorKind } from "../kinds.js";
+import { apply, type Tensor } from "../tensor.js";
+import { cast } from "./casts.js";
+import { equal, greaterEqual, lessEqual } from "./comparisons.js";
+import { type DTypeOption, dtypeOf, iota } from "./creation.js";
+import { sub, where } from "./elementwise.js";
+import { broadcastTo, reshape, squeeze, unsqueeze } from "./movement.js";
+
+/** The identity, triangles and products of matrices. */
+
+/** The n × n identity matrix. */
+export function eye(n: number, options: DTypeOption = {}): Tensor {
+  checkArgument("eye", "n", n, integer(0));
+  return cast(equal(iota([n, n], 0), iota([n, n], 1)), dtypeOf("eye", options, "f32"));
+}
+
+/** Rows ≤ columns − k kept, the rest 0. */
+export const triu = (x: Tensor, k = 0): Tensor => triangle("triu", x, k, (diagonal) => greaterEqual(diagonal, k));
+export const tril = (x: Tensor, k = 0): Tensor => triangle("tril", x, k, (diagonal) => lessEqual(diagonal, k));
+
+function triangle(name: string, x: Tensor, k: number, keep: (diagonal: Tensor) => Tensor): Tensor {
+  checkArgument(name, "x", x, tensorKind);
+  checkArgument(name, "k", k, integer());
+  if (x.rank < 2) throw new ShapeError(`${name}: a triangle needs two axes, not ${show(x.shape)}`);
+  // Column − row cannot overflow, as row + k may.
+  return where(keep(sub(iota(x.shape, -1), iota(x.shape, -2))), x, 0);
+}
+
+/**
+ * Matrix product over the last two axes, leading axes broadcast: [.., m, k] · [.., k, n] → [.., m, n].
+ * A vector is taken as a row on the left and as a column on the right, and that axis is dropped again.
+ */
+export function matmul(a: Tensor, b: Tensor): Tensor {
+  checkArgument("matmul", "a", a, tensorKind);
+  checkArgument("matmul", "b", b, tensorKind);
+  if (a.rank === 0 || b.rank === 0) throw new ShapeError("matmul: a scalar is no matrix", { hint: "use mul" });
+  const common = promote(a.dtype, b.dtype);
+  const dtype = isFloat(common) ? common : "f32";
+  const x = cast(a.rank === 1 ? unsqueeze(a, 0) : a, dtype);
+  const y = cast(b.rank === 1 ? unsqueeze(b, 1) : b, dtype);
+  if (x.shape.at(-1) !== y.shape.at(-2)) {
+    throw new ShapeError(
+      `matmul: ${show(a.shape)} and ${show(b.shape)} do not chain: ${x.shape.at(-1)} columns meet ${y.shape.at(-2)} rows`,
+    );
+  }
+  const batch = broadcastShapes(x.shape.slice(0, -2), y.shape.slice(0, -2), "matmul");
+  let product: Tensor;
+  if (y.rank === 2 && x.rank > 2) {
+    // One matrix for every batch entry: the batch becomes more rows, so that one product serves all.
+    const rows = reshape(x, [sizeOf(x.shape.slice(0, -1)), x.shape.at(-1) as number]);
+    product = reshape(apply("dot", [rows, y], {}), [...x.shape.slice(0, -1), y.shape[1] as number]);
+  } else {
+    product = apply("dot", [broadcastTo(x, [...batch, ...x.shape.slice(-2)]), broadcastTo(y, [...batch, ...y.shape.slice(-2)])], {});
+  }
+  if (a.rank === 1) product = squeeze(product, -2);
+  return b.rank === 1 ? squeeze(product, -1) : product;
+}
