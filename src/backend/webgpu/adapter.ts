@@ -1,41 +1,10 @@
 import { BackendUnavailableError } from "../../errors.js";
 import { isNode, nodeModule, nodeProcess } from "../../platform/node.js";
 import { installLine } from "../optional-packages.js";
-import { type DawnAdapter, type DawnSource, dawnAdapters, loadDawn } from "./dawn.js";
+import { type AdapterReport, type AdapterSource, describeAdapter } from "./adapter-report.js";
+import { type DawnAdapter, dawnAdapters, loadDawn } from "./dawn.js";
 import type { FaultPlan } from "./faults.js";
 import { GpuDevice, type KernelClass } from "./gpu-device.js";
-
-/** Where an adapter comes from: the system's drivers, the SwiftShader of a package, the browser, or Dawn's null backend. */
-export type AdapterSource = DawnSource | "browser";
-
-/** A shape of matrix product C[M, N] += A[M, K]·B[K, N] that the hardware has an instruction for. */
-export interface SubgroupMatrixConfig {
-  readonly componentType: string;
-  readonly resultComponentType: string;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-}
-
-/** What is known of an adapter. */
-export interface AdapterReport {
-  readonly name: string;
-  readonly vendor: string;
-  readonly architecture: string;
-  readonly device: string;
-  readonly description: string;
-  /** The native interface: "vulkan", "metal", "d3d12", "null"; "browser" where the browser does not tell. */
-  readonly backend: string;
-  /** True where a processor does the work. */
-  readonly software: boolean;
-  readonly features: readonly string[];
-  /** The limits that matter for compute. */
-  readonly limits: Readonly<Record<string, number>>;
-  /** Smallest and largest subgroup, where the adapter tells. */
-  readonly subgroupSizes: readonly [min: number, max: number] | undefined;
-  readonly subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
-  readonly source: AdapterSource;
-}
 
 export interface OpenDeviceOptions {
   /**
@@ -70,24 +39,6 @@ export const DRIVER_HINT = [
 ].join("; ");
 
 const FEATURES = ["shader-f16", "subgroups", "timestamp-query", "chromium-experimental-subgroup-matrix"];
-const LIMITS = [
-  "maxBufferSize",
-  "maxStorageBufferBindingSize",
-  "maxUniformBufferBindingSize",
-  "maxStorageBuffersPerShaderStage",
-  "maxUniformBuffersPerShaderStage",
-  "maxBindingsPerBindGroup",
-  "maxBindGroups",
-  "maxComputeWorkgroupStorageSize",
-  "maxComputeInvocationsPerWorkgroup",
-  "maxComputeWorkgroupSizeX",
-  "maxComputeWorkgroupSizeY",
-  "maxComputeWorkgroupSizeZ",
-  "maxComputeWorkgroupsPerDimension",
-  "minStorageBufferOffsetAlignment",
-  "minUniformBufferOffsetAlignment",
-] as const;
-
 interface Candidate {
   readonly report: AdapterReport;
   readonly adapter: GPUAdapter;
@@ -175,7 +126,7 @@ const hardwareFirst = (a: Candidate, b: Candidate): number => Number(a.report.so
 async function candidates(source: AdapterSource, problems: AdapterProblem[]): Promise<Candidate[]> {
   try {
     const found = source === "browser" ? await browserAdapters() : await dawnAdapters(source);
-    return found.map((entry) => ({ report: describe(entry, source), adapter: entry.adapter }));
+    return found.map((entry) => ({ report: describeAdapter(entry, source), adapter: entry.adapter }));
   } catch (error) {
     if (!(error instanceof BackendUnavailableError)) throw error;
     // Without Dawn no source has an adapter, and once is enough to say so.
@@ -192,33 +143,6 @@ async function browserAdapters(): Promise<DawnAdapter[]> {
   if (!adapter) throw new BackendUnavailableError("navigator.gpu gives no adapter");
   const { description, device, architecture, vendor } = adapter.info;
   return [{ backend: "browser", name: description || device || [vendor, architecture].filter(Boolean).join(" ") || "browser", adapter }];
-}
-
-function describe({ backend, name, adapter }: DawnAdapter, source: AdapterSource): AdapterReport {
-  const info = adapter.info as GPUAdapterInfo & { readonly subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> };
-  const limits: Record<string, number> = {};
-  for (const limit of LIMITS) limits[limit] = adapter.limits[limit];
-  const { vendor, architecture, device, description, subgroupMinSize, subgroupMaxSize } = info;
-  return {
-    name,
-    vendor,
-    architecture,
-    device,
-    description,
-    backend,
-    software: info.isFallbackAdapter === true || /^(software|swiftshader)$/.test(architecture) || /llvmpipe|swiftshader/i.test(name),
-    features: [...adapter.features].sort(),
-    limits,
-    subgroupSizes: subgroupMaxSize > 0 ? [subgroupMinSize, subgroupMaxSize] : undefined,
-    subgroupMatrixConfigs: [...(info.subgroupMatrixConfigs ?? [])].map(({ componentType, resultComponentType, M, N, K }) => ({
-      componentType,
-      resultComponentType,
-      M,
-      N,
-      K,
-    })),
-    source,
-  };
 }
 
 async function open({ adapter, report }: Candidate, options: OpenDeviceOptions): Promise<GpuDevice> {

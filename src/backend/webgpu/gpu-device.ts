@@ -1,6 +1,6 @@
 import { DeviceError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
 import { isNode } from "../../platform/node.js";
-import type { AdapterReport } from "./adapter.js";
+import type { AdapterReport } from "./adapter-report.js";
 import { type BufferKind, BufferPool, type GpuBuffer } from "./buffer-pool.js";
 import { DeviceErrors } from "./device-errors.js";
 import { type DeviceCalls, deviceCalls, type FaultPlan, faultyCalls } from "./faults.js";

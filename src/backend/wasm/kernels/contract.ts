@@ -1,19 +1,11 @@
 import type { ContractKernel, Store } from "../../../compiler/program.js";
 import { coefficient, type IndexExpression, literal, mentions, substitute } from "../../../ir/index-expression.js";
-import { call, type Expression, type FunctionReference, i32, type Local, op } from "../assembler.js";
+import { call, type Expression, i32, type Local, op } from "../assembler.js";
 import { epilogue, smaller } from "./epilogue.js";
-import { panelColumns, tileRows } from "./gemm.js";
+import { type Gemm, panelColumns, tileRows } from "./gemm.js";
 import { type Context, costOf, type KernelCode, KernelFunction, placesOf, splitLoop, tableHeader } from "./kernel.js";
+import { addressOf, layoutOf } from "./operand-layout.js";
 import { thinKernel } from "./thin-product.js";
-
-/** The functions of the module of products, as a program imports them. */
-export interface Gemm {
-  readonly multiply: FunctionReference;
-  readonly packPanels: FunctionReference;
-  readonly packTiles: FunctionReference;
-  readonly rowByColumns: FunctionReference;
-  readonly rowByRows: FunctionReference;
-}
 
 /** Steps of k that are done before the next: a panel of B and a tile of A fit into the first cache. */
 const deepest = 512;
@@ -51,26 +43,6 @@ function blocksOf({ batch, m, n, k }: ContractKernel): Blocks {
     else break;
   }
   return { rows, columns, depth, down: Math.ceil(m.extent / rows), across: Math.ceil(n.extent / columns) };
-}
-
-/** Where an operand lies: an address that does not depend on row or column, and the bytes between neighbours. */
-export interface Layout {
-  readonly base: IndexExpression;
-  readonly row: number;
-  readonly column: number;
-}
-
-export function layoutOf(place: IndexExpression, row: string, column: string): Layout {
-  const [atRow, atColumn] = [coefficient(place, row), coefficient(place, column)];
-  if (atRow === undefined || atColumn === undefined) throw new Error("an operand of a product is not linear");
-  const base = substitute(
-    place,
-    new Map([
-      [row, literal(0)],
-      [column, literal(0)],
-    ]),
-  );
-  return { base, row: 4 * atRow, column: 4 * atColumn };
 }
 
 /**
@@ -126,10 +98,6 @@ function packKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blocks
     cost: cost * batches * blocks.across,
   });
 }
-
-/** The address of an index, some bytes further. */
-export const addressOf = (f: KernelFunction, buffer: number, index: IndexExpression, bytes: Expression): Expression =>
-  op("i32.add", op("i32.add", f.base(buffer).get, op("i32.mul", f.values.index(index), i32(4))), bytes);
 
 /** The blocks of k, whose number is known when the code is printed. */
 function eachDepth({ depth }: Blocks, extent: number, visit: (start: number, depth: number) => void): void {

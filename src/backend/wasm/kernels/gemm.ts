@@ -1,5 +1,17 @@
 import { blockTerms } from "../../../compiler/summation.js";
-import { type Code, type Expression, f32x4, i32, type Local, load, type MemoryType, ModuleBuilder, op, shuffle } from "../assembler.js";
+import {
+  type Code,
+  type Expression,
+  type FunctionReference,
+  f32x4,
+  i32,
+  type Local,
+  load,
+  type MemoryType,
+  ModuleBuilder,
+  op,
+  shuffle,
+} from "../assembler.js";
 
 /**
  * The inner loops of every product, one module for all programs, so that the engine optimises them once.
@@ -38,6 +50,9 @@ export interface GemmExports {
   /** c = a·B for one row, B not packed and k contiguous. c is written to the next multiple of four. */
   rowByRows(a: number, b: number, stepColumn: number, c: number, columns: number, depth: number): void;
 }
+
+/** The same functions, as a program imports them. */
+export type Gemm = { readonly [Name in keyof GemmExports]: FunctionReference };
 
 /** What a module that calls these functions imports as `gemm`. */
 export const gemmSignatures = {
