@@ -1,12 +1,6 @@
 import { UsageError } from "../errors.js";
+import { guarded, type OutputStream } from "./output-stream.js";
 import { createProgress, type Progress, type ProgressOptions } from "./progress.js";
-
-/** The part of a writable stream that the command needs; `process.stdout` and `process.stderr` fit. */
-export interface OutputStream {
-  write(text: string): unknown;
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-}
 
 /** Anything that `JSON.stringify` writes without loss. */
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
@@ -146,26 +140,6 @@ export function createIo(options: IoOptions): ShellIo {
       if (!color) return text;
       const [on, off] = ansi[style];
       return `\u001b[${on}m${text}\u001b[${off}m`;
-    },
-  };
-}
-
-/** A stream whose failures are told instead of thrown; some streams throw when a write fails, others report it later. */
-function guarded(stream: OutputStream, onFailure: (error: NodeJS.ErrnoException) => void): OutputStream {
-  return {
-    write(text) {
-      try {
-        return stream.write(text);
-      } catch (error) {
-        onFailure(error as NodeJS.ErrnoException);
-        return false;
-      }
-    },
-    get isTTY() {
-      return stream.isTTY === true;
-    },
-    get columns() {
-      return stream.columns ?? 80;
     },
   };
 }

@@ -14,6 +14,9 @@ export interface CommonOptions {
   readonly verbose: boolean;
 }
 
+/** Runs the body of a command with its validated options. */
+export type Action<Options> = (options: Options) => Promise<void>;
+
 /** The options that say where to compute. */
 export type BackendOptions = Pick<CommonOptions, "backend" | "adapter" | "threads">;
 

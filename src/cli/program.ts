@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { OptionError } from "../errors.js";
 import { registerDemo } from "./commands/demo.js";
@@ -9,9 +8,11 @@ import { registerGenerate } from "./commands/generate.js";
 import { registerTrain } from "./commands/train.js";
 import { exitCodes, reportError, runCommand } from "./exit.js";
 import { type Interrupt, onInterrupt, type SignalSource } from "./interrupt.js";
-import { createIo, type OutputStream, type ShellIo } from "./io.js";
+import { createIo, type ShellIo } from "./io.js";
+import type { OutputStream } from "./output-stream.js";
 import type { CommandName, CommandOptions, Runners } from "./runners.js";
 import { otherSpelling } from "./spellings.js";
+import { packageVersion } from "./version.js";
 
 /** Everything of the outside world that the command touches, so that tests can stand in for it. */
 export interface CliEnvironment {
@@ -101,9 +102,12 @@ Start here:
 Exit codes: 0 done, 1 failed, 2 bad input or usage, 129, 130 or 143 interrupted after saving (by a closed terminal,
 Ctrl-C, kill).`,
     );
-  for (const register of [registerDoctor, registerDemo, registerTrain, registerExtend, registerEval, registerGenerate]) {
-    register(program, execute);
-  }
+  registerDoctor(program, (options) => execute("doctor", options));
+  registerDemo(program, (options) => execute("demo", options));
+  registerTrain(program, (options) => execute("train", options));
+  registerExtend(program, (options) => execute("extend", options));
+  registerEval(program, (options) => execute("eval", options));
+  registerGenerate(program, (options) => execute("generate", options));
   return program;
 }
 
@@ -130,10 +134,4 @@ function knownElsewhere(error: CommanderError, command: Command | undefined): st
 export function formatCommandLine(argv: readonly string[], words: readonly string[] = ["dawngrad"]): string {
   const quote = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`);
   return [...words, ...argv].map(quote).join(" ");
-}
-
-/** The version of this package; the same relative path holds for the sources and for what is built from them. */
-export function packageVersion(): string {
-  const parsed: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
-  return typeof parsed === "object" && parsed !== null && "version" in parsed ? String(parsed.version) : "unknown";
 }

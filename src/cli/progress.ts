@@ -1,4 +1,4 @@
-import type { OutputStream } from "./io.js";
+import type { OutputStream } from "./output-stream.js";
 
 export interface ProgressOptions {
   /** Name of the phase, "pretrain" for example. */

@@ -2,8 +2,7 @@
 import { callable, checkOptions, either, objectWith, optional } from "../arguments.js";
 import { type LanguageBatch, languageBatch } from "../nn/batch.js";
 import type { WindowSampler } from "../nn/data.js";
-import { trainingKinds } from "../nn/kinds.js";
-import { type TrainOptions, type TrainResult, train } from "../nn/training.js";
+import { type TrainOptions, type TrainResult, train, trainingKinds } from "../nn/training.js";
 import { modelFrequencies } from "./model-frequencies.js";
 import type { PositionSource, RationalPositions } from "./positions.js";
 import type { RopeFrequencies } from "./schedules.js";

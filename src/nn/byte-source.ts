@@ -1,6 +1,5 @@
 /** Bytes that are read in pieces, so that nobody needs the memory of a whole file to look at its beginning. */
 import { FormatError } from "../errors.js";
-import type { BlobLike } from "./model-source.js";
 
 export interface ByteSource {
   /** For messages. */
@@ -67,6 +66,13 @@ export class MissingFileError extends FormatError {
 /** Bytes in memory; what is read are views of them. */
 export const bytesSource = (bytes: Uint8Array, name: string): ByteSource =>
   sourceOf({ name, size: bytes.length, read: async (begin, end) => bytes.subarray(begin, end) });
+
+/** What is used of a Blob. */
+export interface BlobLike {
+  readonly size: number;
+  slice(begin?: number, end?: number): BlobLike;
+  arrayBuffer(): Promise<ArrayBuffer>;
+}
 
 /** A Blob or a File of a page. */
 export const blobSource = (blob: BlobLike, name: string): ByteSource =>

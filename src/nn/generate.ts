@@ -5,10 +5,10 @@ import { data } from "../autograd/realize.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
 import { NonFiniteError, OptionError } from "../errors.js";
 import { yieldToEvents } from "./events.js";
-import { modelKind, samplingKinds } from "./kinds.js";
+import { modelKind } from "./kinds.js";
 import { KeyValueCache } from "./kv-cache.js";
 import type { Llama, RopeTensors } from "./llama.js";
-import { createSampler, type SamplingOptions } from "./sampling.js";
+import { createSampler, type SamplingOptions, samplingKinds } from "./sampling.js";
 
 export interface GenerateOptions extends SamplingOptions {
   readonly model: Llama;

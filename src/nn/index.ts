@@ -1,5 +1,6 @@
 /** Modules, the Llama, training, data and files. */
 export * from "./batch.js";
+export type { BlobLike } from "./byte-source.js";
 export * from "./checkpoint.js";
 export * from "./clip.js";
 export { countParameters, type LlamaConfig, type LlamaOptions, llamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
@@ -8,7 +9,7 @@ export * from "./evaluation-targets.js";
 export * from "./generate.js";
 export * from "./kv-cache.js";
 export * from "./llama.js";
-export type { BlobLike, FileContent, FileLike, HostBlob, ModelSource } from "./model-source.js";
+export type { FileContent, FileLike, HostBlob, ModelSource } from "./model-source.js";
 export * from "./module.js";
 export * from "./optimizers.js";
 export {
@@ -22,9 +23,9 @@ export {
   writeSafetensors,
 } from "./safetensors.js";
 export type { SafetensorsDtype } from "./safetensors-header.js";
-export * from "./sampling.js";
+export { createSampler, type Sampler, type SamplingOptions } from "./sampling.js";
 export * from "./schedules.js";
 export * from "./tokenizers.js";
 export * from "./train-step.js";
 export * from "./trainable.js";
-export * from "./training.js";
+export { languageLoss, type StepInfo, type TrainOptions, type TrainResult, train } from "./training.js";

@@ -4,7 +4,7 @@ import type { Tensor } from "../autograd/tensor.js";
 import { OptionError, ShapeError } from "../errors.js";
 import { type Shape, show } from "../ir/shape.js";
 import { configKind, type LlamaConfig } from "./config.js";
-import type { AttentionContext, RopeTensors } from "./llama.js";
+import type { AttentionCache, AttentionContext, RopeTensors } from "./llama.js";
 
 /**
  * Keys and values of the tokens that a model has read, for generation: a tree, so that it can be an argument and a result of
@@ -16,7 +16,7 @@ import type { AttentionContext, RopeTensors } from "./llama.js";
  * Its tensors have their final size from the start and `length` is data, so one program serves every step. Keys are kept as
  * they are before RoPE and turned when they are read: a change of scale or schedule reaches the whole past.
  */
-export class KeyValueCache {
+export class KeyValueCache implements AttentionCache {
   keys: Tensor[]; // per layer [B, Hkv, S, D], before RoPE
   values: Tensor[]; // per layer [B, Hkv, S, D]
   /** How many places are filled: an i32 scalar, on the device. */

@@ -8,7 +8,6 @@ import { ShapeError } from "../errors.js";
 import { type Shape, show } from "../ir/shape.js";
 import { configKind, type LlamaConfig } from "./config.js";
 import { modelKind } from "./kinds.js";
-import type { KeyValueCache } from "./kv-cache.js";
 import { Embedding, Linear, RMSNorm } from "./module.js";
 
 /**
@@ -52,15 +51,15 @@ export class Llama {
 
   /**
    * Logits of the next token at every place. tokens: integers [B, T]; tables: cos and sin [B or 1, T, D/2]; result: [B, T, V].
-   * With a cache, tokens continue what it holds and the tables cover its whole capacity (see {@link KeyValueCache}).
+   * With a cache, tokens continue what it holds and the tables cover its whole capacity (see `KeyValueCache`).
    * Throws ShapeError for tokens or tables of another shape.
    */
-  forward(tokens: Tensor, tables: RopeTensors, cache?: KeyValueCache): Tensor {
+  forward(tokens: Tensor, tables: RopeTensors, cache?: AttentionCache): Tensor {
     return this.head(this.hidden(tokens, tables, cache));
   }
 
   /** What the head reads: [B, T] → [B, T, C]. */
-  hidden(tokens: Tensor, tables: RopeTensors, cache?: KeyValueCache): Tensor {
+  hidden(tokens: Tensor, tables: RopeTensors, cache?: AttentionCache): Tensor {
     if (tokens.rank !== 2) throw new ShapeError(`Llama: tokens are [batch, time], not ${show(tokens.shape)}`);
     const [B, T] = tokens.shape as [number, number];
     if (!cache) checkTables(tables, B, T, this.config.head_dim);
@@ -94,7 +93,13 @@ export interface AttentionContext {
   readonly offset: Tensor | number;
 }
 
-/** Puts new keys and values after those of earlier tokens. */
+/** Keeps the keys and values of earlier tokens, layer by layer. */
+export interface AttentionCache {
+  /** Puts new keys and values [B, Hkv, T, D] of one layer after those that it holds, and gives what their queries may look at. */
+  extend(layer: number, keys: Tensor, values: Tensor, tables: RopeTensors): AttentionContext;
+}
+
+/** Puts new keys and values of one layer after those of earlier tokens. */
 export type ExtendContext = (keys: Tensor, values: Tensor) => AttentionContext;
 
 type Matrix = (key: Tensor, shape: Shape) => Tensor;

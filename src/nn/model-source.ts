@@ -2,16 +2,9 @@
 import { checkArgument, type Kind, plainObject } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
 import { hasNode, nodeModule } from "../platform/node.js";
-import { type ByteSource, blobSource, bytesSource, MissingFileError, openUrl } from "./byte-source.js";
+import { type BlobLike, type ByteSource, blobSource, bytesSource, MissingFileError, openUrl } from "./byte-source.js";
 import { identifyFile, identifyFolder } from "./file-kinds.js";
 import { openFile } from "./files.js";
-
-/** What is used of a Blob. */
-export interface BlobLike {
-  readonly size: number;
-  slice(begin?: number, end?: number): BlobLike;
-  arrayBuffer(): Promise<ArrayBuffer>;
-}
 
 /** What is used of a File. */
 export interface FileLike extends BlobLike {

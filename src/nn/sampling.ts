@@ -1,7 +1,6 @@
-import { checkOptions } from "../arguments.js";
+import { checkOptions, number, type OptionKinds, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
 import { seedKey, threefry2x32 } from "../ir/threefry.js";
-import { samplingKinds } from "./kinds.js";
 
 export interface SamplingOptions {
   /** τ: logits are divided by it. 0 takes the likeliest token. Default 1. */
@@ -11,6 +10,12 @@ export interface SamplingOptions {
   /** Seed of the draws, an integer from 0 to 2⁵³ − 1. Default 0. */
   readonly seed?: number;
 }
+
+export const samplingKinds: OptionKinds<SamplingOptions> = {
+  temperature: optional(number),
+  topK: optional(number),
+  seed: optional(number),
+};
 
 /** Picks the token of step n from the logits [V]. The same seed, step and logits give the same token. */
 export type Sampler = (logits: ArrayLike<number>, step: number) => number;

@@ -1,11 +1,11 @@
-import { callable, checkArgument, checkOptions, objectWith } from "../arguments.js";
+import { callable, checkArgument, checkOptions, integer, type OptionKinds, object, objectWith, optional, positive } from "../arguments.js";
 import { item } from "../autograd/realize.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { tensorsOf } from "../autograd/tree.js";
 import { NonFiniteError } from "../errors.js";
 import type { LanguageBatch } from "./batch.js";
 import { yieldToEvents } from "./events.js";
-import { trainingKinds } from "./kinds.js";
+import { modelKind, optimizerKind } from "./kinds.js";
 import { type Llama, llamaLoss } from "./llama.js";
 import { copyTree } from "./module.js";
 import type { Optimizer } from "./optimizers.js";
@@ -69,6 +69,25 @@ export interface TrainOptions<State> {
   /** Default 0: never. */
   readonly saveEvery?: number;
 }
+
+/** What `train` and `trainExtension` take alike. */
+export const trainingKinds = {
+  model: modelKind,
+  optimizer: optimizerKind,
+  optimizerState: optional(object),
+  steps: integer(0),
+  startStep: optional(integer(0)),
+  step: optional(integer(0)),
+  extra: optional(object),
+  schedule: callable,
+  maxNorm: optional(positive),
+  trainable: optional(callable),
+  trainStep: optional(callable),
+  onStep: optional(callable),
+  shouldStop: optional(callable),
+  onSave: optional(callable),
+  saveEvery: optional(integer(0)),
+} satisfies OptionKinds<Omit<TrainOptions<unknown>, "batches">>;
 
 export interface TrainResult<State> {
   readonly model: Llama;

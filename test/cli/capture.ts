@@ -1,7 +1,8 @@
 import type { StopSignal } from "../../src/cli/interrupt.js";
 import type { CliEnvironment } from "../../src/cli/program.js";
 import { runCli } from "../../src/cli/program.js";
-import type { CommandContext, CommandName, Runners } from "../../src/cli/runners.js";
+import type { CommandContext } from "../../src/cli/runner.js";
+import type { CommandName, Runners } from "../../src/cli/runners.js";
 
 /** A stream that remembers what was written. */
 export class CapturedStream {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { summarizeError } from "../../src/cli/exit.js";
 import { onInterrupt } from "../../src/cli/interrupt.js";
 import { createIo } from "../../src/cli/io.js";
-import type { CommandContext } from "../../src/cli/runners.js";
+import type { CommandContext } from "../../src/cli/runner.js";
 import {
   BackendUnavailableError,
   DeviceLostError,

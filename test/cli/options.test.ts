@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { invocationOf } from "../../src/cli/invocation.js";
 import { wantedBackend } from "../../src/cli/options.js";
-import { formatCommandLine, packageVersion } from "../../src/cli/program.js";
+import { formatCommandLine } from "../../src/cli/program.js";
+import { packageVersion } from "../../src/cli/version.js";
 import { cli } from "./capture.js";
 
 const lines = (text: string): string[] => text.trimEnd().split("\n");

@@ -1,4 +1,5 @@
 import {
+  type Action,
   addChoice,
   addCommon,
   addForce,
@@ -10,7 +11,6 @@ import {
   nonEmpty,
   wholeNumber,
 } from "../options.js";
-import type { Execute } from "../program.js";
 
 export const presetNames = ["smoke", "small", "gpu"] as const;
 export type PresetName = (typeof presetNames)[number];
@@ -29,7 +29,7 @@ export interface DemoOptions extends CommonOptions {
 }
 
 /** Adds `dawngrad demo`. */
-export function registerDemo(program: Command, execute: Execute): void {
+export function registerDemo(program: Command, execute: Action<DemoOptions>): void {
   const command = program
     .command("demo")
     .summary("the whole path on a real book: train, extend, read at 1, 2, 4 and 8 times the window")
@@ -66,5 +66,5 @@ Examples:
   );
   addForce(command);
   addCommon(command);
-  command.action(() => execute("demo", command.opts<DemoOptions>()));
+  command.action(() => execute(command.opts<DemoOptions>()));
 }

@@ -1,10 +1,9 @@
-import { addCommon, type Command, type CommonOptions } from "../options.js";
-import type { Execute } from "../program.js";
+import { type Action, addCommon, type Command, type CommonOptions } from "../options.js";
 
 export type DoctorOptions = CommonOptions;
 
 /** Adds `dawngrad doctor`. */
-export function registerDoctor(program: Command, execute: Execute): void {
+export function registerDoctor(program: Command, execute: Action<DoctorOptions>): void {
   const command = program
     .command("doctor")
     .summary("what this machine can compute on, what was chosen and why")
@@ -20,5 +19,5 @@ Examples:
   dawngrad doctor --json > doctor.json  the same for a bug report`,
     );
   addCommon(command);
-  command.action(() => execute("doctor", command.opts<DoctorOptions>()));
+  command.action(() => execute(command.opts<DoctorOptions>()));
 }

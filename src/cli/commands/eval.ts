@@ -1,5 +1,6 @@
 import { OptionError } from "../../errors.js";
 import {
+  type Action,
   addChoice,
   addCommon,
   addFlag,
@@ -16,7 +17,6 @@ import {
   scheduleNames,
   wholeNumber,
 } from "../options.js";
-import type { Execute } from "../program.js";
 
 export interface EvalOptions extends CommonOptions {
   readonly model: string;
@@ -40,7 +40,7 @@ export interface EvalOptions extends CommonOptions {
 }
 
 /** Adds `dawngrad eval`. */
-export function registerEval(program: Command, execute: Execute): void {
+export function registerEval(program: Command, execute: Action<EvalOptions>): void {
   const command = program
     .command("eval")
     .summary("loss at several context lengths on the same target bytes")
@@ -84,7 +84,7 @@ Examples:
   );
   addOption(command, "--out <dir>", "folder for eval.json (default: none is written)", nonEmpty);
   addCommon(command);
-  command.action(() => execute("eval", resolveEval(command.opts<Omit<EvalOptions, "model"> & { model?: string }>())));
+  command.action(() => execute(resolveEval(command.opts<Omit<EvalOptions, "model"> & { model?: string }>())));
 }
 
 /** Refuses combinations that cannot be met (OptionError). */

@@ -1,5 +1,6 @@
 import { OptionError } from "../../errors.js";
 import {
+  type Action,
   addChoice,
   addCommon,
   addForce,
@@ -16,7 +17,6 @@ import {
   resolveWarmup,
   wholeNumber,
 } from "../options.js";
-import type { Execute } from "../program.js";
 
 export interface ExtendOptions extends CommonOptions, OptimizerOptions {
   /** Folder of the model to extend; absent only with `resume`. */
@@ -42,7 +42,7 @@ const e2Only = ["gMax", "granularity", "sinks"] as const;
 type RawExtendOptions = Omit<ExtendOptions, "given" | "warmup" | "out"> & Partial<Pick<ExtendOptions, "warmup" | "out">>;
 
 /** Adds `dawngrad extend`. */
-export function registerExtend(program: Command, execute: Execute): void {
+export function registerExtend(program: Command, execute: Action<ExtendOptions>): void {
   const command = program
     .command("extend")
     .summary("teach a trained model to read text longer than its window")
@@ -78,7 +78,7 @@ Examples:
   addOption(command, "--resume <dir>", "go on from the checkpoint of an interrupted extension", nonEmpty);
   addForce(command);
   addCommon(command);
-  command.action(() => execute("extend", resolveExtend(command.opts<RawExtendOptions>(), givenOptions(command))));
+  command.action(() => execute(resolveExtend(command.opts<RawExtendOptions>(), givenOptions(command))));
 }
 
 /** Fills defaults that depend on other options and refuses combinations that say nothing (OptionError). */

@@ -1,5 +1,6 @@
 import { OptionError } from "../../errors.js";
 import {
+  type Action,
   addChoice,
   addCommon,
   addOption,
@@ -15,7 +16,6 @@ import {
   scheduleNames,
   wholeNumber,
 } from "../options.js";
-import type { Execute } from "../program.js";
 import { resolveScale } from "./eval.js";
 
 export interface GenerateOptions extends CommonOptions {
@@ -34,7 +34,7 @@ export interface GenerateOptions extends CommonOptions {
 }
 
 /** Adds `dawngrad generate`. */
-export function registerGenerate(program: Command, execute: Execute): void {
+export function registerGenerate(program: Command, execute: Action<GenerateOptions>): void {
   const command = program
     .command("generate")
     .summary("continue a prompt")
@@ -68,7 +68,7 @@ Examples:
     "auto",
   );
   addCommon(command);
-  command.action(() => execute("generate", resolveGenerate(command.opts<Omit<GenerateOptions, "model" | "prompt">>())));
+  command.action(() => execute(resolveGenerate(command.opts<Omit<GenerateOptions, "model" | "prompt">>())));
 }
 
 type RawGenerateOptions = Omit<GenerateOptions, "model" | "prompt"> & { readonly model?: string; readonly prompt?: string };

@@ -1,5 +1,6 @@
 import { OptionError } from "../../errors.js";
 import {
+  type Action,
   addCommon,
   addForce,
   addOptimizer,
@@ -14,7 +15,6 @@ import {
   resolveWarmup,
   wholeNumber,
 } from "../options.js";
-import type { Execute } from "../program.js";
 
 export interface TrainOptions extends CommonOptions, OptimizerOptions {
   /** "moby-dick", a file or a folder of files. */
@@ -43,7 +43,7 @@ type RawTrainOptions = Omit<TrainOptions, "given" | "kvHeads" | "intermediate" |
   Partial<Pick<TrainOptions, "kvHeads" | "intermediate" | "warmup" | "out">>;
 
 /** Adds `dawngrad train`. */
-export function registerTrain(program: Command, execute: Execute): void {
+export function registerTrain(program: Command, execute: Action<TrainOptions>): void {
   const command = program
     .command("train")
     .summary("train a Llama-style transformer on bytes of text")
@@ -85,7 +85,7 @@ Examples:
   addOption(command, "--resume <dir>", "go on from the checkpoint in this folder", nonEmpty);
   addForce(command);
   addCommon(command);
-  command.action(() => execute("train", resolveTrain(command.opts<RawTrainOptions>(), givenOptions(command))));
+  command.action(() => execute(resolveTrain(command.opts<RawTrainOptions>(), givenOptions(command))));
 }
 
 /** Fills defaults that depend on other options and refuses sizes that do not fit together (OptionError). */

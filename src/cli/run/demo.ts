@@ -27,7 +27,7 @@ import { formatCount, formatDuration, type Progress } from "../progress.js";
 import { canDraw, figuresLine } from "../report/draw.js";
 import { renderReport } from "../report/report.js";
 import { type DemoResults, type DrawPoint, resultsVersion, type TrainPoint } from "../results.js";
-import type { Runner } from "../runners.js";
+import type { Runner } from "../runner.js";
 import { type ComputedOn, onBackend } from "../session.js";
 import { formatTable } from "../table.js";
 import { type LearningRule, maxNormOf, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";

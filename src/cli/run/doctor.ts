@@ -11,9 +11,9 @@ import {
   type MachineSurvey,
   type MachineWasm,
 } from "../machine.js";
-import { packageVersion } from "../program.js";
-import type { CommandContext, Runner } from "../runners.js";
+import type { CommandContext, Runner } from "../runner.js";
 import { switchOnRelaxedSimd } from "../session.js";
+import { packageVersion } from "../version.js";
 
 /** Looks at the machine and says what is there, what is chosen and why, and how to get better. */
 export const run: Runner<DoctorOptions> = async (options, context) => {

@@ -10,7 +10,7 @@ import { nonFiniteTensors } from "../model-check.js";
 import { withOutputs } from "../outputs.js";
 import { formatLoss } from "../progress.js";
 import { modelReading } from "../reading.js";
-import type { Runner } from "../runners.js";
+import type { Runner } from "../runner.js";
 import { needByteModel, onBackend } from "../session.js";
 
 /** Sliding-window loss of one context length; null where it is no number. */

@@ -14,7 +14,7 @@ import { mostItems } from "../options.js";
 import { withRunFolder } from "../outputs.js";
 import { formatCount } from "../progress.js";
 import { checkText, digestOf, refuseFinished, resumedRule, SavedSettings, settled } from "../resume.js";
-import type { Runner } from "../runners.js";
+import type { Runner } from "../runner.js";
 import { needByteModel, onBackend } from "../session.js";
 import { type LearningRule, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 

@@ -6,7 +6,7 @@ import { byteTokenizer } from "../../nn/tokenizers.js";
 import type { GenerateOptions } from "../commands/generate.js";
 import { generatedText, needRoom, readModel, roomOf } from "../fit.js";
 import { type ModelReading, modelReading } from "../reading.js";
-import type { Runner } from "../runners.js";
+import type { Runner } from "../runner.js";
 import { needByteModel, onBackend } from "../session.js";
 
 /**
