@@ -1,13 +1,16 @@
 import "./autograd/methods.js";
 
 export { type CheckGradsOptions, checkGrads, type GradientMode } from "./autograd/check-grads.js";
+export { checkpoint } from "./autograd/checkpoint.js";
 export { type Compiled, type CompileSettings, compile, explain } from "./autograd/compile.js";
 export * from "./autograd/composites.js";
+export { customVjp } from "./autograd/custom-vjp.js";
 export { grad, hvp, jvp, valueAndGrad, vjp } from "./autograd/grad.js";
 export * from "./autograd/operations.js";
 export { bernoulli, dropout, foldIn, key, randint, randn, split, uniform } from "./autograd/random.js";
 export { realize } from "./autograd/realize.js";
 export { memory, sync, useBackend, withBackend } from "./autograd/runtime.js";
+export { type ScanOptions, scan } from "./autograd/scan.js";
 export { type NestedNumbers, Tensor, tensor } from "./autograd/tensor.js";
 export { flattenTree, mapTensors, type Tree, tensorsOf, zipTensors } from "./autograd/tree.js";
 export { combine, type Part, partition, treeAt } from "./autograd/tree-parts.js";

@@ -1,6 +1,6 @@
 import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
-import type { Graph, GraphNode } from "../../src/ir/graph.js";
+import { type Graph, type GraphNode, withInputs } from "../../src/ir/graph.js";
 
 /**
  * The reference with every f32 result rounded to f32: the least that a real f32 backend gets wrong. The suites must
@@ -19,12 +19,12 @@ function rounding(graph: Graph): Graph {
   const moved: number[] = [];
   const add = (node: GraphNode): number => nodes.push(node) - 1;
   for (const node of graph.nodes) {
+    const here = withInputs(node, (input) => moved[input] as number);
+    const exact = add("body" in here ? { ...here, body: rounding(here.body) } : here);
     if (node.kind !== "operation") {
-      moved.push(add(node));
+      moved.push(exact);
       continue;
     }
-    const inputs = node.inputs.map((input) => moved[input] as number);
-    const exact = add({ ...node, inputs } as GraphNode);
     const bitcast = (input: number, dtype: "f32" | "i32"): number =>
       add({ kind: "operation", primitive: "bitcast", inputs: [input], params: { dtype }, shape: node.shape, dtype });
     moved.push(node.dtype === "f32" ? bitcast(bitcast(exact, "i32"), "f32") : exact);

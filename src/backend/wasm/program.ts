@@ -1,9 +1,11 @@
 import { fuse } from "../../compiler/fuse.js";
+import { inline } from "../../compiler/inline.js";
 import { lower } from "../../compiler/lower.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import { prepare } from "../../compiler/prepare.js";
 import { type BufferInfo, type Kernel, kernelsOf } from "../../compiler/program.js";
-import { simplify } from "../../compiler/simplify.js";
+import { prune, simplify } from "../../compiler/simplify.js";
+import { unroll } from "../../compiler/unroll.js";
 import { type DType, isHalf } from "../../ir/dtype.js";
 import type { Graph, GraphNode } from "../../ir/graph.js";
 import { type MemoryType, ModuleBuilder } from "./assembler.js";
@@ -48,8 +50,9 @@ const maxBuffers = 16;
 export const bufferBytes = ({ dtype, length }: BufferInfo): number => Math.max(4, length * bytesOf[dtype]);
 
 /** Compiles a graph to bytes. A pure function. */
-export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram {
+export function buildProgram(given: Graph, options: ProgramOptions): WasmProgram {
   const auto = options.kernels === "auto";
+  const graph = prune(unroll(inline(given)));
   const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
   const widened = widenHalves(graph);

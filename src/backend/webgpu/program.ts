@@ -1,10 +1,12 @@
 import { fuse } from "../../compiler/fuse.js";
+import { inline } from "../../compiler/inline.js";
 import { describeSteps, kernelSize } from "../../compiler/kernel-size.js";
 import { lower } from "../../compiler/lower.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import { prepare } from "../../compiler/prepare.js";
 import { type BufferInfo, type Kernel, kernelsOf } from "../../compiler/program.js";
-import { simplify } from "../../compiler/simplify.js";
+import { prune, simplify } from "../../compiler/simplify.js";
+import { unroll } from "../../compiler/unroll.js";
 import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import { contractKernel } from "./kernels/contract.js";
@@ -34,8 +36,9 @@ const guaranteedBuffers = 8;
 export const bufferBytes = ({ dtype, length }: BufferInfo): number => Math.max(4, Math.ceil((length * bytesOf[dtype]) / 4) * 4);
 
 /** Compiles a graph to text. A pure function. */
-export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgram {
+export function buildProgram(given: Graph, options: ProgramOptions): WebGpuProgram {
   const auto = options.kernels === "auto";
+  const graph = prune(unroll(inline(given)));
   const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
   const simple = auto ? simplify(graph) : graph;
