@@ -275,6 +275,14 @@ const functions = {
       }),
     ),
   },
+  checkpoint: { f: aFunction(loss) },
+  customVjp: { f: aFunction(loss), forward: aFunction(loss), backward: aFunction(loss) },
+  scan: {
+    f: aFunction(() => (carry: Tensor, x: Tensor) => [carry.add(x), x]),
+    carry: aTree(() => tensor([0, 0])),
+    xs: aTree(matrix),
+    options: optional(options({ length: optional(anInteger(2)), reverse: optional(aFlag()), checkpointEvery: optional(anInteger(1)) })),
+  },
   compile: {
     f: aFunction(loss),
     settings: optional(options({ donate: optional(aList(() => [0])), static: optional(aList(() => [1])), name: optional(aText("f")) })),
