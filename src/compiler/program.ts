@@ -163,4 +163,6 @@ export interface Lowered {
   /** The buffer of each graph input that is read; `undefined` for others. */
   readonly inputs: readonly (number | undefined)[];
   readonly outputs: readonly number[];
+  /** Buffers that must have been written when a kernel runs, though it does not read them. */
+  readonly after?: ReadonlyMap<Kernel, readonly number[]>;
 }

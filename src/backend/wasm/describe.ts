@@ -3,7 +3,6 @@ import type { WasmProgram } from "./program.js";
 
 /** The kernels of a program, one per line. */
 export function describeProgram({ plan, steps, kernelSteps, module }: WasmProgram): string {
-  const scratch = plan.slots.filter(({ use }) => use.kind === "scratch").reduce((sum, { bytes }) => sum + bytes, 0);
   let next = 0;
   const lines = describeSteps(plan.steps, (kernel, i) => {
     const own = steps.slice(next, next + (kernelSteps[i] as number));
@@ -20,6 +19,6 @@ export function describeProgram({ plan, steps, kernelSteps, module }: WasmProgra
   const functions = new Set(steps.map((step) => step.function)).size;
   return [
     ...lines,
-    `${kernelSteps.length} kernels of ${functions} functions (${module.length} bytes), ${plan.slots.length} slots, ${scratch} bytes of scratch`,
+    `${kernelSteps.length} kernels of ${functions} functions (${module.length} bytes), ${plan.slots.length} slots, ${plan.scratchBytes} bytes of scratch`,
   ].join("\n");
 }

@@ -114,8 +114,7 @@ interface Loaded {
   readonly countersAddress: number;
   readonly moduleAddress: number;
   readonly moduleBytes: number;
-  /** Bytes of scratch for each slot, thread and arena, and where they begin in the block of a run. */
-  readonly slotOffsets: readonly number[];
+  /** The block of a run: the plan's scratch, the arena of the kernels, and `threadBytes` for each thread. */
   readonly arenaOffset: number;
   readonly threadOffset: number;
   readonly threadBytes: number;
@@ -291,13 +290,12 @@ class WasmBackend implements Backend {
     });
     if (this.shared) new Uint8Array(this.mem.buffer, block.address + moduleOffset, module.length).set(module);
 
-    let runBytes = 0;
+    let runBytes = plan.scratchBytes;
     const inRun = (size: number): number => {
       const offset = runBytes;
       runBytes += ceil64(size);
       return offset;
     };
-    const slotOffsets = plan.slots.map(({ use, bytes: size }) => (use.kind === "scratch" ? inRun(size) : -1));
     const arenaOffset = inRun(steps.reduce((most, { arenaBytes }) => Math.max(most, arenaBytes), 0));
     const threadBytes = ceil64(steps.reduce((most, { scratchBytes }) => Math.max(most, scratchBytes), 0));
     const threadOffset = inRun(threadBytes * this.pool.size);
@@ -312,7 +310,6 @@ class WasmBackend implements Backend {
       countersAddress: block.address + countersOffset,
       moduleAddress: block.address + moduleOffset,
       moduleBytes: module.length,
-      slotOffsets,
       arenaOffset,
       threadOffset,
       threadBytes,
@@ -373,7 +370,7 @@ class WasmBackend implements Backend {
         return copy;
       });
       const base = scratch?.address ?? 0;
-      const addresses = slots.map((_, slot) => blocks[slot]?.address ?? base + (loaded.slotOffsets[slot] as number));
+      const addresses = slots.map(({ use }, slot) => (use.kind === "scratch" ? base + use.offset : (blocks[slot] as Block).address));
       this.fillTables(loaded, program, addresses, slotOf, base, scalars);
       this.execute(loaded, program, base);
       donated.forEach((isGiven, input) => {

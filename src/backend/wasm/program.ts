@@ -1,9 +1,11 @@
 import { fuse } from "../../compiler/fuse.js";
+import { heirsOf } from "../../compiler/heirs.js";
 import { inline } from "../../compiler/inline.js";
 import { lower } from "../../compiler/lower.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import { prepare } from "../../compiler/prepare.js";
 import { type BufferInfo, type Kernel, kernelsOf } from "../../compiler/program.js";
+import { schedule } from "../../compiler/schedule.js";
 import { prune, simplify } from "../../compiler/simplify.js";
 import { unroll } from "../../compiler/unroll.js";
 import { type DType, isHalf } from "../../ir/dtype.js";
@@ -61,7 +63,8 @@ export function buildProgram(given: Graph, options: ProgramOptions): WasmProgram
     !auto || graph.nodes.some((node) => node.kind === "operation" && node.primitive === "scatterAdd" && isHalf(node.dtype));
   const ready = prepare(simple, { minRows: 64, maxOperands: 8, expandScatter });
   const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers }));
-  const planned = plan(lowered, bufferBytes, options.donated);
+  const heirs = heirsOf(lowered, options.donated);
+  const planned = plan(schedule(lowered, heirs, bufferBytes), heirs, { bytesOf: bufferBytes, scratch: "block", alignment: 64 });
 
   const module = new ModuleBuilder(options.memory);
   const names = Object.keys(gemmSignatures) as (keyof Gemm)[];

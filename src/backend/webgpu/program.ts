@@ -1,10 +1,12 @@
 import { fuse } from "../../compiler/fuse.js";
+import { heirsOf } from "../../compiler/heirs.js";
 import { inline } from "../../compiler/inline.js";
 import { describeSteps, kernelSize } from "../../compiler/kernel-size.js";
 import { lower } from "../../compiler/lower.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import { prepare } from "../../compiler/prepare.js";
 import { type BufferInfo, type Kernel, kernelsOf } from "../../compiler/program.js";
+import { schedule } from "../../compiler/schedule.js";
 import { prune, simplify } from "../../compiler/simplify.js";
 import { unroll } from "../../compiler/unroll.js";
 import type { DType } from "../../ir/dtype.js";
@@ -49,7 +51,8 @@ export function buildProgram(given: Graph, options: ProgramOptions): WebGpuProgr
   // that fusing it saves; and products without it share their pipelines.
   const epilogues = options.target.kernelClass === "gpu";
   const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers, epilogues }));
-  const planned = plan(lowered, bufferBytes, options.donated);
+  const heirs = heirsOf(lowered, options.donated);
+  const planned = plan(schedule(lowered, heirs, bufferBytes), heirs, { bytesOf: bufferBytes, scratch: "pieces" });
   const info = (buffer: number): BufferInfo => planned.buffers.get(buffer) as BufferInfo;
   const slotOf = (buffer: number): number => planned.slotOf.get(buffer) as number;
   return {
@@ -80,11 +83,10 @@ function print(
 
 /** The kernels of a program, one per line. */
 export function describeProgram({ plan, kernels }: WebGpuProgram): string {
-  const scratch = plan.slots.filter(({ use }) => use.kind === "scratch").reduce((sum, { bytes }) => sum + bytes, 0);
   const lines = describeSteps(plan.steps, (kernel, i) => {
     const { bindings } = kernels[i] as KernelSource;
     const slots = bindings.map(({ slot, access }) => (access === "read" ? `${slot}` : `→${slot}`)).join(" ");
     return `${kernel.kind.padEnd(8)} ${kernelSize(kernel).padEnd(28)} slots ${slots.padEnd(16)} ${kernel.label}`;
   });
-  return [...lines, `${kernels.length} kernels, ${plan.slots.length} slots, ${scratch} bytes of scratch`].join("\n");
+  return [...lines, `${kernels.length} kernels, ${plan.slots.length} slots, ${plan.scratchBytes} bytes of scratch`].join("\n");
 }

@@ -1,4 +1,4 @@
-import { readBuffers } from "../../../compiler/plan.js";
+import { readBuffers } from "../../../compiler/liveness.js";
 import type { BufferInfo, Kernel, Value } from "../../../compiler/program.js";
 import { type Atom, add, coefficient, type IndexExpression, mentions, scale, substitute, variable } from "../../../ir/index-expression.js";
 import { Code, type Expression, i32, type Local, load, type ModuleBuilder, op } from "../assembler.js";
