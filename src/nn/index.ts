@@ -9,6 +9,7 @@ export * from "./evaluation-targets.js";
 export * from "./generate.js";
 export * from "./kv-cache.js";
 export * from "./llama.js";
+export type { Batches } from "./micro-batches.js";
 export type { FileContent, FileLike, HostBlob, ModelSource } from "./model-source.js";
 export * from "./module.js";
 export * from "./optimizers.js";

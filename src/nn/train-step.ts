@@ -1,13 +1,12 @@
 import { callable, checkOptions, optional, positive } from "../arguments.js";
 import { type Compiled, compileAny, type NumbersArriveAsTensors } from "../autograd/compile.js";
-import { valueAndGrad } from "../autograd/grad.js";
-import { add, and, bitcast, cast, mul, notEqual, type TensorLike, where } from "../autograd/operations.js";
+import { and, bitcast, cast, notEqual, type TensorLike, where } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { zipTensors } from "../autograd/tree.js";
 import { combine, type Part } from "../autograd/tree-parts.js";
-import { OptionError } from "../errors.js";
 import { clipByGlobalNorm } from "./clip.js";
 import { optimizerKind } from "./kinds.js";
+import { type Batches, meanGradients, microBatchesOf } from "./micro-batches.js";
 import type { Optimizer } from "./optimizers.js";
 import { type Trainable, trainablePart } from "./trainable.js";
 
@@ -36,11 +35,6 @@ export interface StepMetrics {
   readonly gradNorm: Tensor;
 }
 
-/**
- * A batch, or micro-batches of one size whose gradients are averaged: as if they were one batch, in the memory of one of them.
- */
-export type Batches<Batch> = Batch | readonly Batch[];
-
 export type TrainStep<Params, State, Batch> = Compiled<
   [params: Params, state: State, batch: Batches<Batch>, lr: TensorLike],
   [params: Params, state: State, metrics: StepMetrics]
@@ -60,7 +54,7 @@ export function createTrainStep<Params, State, Batch>(options: TrainStepOptions<
   type Trained = Part<Params>;
 
   function trainStep(trained: Trained, rest: Trained, state: State, batch: Batches<Batch>, lr: TensorLike): [Trained, State, StepMetrics] {
-    const batches = Array.isArray(batch) ? (batch as readonly Batch[]) : [batch as Batch];
+    const batches = microBatchesOf(batch);
     const [value, grads] = meanGradients((at: Trained, one: Batch) => loss(combine(at, rest), one), trained, batches);
     const [clipped, gradNorm] = clipByGlobalNorm(grads, maxNorm);
     const [newTrained, newState] = optimizer.update(trained, clipped, state, { lr });
@@ -82,20 +76,6 @@ export function createTrainStep<Params, State, Batch>(options: TrainStepOptions<
         step.explain(...trainablePart(params, trainable), ...others),
     },
   });
-}
-
-/** The averages of the losses and gradients of several batches. */
-function meanGradients<Params, Batch>(
-  loss: (params: Params, batch: Batch) => Tensor,
-  params: Params,
-  batches: readonly Batch[],
-): [loss: Tensor, grads: Params] {
-  if (batches.length === 0) throw new OptionError("a training step needs at least one batch");
-  const parts = batches.map((batch) => valueAndGrad((at: Params) => loss(at, batch))(params));
-  const [first, ...rest] = parts as [[Tensor, Params], ...[Tensor, Params][]];
-  if (rest.length === 0) return first;
-  const average = (tensors: Tensor[]): Tensor => mul(tensors.reduce(add), 1 / tensors.length);
-  return [average(parts.map(([value]) => value)), zipTensors(average, first[1], ...rest.map(([, grads]) => grads))];
 }
 
 /** The exponent bits of an f32, all of them set in NaN and in the infinities alone. */

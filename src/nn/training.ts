@@ -7,10 +7,11 @@ import type { LanguageBatch } from "./batch.js";
 import { yieldToEvents } from "./events.js";
 import { modelKind, optimizerKind } from "./kinds.js";
 import { type Llama, llamaLoss } from "./llama.js";
+import { type Batches, microBatchesOf } from "./micro-batches.js";
 import { copyTree } from "./module.js";
 import type { Optimizer } from "./optimizers.js";
 import type { Schedule } from "./schedules.js";
-import { type Batches, createTrainStep, type StepMetrics, type TrainStep } from "./train-step.js";
+import { createTrainStep, type StepMetrics, type TrainStep } from "./train-step.js";
 import { type Trainable, trainablePart } from "./trainable.js";
 
 /** The loss of language modelling: mean negative log-likelihood of the next token, in nats. */
@@ -182,11 +183,7 @@ interface QueuedStep {
   readonly metrics: StepMetrics;
 }
 
-const tokensIn = (batch: Batches<LanguageBatch>): number =>
-  (Array.isArray(batch) ? (batch as readonly LanguageBatch[]) : [batch as LanguageBatch]).reduce(
-    (sum, { targets }) => sum + targets.size,
-    0,
-  );
+const tokensIn = (batch: Batches<LanguageBatch>): number => microBatchesOf(batch).reduce((sum, { targets }) => sum + targets.size, 0);
 
 const brokenNumber = (loss: number, gradNorm: number): string =>
   Number.isFinite(loss) ? `the norm of the gradients is ${gradNorm}` : `the loss is ${loss}`;

@@ -1,0 +1,104 @@
+import { describe } from "../arguments.js";
+import { valueAndGrad } from "../autograd/grad.js";
+import { add, cast, mul, stack, zeros } from "../autograd/operations.js";
+import { scan } from "../autograd/scan.js";
+import { Tensor } from "../autograd/tensor.js";
+import { flattenTree, mapTensors, sameForm, zipTensors } from "../autograd/tree.js";
+import { WeakScalar } from "../autograd/weak-scalar.js";
+import { OptionError, ShapeError, UsageError } from "../errors.js";
+import { summableDtype } from "../ir/dtype.js";
+import { sameShape, show } from "../ir/shape.js";
+
+/**
+ * A batch, or micro-batches of one form and size whose gradients are averaged: as if they were one batch, in the memory of one of them.
+ * A list is one of micro-batches if its entries are lists or objects of one form: `[x, y]`, a list of tensors, is a batch, and
+ * `[[x, y], [x, y]]` are two.
+ */
+export type Batches<Batch> = Batch | readonly Batch[];
+
+/** Whether a list holds micro-batches. */
+export function isMicroBatches<Batch>(batches: Batches<Batch>): batches is readonly Batch[] {
+  if (!Array.isArray(batches) || batches.length === 0) return false;
+  const isBranch = (entry: unknown): boolean =>
+    typeof entry === "object" && entry !== null && !(entry instanceof Tensor) && !ArrayBuffer.isView(entry);
+  if (!batches.every(isBranch)) return false;
+  const [first, ...others] = batches.map((batch) => flattenTree(batch).shape.key);
+  return others.every((key) => key === first);
+}
+
+/** The micro-batches of a step. Throws OptionError for an empty list. */
+export function microBatchesOf<Batch>(batches: Batches<Batch>): readonly Batch[] {
+  if (Array.isArray(batches) && batches.length === 0) throw new OptionError("a training step needs at least one batch");
+  return isMicroBatches(batches) ? batches : [batches as Batch];
+}
+
+/**
+ * The averages of the losses and gradients of several batches: a loop over them that carries the sums, in f32 for halves, so that what one
+ * batch needs is there once.
+ */
+export function meanGradients<Params, Batch>(
+  loss: (params: Params, batch: Batch) => Tensor,
+  params: Params,
+  batches: readonly Batch[],
+): [loss: Tensor, grads: Params] {
+  const [first] = batches as readonly [Batch, ...Batch[]];
+  const differentiate = (batch: Batch): [Tensor, Params] => valueAndGrad((at: Params) => loss(at, batch))(params);
+  if (batches.length === 1) return differentiate(first);
+  const { stacked, slice } = stackBatches(batches);
+  const wide = (x: Tensor): Tensor => cast(x, summableDtype(x.dtype));
+  const none = mapTensors(params, (p) => zeros(p.shape, { dtype: summableDtype(p.dtype) }));
+  type Sums = readonly [loss: Tensor, grads: Params];
+  let dtype = "f32" as Tensor["dtype"];
+  const [[total, sums]] = scan(
+    ([sum, sofar]: Sums, x: readonly Tensor[]): [Sums, null] => {
+      const [value, grads] = differentiate(slice(x));
+      dtype = value.dtype;
+      const next = zipTensors(([a, b]) => add(a as Tensor, wide(b as Tensor)), sofar, grads);
+      return [[add(sum, wide(value)), next], null];
+    },
+    [zeros([], { dtype: lossDtype(params) }), none],
+    stacked,
+  );
+  const share = 1 / batches.length;
+  return [cast(mul(total, share), dtype), zipTensors(([sum, p]) => cast(mul(sum as Tensor, share), (p as Tensor).dtype), sums, params)];
+}
+
+/** The dtype in which losses are added up: f64 where parameters are. */
+const lossDtype = (params: unknown): "f32" | "f64" =>
+  flattenTree(params).leaves.some((leaf) => leaf instanceof Tensor && leaf.dtype === "f64") ? "f64" : "f32";
+
+/**
+ * The tensors of batches of one form as stacks, and a batch of slices of these. What all batches share is the same in each. Throws
+ * ShapeError for batches of different sizes, UsageError where something else than tensors and numbers differs.
+ */
+function stackBatches<Batch>(batches: readonly Batch[]): { stacked: readonly Tensor[]; slice: (slices: readonly Tensor[]) => Batch } {
+  const [first, ...others] = batches as readonly [Batch, ...Batch[]];
+  const { leaves, paths, shape } = flattenTree(first, "createTrainStep: a micro-batch");
+  const columns = others.map((batch) => sameForm("createTrainStep", ["the first micro-batch", "another"], first, batch));
+  const stacked: Tensor[] = [];
+  const places = leaves.map((leaf, i): number | undefined => {
+    const all = [leaf, ...columns.map((column) => column[i])];
+    if (all.every((each) => Object.is(each, leaf))) return undefined;
+    const tensors = all.map((each) => {
+      if (each instanceof WeakScalar) return each.as("f32");
+      if (each instanceof Tensor) return each;
+      throw new UsageError(`createTrainStep: at ${paths[i]} micro-batches hold ${describe(leaf)} and ${describe(each)}`, {
+        hint: "micro-batches differ in tensors and numbers alone",
+      });
+    });
+    const [head] = tensors as [Tensor, ...Tensor[]];
+    const odd = tensors.find((tensor) => !sameShape(tensor.shape, head.shape) || tensor.dtype !== head.dtype);
+    if (odd !== undefined)
+      throw new ShapeError(
+        `createTrainStep: at ${paths[i] || "the root"} micro-batches are ${head.dtype}${show(head.shape)} and ${odd.dtype}${show(odd.shape)}`,
+        {
+          hint: "give micro-batches of one size",
+        },
+      );
+    return stacked.push(stack(tensors)) - 1;
+  });
+  return {
+    stacked,
+    slice: (slices) => shape.build(leaves.map((leaf, i) => (places[i] === undefined ? leaf : slices[places[i] as number]))) as Batch,
+  };
+}

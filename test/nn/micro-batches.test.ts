@@ -1,0 +1,99 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import {
+  createTrainStep,
+  OptionError,
+  ShapeError,
+  sgd,
+  type Tensor,
+  type TensorLike,
+  tensor,
+  UsageError,
+  useBackend,
+} from "../../src/index.js";
+
+interface Batch {
+  readonly x: Tensor;
+  readonly y: Tensor;
+  readonly weight?: TensorLike | null;
+}
+
+const mse = ({ w }: { w: Tensor }, { x, y, weight }: Batch): Tensor =>
+  x
+    .mul(w)
+    .sub(y)
+    .square()
+    .mul(weight ?? 1)
+    .mean();
+const batchOf = (...values: number[]): Batch => ({ x: tensor(values), y: tensor(values.map((value) => 3 * value + 1)) });
+const model = (): { w: Tensor } => ({ w: tensor(0.5) });
+
+async function trained<B>(loss: (params: { w: Tensor }, batch: B) => Tensor, batch: B | readonly B[]): Promise<number[]> {
+  const step = createTrainStep({ optimizer: sgd(), loss: loss as never, maxNorm: Number.POSITIVE_INFINITY });
+  const [params, , metrics] = step(model(), sgd().init(model()), batch as never, 0.1);
+  return [await params.w.item(), await metrics.loss.item(), await metrics.gradNorm.item()];
+}
+
+const close = (found: readonly number[], expected: readonly number[]): void =>
+  found.forEach((value, i) => {
+    expect(value).toBeCloseTo(expected[i] as number, 6);
+  });
+
+beforeEach(() => {
+  useBackend(createReferenceBackend());
+});
+
+describe("micro-batches", () => {
+  it("of one size train as one batch of all of them, whether objects or pairs", async () => {
+    const whole = await trained(mse, batchOf(1, 2, 3, 4, 5, 6));
+    close(await trained(mse, [batchOf(1, 2), batchOf(3, 4), batchOf(5, 6)]), whole);
+    const pairs = (params: { w: Tensor }, [x, y]: readonly [Tensor, Tensor]): Tensor => mse(params, { x, y });
+    const pair = ({ x, y }: Batch): readonly [Tensor, Tensor] => [x, y];
+    close(await trained<readonly [Tensor, Tensor]>(pairs, [pair(batchOf(1, 2, 3)), pair(batchOf(4, 5, 6))]), whole);
+  });
+
+  it("are not what a batch that is itself a pair of tensors is taken for", async () => {
+    const { x, y } = batchOf(1, 2, 3, 4);
+    const loss = (params: { w: Tensor }, batch: readonly Tensor[]): Tensor => {
+      expect(batch).toHaveLength(2);
+      return mse(params, { x: batch[0] as Tensor, y: batch[1] as Tensor });
+    };
+    close(await trained(loss, [x, y]), await trained(mse, { x, y }));
+  });
+
+  it("may share tensors, and hold numbers that differ", async () => {
+    const weight = tensor(2);
+    const shared = [1, 2].map((value) => ({ ...batchOf(value, value + 2), weight }));
+    close(await trained(mse, shared), await trained(mse, { ...batchOf(1, 3, 2, 4), weight: 2 }));
+    const numbered = [batchOf(1, 2), batchOf(3, 4)].map((batch, i) => ({ ...batch, weight: i + 1 }));
+    const expected = { ...batchOf(1, 2, 3, 4), weight: tensor([1, 1, 2, 2]) };
+    close(await trained(mse, numbered), await trained(mse, expected));
+  });
+
+  it("are refused where sizes or fields differ, or where there is none", async () => {
+    await expect(trained(mse, [batchOf(1, 2), batchOf(3)])).rejects.toThrow(ShapeError);
+    await expect(trained(mse, [])).rejects.toThrow(OptionError);
+    const uneven = [
+      { ...batchOf(1), weight: null },
+      { ...batchOf(2), weight: tensor(1) },
+    ];
+    await expect(trained(mse, uneven)).rejects.toThrow(UsageError);
+  });
+
+  it("are one loop in the program", () => {
+    const step = createTrainStep({
+      optimizer: sgd(),
+      loss: (params: { w: Tensor }, { x, y }: { x: Tensor; y: Tensor }) => mse(params, { x, y }),
+    });
+    const text = (count: number): string =>
+      step.explain(
+        model(),
+        sgd().init(model()),
+        Array.from({ length: count }, (_, i) => batchOf(i, i + 1)),
+        0.1,
+      );
+    const rest = (all: string): number => all.split("\n").filter((line) => !/concat|reshape|input/.test(line)).length;
+    expect(text(8)).toMatch(/count=8/);
+    expect(rest(text(8))).toBe(rest(text(2)));
+  });
+});
