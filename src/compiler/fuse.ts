@@ -1,49 +1,58 @@
-import type { Graph, GraphNode } from "../ir/graph.js";
+import { type Graph, type GraphNode, inputsOf } from "../ir/graph.js";
 import { sizeOf } from "../ir/shape.js";
-import { type Cluster, Clusters } from "./clusters.js";
-import { type Domain, isReduction, ownDomains } from "./domain.js";
-import { readsIn } from "./reads.js";
-import { chooseStored, comparedWithExtrema, viewBase } from "./stored.js";
+import { type AccessMap, AccessMaps } from "./access.js";
+import { type Domain, isPerRow, isReduction, matmulLoops, ownDomains, scatterLoops } from "./domain.js";
+import { comparedWithExtrema } from "./extrema.js";
+import { type FusionGroup, FusionGroups, loopsOver, type ScatterGroup } from "./groups.js";
+import { type MaterializeOptions, materialize } from "./materialize.js";
 
-export interface FuseOptions {
-  /** False makes one kernel for each node. */
-  readonly fuse: boolean;
-  /** Storage buffers that one kernel may touch. */
-  readonly maxBuffers: number;
+/**
+ * Fusion: greedy, one materialized node after another in topological order. A node joins the kernel that computes something it reads,
+ * the latest first, if it reads that at the very element that the loop is at (access maps say where), for then the number is in a
+ * register; if the kernel stays small enough and touches few enough buffers; and if no kernel in between would have to run before and
+ * after it. Otherwise it begins a kernel of its own.
+ *
+ *   s = sum(x, axis 1)          row kernel: s
+ *   m = mul(s, 1/n)             joins: reads s at its row
+ *   d = sub(x, expand(m))       joins: reads m at its row
+ *   y = dot(d, w)               matmul kernel: y
+ *   z = add(y, b)               joins: reads y at its element
+ */
+export interface FuseOptions extends MaterializeOptions {
   /** Whether products go on with what happens to each element of the result. Default true. */
   readonly epilogues?: boolean;
 }
 
 export interface Fused {
-  readonly stored: readonly boolean[];
+  readonly accesses: AccessMaps;
   /** In an order in which they can run. */
-  readonly clusters: readonly Cluster[];
+  readonly groups: readonly FusionGroup[];
 }
 
-/** Divides a graph into clusters. */
+/** Divides a graph into fusion groups. */
 export function fuse(graph: Graph, options: FuseOptions): Fused {
   const { nodes } = graph;
   const fromMemory = comparedWithExtrema(graph);
-  const { stored, cost } = chooseStored(graph, options, fromMemory);
+  const { materialized, cost } = materialize(graph, options, fromMemory);
   const ownDomain = ownDomains(graph);
-  const reads = readsIn(graph, stored);
-  const clusters = new Clusters();
+  const accesses = new AccessMaps(graph, materialized);
+  const groups = new FusionGroups();
   const outputs = new Set(graph.outputs);
-  /** Nodes that join no cluster. */
-  const alone = new Set<number>();
+  /** Nodes that join no group. */
+  const lonely = new Set<number>();
   /** The nodes that read a node: those that were added so far, or all that there will be. */
-  let readersOf = (member: number): readonly number[] => clusters.readersOf(member);
+  let readersOf = (member: number): readonly number[] => groups.readersOf(member);
 
-  /** Whether a cluster of these members, the last of which reads `more`, is small enough and touches few enough buffers. */
+  /** Whether a group of these members, the last of which reads `more`, is small enough and touches few enough buffers. */
   const fits = (members: readonly number[], more: readonly number[]): boolean => {
     if (members.reduce((sum, member) => sum + (cost[member] as number) + 1, 0) > largestKernel) return false;
     // No more than this, if none of them is counted twice.
-    const most = members.reduce((count, member) => count + clusters.readsOf(member).length + 1, more.length + 1);
+    const most = members.reduce((count, member) => count + groups.readsOf(member).length + 1, more.length + 1);
     if (most <= options.maxBuffers) return true;
     const inside = new Set(members);
     const used = new Set(more.filter((read) => !inside.has(read)));
     for (const member of members) {
-      for (const read of clusters.readsOf(member)) if (!inside.has(read)) used.add(read);
+      for (const read of groups.readsOf(member)) if (!inside.has(read)) used.add(read);
       const readOutside = readersOf(member).some((reader) => !inside.has(reader));
       if (outputs.has(member) || readOutside || member === members[members.length - 1]) used.add(member);
     }
@@ -53,92 +62,98 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
   const operandsReadAgain = ([first, ...others]: readonly number[], more: readonly number[]): number => {
     const head = nodes[first as number] as GraphNode;
     if (head.kind !== "operation" || head.primitive !== "dot") return 0;
-    const again = new Set([...more, ...others.flatMap((member) => clusters.readsOf(member))]);
-    return [...new Set(clusters.readsOf(first as number))].filter((operand) => again.has(operand)).length;
+    const again = new Set([...more, ...others.flatMap((member) => groups.readsOf(member))]);
+    return [...new Set(groups.readsOf(first as number))].filter((operand) => again.has(operand)).length;
   };
 
-  /** The stored nodes and inputs that a node reads when it is computed in a kernel of its own. */
-  const readsOf = (position: number): readonly number[] => {
+  /** A kernel of its own for a node, and what it accesses. */
+  const alone = (position: number): { group: FusionGroup; map: AccessMap } => {
     const node = nodes[position] as GraphNode;
-    if (node.kind !== "operation") return [];
-    if (node.primitive === "scatterAdd") return node.inputs;
-    return node.primitive === "dot"
-      ? node.inputs.map((input) => viewBase(graph, stored, input))
-      : reads(position, ownDomain(position)).nodes;
+    const members = [position];
+    if (node.kind === "operation" && node.primitive === "dot") {
+      const loops = matmulLoops(graph, node);
+      const map = accesses.ofMatmul(position, loops);
+      return { group: { kind: "matmul", domain: ownDomain(position), loops, members, after: map.after }, map };
+    }
+    if (node.kind === "operation" && node.primitive === "scatterAdd") {
+      const loops = scatterLoops(graph, node);
+      const map = accesses.ofScatter(position, loops);
+      return { group: { kind: "scatter", loops, members, after: map.after }, map };
+    }
+    const map = accesses.in(position, ownDomain(position));
+    return { group: loopsOver(ownDomain(position), members, map.after), map };
   };
 
-  const isRowMember = (member: number, { axes, outer, inner }: Domain): boolean =>
-    axes.length > 0 && (isReduction(nodes[member] as GraphNode) || (sizeOf((nodes[member] as GraphNode).shape) === outer && inner !== 1));
-
-  /** Tries to compute `position` in an existing cluster. */
+  /** Tries to compute `position` in an existing group. */
   const join = (position: number): boolean => {
     const node = nodes[position] as GraphNode;
     const own = ownDomain(position);
-    const around = reads(position, own).nodes;
-    const homes = new Set(around.map(clusters.home));
+    const around = accesses.in(position, own).nodes;
+    const homes = new Set(around.map(groups.home));
     // Reductions of the same rows that need the same numbers read them once.
     if (isReduction(node)) {
-      const siblings = around.flatMap((read) => clusters.readersOf(read).map(clusters.home));
-      for (const id of siblings) if (id !== undefined && clusters.list[id]?.domain === own) homes.add(id);
+      const siblings = around.flatMap((read) => groups.readersOf(read).map(groups.home));
+      for (const id of siblings) if (id !== undefined && domainOfGroup(groups.list[id]) === own) homes.add(id);
     }
     const candidates = [...homes].filter((id) => id !== undefined).sort((a, b) => b - a);
     for (const id of candidates) {
-      const cluster = clusters.list[id] as Cluster;
-      if (cluster.kind === "scatter" || (cluster.kind === "contract" && options.epilogues === false)) continue;
-      const domain = joinedDomain(cluster, node, own);
+      const group = groups.list[id] as FusionGroup;
+      if (group.kind === "scatter" || (group.kind === "matmul" && options.epilogues === false)) continue;
+      const domain = joinedDomain(group, node, own);
       if (domain === undefined) continue;
-      const { isRow, places, nodes: names } = reads(position, domain);
-      const aligned = places.every(({ node: read, index }) => {
-        if (clusters.home(read) !== id) return true;
+      const map = accesses.in(position, domain);
+      const aligned = map.accesses.every(({ node: read, index }) => {
+        if (groups.home(read) !== id) return true;
         if (fromMemory.has(read)) return false;
-        const readsRow = isRowMember(read, domain);
-        return index.key === (readsRow ? domain.row : domain.full).key && (!isRow || readsRow);
+        const readsRow = isPerRow(nodes[read] as GraphNode, domain);
+        return index.key === (readsRow ? domain.row : domain.full).key && (!map.inOuterLoop || readsRow);
       });
-      if (!aligned) continue;
-      const others = names.map(clusters.home).filter((other) => other !== undefined && other !== id);
-      if (!fits([...cluster.members, position], names)) continue;
-      if (others.some((other) => clusters.dependsOn(other as number, id))) continue;
-      clusters.join(id, domain, position, names);
+      if (!aligned || map.after.some((earlier) => groups.home(earlier) === id)) continue;
+      if (!fits([...group.members, position], map.nodes)) continue;
+      const others = [...map.nodes, ...map.after].map(groups.home).filter((other) => other !== undefined && other !== id);
+      if (others.some((other) => groups.dependsOn(other as number, id))) continue;
+      groups.join(id, withMember(group, domain, position, map.after), position, map);
       return true;
     }
     return false;
   };
 
   const add = (position: number): void => {
+    if (!materialized[position]) return;
     const node = nodes[position] as GraphNode;
-    if (!stored[position] || node.kind !== "operation") return;
-    const domain = ownDomain(position);
-    if (node.primitive === "dot") clusters.open("contract", domain, position, readsOf(position));
-    else if (node.primitive === "scatterAdd") clusters.open("scatter", domain, position, readsOf(position));
-    else if (!options.fuse || alone.has(position) || sizeOf(node.shape) === 0 || !join(position)) {
-      clusters.open("loop", domain, position, readsOf(position));
-    }
+    if (node.kind === "input" || node.kind === "scalar") return;
+    if (node.kind !== "operation" && node.kind !== "barrier") throw new Error(`a ${node.kind} is no part of a kernel`);
+    const hasKernel = node.kind === "operation" && (node.primitive === "dot" || node.primitive === "scatterAdd");
+    if (options.fuse && !hasKernel && !lonely.has(position) && sizeOf(node.shape) > 0 && join(position)) return;
+    const { group, map } = alone(position);
+    groups.open(group, position, map);
   };
 
-  // A node that is read by a kernel yet to come takes a buffer that nobody counted when others joined it, so clusters may
+  // A node that is read by a kernel yet to come takes a buffer that nobody counted when others joined it, so groups may
   // turn out to touch too many. Their last members then stay alone, and everything from there on is decided anew. Where that does
   // not come to an end, all readers are counted from the beginning, which fuses less.
   let start = 0;
   for (let round = 1; ; round++) {
     for (let position = start; position < nodes.length; position++) add(position);
-    const crowded = clusters.list.filter(({ members }) => members.length > 1 && !fits(members, []));
-    if (crowded.length === 0) return { stored, clusters: clusters.inOrder() };
+    const crowded = groups.list.filter(({ members }) => members.length > 1 && !fits(members, []));
+    if (crowded.length === 0) return { accesses, groups: groups.inOrder() };
     start = nodes.length;
     for (const { members } of crowded) {
       const last = members[members.length - 1] as number;
-      alone.add(last);
+      lonely.add(last);
       start = Math.min(start, last);
     }
     if (round === mostRounds) {
       const readers: number[][] = nodes.map(() => []);
       nodes.forEach((_, position) => {
-        if (stored[position]) for (const read of readsOf(position)) readers[read]?.push(position);
+        if (materialized[position] && inputsOf(nodes[position] as GraphNode).length > 0)
+          for (const read of alone(position).map.nodes) readers[read]?.push(position);
       });
       readersOf = (member) => readers[member] as number[];
-      alone.clear();
+      lonely.clear();
       start = 0;
     }
-    clusters.rewind(start);
+    groups.rewind(start);
   }
 }
 
@@ -151,20 +166,25 @@ const largestKernel = 512;
 /** Rows that make it worth while to give each one to one thread or workgroup. */
 const enoughRows = 32;
 
-/** The domain of a cluster after a node joined it whose own is `own`, or undefined where it cannot. */
-function joinedDomain({ kind, domain }: Cluster, node: GraphNode, own: Domain): Domain | undefined {
+const domainOfGroup = (group: FusionGroup | undefined): Domain | undefined => (group?.kind === "scatter" ? undefined : group?.domain);
+
+/** A group with one member more, in the loops of `domain`. */
+function withMember(group: Exclude<FusionGroup, ScatterGroup>, domain: Domain, member: number, later: readonly number[]): FusionGroup {
+  const members = [...group.members, member];
+  const after = later.length === 0 ? group.after : [...new Set([...group.after, ...later])];
+  return group.kind === "matmul" ? { ...group, members, after } : loopsOver(domain, members, after);
+}
+
+/** The domain of a group after a node joined it whose own is `own`, or undefined where it cannot. */
+function joinedDomain({ kind, domain }: Exclude<FusionGroup, ScatterGroup>, node: GraphNode, own: Domain): Domain | undefined {
   const size = sizeOf(domain.shape);
   if (own.axes.length > 0) {
-    if (kind !== "loop" || sizeOf(own.shape) !== size) return undefined;
-    if (domain.axes.length > 0) {
-      // Only the same rows: both inner loops cover the same trailing axes, or the very same axes.
-      return domain === own || (isTrailing(domain) && isTrailing(own) && domain.inner === own.inner) ? domain : undefined;
-    }
+    if (kind === "matmul" || sizeOf(own.shape) !== size) return undefined;
+    // Only the same rows: both inner loops cover the same trailing axes, or the very same axes.
+    if (kind === "row") return domain === own || (isTrailing(domain) && isTrailing(own) && domain.inner === own.inner) ? domain : undefined;
     return isTrailing(own) && size / Math.max(1, own.inner) >= enoughRows ? own : undefined;
   }
-  const elements = sizeOf(node.shape);
-  if (elements === size) return domain;
-  return kind === "loop" && domain.axes.length > 0 && elements === size / Math.max(1, domain.inner) ? domain : undefined;
+  return sizeOf(node.shape) === size || isPerRow(node, domain) ? domain : undefined;
 }
 
 /** Whether the inner loop takes the last axes, in order. */

@@ -1,16 +1,88 @@
-import type { DType } from "../ir/dtype.js";
 import type { Graph, GraphNode, OperationNode } from "../ir/graph.js";
-import { datum, flatten, type IndexExpression, literal, reshapeCoordinates, unflatten, variable } from "../ir/index-expression.js";
+import { flatten, type IndexExpression } from "../ir/index-expression.js";
 import type { PrimitiveName } from "../ir/primitives.js";
-import { type Shape, sizeOf } from "../ir/shape.js";
-import type { Cluster } from "./clusters.js";
-import { type Domain, domainOf, innerLoop, isReduction, outerLoop } from "./domain.js";
+import { sizeOf } from "../ir/shape.js";
+import type { AccessMaps } from "./access.js";
+import { coordinatesIn, innerLoop, isPerRow, isReduction, outerLoop } from "./domain.js";
 import type { Fused } from "./fuse.js";
-import type { BufferInfo, Kernel, Lowered, Reducer, Reduction, ScalarOperation, Store, Value } from "./program.js";
-import { viewBase } from "./stored.js";
-import { type Guard, isMovement, isView, readings } from "./views.js";
+import type { FusionGroup, MapGroup, MatmulGroup, RowGroup, ScatterGroup } from "./groups.js";
+import type { BufferInfo, Kernel, Lowered, Reducer, Reduction, Store, Value } from "./program.js";
+import { Scalars } from "./scalars.js";
 
-type ValueBody = Value extends infer V ? (V extends Value ? Omit<V, "id"> : never) : never;
+/**
+ * Lowering: each fusion group becomes one kernel, loops with a scalar computation inside (scalars.ts). A member is stored where another
+ * kernel or the caller reads it; who does is known when all kernels have been drafted.
+ *
+ *   group: m = mul(s, 1/n), d = sub(x, expand(m))        row: for o < 4
+ *   over o < 4, r < 6; s = sum(x)                   →      sum over r < 6 of load x[6·o + r]       register 0
+ *   d is the result                                        for r < 6: store d[6·o + r] = x[6·o + r] − register 0 · 1/n
+ *
+ * Buffers are numbered like the nodes that they hold.
+ */
+export function lower(graph: Graph, { accesses, groups }: Fused): Lowered {
+  const readOutside = new Set(graph.outputs);
+  const home = new Map<number, FusionGroup>();
+  for (const group of groups) for (const member of group.members) home.set(member, group);
+  const drafts = groups.map((group) => draft(graph, accesses, group));
+  for (const { group, scalars } of drafts) {
+    for (const value of scalars.values) if (value.kind === "load" && home.get(value.buffer) !== group) readOutside.add(value.buffer);
+  }
+  const kernelOf = new Map<FusionGroup, Kernel>();
+  for (const made of drafts) {
+    const { members } = made.group;
+    if (members.length === 1 && sizeOf((graph.nodes[members[0] as number] as GraphNode).shape) === 0) continue;
+    kernelOf.set(made.group, finish(graph, made, readOutside));
+  }
+  const buffers = new Map<number, BufferInfo>();
+  graph.nodes.forEach((node, i) => {
+    if (node.kind === "input" || readOutside.has(i)) buffers.set(i, { dtype: node.dtype, length: sizeOf(node.shape) });
+  });
+  const inputs: (number | undefined)[] = new Array(graph.inputCount).fill(undefined);
+  graph.nodes.forEach((node, i) => {
+    if (node.kind === "input") inputs[node.input] = i;
+  });
+  const after = new Map<Kernel, readonly number[]>();
+  for (const [group, kernel] of kernelOf) {
+    // A node that only its own kernel reads has no buffer, but something that this kernel stores has.
+    const written = group.after.flatMap((node) => {
+      const stores = kernelOf.get(home.get(node) as FusionGroup)?.stores ?? [];
+      return (stores.find(({ buffer }) => buffer === node) ?? stores[0])?.buffer ?? [];
+    });
+    if (written.length > 0) after.set(kernel, [...new Set(written)]);
+  }
+  return { steps: [...kernelOf.values()], buffers, inputs, outputs: graph.outputs, after };
+}
+
+/** What a member comes to, and its row-major place. */
+interface Result {
+  readonly member: number;
+  readonly value: Value;
+  readonly index: IndexExpression;
+  /** Whether the inner loop computes it. */
+  readonly inner: boolean;
+}
+
+/** A kernel of which all is known but what of it is stored. */
+type Draft = { readonly scalars: Scalars; readonly results: readonly Result[] } & (
+  | { readonly group: MapGroup | RowGroup; readonly reductions: readonly Reduction[] }
+  | { readonly group: MatmulGroup; readonly operands: readonly [a: Load, b: Load] }
+  | { readonly group: ScatterGroup; readonly target: Value; readonly value: Value }
+);
+
+type Load = Value & { kind: "load" };
+
+function draft(graph: Graph, accesses: AccessMaps, group: FusionGroup): Draft {
+  const scalars = new Scalars(graph, accesses.materialized, new Set(group.members));
+  switch (group.kind) {
+    case "map":
+    case "row":
+      return draftLoops(graph, group, scalars);
+    case "matmul":
+      return draftMatmul(graph, accesses, group, scalars);
+    case "scatter":
+      return draftScatter(graph, group, scalars);
+  }
+}
 
 const reducers: { readonly [P in PrimitiveName]?: Reducer } = {
   sum: "sum",
@@ -20,335 +92,86 @@ const reducers: { readonly [P in PrimitiveName]?: Reducer } = {
   argmin: "argmin",
 };
 
-/** Builds the scalar computation of one kernel, each distinct value once. */
-class Scalars {
-  readonly values: Value[] = [];
-  readonly reductions: Reduction[] = [];
-  private readonly known = new Map<string, Value>();
-  /** Members of the cluster that have a value already. */
-  private readonly registers = new Map<number, Value>();
-  private readonly lowered = new Map<string, Value>();
-
-  constructor(
-    private readonly graph: Graph,
-    private readonly stored: readonly boolean[],
-    private readonly members: ReadonlySet<number>,
-  ) {}
-
-  private intern(body: ValueBody, key: string): Value {
-    const full = `${body.dtype} ${key}`;
-    const existing = this.known.get(full);
-    if (existing) return existing;
-    const value = { ...body, id: this.values.length } as Value;
-    this.values.push(value);
-    this.known.set(full, value);
-    return value;
-  }
-
-  operation(operation: ScalarOperation, args: readonly Value[], dtype: DType): Value {
-    return this.intern({ kind: "operation", operation, args, dtype }, `${operation}(${args.map((arg) => arg.id).join()})`);
-  }
-
-  constant(value: number, dtype: DType): Value {
-    return this.intern({ kind: "const", value, dtype }, `const ${Object.is(value, -0) ? "-0" : value}`);
-  }
-
-  load(buffer: number, index: IndexExpression, dtype: DType): Value {
-    return this.intern({ kind: "load", buffer, index, dtype }, `load ${buffer}[${index.key}]`);
-  }
-
-  inside({ index, low, high }: Guard): Value | undefined {
-    if (index.low >= low && index.high < high) return undefined;
-    return this.intern({ kind: "inside", index, low, high, dtype: "bool" }, `inside ${low} ${index.key} ${high}`);
-  }
-
-  /** The register of a new reduction, or of a product's sum. */
-  register(node: number, dtype: DType): Value & { kind: "register" } {
-    const register = this.registers.size;
-    const value = this.intern({ kind: "register", register, dtype }, `register ${register}`) as Value & { kind: "register" };
-    this.registers.set(node, value);
-    return value;
-  }
-
-  define(node: number, value: Value): void {
-    this.registers.set(node, value);
-  }
-
-  /** The value of a node at coordinates: from a register, from memory, or computed here. */
-  at(position: number, coordinates: readonly IndexExpression[]): Value {
-    const node = this.graph.nodes[position] as GraphNode;
-    if (this.members.has(position)) {
-      const register = this.registers.get(position);
-      if (register) return register;
-    } else if (this.stored[position] || node.kind === "input") return this.load(position, flatten(coordinates, node.shape), node.dtype);
-    return this.compute(position, coordinates);
-  }
-
-  /** The value of a node at coordinates, computed from its operands. */
-  compute(position: number, coordinates: readonly IndexExpression[]): Value {
-    const node = this.graph.nodes[position] as GraphNode;
-    const key = `${position}@${coordinates.map((index) => index.key).join()}`;
-    let value = this.lowered.get(key);
-    if (value === undefined) {
-      value = this.fresh(position, node, coordinates);
-      this.lowered.set(key, value);
-    }
-    return value;
-  }
-
-  private fresh(position: number, node: GraphNode, at: readonly IndexExpression[]): Value {
-    const { dtype } = node;
-    if (node.kind === "scalar") return this.intern({ kind: "scalar", scalar: node.scalar, dtype }, `scalar ${node.scalar}`);
-    if (node.kind === "input") return this.load(position, flatten(at, node.shape), dtype);
-    if (node.kind !== "operation") throw new Error(`a ${node.kind} is read at another place than it is computed`);
-    const shapeOf = (k: number): Shape => (this.graph.nodes[node.inputs[k] as number] as GraphNode).shape;
-    if (isMovement(node)) return this.movement(node, at, shapeOf);
-    switch (node.primitive) {
-      case "const":
-        return this.constant(node.params.value, dtype);
-      case "iota": {
-        const index = at[node.params.axis] as IndexExpression;
-        const counted = this.intern({ kind: "index", index, dtype: "i32" }, `index ${index.key}`);
-        return dtype === "i32" ? counted : this.operation("cast", [counted], dtype);
-      }
-      case "randomBits": {
-        const [k0, k1] = [0, 1].map((lane) => this.at(node.inputs[0] as number, [literal(lane)])) as [Value, Value];
-        const counter = flatten(at, node.shape);
-        return this.intern({ kind: "threefry", key: [k0, k1], counter, dtype }, `threefry ${k0.id} ${k1.id} ${counter.key}`);
-      }
-      case "gather":
-        return this.gather(node, at, shapeOf);
-      case "alias":
-      case "stopGradient":
-        return this.at(node.inputs[0] as number, at);
-      case "sum":
-      case "maxReduce":
-      case "minReduce":
-      case "argmax":
-      case "argmin":
-      case "dot":
-      case "scatterAdd":
-        throw new Error(`${node.primitive} is read at another place than its kernel computes`);
-      default: {
-        const args = node.inputs.map((input) => this.at(input, at));
-        return this.operation(node.primitive as ScalarOperation, args, dtype);
-      }
-    }
-  }
-
-  private movement(node: OperationNode, at: readonly IndexExpression[], shapeOf: (k: number) => Shape): Value {
-    const all = readings(node as GraphNode, at, shapeOf);
-    const padding = node.primitive === "pad" ? (node.params as { value: number }).value : 0;
-    const last = all[all.length - 1];
-    // The last reading of a concat holds wherever the others do not.
-    let value: Value | undefined =
-      node.primitive === "concat" && last ? this.at(node.inputs[last.operand] as number, last.coordinates) : undefined;
-    for (const { operand, coordinates, guards } of (value ? all.slice(0, -1) : all).reverse()) {
-      const taken = this.at(node.inputs[operand] as number, coordinates);
-      const conditions = guards.map((guard) => this.inside(guard)).filter((condition) => condition !== undefined);
-      if (conditions.length === 0) value = taken;
-      else {
-        const all = conditions.reduce((a, b) => this.operation("and", [a, b], "bool"));
-        value = this.operation("where", [all, taken, value ?? this.constant(padding, node.dtype)], node.dtype);
-      }
-    }
-    return value as Value;
-  }
-
-  private gather(node: OperationNode, at: readonly IndexExpression[], shapeOf: (k: number) => Shape): Value {
-    const rank = shapeOf(1).length;
-    const extent = shapeOf(0)[0] as number;
-    const outside = this.constant(node.dtype === "i32" || node.dtype === "u32" || node.dtype === "bool" ? 0 : Number.NaN, node.dtype);
-    const picked = this.at(node.inputs[1] as number, at.slice(0, rank));
-    const signed = picked.dtype === "i32" ? picked : this.operation("cast", [picked], "i32");
-    const row = datum(signed.id, extent);
-    const taken = this.at(node.inputs[0] as number, [row, ...at.slice(rank)]);
-    const valid = this.intern(
-      {
-        kind: "inside",
-        index: { constant: row.constant, terms: row.terms, key: row.key, low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY },
-        low: 0,
-        high: extent,
-        dtype: "bool",
-      },
-      `inside 0 ${row.key} ${extent}`,
-    );
-    return this.operation("where", [valid, taken, outside], node.dtype);
-  }
-}
-
-/** Kernels for the clusters of a graph. Buffers are numbered like the nodes that they hold. */
-export function lower(graph: Graph, { stored, clusters }: Fused): Lowered {
-  const readOutside = new Set(graph.outputs);
-  const home = new Map<number, Cluster>();
-  for (const cluster of clusters) for (const member of cluster.members) home.set(member, cluster);
-  const drafts = clusters.map((cluster) => draft(graph, stored, cluster));
-  for (const { cluster, scalars } of drafts) {
-    for (const value of scalars.values) if (value.kind === "load" && home.get(value.buffer) !== cluster) readOutside.add(value.buffer);
-  }
-  const kernels = drafts
-    .filter(({ cluster }) => sizeOf((graph.nodes[cluster.members[0] as number] as GraphNode).shape) > 0 || cluster.members.length > 1)
-    .map((made) => finish(graph, made, readOutside));
-  const buffers = new Map<number, BufferInfo>();
-  graph.nodes.forEach((node, i) => {
-    if (node.kind === "input" || readOutside.has(i)) buffers.set(i, { dtype: node.dtype, length: sizeOf(node.shape) });
-  });
-  const inputs: (number | undefined)[] = new Array(graph.inputCount).fill(undefined);
-  graph.nodes.forEach((node, i) => {
-    if (node.kind === "input") inputs[node.input] = i;
-  });
-  return { steps: kernels, buffers, inputs, outputs: graph.outputs };
-}
-
-interface Draft {
-  readonly cluster: Cluster;
-  readonly domain: Domain;
-  readonly scalars: Scalars;
-  /** Value and place of each member. */
-  readonly results: readonly { member: number; value: Value; index: IndexExpression; inner: boolean }[];
-  readonly reductions: readonly Reduction[];
-  readonly operands: readonly Value[];
-  readonly loops: { readonly batch: number; readonly m: number; readonly n: number; readonly k: number };
-}
-
-function draft(graph: Graph, stored: readonly boolean[], cluster: Cluster): Draft {
-  const scalars = new Scalars(graph, stored, new Set(cluster.members));
-  const none = { batch: 1, m: 1, n: 1, k: 1 };
-  if (cluster.kind === "scatter") return draftScatter(graph, cluster, scalars);
-  const head = graph.nodes[cluster.members[0] as number] as GraphNode;
-  let { domain } = cluster;
-  let loops = none;
-  const operands: Value[] = [];
-  if (cluster.kind === "contract" && head.kind === "operation") {
-    const [left, right] = head.inputs as [number, number];
-    const [m, n] = [head.shape.at(-2) as number, head.shape.at(-1) as number];
-    const k = (graph.nodes[left] as GraphNode).shape.at(-1) as number;
-    const batchShape = head.shape.slice(0, -2);
-    loops = { batch: sizeOf(batchShape), m, n, k };
-    const batch = unflatten(variable("b", loops.batch), batchShape);
-    const [vm, vn, vk] = [variable("m", m), variable("n", n), variable("k", k)];
-    operands.push(
-      operandLoad(graph, stored, scalars, left, [...batch, vm, vk]),
-      operandLoad(graph, stored, scalars, right, [...batch, vk, vn]),
-    );
-    const coordinates = [...batch, vm, vn];
-    domain = { ...domain, coordinates, full: flatten(coordinates, head.shape) };
-    scalars.register(cluster.members[0] as number, head.dtype);
-  }
-  const results: Draft["results"][number][] = [];
+function draftLoops(graph: Graph, group: MapGroup | RowGroup, scalars: Scalars): Draft {
+  const { domain } = group;
   const reductions: Reduction[] = [];
-  for (const member of cluster.members) {
+  const results = group.members.map((member): Result => {
     const node = graph.nodes[member] as GraphNode;
+    const perRow = isPerRow(node, domain);
+    const index = perRow ? domain.row : domain.full;
     if (node.kind === "operation" && isReduction(node)) {
       const input = node.inputs[0] as number;
-      const value = scalars.at(input, reshapeCoordinates(domain.coordinates, domain.shape, (graph.nodes[input] as GraphNode).shape));
+      const value = scalars.at(input, coordinatesIn(domain, (graph.nodes[input] as GraphNode).shape, false));
       const register = scalars.register(member, node.dtype);
       reductions.push({ register: register.register, reducer: reducers[node.primitive] as Reducer, value, dtype: value.dtype });
-      results.push({ member, value: register, index: domain.row, inner: false });
-    } else if (node.kind === "operation" && node.primitive === "dot") {
-      results.push({ member, value: scalars.at(member, []), index: domain.full, inner: false });
-    } else {
-      const isRow = domain.axes.length > 0 && sizeOf(node.shape) === domain.outer && domain.inner !== 1;
-      const coordinates = isRow ? unflatten(domain.row, node.shape) : reshapeCoordinates(domain.coordinates, domain.shape, node.shape);
-      const value = scalars.compute(member, coordinates);
-      scalars.define(member, value);
-      results.push({ member, value, index: isRow ? domain.row : domain.full, inner: domain.axes.length > 0 && !isRow });
+      return { member, value: register, index, inner: false };
     }
-  }
-  return { cluster, domain, scalars, results, reductions, operands, loops };
+    const value = scalars.compute(member, coordinatesIn(domain, node.shape, perRow));
+    scalars.define(member, value);
+    return { member, value, index, inner: group.kind === "row" && !perRow };
+  });
+  return { group, scalars, results, reductions };
 }
 
-/** An operand of a product as one load: views below it only move the place. */
-function operandLoad(
-  graph: Graph,
-  stored: readonly boolean[],
-  scalars: Scalars,
-  position: number,
-  coordinates: readonly IndexExpression[],
-): Value {
-  let [node, at] = [graph.nodes[position] as GraphNode, coordinates as IndexExpression[]];
-  const base = viewBase(graph, stored, position);
-  let here = position;
-  while (here !== base && isView(node) && node.kind === "operation") {
-    const inputs = node.inputs;
-    const reading = readings(node, at, (k) => (graph.nodes[inputs[k] as number] as GraphNode).shape)[0];
-    if (reading === undefined) break;
-    [here, at] = [inputs[0] as number, reading.coordinates];
-    node = graph.nodes[here] as GraphNode;
+function draftMatmul(graph: Graph, accesses: AccessMaps, group: MatmulGroup, scalars: Scalars): Draft {
+  const [product, ...epilogue] = group.members as [number, ...number[]];
+  const load = ({ node, index }: { node: number; index: IndexExpression }): Load =>
+    scalars.load(node, index, (graph.nodes[node] as GraphNode).dtype);
+  const operands = accesses.ofMatmul(product).accesses.map(load) as [Load, Load];
+  const { shape, dtype } = graph.nodes[product] as GraphNode;
+  const coordinates = group.loops.result;
+  const index = flatten(coordinates, shape);
+  const domain = { ...group.domain, coordinates, full: index };
+  const results: Result[] = [{ member: product, value: scalars.register(product, dtype), index, inner: false }];
+  for (const member of epilogue) {
+    const value = scalars.compute(member, coordinatesIn(domain, (graph.nodes[member] as GraphNode).shape, false));
+    scalars.define(member, value);
+    results.push({ member, value, index, inner: false });
   }
-  return scalars.load(base, flatten(at, node.shape), node.dtype);
+  return { group, scalars, results, operands };
 }
 
-function draftScatter(graph: Graph, cluster: Cluster, scalars: Scalars): Draft {
-  const member = cluster.members[0] as number;
+function draftScatter(graph: Graph, group: ScatterGroup, scalars: Scalars): Draft {
+  const [member] = group.members as [number];
   const node = graph.nodes[member] as OperationNode<"scatterAdd">;
   const [values, index] = node.inputs as [number, number];
-  const indexNode = graph.nodes[index] as GraphNode;
-  const valueNode = graph.nodes[values] as GraphNode;
-  const [bins, columns, entries] = [node.params.size, sizeOf(node.shape.slice(1)), sizeOf(indexNode.shape)];
-  const entry = variable("e", entries);
-  const column = variable("c", columns);
-  const picked = scalars.at(index, unflatten(entry, indexNode.shape));
-  const target = picked.dtype === "i32" ? picked : scalars.operation("cast", [picked], "i32");
-  const value = scalars.at(values, [
-    ...unflatten(entry, indexNode.shape),
-    ...unflatten(column, valueNode.shape.slice(indexNode.shape.length)),
-  ]);
-  const sum = scalars.register(member, node.dtype);
-  const place = flatten([variable("s", bins), column], [bins, columns]);
-  return {
-    cluster,
-    domain: domainOf([bins], []),
-    scalars,
-    results: [{ member, value: sum, index: place, inner: false }],
-    reductions: [],
-    operands: [target, value],
-    loops: { batch: 1, m: bins, n: columns, k: entries },
-  };
+  const { loops } = group;
+  const bin = scalars.at(index, loops.index);
+  const target = bin.dtype === "i32" ? bin : scalars.operation("cast", [bin], "i32");
+  const value = scalars.at(values, loops.values);
+  const results = [{ member, value: scalars.register(member, node.dtype), index: loops.result, inner: false }];
+  return { group, scalars, results, target, value };
 }
 
 function finish(graph: Graph, made: Draft, readOutside: ReadonlySet<number>): Kernel {
-  const { cluster, domain, scalars, results, reductions, operands, loops } = made;
+  const { group, scalars, results } = made;
   const stores: Store[] = results
     .filter(({ member }) => readOutside.has(member))
     .map(({ member, value, index, inner }) => ({ buffer: member, index, value, inner }));
-  const label = cluster.members.map((member) => (graph.nodes[member] as OperationNode).primitive).join(" ");
-  const base = { label, values: scalars.values, stores };
-  if (cluster.kind === "contract") {
-    const [a, b] = operands as [Value & { kind: "load" }, Value & { kind: "load" }];
-    return {
-      kind: "contract",
-      ...base,
-      a,
-      b,
-      batch: { name: "b", extent: loops.batch },
-      m: { name: "m", extent: loops.m },
-      n: { name: "n", extent: loops.n },
-      k: { name: "k", extent: loops.k },
-    };
+  const base = { label: group.members.map((member) => nameOf(graph.nodes[member] as GraphNode)).join(" "), values: scalars.values, stores };
+  if ("operands" in made) {
+    const { batch, m, n, k } = made.group.loops;
+    const [a, b] = made.operands;
+    return { kind: "contract", ...base, a, b, batch, m, n, k };
   }
-  if (cluster.kind === "scatter") {
-    const [target, value] = operands as [Value, Value];
-    return {
-      kind: "scatter",
-      ...base,
-      target,
-      value,
-      bin: { name: "s", extent: loops.m },
-      column: { name: "c", extent: loops.n },
-      entry: { name: "e", extent: loops.k },
-    };
+  if ("target" in made) {
+    const { bin, column, entry } = made.group.loops;
+    return { kind: "scatter", ...base, target: made.target, value: made.value, bin, column, entry };
   }
+  const { domain } = made.group;
   const outer = { name: outerLoop, extent: domain.outer };
-  if (domain.axes.length === 0) return { kind: "map", ...base, outer };
-  return { kind: "row", ...base, outer, inner: { name: innerLoop, extent: domain.inner }, stages: stagesOf(scalars.values, reductions) };
+  if (made.group.kind === "map") return { kind: "map", ...base, outer };
+  const inner = { name: innerLoop, extent: domain.inner };
+  return { kind: "row", ...base, outer, inner, stages: stagesOf(scalars.values, made.reductions) };
 }
+
+const nameOf = (node: GraphNode): string => (node.kind === "operation" ? node.primitive : node.kind);
 
 /** The values that a value is computed from directly. */
 export function argumentsOf(value: Value, values: readonly Value[]): Value[] {
   const data = (index: IndexExpression): Value[] =>
     index.terms.flatMap(({ atom }) =>
-      atom.kind === "datum" ? [values[atom.handle] as Value] : atom.kind === "variable" ? [] : data(atom.of),
+      atom.kind === "dynamic" ? [values[atom.handle] as Value] : atom.kind === "variable" ? [] : data(atom.of),
     );
   switch (value.kind) {
     case "load":

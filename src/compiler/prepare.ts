@@ -1,5 +1,5 @@
 import { isFloat } from "../ir/dtype.js";
-import type { Graph, GraphNode, OperationNode } from "../ir/graph.js";
+import { type Graph, type GraphNode, type OperationNode, withInputs } from "../ir/graph.js";
 import { sizeOf } from "../ir/shape.js";
 import { type Making, placeProduct, placeReduction } from "./long-sums.js";
 import { prune } from "./simplify.js";
@@ -25,7 +25,7 @@ export function prepare(graph: Graph, options: PrepareOptions): Graph {
 
   for (const node of graph.nodes) {
     if (node.kind !== "operation") {
-      moved.push(place(node));
+      moved.push(place(withInputs(node, (input) => moved[input] as number)));
       continue;
     }
     const here = readingSomething({ ...node, inputs: node.inputs.map((input) => moved[input] as number) }, nodes);
@@ -44,7 +44,7 @@ export function prepare(graph: Graph, options: PrepareOptions): Graph {
   const outputs = graph.outputs.map((output) => {
     const position = moved[output] as number;
     const node = nodes[position] as GraphNode;
-    if (node.kind === "operation" && !taken.has(position)) {
+    if ((node.kind === "operation" || node.kind === "barrier") && !taken.has(position)) {
       taken.add(position);
       return position;
     }

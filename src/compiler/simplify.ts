@@ -14,6 +14,8 @@ export function simplify(graph: Graph): Graph {
   const moved: number[] = [];
 
   const place = (node: GraphNode): number => {
+    // Each barrier is a value of its own.
+    if (node.kind === "barrier") return nodes.push(node) - 1;
     const key = nodeKey(node);
     const existing = known.get(key);
     if (existing !== undefined) return existing;

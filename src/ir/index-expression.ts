@@ -22,8 +22,8 @@ interface Term {
 
 export type Atom =
   | { readonly kind: "variable"; readonly name: string; readonly low: number; readonly high: number; readonly key: string }
-  /** A number that is read at run time; `handle` says which. */
-  | { readonly kind: "datum"; readonly handle: number; readonly low: number; readonly high: number; readonly key: string }
+  /** A dynamic index: a number that is read at run time; `handle` says which. */
+  | { readonly kind: "dynamic"; readonly handle: number; readonly low: number; readonly high: number; readonly key: string }
   | {
       readonly kind: "quotient" | "remainder";
       readonly of: IndexExpression;
@@ -72,8 +72,17 @@ export const variable = (name: string, extent: number): IndexExpression =>
   fromAtom({ kind: "variable", name, low: 0, high: Math.max(0, extent - 1), key: `${name}<${extent}` });
 
 /** A number read at run time that is known to lie in 0 … extent − 1. */
-export const datum = (handle: number, extent: number): IndexExpression =>
-  build(0, [{ factor: 1, atom: { kind: "datum", handle, low: 0, high: Math.max(0, extent - 1), key: `#${handle}<${extent}` } }]);
+export const dynamicIndex = (handle: number, extent: number): IndexExpression =>
+  build(0, [{ factor: 1, atom: { kind: "dynamic", handle, low: 0, high: Math.max(0, extent - 1), key: `#${handle}<${extent}` } }]);
+
+/** x without what is known of its size: for conditions that find out whether it is so. */
+export const unbounded = ({ constant, terms, key }: IndexExpression): IndexExpression => ({
+  constant,
+  terms,
+  key,
+  low: Number.NEGATIVE_INFINITY,
+  high: Number.POSITIVE_INFINITY,
+});
 
 export function add(...parts: readonly IndexExpression[]): IndexExpression {
   if (parts.length === 0) return zero;
@@ -251,13 +260,13 @@ export function coefficient(x: IndexExpression, name: string): number | undefine
   for (const term of x.terms) {
     if (term.atom.kind === "variable") {
       if (term.atom.name === name) factor += term.factor;
-    } else if (term.atom.kind !== "datum" && mentions(term.atom.of, name)) return undefined;
+    } else if (term.atom.kind !== "dynamic" && mentions(term.atom.of, name)) return undefined;
   }
   return factor;
 }
 
 export const mentions = (x: IndexExpression, name: string): boolean =>
-  x.terms.some(({ atom }) => (atom.kind === "variable" ? atom.name === name : atom.kind !== "datum" && mentions(atom.of, name)));
+  x.terms.some(({ atom }) => (atom.kind === "variable" ? atom.name === name : atom.kind !== "dynamic" && mentions(atom.of, name)));
 
 /** x with expressions in place of variables. */
 export function substitute(x: IndexExpression, values: ReadonlyMap<string, IndexExpression>): IndexExpression {
@@ -265,7 +274,7 @@ export function substitute(x: IndexExpression, values: ReadonlyMap<string, Index
     literal(x.constant),
     ...x.terms.map(({ factor, atom }) => {
       if (atom.kind === "variable") return scale(values.get(atom.name) ?? fromAtom(atom), factor);
-      if (atom.kind === "datum") return scale(fromAtom(atom), factor);
+      if (atom.kind === "dynamic") return scale(fromAtom(atom), factor);
       const of = substitute(atom.of, values);
       return scale(atom.kind === "quotient" ? divide(of, atom.by) : remainder(of, atom.by), factor);
     }),

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { index as printWgsl } from "../../src/backend/webgpu/wgsl.js";
+import { type Guard, operandAccesses } from "../../src/compiler/operand-accesses.js";
 import { simplify } from "../../src/compiler/simplify.js";
-import { type Guard, readings } from "../../src/compiler/views.js";
 import type { GraphNode } from "../../src/ir/graph.js";
-import { flatten, type IndexExpression, literal, substitute, unflatten, variable } from "../../src/ir/index-expression.js";
+import { flatten, type IndexExpression, literal, substitute, unflatten, variable, zero } from "../../src/ir/index-expression.js";
 import { type ViewChain, viewChains } from "../support/arbitraries.js";
 import { definitions } from "../support/definitions.js";
 import { GraphBuilder, type HostTensor, hostTensor } from "../support/graphs.js";
@@ -17,7 +17,7 @@ type Values = Readonly<Record<string, number>>;
 function evaluate(x: IndexExpression, values: Values): number {
   return x.terms.reduce((sum, { factor, atom }) => {
     if (atom.kind === "variable") return sum + factor * (values[atom.name] as number);
-    if (atom.kind === "datum") throw new Error("views have no data");
+    if (atom.kind === "dynamic") throw new Error("views have no data");
     const of = evaluate(atom.of, values);
     return sum + factor * (atom.kind === "quotient" ? Math.floor(of / atom.by) : of % atom.by);
   }, x.constant);
@@ -112,10 +112,15 @@ function composed(nodes: readonly GraphNode[], start: readonly IndexExpression[]
   for (;;) {
     const node = nodes[position] as GraphNode;
     if (node.kind !== "operation") return { place: flatten(at, node.shape), guards };
-    const [reading] = readings(node, at, () => (nodes[node.inputs[0] as number] as GraphNode).shape);
+    const [reading] = operandAccesses(
+      node,
+      at,
+      () => (nodes[node.inputs[0] as number] as GraphNode).shape,
+      () => zero,
+    );
     if (reading === undefined) throw new Error(`${node.primitive} is no view`);
     guards.push(...reading.guards);
-    [position, at] = [node.inputs[0] as number, reading.coordinates];
+    [position, at] = [node.inputs[0] as number, [...reading.coordinates]];
   }
 }
 

@@ -182,7 +182,7 @@ export function index(x: IndexExpression): string {
     const base =
       atom.kind === "variable"
         ? atom.name
-        : atom.kind === "datum"
+        : atom.kind === "dynamic"
           ? `u32(v${atom.handle})`
           : `(${index(atom.of)} ${atom.kind === "quotient" ? "/" : "%"} ${atom.by}u)`;
     (factor > 0 ? positive : negative).push(Math.abs(factor) === 1 ? base : `${base} * ${Math.abs(factor)}u`);
@@ -344,7 +344,7 @@ export class ValuePrinter {
 export function namesOf(x: IndexExpression, found: Set<string> = new Set()): Set<string> {
   for (const { atom } of x.terms) {
     if (atom.kind === "variable") found.add(atom.name);
-    else if (atom.kind !== "datum") namesOf(atom.of, found);
+    else if (atom.kind !== "dynamic") namesOf(atom.of, found);
   }
   return found;
 }

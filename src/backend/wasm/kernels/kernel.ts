@@ -175,7 +175,7 @@ const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
 /** Steps of the loop after which a quotient or remainder moves on. */
 function collectLengths(atom: Atom, name: string, found: Set<number>): void {
-  if (atom.kind === "variable" || atom.kind === "datum" || !mentions(atom.of, name)) return;
+  if (atom.kind === "variable" || atom.kind === "dynamic" || !mentions(atom.of, name)) return;
   const factor = coefficient(atom.of, name);
   found.add(factor === undefined || factor === 0 ? atom.by : atom.by / gcd(Math.abs(factor), atom.by));
   for (const term of atom.of.terms) collectLengths(term.atom, name, found);

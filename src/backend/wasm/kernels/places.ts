@@ -48,7 +48,7 @@ export interface Address {
 }
 
 /** The vector of a value that is read at run time and says where something lies. */
-export type Datum = (value: number) => Local;
+export type DynamicIndex = (value: number) => Local;
 
 /**
  * The loops that have been entered, and places in memory as they see them. What a place does not share with the innermost loop
@@ -63,7 +63,7 @@ export class Places {
 
   constructor(
     private readonly code: Code,
-    private readonly datum: Datum,
+    private readonly dynamic: DynamicIndex,
   ) {}
 
   /** From now on a loop variable of the kernel is this expression of others. */
@@ -135,8 +135,8 @@ export class Places {
 
   private atom(atom: IndexAtom, step: number, clamp: boolean): Expression {
     if (atom.kind === "variable") return this.variable(atom.name, step);
-    if (atom.kind === "datum") {
-      const base = lane("i32x4.extract_lane", step, this.datum(atom.handle).get);
+    if (atom.kind === "dynamic") {
+      const base = lane("i32x4.extract_lane", step, this.dynamic(atom.handle).get);
       // What is read at run time may be anything; the kernel discards what it reads there.
       return clamp ? this.clamped(base, atom.low, atom.high) : base;
     }
@@ -164,7 +164,7 @@ export class Places {
   }
 
   private variesByData(atom: IndexAtom): boolean {
-    if (atom.kind === "datum") return this.top.values.has(atom.handle) || this.known(atom.handle) === undefined;
+    if (atom.kind === "dynamic") return this.top.values.has(atom.handle) || this.known(atom.handle) === undefined;
     return atom.kind !== "variable" && atom.of.terms.some((term) => this.variesByData(term.atom));
   }
 
@@ -181,7 +181,7 @@ export class Places {
 
   private isEntered(atom: IndexAtom, innermost: string): boolean {
     if (atom.kind === "variable") return atom.name === innermost || this.scopes.some((scope) => scope.variable === atom.name);
-    if (atom.kind === "datum") return this.known(atom.handle) !== undefined;
+    if (atom.kind === "dynamic") return this.known(atom.handle) !== undefined;
     return atom.of.terms.every((term) => this.isEntered(term.atom, innermost));
   }
 

@@ -295,4 +295,4 @@ const placeOf = (value: Value): IndexExpression | undefined =>
 
 /** Whether an index depends on what is in memory. */
 const readsData = (x: IndexExpression): boolean =>
-  x.terms.some(({ atom }) => atom.kind === "datum" || (atom.kind !== "variable" && readsData(atom.of)));
+  x.terms.some(({ atom }) => atom.kind === "dynamic" || (atom.kind !== "variable" && readsData(atom.of)));
