@@ -3,6 +3,7 @@ import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import {
   createTrainStep,
   OptionError,
+  type SgdState,
   ShapeError,
   sgd,
   type Tensor,
@@ -28,9 +29,11 @@ const mse = ({ w }: { w: Tensor }, { x, y, weight }: Batch): Tensor =>
 const batchOf = (...values: number[]): Batch => ({ x: tensor(values), y: tensor(values.map((value) => 3 * value + 1)) });
 const model = (): { w: Tensor } => ({ w: tensor(0.5) });
 
-async function trained<B>(loss: (params: { w: Tensor }, batch: B) => Tensor, batch: B | readonly B[]): Promise<number[]> {
-  const step = createTrainStep({ optimizer: sgd(), loss: loss as never, maxNorm: Number.POSITIVE_INFINITY });
-  const [params, , metrics] = step(model(), sgd().init(model()), batch as never, 0.1);
+type Model = ReturnType<typeof model>;
+
+async function trained<B>(loss: (params: Model, batch: B) => Tensor, batch: B | readonly B[]): Promise<number[]> {
+  const step = createTrainStep<Model, SgdState, B>({ optimizer: sgd(), loss: loss as never, maxNorm: Number.POSITIVE_INFINITY });
+  const [params, , metrics] = step(model(), sgd().init(model()), batch, 0.1);
   return [await params.w.item(), await metrics.loss.item(), await metrics.gradNorm.item()];
 }
 
