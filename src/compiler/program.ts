@@ -1,6 +1,6 @@
 import type { DType } from "../ir/dtype.js";
 import type { IndexExpression } from "../ir/index-expression.js";
-import type { PrimitiveName } from "../ir/primitives.js";
+import type { PrimitivesWithTag } from "../ir/primitives.js";
 
 /**
  * What a graph becomes: kernels over buffers. Kernels are loops with a scalar computation inside, in a form that WGSL and
@@ -8,37 +8,7 @@ import type { PrimitiveName } from "../ir/primitives.js";
  */
 
 /** Elementwise primitives, which scalar computations share with graphs. */
-export type ScalarOperation = Extract<
-  PrimitiveName,
-  | "neg"
-  | "exp"
-  | "log"
-  | "sin"
-  | "cos"
-  | "tanh"
-  | "erf"
-  | "sqrt"
-  | "recip"
-  | "abs"
-  | "sign"
-  | "floor"
-  | "not"
-  | "add"
-  | "sub"
-  | "mul"
-  | "div"
-  | "pow"
-  | "max"
-  | "min"
-  | "mod"
-  | "lt"
-  | "eq"
-  | "and"
-  | "or"
-  | "where"
-  | "cast"
-  | "bitcast"
->;
+export type ScalarOperation = PrimitivesWithTag<"elementwise">;
 
 /** One scalar of a computation. `id` counts within its kernel; arguments have smaller ids. */
 export type Value = { readonly id: number; readonly dtype: DType } & (

@@ -455,5 +455,10 @@ export const primitives = {
   },
 } satisfies { [P in PrimitiveName]: PrimitiveRecord<P> };
 
+/** The primitives of one family. */
+export type PrimitivesWithTag<T extends PrimitiveTag> = {
+  [P in PrimitiveName]: (typeof primitives)[P]["tag"] extends T ? P : never;
+}[PrimitiveName];
+
 /** The record of a primitive, typed by its name. */
 export const primitiveRecord = <P extends PrimitiveName>(name: P): PrimitiveRecord<P> => primitives[name] as unknown as PrimitiveRecord<P>;

@@ -3,9 +3,9 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { apply } from "../../src/autograd/tensor.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { grad, type Tensor, tensor, useBackend } from "../../src/index.js";
-import type { PrimitiveName, PrimitiveParams, primitives } from "../../src/ir/primitives.js";
+import type { PrimitiveParams, PrimitivesWithTag } from "../../src/ir/primitives.js";
 
-type Elementwise = { [P in PrimitiveName]: (typeof primitives)[P]["tag"] extends "elementwise" ? P : never }[PrimitiveName];
+type Elementwise = PrimitivesWithTag<"elementwise">;
 /** What has no derivative in closed form, or one that is zero or undefined: checked against differences elsewhere. */
 type WithoutFormula = "sign" | "floor" | "not" | "lt" | "eq" | "and" | "or" | "where" | "cast" | "bitcast" | "max" | "min" | "mod";
 type WithFormula = Exclude<Elementwise, WithoutFormula>;

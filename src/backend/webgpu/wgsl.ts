@@ -193,65 +193,71 @@ export function index(x: IndexExpression): string {
   return positive.length + negative.length === 1 ? text : `(${text})`;
 }
 
-const call: { readonly [O in ScalarOperation]?: string } = {
-  sin: "sin",
-  cos: "cos",
-  sqrt: "sqrt",
-  abs: "abs",
-  floor: "floor",
-};
-const infix: { readonly [O in ScalarOperation]?: string } = {
-  add: "+",
-  sub: "-",
-  mul: "*",
-  div: "/",
-  and: "&",
-  or: "|",
-};
+/** An operation on operands of dtype `from` whose result has dtype `to`, as text. */
+type Print = (operands: readonly [a: string, b: string, c: string], types: { from: DType; to: DType }, prelude: Prelude) => string;
 
-function operation(name: ScalarOperation, args: readonly string[], dtype: DType, from: DType, prelude: Prelude): string {
-  const [a, b, c] = args as [string, string, string];
-  if (call[name]) return name === "abs" && from === "u32" ? a : `${call[name]}(${a})`;
-  if (infix[name]) return `${a} ${infix[name]} ${b}`;
-  switch (name) {
-    case "sign":
-      return from === "u32" ? `min(${a}, 1u)` : isFloatType(from) ? `${prelude.use("sign_f32")}(${a})` : `sign(${a})`;
-    case "lt":
-      return isFloatType(from) ? `${prelude.use("lt_f32")}(${a}, ${b})` : `${a} < ${b}`;
-    case "eq":
-      return isFloatType(from) ? `${prelude.use("eq_f32")}(${a}, ${b})` : `${a} == ${b}`;
-    case "neg":
-      return from === "u32" ? `0u - ${a}` : `-${a}`;
-    case "recip":
-      return `1.0 / ${a}`;
-    case "not":
-      return from === "bool" ? `!${a}` : `~${a}`;
-    case "exp":
-    case "log":
-    case "tanh":
-    case "erf":
-      return `${prelude.use(`${name}_f32`)}(${a})`;
-    case "pow":
-      return `${prelude.use("pow_f32")}(${a}, ${b})`;
-    case "max":
-    case "min":
-      return isFloatType(from) ? `${prelude.use(`${name}_nan`)}(${a}, ${b})` : `${name}(${a}, ${b})`;
-    case "mod":
-      return from === "u32" ? `${a} % ${b}` : `${prelude.use(isFloatType(from) ? "mod_f32" : "mod_i32")}(${a}, ${b})`;
-    case "where":
-      return `select(${c}, ${b}, ${a})`;
-    case "cast":
-      // NaN is true; a comparison of floats might be made as if there were none.
-      if (dtype === "bool" && isFloatType(from)) return `(bitcast<u32>(${a}) & 0x7fffffffu) != 0u`;
-      if (dtype === "bool") return from === "bool" ? a : `${a} != ${registerType[from]}(0)`;
-      if (isFloatType(from) && (dtype === "i32" || dtype === "u32")) return `${prelude.use(`to_${dtype}`)}(${a})`;
-      return dtype === "f16" ? `f32(f16(${a}))` : `${registerType[dtype]}(${a})`;
-    case "bitcast":
-      return `bitcast<${registerType[dtype]}>(${a})`;
-    default:
-      throw new Error(`no WGSL for ${name}`);
-  }
-}
+const call =
+  (name: string): Print =>
+  ([a]) =>
+    `${name}(${a})`;
+const infix =
+  (sign: string): Print =>
+  ([a, b]) =>
+    `${a} ${sign} ${b}`;
+const helper =
+  (name: string): Print =>
+  ([a], _, prelude) =>
+    `${prelude.use(name)}(${a})`;
+/** The function of WGSL for integers, and the helper that minds NaN for floats. */
+const extremum =
+  (name: "max" | "min"): Print =>
+  ([a, b], { from }, prelude) =>
+    isFloatType(from) ? `${prelude.use(`${name}_nan`)}(${a}, ${b})` : `${name}(${a}, ${b})`;
+const comparison =
+  (sign: string, name: string): Print =>
+  ([a, b], { from }, prelude) =>
+    isFloatType(from) ? `${prelude.use(name)}(${a}, ${b})` : `${a} ${sign} ${b}`;
+
+const operations: { readonly [O in ScalarOperation]: Print } = {
+  neg: ([a], { from }) => (from === "u32" ? `0u - ${a}` : `-${a}`),
+  exp: helper("exp_f32"),
+  log: helper("log_f32"),
+  sin: call("sin"),
+  cos: call("cos"),
+  tanh: helper("tanh_f32"),
+  erf: helper("erf_f32"),
+  sqrt: call("sqrt"),
+  recip: ([a]) => `1.0 / ${a}`,
+  abs: ([a], { from }) => (from === "u32" ? a : `abs(${a})`),
+  sign: ([a], { from }, prelude) =>
+    from === "u32" ? `min(${a}, 1u)` : isFloatType(from) ? `${prelude.use("sign_f32")}(${a})` : `sign(${a})`,
+  floor: call("floor"),
+  not: ([a], { from }) => (from === "bool" ? `!${a}` : `~${a}`),
+
+  add: infix("+"),
+  sub: infix("-"),
+  mul: infix("*"),
+  div: infix("/"),
+  pow: ([a, b], _, prelude) => `${prelude.use("pow_f32")}(${a}, ${b})`,
+  max: extremum("max"),
+  min: extremum("min"),
+  mod: ([a, b], { from }, prelude) =>
+    from === "u32" ? `${a} % ${b}` : `${prelude.use(isFloatType(from) ? "mod_f32" : "mod_i32")}(${a}, ${b})`,
+  lt: comparison("<", "lt_f32"),
+  eq: comparison("==", "eq_f32"),
+  and: infix("&"),
+  or: infix("|"),
+
+  where: ([condition, a, b]) => `select(${b}, ${a}, ${condition})`,
+  cast: ([a], { from, to }, prelude) => {
+    // NaN is true; a comparison of floats might be made as if there were none.
+    if (to === "bool" && isFloatType(from)) return `(bitcast<u32>(${a}) & 0x7fffffffu) != 0u`;
+    if (to === "bool") return from === "bool" ? a : `${a} != ${registerType[from]}(0)`;
+    if (isFloatType(from) && (to === "i32" || to === "u32")) return `${prelude.use(`to_${to}`)}(${a})`;
+    return to === "f16" ? `f32(f16(${a}))` : `${registerType[to]}(${a})`;
+  },
+  bitcast: ([a], { to }) => `bitcast<${registerType[to]}>(${a})`,
+};
 
 /** Prints the values of a kernel as `let` statements, each in the outermost scope where it can be computed. */
 export class ValuePrinter {
@@ -327,11 +333,9 @@ export class ValuePrinter {
       case "threefry":
         return `${this.prelude.use("threefry")}(${this.name(value.key[0])}, ${this.name(value.key[1])}, ${index(value.counter)})`;
       case "operation":
-        return operation(
-          value.operation,
-          value.args.map((arg) => this.name(arg)),
-          value.dtype,
-          (value.args[0] as Value).dtype,
+        return operations[value.operation](
+          value.args.map((arg) => this.name(arg)) as unknown as [string, string, string],
+          { from: (value.args[0] as Value).dtype, to: value.dtype },
           this.prelude,
         );
       case "register":
