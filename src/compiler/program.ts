@@ -120,6 +120,10 @@ export type Step = Kernel | LoopStep;
 export const kernelsOf = (steps: readonly Step[]): Kernel[] =>
   steps.flatMap((step) => (step.kind === "loop" ? kernelsOf(step.body) : [step]));
 
+/** How many loops are around the innermost steps. */
+export const loopDepth = (steps: readonly Step[]): number =>
+  steps.reduce((most, step) => (step.kind === "loop" ? Math.max(most, 1 + loopDepth(step.body)) : most), 0);
+
 /** A buffer that kernels read and write. */
 export interface BufferInfo {
   readonly dtype: DType;

@@ -12,6 +12,8 @@ export const control = {
   stop: 19,
   /** 1 once a worker failed and left; its message follows in `message`. */
   failed: 20,
+  /** Workers that came in time for the present run. */
+  helpers: 22,
   /** 1 once a kernel trapped in a worker, which goes on; its message follows in `message`. */
   trapped: 21,
   /** The program of the run: its number, the address and length of its module, and of its steps. */
@@ -31,9 +33,12 @@ export const control = {
   messageWords: 512,
 } as const;
 
-/** Words that describe a step: number of the kernel's function, address of its table, units, units in a chunk. */
+/**
+ * Words that describe a step: number of the kernel's function, address of its table, units, units in a chunk. Of a loop: −1, how many of
+ * the next steps are its body, how often. Of a stretch: −2, how many of the next steps it takes, and 1 and 1 as a step of one unit.
+ */
 export const stepWords = 4;
-/** Words that a step counts in: chunks taken, chunks done. */
+/** Words that a step counts in: chunks taken, chunks done, of all its turns together. */
 export const counterWords = 2;
 
 /** The first address that the heap may use. */

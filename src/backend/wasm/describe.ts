@@ -3,9 +3,10 @@ import type { WasmProgram } from "./program.js";
 
 /** The kernels of a program, one per line. */
 export function describeProgram({ plan, steps, kernelSteps, module }: WasmProgram): string {
+  const kernels = steps.filter((step) => step.kind === "kernel");
   let next = 0;
   const lines = describeSteps(plan.steps, (kernel, i) => {
-    const own = steps.slice(next, next + (kernelSteps[i] as number));
+    const own = kernels.slice(next, next + (kernelSteps[i] as number));
     next += own.length;
     const last = own[own.length - 1];
     const written = new Set(kernel.stores.map(({ buffer }) => plan.slotOf.get(buffer)));
@@ -16,7 +17,7 @@ export function describeProgram({ plan, steps, kernelSteps, module }: WasmProgra
     const how = `${own.map((step) => `k${step.function}`).join("+")} × ${chunks}`;
     return `${kernel.kind.padEnd(8)} ${kernelSize(kernel).padEnd(28)} ${how.padEnd(14)} slots ${slots.join(" ").padEnd(16)} ${kernel.label}`;
   });
-  const functions = new Set(steps.map((step) => step.function)).size;
+  const functions = new Set(kernels.map((step) => step.function)).size;
   return [
     ...lines,
     `${kernelSteps.length} kernels of ${functions} functions (${module.length} bytes), ${plan.slots.length} slots, ${plan.scratchBytes} bytes of scratch`,

@@ -1,3 +1,4 @@
+import { loopDepth } from "../../compiler/program.js";
 import { BackendUnavailableError, DtypeError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
 import type { DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
@@ -6,14 +7,15 @@ import { decode, encode, encodeScalars } from "../host-data.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
 import { hasRelaxedSimd, hasSimd, planThreads, type ThreadPlan } from "./features.js";
+import { isShared } from "./flat-steps.js";
 import { Block, Heap } from "./heap.js";
 import { gemmModule } from "./kernels/gemm.js";
-import { tableHeader } from "./kernels/kernel.js";
+import { iterationBytes, tableHeader } from "./kernels/kernel.js";
 import { bytesOf } from "./kernels/operations.js";
 import { margin } from "./kernels/places.js";
 import { ThreadPool, trapped } from "./pool.js";
 import { buildProgram, type WasmProgram } from "./program.js";
-import type { KernelEntry } from "./run-steps.js";
+import { type KernelEntry, runSteps } from "./run-steps.js";
 
 export interface WasmOptions {
   /** Threads that share the work, the calling one among them. Default: one for each processor, sixteen at most. */
@@ -35,6 +37,8 @@ export interface WasmOptions {
 const pageBytes = 65_536;
 /** Nanoseconds of work on one thread below which other threads are not woken. */
 const worthWaking = 60_000;
+/** Chunks of one step that a run can count. */
+const mostChunks = 2 ** 31 - 1;
 
 /**
  * Starts a backend on the processor: WebAssembly with 128-bit vectors, on several threads where memory can be shared. Throws
@@ -253,6 +257,10 @@ class WasmBackend implements Backend {
       chunks: this.chunks,
       ...(options.donated ? { donated: options.donated } : {}),
     });
+    return this.executable(graph, program, options);
+  }
+
+  private executable(graph: Graph, program: WasmProgram, options: CompileOptions): WasmExecutable {
     for (const { bytes } of program.plan.slots) if (bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
     return new WasmExecutable(this, graph, options.label ?? "program", program, options.donated ?? []);
   }
@@ -266,7 +274,8 @@ class WasmBackend implements Backend {
       gemm: this.gemm.exports,
     });
     const kernels: KernelEntry[] = [];
-    for (const { function: number } of steps) kernels[number] ??= instance.exports[`k${number}`] as KernelEntry;
+    const kernelSteps = steps.filter((step) => step.kind === "kernel");
+    for (const { function: number } of kernelSteps) kernels[number] ??= instance.exports[`k${number}`] as KernelEntry;
 
     let bytes = 0;
     const place = (size: number): number => {
@@ -275,7 +284,7 @@ class WasmBackend implements Backend {
       return offset;
     };
     const scalarOffset = place(4 * scalars.length);
-    const tableOffsets = steps.map(({ buffers }) => place(4 * (tableHeader.words + buffers.length)));
+    const tableOffsets = steps.map((step) => (step.kind === "kernel" ? place(4 * (tableHeader.words + step.buffers.length)) : 0));
     const stepsOffset = place(4 * stepWords * steps.length);
     const countersOffset = place(4 * counterWords * steps.length);
     const moduleOffset = place(this.shared ? module.length : 0);
@@ -283,10 +292,13 @@ class WasmBackend implements Backend {
     const words = this.view();
     steps.forEach((step, i) => {
       const at = (block.address + stepsOffset) / 4 + stepWords * i;
-      words[at] = step.function;
-      words[at + 1] = block.address + (tableOffsets[i] as number);
-      words[at + 2] = step.units;
-      words[at + 3] = step.unitsPerChunk;
+      const description =
+        step.kind === "loop"
+          ? [-1, step.body, step.count, 0]
+          : step.kind === "stretch"
+            ? [-2, step.body, 1, 1]
+            : [step.function, block.address + (tableOffsets[i] as number), step.units, step.unitsPerChunk];
+      words.set(description, at);
     });
     if (this.shared) new Uint8Array(this.mem.buffer, block.address + moduleOffset, module.length).set(module);
 
@@ -296,10 +308,12 @@ class WasmBackend implements Backend {
       runBytes += ceil64(size);
       return offset;
     };
-    const arenaOffset = inRun(steps.reduce((most, { arenaBytes }) => Math.max(most, arenaBytes), 0));
-    const threadBytes = ceil64(steps.reduce((most, { scratchBytes }) => Math.max(most, scratchBytes), 0));
-    const threadOffset = inRun(threadBytes * this.pool.size);
-    const shareable = steps.filter(({ units, unitsPerChunk }) => units > unitsPerChunk).reduce((sum, { cost }) => sum + cost, 0);
+    const arenaOffset = inRun(kernelSteps.reduce((most, { arenaBytes }) => Math.max(most, arenaBytes), 0));
+    const iterations = ceil64(iterationBytes(loopDepth(plan.steps) - 1));
+    const threadBytes = iterations + ceil64(kernelSteps.reduce((most, { scratchBytes }) => Math.max(most, scratchBytes), 0));
+    const threadOffset = iterations + inRun(threadBytes * this.pool.size);
+    const shareable = kernelSteps.filter(isShared).reduce((sum, { cost, turns }) => sum + cost * turns, 0);
+    const countable = kernelSteps.every(({ units, unitsPerChunk, turns }) => turns * Math.ceil(units / unitsPerChunk) <= mostChunks);
     const loaded: Loaded = {
       number: this.programs++,
       kernels,
@@ -314,7 +328,7 @@ class WasmBackend implements Backend {
       threadOffset,
       threadBytes,
       runBytes,
-      parallel: this.shared && (shareable > worthWaking || this.chunks === "finest"),
+      parallel: this.shared && countable && (shareable > worthWaking || this.chunks === "finest"),
     };
     executable.loaded = loaded;
     this.unloaded.register(executable, block);
@@ -404,11 +418,12 @@ class WasmBackend implements Backend {
     encodeScalars(scalars, program.scalars).forEach((word, i) => {
       words[loaded.scalars / 4 + i] = word;
     });
-    program.steps.forEach(({ buffers }, i) => {
+    program.steps.forEach((step, i) => {
+      if (step.kind !== "kernel") return;
       const table = (loaded.tables[i] as number) / 4;
       words[table + tableHeader.scalars] = loaded.scalars;
       words[table + tableHeader.arena] = base + loaded.arenaOffset;
-      buffers.forEach((buffer, k) => {
+      step.buffers.forEach((buffer, k) => {
         words[table + tableHeader.words + k] = addresses[slotOf.get(buffer) as number] as number;
       });
     });
@@ -417,22 +432,20 @@ class WasmBackend implements Backend {
 
   private execute(loaded: Loaded, { steps }: WasmProgram, base: number): void {
     const scratchAddress = base + loaded.threadOffset;
+    const { kernels, stepsAddress } = loaded;
     if (!loaded.parallel) {
-      try {
-        steps.forEach((step, i) => {
-          (loaded.kernels[step.function] as KernelEntry)(loaded.tables[i] as number, scratchAddress, 0, step.units);
-        });
-      } catch (error) {
+      const nobody = (): void => undefined;
+      runSteps(this.view(), kernels, stepsAddress, steps.length, 0, scratchAddress, nobody, (error) => {
         throw trapped(error);
-      }
+      });
       return;
     }
     this.pool.run({
       program: loaded.number,
-      kernels: loaded.kernels,
+      kernels,
       moduleAddress: loaded.moduleAddress,
       moduleBytes: loaded.moduleBytes,
-      stepsAddress: loaded.stepsAddress,
+      stepsAddress,
       stepCount: steps.length,
       countersAddress: loaded.countersAddress,
       scratchAddress,

@@ -114,6 +114,7 @@ export class ThreadPool {
     view[control.countersAddress] = run.countersAddress;
     view[control.scratchAddress] = run.scratchAddress;
     view[control.scratchBytes] = run.scratchBytes;
+    view[control.helpers] = 0;
     view[control.pages] = view.byteLength / 65_536;
     this.epoch = (this.epoch + 1) | 0 || 1;
     Atomics.store(view, control.open, this.epoch);

@@ -4,13 +4,15 @@ import { inline } from "../../compiler/inline.js";
 import { lower } from "../../compiler/lower.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import { prepare } from "../../compiler/prepare.js";
-import { type BufferInfo, type Kernel, kernelsOf } from "../../compiler/program.js";
+
+import type { BufferInfo, Kernel, Loop, Lowered, Step } from "../../compiler/program.js";
 import { schedule } from "../../compiler/schedule.js";
 import { prune, simplify } from "../../compiler/simplify.js";
 import { unroll } from "../../compiler/unroll.js";
 import { type DType, isHalf } from "../../ir/dtype.js";
 import type { Graph, GraphNode } from "../../ir/graph.js";
 import { type MemoryType, ModuleBuilder } from "./assembler.js";
+import { type FlatStep, flatten, type StepTree } from "./flat-steps.js";
 import { contractKernels } from "./kernels/contract.js";
 import type { Gemm } from "./kernels/gemm.js";
 import { gemmSignatures } from "./kernels/gemm.js";
@@ -30,17 +32,11 @@ export interface ProgramOptions {
   readonly chunks?: "auto" | "finest";
 }
 
-/** One kernel of a program, with the function that does it. */
-export interface Step extends Omit<KernelCode, "body"> {
-  /** The module exports it as `k` and this number. */
-  readonly function: number;
-}
-
 /** A graph as a WebAssembly module with a plan of memory: everything that can be known before a memory is there. */
 export interface WasmProgram {
   readonly plan: Plan;
   readonly module: Uint8Array<ArrayBuffer>;
-  readonly steps: readonly Step[];
+  readonly steps: readonly FlatStep[];
   readonly scalars: readonly DType[];
   /** How many steps each kernel of the plan became. */
   readonly kernelSteps: readonly number[];
@@ -53,33 +49,46 @@ export const bufferBytes = ({ dtype, length }: BufferInfo): number => Math.max(4
 
 /** Compiles a graph to bytes. A pure function. */
 export function buildProgram(given: Graph, options: ProgramOptions): WasmProgram {
-  const auto = options.kernels === "auto";
   const graph = prune(unroll(inline(given)));
   const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
+  return assemble(lowerGraph(graph, options.kernels === "auto"), scalars, options);
+}
+
+/** The steps of a graph. */
+function lowerGraph(graph: Graph, auto: boolean): Lowered {
   const widened = widenHalves(graph);
   const simple = auto ? simplify(widened) : widened;
   const expandScatter =
     !auto || graph.nodes.some((node) => node.kind === "operation" && node.primitive === "scatterAdd" && isHalf(node.dtype));
   const ready = prepare(simple, { minRows: 64, maxOperands: 8, expandScatter });
-  const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers }));
+  return lower(ready, fuse(ready, { fuse: auto, maxBuffers }));
+}
+
+/** Compiles steps to bytes; `scalars` are the types of the program's scalars. */
+export function assemble(lowered: Lowered, scalars: readonly DType[], options: Omit<ProgramOptions, "kernels">): WasmProgram {
   const heirs = heirsOf(lowered, options.donated);
   const planned = plan(schedule(lowered, heirs, bufferBytes), heirs, { bytesOf: bufferBytes, scratch: "block", alignment: 64 });
-
   const module = new ModuleBuilder(options.memory);
   const names = Object.keys(gemmSignatures) as (keyof Gemm)[];
   const gemm = Object.fromEntries(names.map((name) => [name, module.import("gemm", name, gemmSignatures[name])])) as unknown as Gemm;
-  const context: Context = {
+  const context: Omit<Context, "loops"> = {
     module,
     math: new MathFunctions(module),
     info: (buffer) => planned.buffers.get(buffer) as BufferInfo,
   };
   /** Functions by their code: the layers of a model share theirs. */
   const known = new Map<string, number>();
-  const steps: Step[] = [];
-  const kernelSteps = kernelsOf(planned.steps).map((kernel) => {
-    const codes = print(kernel, context, gemm);
-    for (const { body, ...fields } of codes) {
+  const kernelSteps: number[] = [];
+  const place = (step: Step, loops: readonly Loop[]): StepTree[] => {
+    if (step.kind === "loop") {
+      const body = step.body.flatMap((inner) => place(inner, [...loops, step.iteration]));
+      return [{ kind: "loop", count: step.iteration.extent, body }];
+    }
+    const turns = loops.reduce((n, { extent }) => n * extent, 1);
+    const codes = print(step, { ...context, loops }, gemm);
+    kernelSteps.push(codes.length);
+    return codes.map(({ body, ...fields }) => {
       const key = body.join();
       let number = known.get(key);
       if (number === undefined) {
@@ -88,10 +97,11 @@ export function buildProgram(given: Graph, options: ProgramOptions): WasmProgram
         module.place(kernelSignature, body, `k${number}`);
       }
       const unitsPerChunk = options.chunks === "finest" ? fields.unitMultiple : fields.unitsPerChunk;
-      steps.push({ ...fields, unitsPerChunk, function: number });
-    }
-    return codes.length;
-  });
+      return { ...fields, kind: "kernel", unitsPerChunk, function: number, turns };
+    });
+  };
+  const tree = planned.steps.flatMap((step) => place(step, []));
+  const steps = flatten(tree, options.memory.shared && options.chunks !== "finest");
   return { plan: planned, module: module.finish(), steps, scalars, kernelSteps };
 }
 

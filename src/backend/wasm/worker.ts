@@ -74,6 +74,7 @@ export function workerMain({ memory, gemm, thread, control }: WorkerStart, runSt
     if (words.byteLength !== memory.buffer.byteLength) words = new Int32Array(memory.buffer);
     let failed = false;
     if (helper.at(control.open) === seen) {
+      Atomics.add(words, control.helpers, 1);
       try {
         helper.help();
       } catch (error) {

@@ -1,9 +1,10 @@
+import { placesOf } from "../../../compiler/kernel-places.js";
 import type { ContractKernel, Store } from "../../../compiler/program.js";
 import { coefficient, type IndexExpression, literal, mentions, substitute } from "../../../ir/index-expression.js";
 import { call, type Expression, i32, type Local, op } from "../assembler.js";
 import { epilogue, smaller } from "./epilogue.js";
 import { type Gemm, panelColumns, tileRows } from "./gemm.js";
-import { type Context, costOf, type KernelCode, KernelFunction, placesOf, splitLoop, tableHeader } from "./kernel.js";
+import { type Context, costOf, type KernelCode, KernelFunction, splitLoop, tableHeader } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
 import { thinKernel } from "./thin-product.js";
 

@@ -1,5 +1,6 @@
+import { changesWith } from "../../../compiler/kernel-places.js";
 import { readBuffers } from "../../../compiler/liveness.js";
-import type { BufferInfo, Kernel, Value } from "../../../compiler/program.js";
+import type { BufferInfo, Kernel, Loop, Value } from "../../../compiler/program.js";
 import { type Atom, add, coefficient, type IndexExpression, mentions, scale, substitute, variable } from "../../../ir/index-expression.js";
 import { Code, type Expression, i32, type Local, load, type ModuleBuilder, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
@@ -11,6 +12,9 @@ import { type Facts, ValueEmitter } from "./values.js";
  * to this thread, and the units of work to do, from one number up to another.
  */
 export const kernelSignature = { parameters: ["i32", "i32", "i32", "i32"], results: [] } as const;
+
+/** Where a thread finds how far a loop of the program is: so many bytes before its own memory. `depth` counts the loops around it. */
+export const iterationBytes = (depth: number): number => 4 * (depth + 1);
 
 /** Words of a kernel's table before the addresses of its buffers. */
 export const tableHeader = { scalars: 0, arena: 1, words: 2 } as const;
@@ -40,6 +44,8 @@ export interface Context {
   readonly module: ModuleBuilder;
   readonly math: MathFunctions;
   readonly info: (buffer: number) => BufferInfo;
+  /** The loops around the kernel, the outermost first. */
+  readonly loops: readonly Loop[];
 }
 
 /** The start of a kernel function: parameters, and buffers whose addresses are read from the table. */
@@ -57,6 +63,11 @@ export class KernelFunction {
     this.buffers = [...new Set([...readBuffers(kernel), ...kernel.stores.map(({ buffer }) => buffer)])];
     this.bases = new Map(this.buffers.map((buffer, i) => [buffer, this.word(tableHeader.words + i)]));
     const scalars = kernel.values.some(({ kind }) => kind === "scalar") ? this.word(tableHeader.scalars) : undefined;
+    const iterations = context.loops.flatMap((loop, depth) => {
+      if (!changesWith(kernel, loop)) return [];
+      const address = op("i32.sub", this.scratch.get, i32(iterationBytes(depth)));
+      return [{ variable: loop.name, counter: this.code.local("i32", load("i32.load", address)) }];
+    });
     this.values = new ValueEmitter({
       code: this.code,
       math: context.math,
@@ -64,6 +75,7 @@ export class KernelFunction {
       info: context.info,
       base: (buffer) => this.base(buffer),
       scalars: () => scalars as Local,
+      iterations,
       ...(facts ? { facts } : {}),
     });
   }
@@ -130,18 +142,6 @@ export class KernelFunction {
     return { ...fields, buffers: this.buffers, body: this.code.finish() };
   }
 }
-
-/** The places of a kernel's values and stores. */
-export const placesOf = (kernel: Kernel): IndexExpression[] => [
-  ...kernel.values.flatMap((value: Value) =>
-    value.kind === "load" || value.kind === "index" || value.kind === "inside"
-      ? [value.index]
-      : value.kind === "threefry"
-        ? [value.counter]
-        : [],
-  ),
-  ...kernel.stores.map(({ index }) => index),
-];
 
 /** A loop cut in two, variable = outer · inner.extent + inner, so that places are linear in the inner one. */
 export interface Split {

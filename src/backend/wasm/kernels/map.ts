@@ -1,7 +1,8 @@
+import { placesOf } from "../../../compiler/kernel-places.js";
 import type { MapKernel } from "../../../compiler/program.js";
 import { add, literal, scale, variable } from "../../../ir/index-expression.js";
 import type { Local } from "../assembler.js";
-import { type Context, costOf, type KernelCode, KernelFunction, placesOf, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
+import { type Context, costOf, type KernelCode, KernelFunction, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
 import { laneVariable } from "./places.js";
 
 /** Rows up to this length are printed without a loop, as long as not more than so many values are printed. */

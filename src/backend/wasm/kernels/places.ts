@@ -55,7 +55,7 @@ export type DynamicIndex = (value: number) => Local;
  * is computed before that loop begins, once for all loads and stores that differ in a constant only.
  */
 export class Places {
-  private readonly scopes: Scope[] = [scope("", undefined)];
+  private readonly scopes: Scope[];
   /** Expressions that take the place of the kernel's loop variables. */
   private readonly replaced = new Map<string, IndexExpression>();
   /** How the innermost loop steps; undefined outside of it. */
@@ -64,7 +64,11 @@ export class Places {
   constructor(
     private readonly code: Code,
     private readonly dynamic: DynamicIndex,
-  ) {}
+    /** The loops around the kernel, whose bodies are not printed: their variables stay as they are. */
+    around: readonly { readonly variable: string; readonly counter: Local }[],
+  ) {
+    this.scopes = [...around.map(({ variable, counter }) => scope(variable, counter)), scope("", undefined)];
+  }
 
   /** From now on a loop variable of the kernel is this expression of others. */
   replace(name: string, by: IndexExpression): void {

@@ -1,8 +1,9 @@
+import { placesOf } from "../../../compiler/kernel-places.js";
 import type { Reduction, RowKernel, Value } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
 import { coefficient, substitute, variable } from "../../../ir/index-expression.js";
 import { type Expression, i32, i32x4, type Local, op, shuffle } from "../assembler.js";
-import { type Context, costOf, type KernelCode, KernelFunction, placesOf, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
+import { type Context, costOf, type KernelCode, KernelFunction, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
 import { combine, identity, isFloatType } from "./operations.js";
 import { type Blocks, eachBlock, PairwiseSums } from "./pairwise.js";
 import type { Width } from "./places.js";

@@ -1,9 +1,10 @@
+import { placesOf } from "../../../compiler/kernel-places.js";
 import type { ScatterKernel, Store, Value } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
-import { substitute } from "../../../ir/index-expression.js";
+import { flatten, substitute, variable } from "../../../ir/index-expression.js";
 import { i32, type Local, lane, op } from "../assembler.js";
 import { larger, smaller } from "./epilogue.js";
-import { type Context, costOf, type KernelCode, KernelFunction, placesOf, splitLoop, tableHeader } from "./kernel.js";
+import { type Context, costOf, type KernelCode, KernelFunction, splitLoop, tableHeader } from "./kernel.js";
 import { combine, constant, isFloatType } from "./operations.js";
 
 /** Columns that one thread takes; each thread goes over all entries, so the order of every sum is that of the entries. */
@@ -23,7 +24,8 @@ export function scatterKernel(kernel: ScatterKernel, context: Context): KernelCo
   values.replace(column.name, split.expression);
   const compensated = isFloatType(value.dtype) && entry.extent > Math.max(bin.extent, blockTerms);
   const lost = f.word(tableHeader.arena);
-  const place = substitute(store.index, new Map([[column.name, split.expression]]));
+  const sums = flatten([variable(bin.name, bin.extent), variable(column.name, column.extent)], [bin.extent, column.extent]);
+  const place = substitute(sums, new Map([[column.name, split.expression]]));
   values.prepare([target, value], [entry.name, ...insides]);
 
   /** A loop over the columns of one unit, four at a time. */

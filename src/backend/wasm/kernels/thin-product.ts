@@ -1,8 +1,9 @@
+import { placesOf } from "../../../compiler/kernel-places.js";
 import type { ContractKernel } from "../../../compiler/program.js";
 import { call, i32, type Local, load, op } from "../assembler.js";
 import { epilogue, smaller } from "./epilogue.js";
 import type { Gemm } from "./gemm.js";
-import { type Context, costOf, type KernelCode, KernelFunction, placesOf, splitLoop, unitsPerChunk } from "./kernel.js";
+import { type Context, costOf, type KernelCode, KernelFunction, splitLoop, unitsPerChunk } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
 
 /** Rows up to which a product is done row by row: packing the other operand would take longer than using it. */

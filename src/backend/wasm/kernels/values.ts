@@ -17,6 +17,8 @@ export interface Environment {
   readonly base: (buffer: number) => Local;
   /** The address of the words of the scalars. */
   readonly scalars: () => Local;
+  /** The loops around the kernel and how far they are. */
+  readonly iterations: readonly { readonly variable: string; readonly counter: Local }[];
   /** What is known of some values beyond what they say. */
   readonly facts?: Facts;
 }
@@ -36,7 +38,7 @@ export class ValueEmitter {
   private readonly places: Places;
 
   constructor(private readonly env: Environment) {
-    this.places = new Places(env.code, (value) => this.get(env.values[value] as Value));
+    this.places = new Places(env.code, (value) => this.get(env.values[value] as Value), env.iterations);
   }
 
   /** From now on a loop variable of the kernel is this expression of others. */

@@ -1,0 +1,63 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Backend } from "../../src/backend/backend.js";
+import { describeProgram } from "../../src/backend/wasm/describe.js";
+import { createWasmBackend, type WasmOptions } from "../../src/backend/wasm/index.js";
+import { assemble } from "../../src/backend/wasm/program.js";
+import { type LoopProgram, largestError, loopPrograms, runSteps } from "../support/loop-programs.js";
+import { internalsOf } from "../support/wasm-internals.js";
+
+const settings: readonly (readonly [string, WasmOptions])[] = [
+  ["one thread", { threads: 1, poison: true }],
+  ["two threads", { threads: 2, poison: true }],
+  ["two threads in the smallest chunks", { threads: 2, chunks: "finest", poison: true }],
+  ["three threads in the smallest chunks", { threads: 3, chunks: "finest" }],
+];
+
+function run(backend: Backend, program: LoopProgram, options: WasmOptions): Promise<Float64Array[]> {
+  const { shared, maximum } = internalsOf(backend);
+  return runSteps(backend, program, (graph) => {
+    const chunks = options.chunks ?? "auto";
+    const assembled = assemble(program.lowered, [], { memory: { shared, maximum }, chunks });
+    return internalsOf(backend).executable(graph, assembled, {});
+  });
+}
+
+describe.each(settings)("loops on %s", (_, options) => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await createWasmBackend(options);
+  });
+  afterAll(() => backend.close());
+
+  it.each(loopPrograms)("$name", async (program) => {
+    expect(largestError(await run(backend, program, options), program)).toBeLessThanOrEqual(program.tolerance);
+  });
+});
+
+it("loops have the same bits on one thread and on three, in chunks of any size", async () => {
+  const results: Float64Array[][] = [];
+  for (const [, options] of settings) {
+    const backend = await createWasmBackend(options);
+    const own: Float64Array[] = [];
+    for (const program of loopPrograms) own.push(...(await run(backend, program, options)));
+    results.push(own);
+    await backend.close();
+  }
+  for (const each of results.slice(1)) expect(each).toEqual(results[0]);
+});
+
+it("a loop's body stands once in what a program says of itself, under how often it runs", () => {
+  const [program] = loopPrograms.filter(({ name }) => name.startsWith("4 × 3 iterations"));
+  const assembled = assemble((program as LoopProgram).lowered, [], { memory: { shared: false, maximum: 64 } });
+  const lines = describeProgram(assembled).split("\n");
+  expect(lines.map((line) => line.replace(/ +\d+ +k.*/, ""))).toEqual([
+    "   0  map",
+    "      loop × 4",
+    "   1    map",
+    "        loop × 3",
+    "   2      map",
+    "   3    map",
+    "   4    map",
+    expect.stringMatching(/^5 kernels of \d functions/),
+  ]);
+});
