@@ -65,9 +65,8 @@ interface Program {
 
 interface Call {
   readonly key: string;
-  readonly leaves: readonly Tensor[];
-  /** The plain numbers among the leaves, by position. */
-  readonly numbers: ReadonlyMap<number, number>;
+  /** The tensors and plain numbers among the arguments; a tensor that stands at several places of one argument is there once. */
+  readonly leaves: readonly (Tensor | number)[];
   readonly donated: ReadonlySet<Tensor>;
   /** The arguments with other tensors at the places of `leaves`. */
   rebuild(leaves: readonly Tensor[]): unknown[];
@@ -90,9 +89,8 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
   const trees = args.map((arg, i) => (settings.static?.includes(i) ? undefined : flattenTree(arg, `${name}: argument ${i}`)));
   realizeNow(trees.flatMap((tree) => tree?.leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor) ?? []));
   const keys: string[] = [];
-  const leaves: Tensor[] = [];
+  const leaves: (Tensor | number)[] = [];
   const donated = new Set<Tensor>();
-  const numbers = new Map<number, number>();
   const builders = args.map((arg, position) => {
     const flat = trees[position];
     if (flat === undefined) {
@@ -101,14 +99,14 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
     }
     // What a module computes is decided by its class and by the functions that it holds, and both are inlined.
     keys.push(flat.shape.key, flat.shape.behaviour);
+    /** Where the tensors of this argument are among the leaves. */
+    const known = new Map<Tensor, number>();
     const places = flat.leaves.map((leaf, i): ((given: readonly Tensor[]) => unknown) => {
       if (leaf === undefined || leaf === null) {
         keys.push(String(leaf));
         return () => leaf;
       }
-      // All 53 bits of a number are kept: in the graph it may be an integer.
-      const tensor = typeof leaf === "number" ? fromHost([], "f32", new Float64Array([leaf])) : leaf;
-      if (!(tensor instanceof Tensor)) {
+      if (!(leaf instanceof Tensor || typeof leaf === "number")) {
         throw new UsageError(
           `${name}: argument ${position} holds ${typeof leaf} "${String(leaf)}" at ${flat.paths[i] || "its root"}, which is neither tensor nor number`,
           {
@@ -116,29 +114,32 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
           },
         );
       }
-      const index = leaves.push(tensor) - 1;
-      if (typeof leaf === "number") numbers.set(index, leaf);
-      keys.push(
-        typeof leaf === "number"
-          ? "number"
-          : `${tensor.dtype}[${tensor.shape.join()}]${tensor.source.kind === "device" || tensor.shape.length > 0 ? "" : "s"}`,
-      );
-      if (settings.donate?.includes(position)) {
-        if (donated.has(tensor))
-          throw new UsageError(`${name}: one tensor is donated twice`, { hint: "donate each tensor at one place only" });
-        donated.add(tensor);
-      }
+      const before = leaf instanceof Tensor ? known.get(leaf) : undefined;
+      const index = before ?? leaves.push(leaf) - 1;
+      if (before !== undefined) keys.push(`&${before}`);
+      else if (leaf instanceof Tensor) {
+        known.set(leaf, index);
+        keys.push(`${leaf.dtype}[${leaf.shape.join()}]`);
+      } else keys.push("number");
       return (given) => given[index];
     });
+    if (settings.donate?.includes(position)) {
+      for (const tensor of known.keys()) {
+        if (donated.has(tensor))
+          throw new UsageError(`${name}: one tensor is donated twice, in two arguments`, { hint: "pass it in one of them only" });
+        donated.add(tensor);
+      }
+    }
     return (given: readonly Tensor[]) => flat.shape.build(places.map((place) => place(given)));
   });
-  const seen = new Map<Tensor, number>();
-  for (const leaf of leaves) seen.set(leaf, (seen.get(leaf) ?? 0) + 1);
-  for (const tensor of donated) {
-    if ((seen.get(tensor) ?? 0) > 1)
+  const once = new Set<Tensor>();
+  for (const leaf of leaves) {
+    if (typeof leaf === "number") continue;
+    if (once.has(leaf) && donated.has(leaf))
       throw new UsageError(`${name}: a donated tensor is also another argument`, { hint: "pass it once, or leave it out of donate" });
+    once.add(leaf);
   }
-  return { key: keys.join("|"), leaves, numbers, donated, rebuild: (given) => builders.map((build) => build(given)) };
+  return { key: keys.join("|"), leaves, donated, rebuild: (given) => builders.map((build) => build(given)) };
 }
 
 /** The arguments of a function that becomes part of another, with its numbers as it receives them when it runs by itself. */
@@ -187,8 +188,7 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
     const decisions: Decision[] = [];
     const placeholders = call.leaves.map((leaf, position) => {
       const source = { kind: "argument", trace: token, position } as const;
-      const number = call.numbers.get(position);
-      return number === undefined ? new Tensor(leaf.shape, leaf.dtype, source) : new WeakScalar(source, number, decisions);
+      return typeof leaf === "number" ? new WeakScalar(source, leaf, decisions) : new Tensor(leaf.shape, leaf.dtype, source);
     });
     const value = whileTracing(() => f(...(call.rebuild(placeholders) as unknown as A)));
     const { leaves, shape } = flattenTree(value, `${name}: the result`);
@@ -196,21 +196,29 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
       throw new UsageError(`${name}: the function returned ${describe(value)}, which holds no tensor`, {
         hint: value === undefined ? "return the results" : "return what tensor operations made",
       });
+    const isDonated = (position: number): boolean => call.donated.has(call.leaves[position] as Tensor);
     const outputs: Tensor[] = [];
+    /** Results that are arguments, in memory of their own. */
+    const aliases = new Map<Tensor, Tensor>();
     const results = leaves.map((leaf): Result => {
       if (!(leaf instanceof Tensor) || (leaf.isRealised && leaf.source.kind !== "argument")) return { kind: "value", value: leaf };
       let output = leaf;
       if (leaf.source.kind === "argument" && leaf.source.trace === token) {
         const { position, map } = leaf.source;
-        const argument = call.leaves[position] as Tensor;
-        if (leaf.dtype === argument.dtype && map === undefined && !call.donated.has(argument)) return { kind: "argument", position };
-        output = apply("alias", [leaf], {});
+        const { dtype } = placeholders[position] as Tensor;
+        if (leaf.dtype === dtype && map === undefined && !isDonated(position)) return { kind: "argument", position };
+        output = aliases.get(leaf) ?? apply("alias", [leaf], {});
+        aliases.set(leaf, output);
       }
       const known = outputs.indexOf(output);
       return { kind: "output", index: known >= 0 ? known : outputs.push(output) - 1, tensor: output };
     });
-    const traced = traceGraph(outputs, { trace: token, deviceScalars: (position) => call.leaves[position]?.source.kind === "device" });
-    const donated = traced.buffers.map((origin) => typeof origin === "number" && call.donated.has(call.leaves[origin] as Tensor));
+    const traced = traceGraph(outputs, {
+      trace: token,
+      isNumber: (position) => typeof call.leaves[position] === "number",
+      taken: [...call.leaves.keys()].filter(isDonated),
+    });
+    const donated = traced.buffers.map((origin) => typeof origin === "number" && isDonated(origin));
     return { traced, results, shape, decisions, executable: backend.compile(traced.graph, { label: name, donated }) };
   }
 
@@ -222,7 +230,7 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
       programs.set(backend, known);
     }
     const alike = known.get(call.key) ?? [];
-    let program = alike.find(({ decisions }) => decisions.every((made) => agrees(made, call.numbers.get(made.position) as number)));
+    let program = alike.find(({ decisions }) => decisions.every((made) => agrees(made, call.leaves[made.position] as number)));
     if (program === undefined) {
       program = trace(call, backend);
       known.set(call.key, [...alike, program]);
@@ -239,15 +247,15 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
     const captured = traced.buffers.find((origin): origin is Tensor => typeof origin !== "number" && call.donated.has(origin));
     if (captured !== undefined)
       throw new UsageError(`${name}: a donated tensor is also captured by the function`, { hint: "reach it through the argument alone" });
-    const storages = runTraced(backend, program.executable, traced, (position) => call.leaves[position] as Tensor, call.donated, label);
+    const storages = runTraced(backend, program.executable, traced, call.leaves, call.donated, label);
     const made = new Map<number, Tensor>();
     const leaves = program.results.map((result) => {
       switch (result.kind) {
         case "value":
           return result.value;
         case "argument": {
-          const number = call.numbers.get(result.position);
-          return number === undefined ? call.leaves[result.position] : fromHost([], "f32", Float32Array.of(number));
+          const leaf = call.leaves[result.position] as Tensor | number;
+          return typeof leaf === "number" ? fromHost([], "f32", Float32Array.of(leaf)) : leaf;
         }
         case "output": {
           const existing = made.get(result.index);

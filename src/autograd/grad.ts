@@ -8,38 +8,52 @@ import { apply, Tensor } from "./tensor.js";
 import { whileTracing } from "./tracing.js";
 import { flattenTree, sameForm, type Tree, type TreeShape } from "./tree.js";
 
-/** Fresh variables in place of the leaves of a tree. */
-function variablesOf(tree: Tree, name: string, owner: string): { variables: Tensor[]; inner: unknown; shape: TreeShape } {
-  const { leaves, paths, shape } = flattenTree(tree, `${name}: ${owner}`);
+/**
+ * For each leaf of a tree, the first place where the same tensor stands: a tensor at several places is one variable. In a list of
+ * arguments it is one within an argument; two arguments may have one value and are two variables all the same.
+ */
+function firstPlaces({ leaves, paths }: { leaves: readonly unknown[]; paths: readonly string[] }, isList: boolean): number[] {
+  const first = new Map<string, Map<unknown, number>>();
+  return leaves.map((leaf, i) => {
+    const argument = isList ? (paths[i]?.split(".", 1)[0] as string) : "";
+    const known = first.get(argument) ?? new Map<unknown, number>();
+    first.set(argument, known);
+    const place = leaf instanceof Tensor ? (known.get(leaf) ?? i) : i;
+    known.set(leaf, place);
+    return place;
+  });
+}
+
+/** Fresh variables in place of the leaves of a tree, one for each tensor; `isList` says that the tree is a list of arguments. */
+function variablesOf(tree: Tree, name: string, owner: string, isList = false): { variables: Tensor[]; inner: unknown; shape: TreeShape } {
+  const flat = flattenTree(tree, `${name}: ${owner}`);
+  const { leaves, paths, shape } = flat;
   const variables: Tensor[] = [];
   if (leaves.length === 1 && paths[0] === "" && !(leaves[0] instanceof Tensor) && typeof leaves[0] !== "number") {
     throw new GradientError(`${name}: ${owner} is ${describe(leaves[0])}, which is no tensor, number or tree of them`, {
       hint: ArrayBuffer.isView(leaves[0]) ? "make a tensor of it: tensor(data)" : "pass what to differentiate by",
     });
   }
-  const inner = leaves.map((leaf, i) => {
+  const first = firstPlaces(flat, isList);
+  // Leaves that are no numbers keep their place, so that the gradient has the tree of the argument.
+  const numbers: number[] = [];
+  leaves.forEach((leaf, i) => {
     const value = typeof leaf === "number" ? ops.full([], leaf) : leaf;
-    if (!(value instanceof Tensor)) return leaf;
+    if (!(value instanceof Tensor)) {
+      numbers.push(-1);
+      return;
+    }
     if (!isFloat(value.dtype)) {
       throw new GradientError(`${name}: cannot differentiate by ${paths[i] || owner}, which is ${value.dtype}`, {
         hint: "differentiate by float tensors only; pass integers as another argument",
       });
     }
-    const variable = apply("alias", [value], {});
-    variables.push(variable);
-    return variable;
+    const place = first[i] as number;
+    numbers.push(place < i ? (numbers[place] as number) : variables.push(apply("alias", [value], {})) - 1);
   });
-  // Leaves that are no numbers keep their place, so that the gradient has the tree of the argument.
-  let next = 0;
-  const places = leaves.map((leaf) => (leaf instanceof Tensor || typeof leaf === "number" ? next++ : -1));
-  return {
-    variables,
-    inner: shape.build(inner),
-    shape: {
-      ...shape,
-      build: (values) => shape.build(leaves.map((leaf, i) => ((places[i] as number) >= 0 ? values[places[i] as number] : leaf))),
-    },
-  };
+  const build = (values: readonly unknown[]): unknown =>
+    shape.build(leaves.map((leaf, i) => ((numbers[i] as number) >= 0 ? values[numbers[i] as number] : leaf)));
+  return { variables, inner: build(variables), shape: { ...shape, build } };
 }
 
 /** What a function that is differentiated returned, where it is no tensor; with advice. */
@@ -65,7 +79,7 @@ function linearized<A extends readonly unknown[], R>(
   f: (...primals: A) => R,
   primals: A,
 ): [value: R, pullback: (cotangent: R) => A] {
-  const { variables, inner, shape } = variablesOf(primals, where, "the list of primals");
+  const { variables, inner, shape } = variablesOf(primals, where, "the list of primals", true);
   const value = whileTracing(() => f(...(inner as unknown as A)));
   if (value instanceof Promise) throw noTensor(where, value, "tensors");
   const { leaves, paths } = flattenTree(value, `${where}: the function's value`);
@@ -156,8 +170,9 @@ function differentiated<A extends readonly unknown[], R, N extends number>(
 
 /**
  * x ↦ [f(x, …), ∂f/∂x]: the value and the gradient by argument `argnum` (default 0), which may be a tree.
- * f returns a float scalar, or `[scalar, auxiliary]` with `hasAux`. Throws GradientError otherwise, and OptionError where there is
- * no argument `argnum`.
+ * f returns a float scalar, or `[scalar, auxiliary]` with `hasAux`. A tensor at several places of the tree (tied weights) is one variable:
+ * its gradient, the sum over its uses, is one tensor that stands at all of them. Throws GradientError where f returns anything else, and
+ * OptionError where there is no argument `argnum`.
  */
 export function valueAndGrad<A extends readonly unknown[], R, N extends number = 0>(
   f: (...args: A) => R,
@@ -178,15 +193,27 @@ export function grad<A extends readonly unknown[], R, N extends number = 0>(f: (
 
 const listKind: Kind = { wanted: "a list with one tree for each argument of f", fits: Array.isArray };
 
-/** The tangents with tensors for numbers; throws unless they have the form, shapes and dtypes of the primals. */
-function checkTangents<T>(where: string, names: readonly [string, string], primals: T, tangents: T): T {
+/**
+ * The tangents with tensors for numbers, and each tangent of a tensor at several places at the first of them alone. Throws unless they
+ * have the form, shapes and dtypes of the primals, and one tangent for each tensor.
+ */
+function checkTangents<T>(where: string, names: readonly [string, string], primals: T, tangents: T, isList = false): T {
   const given = sameForm(where, names, primals, tangents);
-  const { leaves, paths, shape } = flattenTree(primals);
+  const flat = flattenTree(primals);
+  const { leaves, paths, shape } = flat;
+  const first = firstPlaces(flat, isList);
   return shape.build(
     leaves.map((leaf, i) => {
       const like = typeof leaf === "number" ? ops.zeros([]) : leaf;
       // What cannot be differentiated by is refused with the primals.
       if (!(like instanceof Tensor) || !isFloat(like.dtype)) return leaf;
+      const place = first[i] as number;
+      if (place < i && given[place] !== given[i]) {
+        throw new GradientError(`${where}: ${names[0]} has one tensor at ${paths[place]} and ${paths[i]}, and ${names[1]} two`, {
+          hint: "one tensor has one tangent: give the same one at both places, as mapTensors does",
+        });
+      }
+      if (place < i) return ops.zerosLike(like);
       return matching({ where, path: paths[i] as string, names, like, given: given[i] });
     }),
   ) as T;
@@ -194,10 +221,12 @@ function checkTangents<T>(where: string, names: readonly [string, string], prima
 
 function pushForward<A extends readonly unknown[], R>(where: string, f: (...primals: A) => R, primals: A, tangents: A): [R, R] {
   const [value, pullback] = linearized(where, f, primals);
-  const { leaves, shape } = flattenTree(value);
+  const flat = flattenTree(value);
+  const { leaves, shape } = flat;
   const zero = shape.build(leaves.map((leaf) => (leaf instanceof Tensor ? (isFloat(leaf.dtype) ? ops.zerosLike(leaf) : null) : leaf))) as R;
   const [, transposed] = linearized(where, (cotangent: R) => pullback(cotangent), [zero]);
-  return [value, (transposed as unknown as (v: A) => [R])(tangents)[0]];
+  const { leaves: found } = flattenTree((transposed as unknown as (v: A) => [R])(tangents)[0]);
+  return [value, shape.build(firstPlaces(flat, false).map((place) => found[place])) as R];
 }
 
 /**
@@ -209,7 +238,7 @@ export function jvp<A extends readonly unknown[], R>(f: (...primals: A) => R, pr
   checkArgument("jvp", "f", f, callable);
   checkArgument("jvp", "primals", primals, listKind);
   checkArgument("jvp", "tangents", tangents, listKind);
-  return pushForward("jvp", f, primals, checkTangents("jvp", ["the list of primals", "the list of tangents"], primals, tangents));
+  return pushForward("jvp", f, primals, checkTangents("jvp", ["the list of primals", "the list of tangents"], primals, tangents, true));
 }
 
 /** The product of the Hessian of a scalar f at x with v (a tree like x): the derivative of ∂f/∂x along v. */

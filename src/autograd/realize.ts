@@ -6,7 +6,7 @@ import { show, sizeOf } from "../ir/shape.js";
 import { formatValues } from "./format.js";
 import { currentBackend } from "./runtime.js";
 import { fromHost, type NestedNumbers, Storage, type Tensor } from "./tensor.js";
-import { deviceBuffer, hostScalar, type Traced, traceGraph } from "./trace.js";
+import { deviceBuffer, type Traced, traceGraph } from "./trace.js";
 import { isTracing } from "./tracing.js";
 import { tensorsOf } from "./tree.js";
 
@@ -30,39 +30,49 @@ function programFor(backend: Backend, traced: Traced): Executable {
   return executable;
 }
 
-/** Runs a program on the leaves that its trace found and wraps the results. */
+/** Runs a program on the leaves that its trace found and on `leaves`, the arguments, and wraps the results. */
 export function runTraced(
   backend: Backend,
   executable: Executable,
   traced: Traced,
-  argument: (position: number) => Tensor,
+  leaves: readonly (Tensor | number)[],
   donated: ReadonlySet<Tensor>,
   label: string,
 ): Storage[] {
   const scalars = traced.scalars.map((origin) => {
-    if (typeof origin === "number") return hostScalar(argument(origin));
-    if ("argument" in origin) return origin.map(hostScalar(argument(origin.argument)));
-    return "value" in origin ? origin.value : hostScalar(origin);
+    if ("value" in origin) return origin.value;
+    const number = leaves[origin.argument] as number;
+    return origin.map === undefined ? number : origin.map(number);
   });
-  const tensors = traced.buffers.map((origin) => (typeof origin === "number" ? argument(origin) : origin));
-  /** Buffers of this run alone; those that are given away are in `given` until the run has taken them. */
-  const [transients, given]: [DeviceBuffer[], DeviceBuffer[]] = [[], []];
+  const tensors = traced.buffers.map((origin) => (typeof origin === "number" ? (leaves[origin] as Tensor) : origin));
+  const transients: DeviceBuffer[] = [];
+  /** Host tensors that are moved to the device to be given away there. */
+  const moved = tensors.filter(({ source }, i) => donated.has(tensors[i] as Tensor) && source.kind === "host" && !source.copy?.live);
   let results: DeviceBuffer[];
   try {
     const inputs = tensors.map((tensor) => {
       const { buffer, transient } = deviceBuffer(tensor, backend, donated.has(tensor));
-      if (transient) (donated.has(tensor) ? given : transients).push(buffer);
+      if (transient) transients.push(buffer);
       return buffer;
     });
     results = backend.run(executable, inputs, scalars);
   } catch (error) {
-    transients.push(...given);
+    for (const { source } of moved) if (source.kind === "host") source.copy?.dispose();
     throw error;
   } finally {
     for (const buffer of transients) backend.free(buffer);
   }
-  for (const tensor of tensors) if (donated.has(tensor) && tensor.source.kind === "device") tensor.source.storage.donate(label);
+  for (const tensor of tensors) if (donated.has(tensor)) giveAway(tensor, label);
   return results.map((buffer) => new Storage(backend, buffer));
+}
+
+/** Makes every later use of a tensor an error that names who took its memory, wherever its numbers were. */
+function giveAway(tensor: Tensor, takenBy: string): void {
+  const { source } = tensor;
+  const storage = source.kind === "device" ? source.storage : source.kind === "host" ? source.copy : undefined;
+  if (storage === undefined) return;
+  storage.donate(takenBy);
+  tensor.source = { kind: "device", storage };
 }
 
 let warnedOfGrowth = false;
@@ -95,14 +105,7 @@ export function realizeNow(tensors: readonly Tensor[]): void {
   }
   const backend = currentBackend();
   const traced = traceGraph(pending, { liftConstants: true });
-  const storages = runTraced(
-    backend,
-    programFor(backend, traced),
-    traced,
-    (position) => traced.buffers[position] as Tensor,
-    new Set(),
-    "realize",
-  );
+  const storages = runTraced(backend, programFor(backend, traced), traced, [], new Set(), "realize");
   pending.forEach((tensor, i) => {
     tensor.source = { kind: "device", storage: storages[i] as Storage };
   });

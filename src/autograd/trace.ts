@@ -14,20 +14,20 @@ export interface Traced {
   readonly scalars: readonly ScalarOrigin[];
 }
 
-/** A realised tensor, a number, the position of an argument, or what the host makes of the number at that position. */
+/** A number, or the position of an argument that is one, with what the host makes of it. */
 export type ScalarOrigin =
-  | Tensor
   | { readonly value: number }
-  | number
-  | { readonly argument: number; readonly map: (value: number) => number };
+  | { readonly argument: number; readonly map: ((value: number) => number) | undefined };
 
 export interface TraceOptions {
   /** The function call whose arguments may appear. */
   readonly trace?: object;
   /** Makes scalars of the numbers that appear in the graph. */
   readonly liftConstants?: boolean;
-  /** Whether the scalar argument at a position lies on the device, so that it is an input buffer. */
-  readonly deviceScalars?: (position: number) => boolean;
+  /** Whether the argument at a position is a plain number, which becomes a scalar. Every tensor, of rank 0 too, is an input buffer. */
+  readonly isNumber?: (position: number) => boolean;
+  /** Positions of arguments that are inputs of the program whether it reads them or not. */
+  readonly taken?: readonly number[];
 }
 
 /** Constants that stay in the graph, because simplification may profit from knowing them. */
@@ -44,12 +44,18 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
   /** Scalars of numbers that appear in the graph. */
   const lifted = new Map<string, number>();
 
-  const leaf = (tensor: Tensor, origin: Tensor | number): GraphNode => {
-    const { shape, dtype } = tensor;
-    const onDevice = typeof origin === "number" ? options.deviceScalars?.(origin) === true : tensor.source.kind === "device";
-    if (shape.length === 0 && !onDevice) return { kind: "scalar", scalar: scalars.push(origin) - 1, shape, dtype };
-    return { kind: "input", input: buffers.push(origin) - 1, shape, dtype };
-  };
+  const scalar = ({ dtype }: Tensor, origin: ScalarOrigin): GraphNode => ({
+    kind: "scalar",
+    scalar: scalars.push(origin) - 1,
+    shape: [],
+    dtype,
+  });
+  const input = ({ shape, dtype }: Tensor, origin: Tensor | number): GraphNode => ({
+    kind: "input",
+    input: buffers.push(origin) - 1,
+    shape,
+    dtype,
+  });
 
   const graph = linearize(outputs, (tensor) => {
     const { source, shape, dtype } = tensor;
@@ -59,12 +65,10 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
           hint: "return it from the function instead of storing it elsewhere",
         });
       }
-      if (source.map !== undefined) {
-        return { kind: "scalar", scalar: scalars.push({ argument: source.position, map: source.map }) - 1, shape, dtype };
-      }
-      return leaf(tensor, source.position);
+      const { position, map } = source;
+      return options.isNumber?.(position) ? scalar(tensor, { argument: position, map }) : input(tensor, position);
     }
-    if (source.kind === "host" || source.kind === "device") return leaf(tensor, tensor);
+    if (source.kind === "host" || source.kind === "device") return input(tensor, tensor);
     if (options.liftConstants && source.kind === "operation" && source.primitive === "const" && shape.length === 0) {
       const { value } = source.params as { value: number };
       if (!structural(value)) {
@@ -77,6 +81,7 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
     }
     return undefined;
   });
+  for (const position of options.taken ?? []) if (!buffers.includes(position)) buffers.push(position);
   return { graph: { ...graph, inputCount: buffers.length, scalarCount: scalars.length }, buffers, scalars };
 }
 
@@ -156,28 +161,22 @@ function nodeFields(source: Source): object {
   }
 }
 
-/** The number in a realised scalar on the host. */
-export function hostScalar(tensor: Tensor): number {
-  if (tensor.source.kind !== "host") throw new UsageError(`${tensor} is not a number on the host`);
-  return tensor.source.data[0] as number;
-}
-
 /**
- * The device buffer of a realised tensor. Host data is uploaded: into a buffer for this run alone at first (`transient`),
- * into one that stays when it is used again. With `own`, the caller may give the buffer away.
+ * The device buffer of a realised tensor. Host data is uploaded: into a buffer for this run alone at first (`transient`), into one that
+ * stays when it is used again, or at once with `keep`.
  */
-export function deviceBuffer(tensor: Tensor, backend: Backend, own: boolean): { buffer: DeviceBuffer; transient: boolean } {
+export function deviceBuffer(tensor: Tensor, backend: Backend, keep: boolean): { buffer: DeviceBuffer; transient: boolean } {
   const { source } = tensor;
   if (source.kind === "device") {
     checkSameBackend(source.storage.backend, backend);
     return { buffer: source.storage.buffer, transient: false };
   }
   if (source.kind !== "host") throw new UsageError(`${tensor} has no numbers yet`);
-  if (!own && source.copy?.live && source.copy.backend === backend) return { buffer: source.copy.buffer, transient: false };
+  if (source.copy?.live && source.copy.backend === backend) return { buffer: source.copy.buffer, transient: false };
   const buffer = backend.alloc(tensor.dtype, sizeOf(tensor.shape), "value");
   backend.write(buffer, tensor.dtype, source.data);
   source.uses++;
-  if (own || source.uses < 2) return { buffer, transient: true };
+  if (!keep && source.uses < 2) return { buffer, transient: true };
   source.copy = new Storage(backend, buffer);
   return { buffer, transient: false };
 }

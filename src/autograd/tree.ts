@@ -209,18 +209,29 @@ function atPlace(path: string, f: () => Tensor): Tensor {
   }
 }
 
-/** A tree of the same form with f applied to each tensor; other leaves are kept. */
+/**
+ * A tree of the same form with f applied to each tensor; other leaves are kept. A tensor at several places is one: f is called once,
+ * with the first path, and what it makes stands at all of them.
+ */
 export function mapTensors<T>(tree: T, f: (tensor: Tensor, path: string) => Tensor): T {
   checkArgument("mapTensors", "f", f, callable);
   const { leaves, paths, shape } = flattenTree(tree, "mapTensors: the tree");
-  return shape.build(
-    leaves.map((leaf, i) => (leaf instanceof Tensor ? atPlace(paths[i] as string, () => f(leaf, paths[i] as string)) : leaf)),
-  ) as T;
+  const made = new Map<Tensor, Tensor>();
+  leaves.forEach((leaf, i) => {
+    const path = paths[i] as string;
+    if (leaf instanceof Tensor && !made.has(leaf))
+      made.set(
+        leaf,
+        atPlace(path, () => f(leaf, path)),
+      );
+  });
+  return shape.build(leaves.map((leaf) => (leaf instanceof Tensor ? made.get(leaf) : leaf))) as T;
 }
 
 /**
- * Applies f to the tensors at the same places of several trees of one form; other leaves are those of the first tree. Throws
- * UsageError that names the path where the forms first differ, or where one has a tensor and another does not.
+ * Applies f to the tensors at the same places of several trees of one form; other leaves are those of the first tree. Where the same
+ * tensors meet at several places f is called once, with the first path, and what it makes stands at all of them. Throws UsageError that
+ * names the path where the forms first differ, or where one has a tensor and another does not.
  */
 export function zipTensors<T>(f: (tensors: Tensor[], path: string) => Tensor, first: T, ...others: unknown[]): T {
   checkArgument("zipTensors", "f", f, callable);
@@ -238,6 +249,7 @@ export function zipNamed<T>(
 ): T {
   const head = flattenTree(first, `${where}: ${names[0]}`);
   const rest = others.map((tree, k) => sameForm(where, [names[0], names[k + 1]] as [string, string], first, tree));
+  const made = new Map<string, Tensor>();
   return head.shape.build(
     head.leaves.map((leaf, i) => {
       const path = head.paths[i] as string;
@@ -250,7 +262,12 @@ export function zipNamed<T>(
           { hint: "give trees with tensors at the same places" },
         );
       }
-      return leaf instanceof Tensor ? atPlace(path, () => f([leaf, ...(column as Tensor[])], path)) : leaf;
+      if (!(leaf instanceof Tensor)) return leaf;
+      const tensors = [leaf, ...(column as Tensor[])];
+      const key = tensors.map(({ id }) => id).join();
+      const result = made.get(key) ?? atPlace(path, () => f(tensors, path));
+      made.set(key, result);
+      return result;
     }),
   ) as T;
 }

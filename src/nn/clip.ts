@@ -5,9 +5,9 @@ import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
 import { OptionError } from "../errors.js";
 import { isFloat, summableDtype } from "../ir/dtype.js";
 
-/** √Σ x² over every element of every tensor of floats of a tree: a scalar. Halves are squared in f32. */
+/** √Σ x² over every element of every tensor of floats of a tree, each tensor once: a scalar. Halves are squared in f32. */
 export function globalNorm(tree: Tree): Tensor {
-  const squares = tensorsOf(tree).flatMap(({ tensor }) => {
+  const squares = [...new Set(tensorsOf(tree).map(({ tensor }) => tensor))].flatMap((tensor) => {
     if (!isFloat(tensor.dtype)) return [];
     const wide = cast(tensor, summableDtype(tensor.dtype));
     return [sum(mul(wide, wide))];

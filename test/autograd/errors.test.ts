@@ -101,6 +101,31 @@ describe("a tensor that was donated", () => {
     expect([...(await next.data())]).toEqual([1, 1.5]);
   });
 
+  it("names that call wherever it lived, read by the call or not", async () => {
+    const ignore = compile((_w: Tensor, lr: Tensor) => lr.add(1), { donate: [0], name: "ignore" });
+    const onHost = (): Tensor => tensor([1, 2]);
+    const copied = onHost();
+    await realize(copied.add(1));
+    await realize(copied.add(2));
+    const read = tensor([1, 2]).add(1);
+    await read.data();
+    const onDevice = tensor([1, 2]).add(1);
+    await realize(onDevice);
+    for (const w of [onHost(), tensor(3), tensor([]), copied, read, onDevice]) {
+      expect(await ignore(w, 1).item()).toBe(2);
+      for (const use of [() => w.data(), () => w.array(), () => realize(w.add(1)), async () => update(w, 1).data(), () => w.print()]) {
+        await expect((async (): Promise<unknown> => use())()).rejects.toThrow(
+          "this tensor was donated to ignore(), which reused its memory",
+        );
+      }
+    }
+    for (const w of [onHost(), tensor(3)]) {
+      update(w, 1);
+      await expect(w.data()).rejects.toThrow("this tensor was donated to update()");
+      expect(() => JSON.stringify(w)).not.toThrow();
+    }
+  });
+
   it("may not be given twice, nor be an argument or a captured tensor at the same time", async () => {
     const w = tensor([1, 2]).add(1);
     await realize(w);

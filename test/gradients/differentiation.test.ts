@@ -162,11 +162,36 @@ describe("the gradient", () => {
     const f = (a: Tensor, b: Tensor): Tensor => a.mul(a).mul(b).sum();
     expect(await numbersOf(grad(f, 0)(x, x))).toEqual([8, 18]);
     expect(await numbersOf(grad(f, 1)(x, x))).toEqual([4, 9]);
-    const [da, db] = grad((ab: [Tensor, Tensor]) => f(ab[0], ab[1]))([x, x]);
+    const [da, db] = vjp(f, x, x)[1](tensor(1, { dtype: "f64" }));
     expect([await numbersOf(da), await numbersOf(db)]).toEqual([
       [8, 18],
       [4, 9],
     ]);
+  });
+
+  it("sees one tensor at several places of one argument as one variable, whose gradient stands at each of them", async () => {
+    const [x, y] = [f64(2, 3), f64(5, 7)];
+    const tied = { a: x, deep: [{ b: y }, { b: x }] };
+    // Σ a²·b₀·b₁ at a = b₁ = x, b₀ = y: Σ x³·y.
+    const f = ({ a, deep }: typeof tied): Tensor => deep.reduce((product, { b }) => product.mul(b), a.mul(a)).sum();
+    const g = grad(f)(tied);
+    expect(g.deep[1]?.b).toBe(g.a);
+    expect(await numbersOf(g.a)).toEqual([3 * 4 * 5, 3 * 9 * 7]);
+    expect(await numbersOf(g.deep[0]?.b as Tensor)).toEqual([8, 27]);
+
+    const v = { a: f64(1, 10), deep: [{ b: f64(1, 1) }, { b: f64(0, 0) }] };
+    v.deep[1] = { b: v.a };
+    // (3x²y·v + x³·u) and, for the Hessian, 6xy·v + 3x²·u and 3x²·v.
+    const [, tangent] = jvp(f, [tied], [v]);
+    expect(await tangent.item()).toBe(60 * 1 + 8 + 189 * 10 + 27);
+    const h = hvp(f, tied, v);
+    expect(h.deep[1]?.b).toBe(h.a);
+    expect(await numbersOf(h.a)).toEqual([60 * 1 + 12, 126 * 10 + 27]);
+    expect(await numbersOf(h.deep[0]?.b as Tensor)).toEqual([12, 270]);
+    const torn = { a: v.a, deep: [{ b: f64(1, 1) }, { b: f64(1, 10) }] };
+    expect(thrown(() => jvp(f, [tied], [torn])).message).toMatch(/one tensor at 0\.a and 0\.deep\.1\.b/);
+    expect(thrown(() => hvp(f, tied, torn)).message).toMatch(/one tensor at a and deep\.1\.b/);
+    await checkGrads((t: typeof tied) => f(t), [tied], { order: 2 });
   });
 
   it("by a number is the gradient by a scalar", async () => {

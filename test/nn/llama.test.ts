@@ -101,16 +101,21 @@ describe.each(backends())("Llama on $name", { timeout: 180_000 }, ({ create }) =
     const tied = await tinyLlama({ ...shallow, tie_word_embeddings: true });
     const embedding = tied.model.embed_tokens.weight;
     const twin = await tinyLlama(shallow);
-    const untied = mapTensors(twin, (t, path) => {
-      const same = tensorsOf(tied).find((entry) => entry.path === path);
-      return same?.tensor ?? (path === "lm_head.weight" ? embedding : t);
-    });
+    const withHead = (head: Tensor): Llama =>
+      mapTensors(twin, (t, path) => {
+        const same = tensorsOf(tied).find((entry) => entry.path === path);
+        return same?.tensor ?? (path === "lm_head.weight" ? head : t);
+      });
     const batch = randomBatch(tinyConfig, { batch: 2, time: 8, seed: 4 });
     const [lossA, gradsA] = await lossAndGradient(tied, batch);
-    const [lossB, gradsB] = await lossAndGradient(untied, batch);
+    const [lossB, gradsB] = await lossAndGradient(withHead(embedding.mul(1)), batch);
     expect(await lossA.item()).toBeCloseTo(await lossB.item(), 5);
     const both = gradsB.model.embed_tokens.weight.add((gradsB.lm_head as Linear).weight);
     expect(distance(await gradsA.model.embed_tokens.weight.data(), await both.data())).toBeLessThan(1e-5);
+    // One tensor at both places is one variable.
+    const [, gradsC] = await lossAndGradient(withHead(embedding), batch);
+    expect((gradsC.lm_head as Linear).weight).toBe(gradsC.model.embed_tokens.weight);
+    expect(distance(await gradsC.model.embed_tokens.weight.data(), await both.data())).toBeLessThan(1e-5);
   });
 
   it("gives logits that do not depend on later tokens", async () => {

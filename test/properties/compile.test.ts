@@ -149,6 +149,7 @@ describe("what a compiled function takes for data", () => {
     const onDevice = tensor(2).mul(2);
     await realize(onDevice);
     for (const s of [onHost, onDevice, onHost, onDevice]) expect(await times(tensor([1]), s).item()).toBe(s === onHost ? 3 : 4);
+    expect(times.traces).toBe(1);
   });
 });
 
