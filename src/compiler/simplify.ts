@@ -124,20 +124,44 @@ const folds: { readonly [P in PrimitiveName]?: (...values: number[]) => number }
   div: (a, b) => (a as number) / (b as number),
 };
 
-/** The graph without nodes that no output needs. Inputs and scalars keep their numbers. */
+/**
+ * Dead-code elimination: the graph without nodes that no output takes numbers from. Inputs and scalars keep their numbers. What a barrier
+ * waits for is not computed for that alone; the barrier then waits for what it would have been computed from.
+ */
 export function prune(graph: Graph): Graph {
   const used = new Uint8Array(graph.nodes.length);
   for (const output of graph.outputs) used[output] = 1;
   for (let i = graph.nodes.length - 1; i >= 0; i--) {
     const node = graph.nodes[i] as GraphNode;
-    if (used[i]) for (const input of inputsOf(node)) used[input] = 1;
+    if (!used[i]) continue;
+    for (const input of node.kind === "barrier" ? node.inputs.slice(0, 1) : inputsOf(node)) used[input] = 1;
   }
   const moved: number[] = [];
   const nodes: GraphNode[] = [];
   graph.nodes.forEach((node, i) => {
     if (!used[i]) return;
+    const here =
+      node.kind === "barrier" ? { ...node, inputs: [node.inputs[0] as number, ...usedBelow(graph, used, node.inputs.slice(1))] } : node;
     moved[i] = nodes.length;
-    nodes.push(withInputs(node, (input) => moved[input] as number));
+    nodes.push(withInputs(here, (input) => moved[input] as number));
   });
   return { ...graph, nodes, outputs: graph.outputs.map((output) => moved[output] as number) };
+}
+
+/** The nodes that are used among these and, where one is not, among what it is computed from. */
+function usedBelow({ nodes }: Graph, used: Uint8Array, positions: readonly number[]): number[] {
+  const found = new Set<number>();
+  const seen = new Set(positions);
+  const waiting = [...seen];
+  for (let position = waiting.pop(); position !== undefined; position = waiting.pop()) {
+    if (used[position]) found.add(position);
+    else {
+      for (const input of inputsOf(nodes[position] as GraphNode)) {
+        if (seen.has(input)) continue;
+        seen.add(input);
+        waiting.push(input);
+      }
+    }
+  }
+  return [...found];
 }

@@ -15,7 +15,6 @@ function copy(graph: Graph, inputs: readonly number[], nodes: GraphNode[]): numb
     if (node.kind === "loop") loops.set(i, written(node, node.inputs.map(at), nodes));
     else if (node.kind === "result") moved[i] = loops.get(node.inputs[0] as number)?.[node.index] as number;
     else if (node.kind === "input" && inputs[node.input] !== undefined) moved[i] = inputs[node.input] as number;
-    else if (node.kind === "barrier") moved[i] = at(node.inputs[0] as number);
     else moved[i] = nodes.push(withInputs(node, at)) - 1;
   });
   return graph.outputs.map((output) => moved[output] as number);

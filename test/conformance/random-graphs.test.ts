@@ -6,6 +6,7 @@ import type { GraphNode } from "../../src/ir/graph.js";
 import type { PrimitiveName } from "../../src/ir/primitives.js";
 import { graphRecipes } from "../support/arbitraries.js";
 import { backendVariants } from "../support/backends.js";
+import { barrierPicks, withBarriers } from "../support/barriers.js";
 import { difference } from "../support/compare.js";
 import { type Computation, compute, type HostTensor } from "../support/graphs.js";
 import { randomComputation } from "../support/random-graphs.js";
@@ -32,6 +33,14 @@ const agrees = (backend: Backend) =>
     if (message !== undefined) throw new Error(message);
   });
 
+/** Barriers keep computations apart that would be one, and change where kernels begin and end, but no value. */
+const agreesWithBarriers = (backend: Backend) =>
+  fc.asyncProperty(graphRecipes, barrierPicks, async (recipe, picks) => {
+    const { computation, errors } = randomComputation(recipe);
+    const message = await firstDifference(backend, { ...computation, graph: withBarriers(computation.graph, picks) }, errors);
+    if (message !== undefined) throw new Error(message);
+  });
+
 const seed = 20_26;
 
 describe.each(backendVariants())("$name agrees with the reference on", ({ create, graphs }) => {
@@ -43,6 +52,10 @@ describe.each(backendVariants())("$name agrees with the reference on", ({ create
 
   it("whole random graphs", { timeout: 240_000 }, async () => {
     await fc.assert(agrees(backend), { seed, numRuns: graphs });
+  });
+
+  it("whole random graphs with barriers on their edges", { timeout: 120_000 }, async () => {
+    await fc.assert(agreesWithBarriers(backend), { seed: seed + 1, numRuns: Math.ceil(graphs / 4) });
   });
 });
 

@@ -44,6 +44,11 @@ export class GraphBuilder {
     return this.push({ kind: "operation", primitive, inputs, params, ...inferred } as GraphNode);
   }
 
+  /** The first of these nodes, as a value that is there after the others. */
+  barrier(...inputs: readonly number[]): number {
+    return this.push(barrierOf(this.nodes, inputs));
+  }
+
   /** Shape and dtype of a node. */
   at(node: number): Abstract {
     const { shape, dtype } = this.nodes[node] as GraphNode;
@@ -59,6 +64,11 @@ export class GraphBuilder {
     this.nodes.push(node);
     return this.nodes.length - 1;
   }
+}
+
+export function barrierOf(nodes: readonly GraphNode[], inputs: readonly number[]): GraphNode {
+  const { shape, dtype } = nodes[inputs[0] as number] as GraphNode;
+  return { kind: "barrier", inputs, shape, dtype };
 }
 
 /** A graph and what to run it with. */

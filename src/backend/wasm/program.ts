@@ -10,7 +10,7 @@ import { schedule } from "../../compiler/schedule.js";
 import { prune, simplify } from "../../compiler/simplify.js";
 import { unroll } from "../../compiler/unroll.js";
 import { type DType, isHalf } from "../../ir/dtype.js";
-import type { Graph, GraphNode } from "../../ir/graph.js";
+import { type Graph, type GraphNode, withInputs } from "../../ir/graph.js";
 import { type MemoryType, ModuleBuilder } from "./assembler.js";
 import { type FlatStep, flatten, type StepTree } from "./flat-steps.js";
 import { contractKernels } from "./kernels/contract.js";
@@ -126,7 +126,7 @@ function widenHalves(graph: Graph): Graph {
   const cast = (input: number, { shape }: GraphNode, dtype: DType): number =>
     nodes.push({ kind: "operation", primitive: "cast", inputs: [input], params: { dtype }, shape, dtype }) - 1;
   for (const node of graph.nodes) {
-    const here = node.kind === "operation" ? ({ ...node, inputs: node.inputs.map((input) => moved[input] as number) } as GraphNode) : node;
+    const here = withInputs(node, (input) => moved[input] as number);
     if (here.kind === "operation" && here.primitive === "dot" && isHalf(here.dtype)) {
       const inputs = here.inputs.map((input) => cast(input, nodes[input] as GraphNode, "f32"));
       const wide = nodes.push({ ...here, inputs, dtype: "f32" }) - 1;
