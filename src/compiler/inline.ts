@@ -8,6 +8,7 @@ import { type Graph, type GraphNode, withInputs } from "../ir/graph.js";
  *   %3 = result 1(%2)                                         →    %3 = add(%0, %1)
  */
 export function inline(graph: Graph): Graph {
+  if (!hasCalls(graph)) return graph;
   const target = new Target();
   const inputs: number[] = [];
   const outputs = target.copy(graph, inputs);
@@ -52,3 +53,5 @@ class Target {
     return graph.outputs.map((output) => moved[output] as number);
   }
 }
+
+const hasCalls = ({ nodes }: Graph): boolean => nodes.some((node) => node.kind === "call" || (node.kind === "loop" && hasCalls(node.body)));

@@ -136,6 +136,7 @@ export function prune(graph: Graph): Graph {
     if (!used[i]) continue;
     for (const input of node.kind === "barrier" ? node.inputs.slice(0, 1) : inputsOf(node)) used[input] = 1;
   }
+  if (!used.includes(0)) return graph;
   const moved: number[] = [];
   const nodes: GraphNode[] = [];
   graph.nodes.forEach((node, i) => {

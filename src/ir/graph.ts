@@ -102,10 +102,15 @@ const none: readonly number[] = [];
 /** The positions that a node reads. */
 export const inputsOf = (node: GraphNode): readonly number[] => (node.kind === "input" || node.kind === "scalar" ? none : node.inputs);
 
-/** The node with every position that it reads replaced. */
+/** The node with every position that it reads replaced: itself where they stay. */
 export function withInputs<N extends GraphNode>(node: N, replace: (input: number) => number): N {
   if (node.kind === "input" || node.kind === "scalar") return node;
-  return { ...node, inputs: node.inputs.map(replace) };
+  const inputs = node.inputs.map(replace);
+  if (inputs.every((input, i) => input === node.inputs[i])) return node;
+  if (node.kind !== "operation") return { ...node, inputs };
+  // Most nodes of most graphs, and a literal is made in a fraction of the time of a copy.
+  const { kind, primitive, params, shape, dtype } = node;
+  return { kind, primitive, inputs, params, shape, dtype } as unknown as N;
 }
 
 const keys = new WeakMap<Graph, string>();
@@ -143,7 +148,9 @@ export function nodeKey(node: GraphNode): string {
 
 /** Parameters as text, with −0, NaN and the infinities kept apart. */
 export function paramsKey(params: object): string {
-  const entries = Object.entries(params);
-  if (entries.length === 0) return "";
-  return `{${entries.map(([name, value]) => `${name}=${Array.isArray(value) ? `[${value.join()}]` : Object.is(value, -0) ? "-0" : String(value)}`).join(";")}}`;
+  let text = "";
+  for (const [name, value] of Object.entries(params)) {
+    text += `${text === "" ? "{" : ";"}${name}=${Array.isArray(value) ? `[${value.join()}]` : Object.is(value, -0) ? "-0" : String(value)}`;
+  }
+  return text === "" ? "" : `${text}}`;
 }
