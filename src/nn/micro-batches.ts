@@ -3,7 +3,7 @@ import { valueAndGrad } from "../autograd/grad.js";
 import { add, cast, mul, stack, zeros } from "../autograd/operations.js";
 import { scan } from "../autograd/scan.js";
 import { Tensor } from "../autograd/tensor.js";
-import { flattenTree, mapTensors, sameForm, zipTensors } from "../autograd/tree.js";
+import { flattenTree, mapTensors, sameForm, tensorsOf } from "../autograd/tree.js";
 import { WeakScalar } from "../autograd/weak-scalar.js";
 import { OptionError, ShapeError, UsageError } from "../errors.js";
 import { summableDtype } from "../ir/dtype.js";
@@ -46,21 +46,26 @@ export function meanGradients<Params, Batch>(
   if (batches.length === 1) return differentiate(first);
   const { stacked, slice } = stackBatches(batches);
   const wide = (x: Tensor): Tensor => cast(x, summableDtype(x.dtype));
-  const none = mapTensors(params, (p) => zeros(p.shape, { dtype: summableDtype(p.dtype) }));
-  type Sums = readonly [loss: Tensor, grads: Params];
+  /** The first place of each tensor: one that stands at several has one gradient. */
+  const places = new Map<Tensor, string>();
+  for (const { tensor, path } of tensorsOf(params)) if (!places.has(tensor)) places.set(tensor, path);
+  const none = [...places.keys()].map((p) => zeros(p.shape, { dtype: summableDtype(p.dtype) }));
+  type Sums = readonly [loss: Tensor, grads: readonly Tensor[]];
   let dtype = "f32" as Tensor["dtype"];
   const [[total, sums]] = scan(
     ([sum, sofar]: Sums, x: readonly Tensor[]): [Sums, null] => {
       const [value, grads] = differentiate(slice(x));
       dtype = value.dtype;
-      const next = zipTensors(([a, b]) => add(a as Tensor, wide(b as Tensor)), sofar, grads);
+      const found = new Map(tensorsOf(grads).map(({ path, tensor }) => [path, tensor]));
+      const next = [...places.values()].map((path, i) => add(sofar[i] as Tensor, wide(found.get(path) as Tensor)));
       return [[add(sum, wide(value)), next], null];
     },
     [zeros([], { dtype: lossDtype(params) }), none],
     stacked,
   );
   const share = 1 / batches.length;
-  return [cast(mul(total, share), dtype), zipTensors(([sum, p]) => cast(mul(sum as Tensor, share), (p as Tensor).dtype), sums, params)];
+  const sumOf = new Map([...places.keys()].map((p, i) => [p, sums[i] as Tensor]));
+  return [cast(mul(total, share), dtype), mapTensors(params, (p) => cast(mul(sumOf.get(p) as Tensor, share), p.dtype))];
 }
 
 /** The dtype in which losses are added up: f64 where parameters are. */
