@@ -109,6 +109,14 @@ export class AccessMaps {
     return walk.map(false);
   }
 
+  /** What a loop takes, at whatever places its body reads. */
+  ofLoop(position: number): AccessMap {
+    const inputs = inputsOf(this.graph.nodes[position] as GraphNode);
+    const accesses = inputs.map((input) => accessThroughViews(this.graph, this.materialized, input, []));
+    const after = new Set(inputs.flatMap((input) => this.orderedThroughViews(input)));
+    return { inOuterLoop: false, accesses, nodes: accesses.map(({ node }) => node), after: [...after] };
+  }
+
   private find(position: number, domain: Domain): AccessMap {
     const node = this.graph.nodes[position] as GraphNode;
     const walk = new Walk(this.graph, this.materialized, this);

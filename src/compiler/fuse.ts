@@ -3,7 +3,7 @@ import { sizeOf } from "../ir/shape.js";
 import { type AccessMap, AccessMaps } from "./access.js";
 import { type Domain, isPerRow, isReduction, matmulLoops, ownDomains, scatterLoops } from "./domain.js";
 import { comparedWithExtrema } from "./extrema.js";
-import { type FusionGroup, FusionGroups, loopsOver, type ScatterGroup } from "./groups.js";
+import { type FusionGroup, FusionGroups, type LoopGroup, loopsOver, type ScatterGroup } from "./groups.js";
 import { type MaterializeOptions, materialize } from "./materialize.js";
 
 /**
@@ -70,6 +70,10 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
   const alone = (position: number): { group: FusionGroup; map: AccessMap } => {
     const node = nodes[position] as GraphNode;
     const members = [position];
+    if (node.kind === "loop") {
+      const map = accesses.ofLoop(position);
+      return { group: { kind: "loop", members, after: map.after }, map };
+    }
     if (node.kind === "operation" && node.primitive === "dot") {
       const loops = matmulLoops(graph, node);
       const map = accesses.ofMatmul(position, loops);
@@ -98,7 +102,7 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     const candidates = [...homes].filter((id) => id !== undefined).sort((a, b) => b - a);
     for (const id of candidates) {
       const group = groups.list[id] as FusionGroup;
-      if (group.kind === "scatter" || (group.kind === "matmul" && options.epilogues === false)) continue;
+      if (group.kind === "scatter" || group.kind === "loop" || (group.kind === "matmul" && options.epilogues === false)) continue;
       const domain = joinedDomain(group, node, own);
       if (domain === undefined) continue;
       const map = accesses.in(position, domain);
@@ -122,8 +126,14 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     if (!materialized[position]) return;
     const node = nodes[position] as GraphNode;
     if (node.kind === "input" || node.kind === "scalar") return;
-    if (node.kind !== "operation" && node.kind !== "barrier") throw new Error(`a ${node.kind} is no part of a kernel`);
-    const hasKernel = node.kind === "operation" && (node.primitive === "dot" || node.primitive === "scatterAdd");
+    if (node.kind === "call") throw new Error("a call is no part of a kernel");
+    if (node.kind === "result") {
+      const id = groups.home(node.inputs[0] as number) as number;
+      const group = groups.list[id] as FusionGroup;
+      groups.join(id, { ...group, members: [...group.members, position] }, position, { nodes: [], after: [] });
+      return;
+    }
+    const hasKernel = node.kind === "loop" || (node.kind === "operation" && (node.primitive === "dot" || node.primitive === "scatterAdd"));
     if (options.fuse && !hasKernel && !lonely.has(position) && sizeOf(node.shape) > 0 && join(position)) return;
     const { group, map } = alone(position);
     groups.open(group, position, map);
@@ -135,7 +145,7 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
   let start = 0;
   for (let round = 1; ; round++) {
     for (let position = start; position < nodes.length; position++) add(position);
-    const crowded = groups.list.filter(({ members }) => members.length > 1 && !fits(members, []));
+    const crowded = groups.list.filter(({ kind, members }) => kind !== "loop" && members.length > 1 && !fits(members, []));
     if (crowded.length === 0) return { accesses, groups: groups.inOrder() };
     start = nodes.length;
     for (const { members } of crowded) {
@@ -146,7 +156,8 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     if (round === mostRounds) {
       const readers: number[][] = nodes.map(() => []);
       nodes.forEach((_, position) => {
-        if (materialized[position] && inputsOf(nodes[position] as GraphNode).length > 0)
+        const { kind } = nodes[position] as GraphNode;
+        if (materialized[position] && kind !== "result" && inputsOf(nodes[position] as GraphNode).length > 0)
           for (const read of alone(position).map.nodes) readers[read]?.push(position);
       });
       readersOf = (member) => readers[member] as number[];
@@ -166,17 +177,21 @@ const largestKernel = 512;
 /** Rows that make it worth while to give each one to one thread or workgroup. */
 const enoughRows = 32;
 
-const domainOfGroup = (group: FusionGroup | undefined): Domain | undefined => (group?.kind === "scatter" ? undefined : group?.domain);
+const domainOfGroup = (group: FusionGroup | undefined): Domain | undefined =>
+  group === undefined || group.kind === "scatter" || group.kind === "loop" ? undefined : group.domain;
+
+/** Groups that other nodes may join. */
+type JoinableGroup = Exclude<FusionGroup, ScatterGroup | LoopGroup>;
 
 /** A group with one member more, in the loops of `domain`. */
-function withMember(group: Exclude<FusionGroup, ScatterGroup>, domain: Domain, member: number, later: readonly number[]): FusionGroup {
+function withMember(group: JoinableGroup, domain: Domain, member: number, later: readonly number[]): FusionGroup {
   const members = [...group.members, member];
   const after = later.length === 0 ? group.after : [...new Set([...group.after, ...later])];
   return group.kind === "matmul" ? { ...group, members, after } : loopsOver(domain, members, after);
 }
 
 /** The domain of a group after a node joined it whose own is `own`, or undefined where it cannot. */
-function joinedDomain({ kind, domain }: Exclude<FusionGroup, ScatterGroup>, node: GraphNode, own: Domain): Domain | undefined {
+function joinedDomain({ kind, domain }: JoinableGroup, node: GraphNode, own: Domain): Domain | undefined {
   const size = sizeOf(domain.shape);
   if (own.axes.length > 0) {
     if (kind === "matmul" || sizeOf(own.shape) !== size) return undefined;

@@ -9,7 +9,7 @@ import type { Domain, MatmulLoops, ScatterLoops } from "./domain.js";
  *   y = mul(x, r)     group 1: [y], after group 0
  *   z = add(r, 1)     may join group 0, whose rows it reads; not if it read y: group 1 runs after group 0
  */
-export type FusionGroup = MapGroup | RowGroup | MatmulGroup | ScatterGroup;
+export type FusionGroup = MapGroup | RowGroup | MatmulGroup | ScatterGroup | LoopGroup;
 
 interface GroupBase {
   /** In topological order. */
@@ -42,6 +42,11 @@ export interface MatmulGroup extends GroupBase {
 export interface ScatterGroup extends GroupBase {
   readonly kind: "scatter";
   readonly loops: ScatterLoops;
+}
+
+/** A loop node, its first member, and its results. No kernel but a step of the program with kernels of its own. */
+export interface LoopGroup extends GroupBase {
+  readonly kind: "loop";
 }
 
 /** A group of loops over a domain: rows where there is an inner loop. */

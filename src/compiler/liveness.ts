@@ -1,5 +1,4 @@
-import { argumentsOf } from "./lower.js";
-import type { Kernel, Lowered, Step, Value } from "./program.js";
+import { argumentsOf, type Kernel, type Lowered, type Step, type Value } from "./program.js";
 
 /** Liveness: what each step touches, and how long each buffer holds what somebody needs. */
 

@@ -1,12 +1,24 @@
-import type { Graph, GraphNode, OperationNode } from "../ir/graph.js";
-import { flatten, type IndexExpression } from "../ir/index-expression.js";
+import type { Graph, GraphNode, LoopNode, OperationNode, ResultNode } from "../ir/graph.js";
+import { flatten, type IndexExpression, zero } from "../ir/index-expression.js";
 import type { PrimitiveName } from "../ir/primitives.js";
 import { sizeOf } from "../ir/shape.js";
 import type { AccessMaps } from "./access.js";
 import { coordinatesIn, innerLoop, isPerRow, isReduction, outerLoop } from "./domain.js";
 import type { Fused } from "./fuse.js";
-import type { FusionGroup, MapGroup, MatmulGroup, RowGroup, ScatterGroup } from "./groups.js";
-import type { BufferInfo, Kernel, Lowered, Reducer, Reduction, Store, Value } from "./program.js";
+import type { FusionGroup, LoopGroup, MapGroup, MatmulGroup, RowGroup, ScatterGroup } from "./groups.js";
+import { loopStep, relocate } from "./loop-steps.js";
+import {
+  argumentsOf,
+  type BufferInfo,
+  type Kernel,
+  kernelsOf,
+  type Lowered,
+  type Reducer,
+  type Reduction,
+  type Step,
+  type Store,
+  type Value,
+} from "./program.js";
 import { Scalars } from "./scalars.js";
 
 /**
@@ -19,38 +31,97 @@ import { Scalars } from "./scalars.js";
  *
  * Buffers are numbered like the nodes that they hold.
  */
-export function lower(graph: Graph, { accesses, groups }: Fused): Lowered {
+export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: LowerBody = noLoops, depth = 0): Lowered {
+  const { nodes } = graph;
+  const node = (position: number): GraphNode => nodes[position] as GraphNode;
   const readOutside = new Set(graph.outputs);
   const home = new Map<number, FusionGroup>();
   for (const group of groups) for (const member of group.members) home.set(member, group);
-  const drafts = groups.map((group) => draft(graph, accesses, group));
+  const drafts = groups.flatMap((group) => (group.kind === "loop" ? [] : [draft(graph, accesses, group)]));
   for (const { group, scalars } of drafts) {
     for (const value of scalars.values) if (value.kind === "load" && home.get(value.buffer) !== group) readOutside.add(value.buffer);
   }
-  const kernelOf = new Map<FusionGroup, Kernel>();
+  for (const group of groups) {
+    if (group.kind !== "loop") continue;
+    const [loop, ...results] = group.members as [number, ...number[]];
+    for (const read of [...accesses.ofLoop(loop).nodes, ...results]) readOutside.add(read);
+  }
+
+  const stepOf = new Map<FusionGroup, Step>();
+  const buffers = new Map<number, BufferInfo>();
+  const after = new Map<Kernel, readonly number[]>();
   for (const made of drafts) {
     const { members } = made.group;
-    if (members.length === 1 && sizeOf((graph.nodes[members[0] as number] as GraphNode).shape) === 0) continue;
-    kernelOf.set(made.group, finish(graph, made, readOutside));
+    if (members.length === 1 && sizeOf(node(members[0] as number).shape) === 0) continue;
+    stepOf.set(made.group, finish(graph, made, readOutside));
   }
-  const buffers = new Map<number, BufferInfo>();
-  graph.nodes.forEach((node, i) => {
-    if (node.kind === "input" || readOutside.has(i)) buffers.set(i, { dtype: node.dtype, length: sizeOf(node.shape) });
+  nodes.forEach((each, i) => {
+    if (each.kind === "input" || readOutside.has(i)) buffers.set(i, { dtype: each.dtype, length: sizeOf(each.shape) });
   });
-  const inputs: (number | undefined)[] = new Array(graph.inputCount).fill(undefined);
-  graph.nodes.forEach((node, i) => {
-    if (node.kind === "input") inputs[node.input] = i;
-  });
-  const after = new Map<Kernel, readonly number[]>();
-  for (const [group, kernel] of kernelOf) {
-    // A node that only its own kernel reads has no buffer, but something that this kernel stores has.
-    const written = group.after.flatMap((node) => {
-      const stores = kernelOf.get(home.get(node) as FusionGroup)?.stores ?? [];
-      return (stores.find(({ buffer }) => buffer === node) ?? stores[0])?.buffer ?? [];
+  /** The buffers in which loops begin with what they carry, and those of the results that these become. */
+  const becomes = new Map<number, number>();
+  let free = nodes.length;
+  for (const group of groups) {
+    if (group.kind !== "loop") continue;
+    const [position, ...members] = group.members as [number, ...number[]];
+    const loop = node(position) as LoopNode;
+    const results: (number | undefined)[] = [];
+    for (const member of members) results[(node(member) as ResultNode).index] = member;
+    const inputs = accesses.ofLoop(position).nodes.map((input, k) => {
+      const result = k < loop.carried ? results[k] : undefined;
+      if (result === undefined) return input;
+      becomes.set(input, result);
+      buffers.delete(input);
+      return result;
     });
-    if (written.length > 0) after.set(kernel, [...new Set(written)]);
+    const lowered = loopStep(loop, lowerBody(loop.body, depth + 1), { inputs, results, free, depth });
+    for (const [buffer, info] of lowered.buffers) buffers.set(buffer, info);
+    for (const [kernel, earlier] of lowered.after) after.set(kernel, earlier);
+    free = Math.max(free, ...lowered.buffers.keys()) + 1;
+    if (lowered.step !== undefined) stepOf.set(group, lowered.step);
   }
-  return { steps: [...kernelOf.values()], buffers, inputs, outputs: graph.outputs, after };
+
+  const inputs: (number | undefined)[] = new Array(graph.inputCount).fill(undefined);
+  nodes.forEach((each, i) => {
+    if (each.kind === "input") inputs[each.input] = i;
+  });
+  for (const group of groups) {
+    const step = stepOf.get(group);
+    const [kernel] = step === undefined ? [] : kernelsOf([step]);
+    if (kernel === undefined || group.after.length === 0) continue;
+    // A node that only its own kernel reads has no buffer, but something that this kernel stores has.
+    const written = group.after.flatMap((earlier) => {
+      const from = stepOf.get(home.get(earlier) as FusionGroup);
+      if (from === undefined || from.kind === "loop") return from === undefined ? [] : [earlier];
+      return (from.stores.find(({ buffer }) => buffer === earlier) ?? from.stores[0])?.buffer ?? [];
+    });
+    if (written.length > 0) after.set(kernel, [...new Set([...(after.get(kernel) ?? []), ...written])]);
+  }
+  const steps = groups.flatMap((group) => stepOf.get(group) ?? []);
+  return renamed({ steps, buffers, inputs, outputs: graph.outputs, after }, becomes);
+}
+
+/** Lowers the body of a loop that `depth` loops are around, itself included. */
+export type LowerBody = (body: Graph, depth: number) => Lowered;
+
+const noLoops: LowerBody = () => {
+  throw new Error("the body of a loop is lowered by compileGraph");
+};
+
+/** A program with other numbers for some of its buffers. */
+function renamed(lowered: Lowered, numbers: ReadonlyMap<number, number>): Lowered {
+  if (numbers.size === 0) return lowered;
+  const numberOf = (buffer: number): number => numbers.get(buffer) ?? buffer;
+  const after = new Map<Kernel, readonly number[]>();
+  const steps = relocate(
+    lowered.steps,
+    (buffer) => ({ buffer: numberOf(buffer), offset: zero }),
+    (from, to) => {
+      const earlier = lowered.after?.get(from);
+      if (earlier !== undefined) after.set(to, earlier.map(numberOf));
+    },
+  );
+  return { ...lowered, steps, after };
 }
 
 /** What a member comes to, and its row-major place. */
@@ -71,7 +142,7 @@ type Draft = { readonly scalars: Scalars; readonly results: readonly Result[] } 
 
 type Load = Value & { kind: "load" };
 
-function draft(graph: Graph, accesses: AccessMaps, group: FusionGroup): Draft {
+function draft(graph: Graph, accesses: AccessMaps, group: Exclude<FusionGroup, LoopGroup>): Draft {
   const scalars = new Scalars(graph, accesses.materialized, new Set(group.members));
   switch (group.kind) {
     case "map":
@@ -166,26 +237,6 @@ function finish(graph: Graph, made: Draft, readOutside: ReadonlySet<number>): Ke
 }
 
 const nameOf = (node: GraphNode): string => (node.kind === "operation" ? node.primitive : node.kind);
-
-/** The values that a value is computed from directly. */
-export function argumentsOf(value: Value, values: readonly Value[]): Value[] {
-  const data = (index: IndexExpression): Value[] =>
-    index.terms.flatMap(({ atom }) =>
-      atom.kind === "dynamic" ? [values[atom.handle] as Value] : atom.kind === "variable" ? [] : data(atom.of),
-    );
-  switch (value.kind) {
-    case "load":
-    case "index":
-    case "inside":
-      return data(value.index);
-    case "threefry":
-      return [...value.key, ...data(value.counter)];
-    case "operation":
-      return [...value.args];
-    default:
-      return [];
-  }
-}
 
 /** Groups reductions so that each group only needs the registers of earlier ones. */
 function stagesOf(values: readonly Value[], reductions: readonly Reduction[]): Reduction[][] {

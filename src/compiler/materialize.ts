@@ -8,7 +8,8 @@ import { isMovement, isView } from "./operand-accesses.js";
 /**
  * Materialization: which nodes get a buffer (or a register of the kernel that computes them), and which are computed anew wherever they
  * are read. A cost model over the graph in topological order: a node is materialized when it is a result, when loops of its own compute
- * it, or when computing it again for each reader costs more than a trip through memory.
+ * it, when a loop of the program takes it or hands it out, or when computing it again for each reader costs more than a trip through
+ * memory.
  *
  *   e = exp(x)                 e  materialized: exp costs 4, and it is read twice
  *   s = sum(e, axis 1)         s  materialized: a reduction
@@ -86,6 +87,8 @@ export function materialize(graph: Graph, options: MaterializeOptions, fromMemor
     for (const input of operands[i] as number[]) {
       if (!materialized[input]) movements[i] = Math.max(movements[i] as number, movements[input] as number);
     }
+    if (node.kind === "loop") for (const input of operands[i] as number[]) need(input);
+    if (node.kind === "loop" || node.kind === "result") materialized[i] = true;
     if (node.kind !== "operation") return;
     if (!options.fuse) need(i);
     if (isMovement(node) || node.primitive === "gather") movements[i] = (movements[i] as number) + 1;

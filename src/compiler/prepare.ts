@@ -1,5 +1,5 @@
 import { isFloat } from "../ir/dtype.js";
-import { type Graph, type GraphNode, type OperationNode, withInputs } from "../ir/graph.js";
+import { type Graph, type GraphNode, type LoopNode, type OperationNode, withInputs } from "../ir/graph.js";
 import { sizeOf } from "../ir/shape.js";
 import { type Making, placeProduct, placeReduction } from "./long-sums.js";
 import { prune } from "./simplify.js";
@@ -15,7 +15,7 @@ export interface PrepareOptions {
 
 /**
  * Rewrites what kernels cannot do well: what reads nothing becomes a constant, results that are inputs or appear twice get a copy, wide
- * concats become trees, and long sums are done in two steps, in a fixed order.
+ * concats become trees, loops begin with copies of what they carry, and long sums are done in two steps, in a fixed order.
  */
 export function prepare(graph: Graph, options: PrepareOptions): Graph {
   const nodes: GraphNode[] = [];
@@ -25,7 +25,8 @@ export function prepare(graph: Graph, options: PrepareOptions): Graph {
 
   for (const node of graph.nodes) {
     if (node.kind !== "operation") {
-      moved.push(place(withInputs(node, (input) => moved[input] as number)));
+      const here = withInputs(node, (input) => moved[input] as number);
+      moved.push(place(here.kind === "loop" ? readyLoop(here, making, options) : here));
       continue;
     }
     const here = readingSomething({ ...node, inputs: node.inputs.map((input) => moved[input] as number) }, nodes);
@@ -44,21 +45,34 @@ export function prepare(graph: Graph, options: PrepareOptions): Graph {
   const outputs = graph.outputs.map((output) => {
     const position = moved[output] as number;
     const node = nodes[position] as GraphNode;
-    if ((node.kind === "operation" || node.kind === "barrier") && !taken.has(position)) {
+    if ((node.kind === "operation" || node.kind === "barrier" || node.kind === "result") && !taken.has(position)) {
       taken.add(position);
       return position;
     }
-    return place({
-      kind: "operation",
-      primitive: "reshape",
-      inputs: [position],
-      params: { shape: node.shape },
-      shape: node.shape,
-      dtype: node.dtype,
-    });
+    return copy(making, position);
   });
   // What read nothing is a constant now, and its operands may have no reader left.
   return prune({ ...graph, nodes, outputs });
+}
+
+/** A node of its own with the same content. */
+function copy({ nodes, place }: Making, position: number): number {
+  const { shape, dtype } = nodes[position] as GraphNode;
+  return place({ kind: "operation", primitive: "reshape", inputs: [position], params: { shape }, shape, dtype });
+}
+
+/**
+ * A loop whose carried values begin in buffers of their own, which it overwrites, whose slices are of something that can have a buffer,
+ * and whose body is prepared.
+ */
+function readyLoop(loop: LoopNode, making: Making, options: PrepareOptions): LoopNode {
+  const { carried, sliced } = loop;
+  const inputs = loop.inputs.map((input, i) => {
+    const node = making.nodes[input] as GraphNode;
+    const isConstant = node.kind === "operation" && (node.primitive === "const" || node.primitive === "iota");
+    return i < carried || (i < carried + sliced && isConstant) ? copy(making, input) : input;
+  });
+  return { ...loop, inputs, body: prepare(loop.body, options) };
 }
 
 function concatTree(node: OperationNode<"concat">, nodes: readonly GraphNode[], place: (node: GraphNode) => number, limit: number): number {

@@ -26,6 +26,26 @@ export type Value = { readonly id: number; readonly dtype: DType } & (
   | { readonly kind: "operation"; readonly operation: ScalarOperation; readonly args: readonly Value[] }
 );
 
+/** The values that a value is computed from directly. */
+export function argumentsOf(value: Value, values: readonly Value[]): Value[] {
+  const data = (index: IndexExpression): Value[] =>
+    index.terms.flatMap(({ atom }) =>
+      atom.kind === "dynamic" ? [values[atom.handle] as Value] : atom.kind === "variable" ? [] : data(atom.of),
+    );
+  switch (value.kind) {
+    case "load":
+    case "index":
+    case "inside":
+      return data(value.index);
+    case "threefry":
+      return [...value.key, ...data(value.counter)];
+    case "operation":
+      return [...value.args];
+    default:
+      return [];
+  }
+}
+
 export interface Loop {
   readonly name: string;
   readonly extent: number;

@@ -1,15 +1,10 @@
 import { createHash } from "node:crypto";
-import { fuse } from "../../src/compiler/fuse.js";
+import { compileGraph } from "../../src/compiler/compile.js";
 import { heirsOf } from "../../src/compiler/heirs.js";
-import { inline } from "../../src/compiler/inline.js";
 import { lifetimes, liveBytes, scratchOf, stepNodes } from "../../src/compiler/liveness.js";
-import { lower } from "../../src/compiler/lower.js";
 import { type Plan, type PlanOptions, plan } from "../../src/compiler/plan.js";
-import { prepare } from "../../src/compiler/prepare.js";
 import { type BufferInfo, type Kernel, kernelsOf, type Lowered, type Step, type Value } from "../../src/compiler/program.js";
 import { schedule } from "../../src/compiler/schedule.js";
-import { prune, simplify } from "../../src/compiler/simplify.js";
-import { unroll } from "../../src/compiler/unroll.js";
 import type { Graph } from "../../src/ir/graph.js";
 
 /** How the backends lower graphs and lay out memory. */
@@ -24,9 +19,7 @@ const bytesOf = ({ length }: BufferInfo): number => Math.max(4, 4 * length);
 
 export function lowerGraph(graph: Graph, target: Target, fusing = true): Lowered {
   const { minRows, maxOperands, maxBuffers, epilogues } = target;
-  const flat = prune(unroll(inline(graph)));
-  const ready = prepare(fusing ? simplify(flat) : flat, { minRows, maxOperands, expandScatter: !fusing });
-  return lower(ready, fuse(ready, { fuse: fusing, maxBuffers, epilogues }));
+  return compileGraph(graph, { simplify: fusing, fuse: fusing, minRows, maxOperands, maxBuffers, epilogues, expandScatter: !fusing });
 }
 
 /** Steps in a better order, with a plan of their memory. */

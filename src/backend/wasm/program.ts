@@ -1,14 +1,9 @@
-import { fuse } from "../../compiler/fuse.js";
+import { compileGraph } from "../../compiler/compile.js";
 import { heirsOf } from "../../compiler/heirs.js";
-import { inline } from "../../compiler/inline.js";
-import { lower } from "../../compiler/lower.js";
 import { type Plan, plan } from "../../compiler/plan.js";
-import { prepare } from "../../compiler/prepare.js";
 
 import type { BufferInfo, Kernel, Loop, Lowered, Step } from "../../compiler/program.js";
 import { schedule } from "../../compiler/schedule.js";
-import { prune, simplify } from "../../compiler/simplify.js";
-import { unroll } from "../../compiler/unroll.js";
 import { type DType, isHalf } from "../../ir/dtype.js";
 import { type Graph, type GraphNode, withInputs } from "../../ir/graph.js";
 import { type MemoryType, ModuleBuilder } from "./assembler.js";
@@ -48,21 +43,14 @@ const maxBuffers = 16;
 export const bufferBytes = ({ dtype, length }: BufferInfo): number => Math.max(4, length * bytesOf[dtype]);
 
 /** Compiles a graph to bytes. A pure function. */
-export function buildProgram(given: Graph, options: ProgramOptions): WasmProgram {
-  const graph = prune(unroll(inline(given)));
+export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram {
   const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
-  return assemble(lowerGraph(graph, options.kernels === "auto"), scalars, options);
-}
-
-/** The steps of a graph. */
-function lowerGraph(graph: Graph, auto: boolean): Lowered {
-  const widened = widenHalves(graph);
-  const simple = auto ? simplify(widened) : widened;
-  const expandScatter =
-    !auto || graph.nodes.some((node) => node.kind === "operation" && node.primitive === "scatterAdd" && isHalf(node.dtype));
-  const ready = prepare(simple, { minRows: 64, maxOperands: 8, expandScatter });
-  return lower(ready, fuse(ready, { fuse: auto, maxBuffers }));
+  const auto = options.kernels === "auto";
+  const isHalfScatter = (node: GraphNode): boolean => node.kind === "operation" && node.primitive === "scatterAdd" && isHalf(node.dtype);
+  const expandScatter = !auto || graph.nodes.some(isHalfScatter);
+  const passes = { simplify: auto, fuse: auto, minRows: 64, maxOperands: 8, maxBuffers, expandScatter, rewrite: widenHalves };
+  return assemble(compileGraph(graph, passes), scalars, options);
 }
 
 /** Compiles steps to bytes; `scalars` are the types of the program's scalars. */

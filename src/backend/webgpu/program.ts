@@ -1,13 +1,10 @@
-import { fuse } from "../../compiler/fuse.js";
+import { compileGraph } from "../../compiler/compile.js";
 import { heirsOf } from "../../compiler/heirs.js";
 import { inline } from "../../compiler/inline.js";
 import { describeSteps, kernelSize } from "../../compiler/kernel-size.js";
-import { lower } from "../../compiler/lower.js";
 import { type Plan, plan } from "../../compiler/plan.js";
-import { prepare } from "../../compiler/prepare.js";
 import { type BufferInfo, type Kernel, kernelsOf } from "../../compiler/program.js";
 import { schedule } from "../../compiler/schedule.js";
-import { prune, simplify } from "../../compiler/simplify.js";
 import { unroll } from "../../compiler/unroll.js";
 import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
@@ -40,17 +37,16 @@ export const bufferBytes = ({ dtype, length }: BufferInfo): number => Math.max(4
 /** Compiles a graph to text. A pure function. */
 export function buildProgram(given: Graph, options: ProgramOptions): WebGpuProgram {
   const auto = options.kernels === "auto";
-  const graph = prune(unroll(inline(given)));
+  const graph = unroll(inline(given));
   const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
-  const simple = auto ? simplify(graph) : graph;
-  const ready = prepare(simple, { minRows: options.target.kernelClass === "gpu" ? 256 : 64, maxOperands: 4, expandScatter: !auto });
   // A kernel may bind one buffer twice, as elements and as vectors, so one binding is kept free, and one for scalars where they need it.
   const maxBuffers = guaranteedBuffers - (fitUniform(scalars.length) ? 1 : 2);
   // Software drivers compile the end of a product once for each register, which costs more than the trip through memory
   // that fusing it saves; and products without it share their pipelines.
   const epilogues = options.target.kernelClass === "gpu";
-  const lowered = lower(ready, fuse(ready, { fuse: auto, maxBuffers, epilogues }));
+  const minRows = options.target.kernelClass === "gpu" ? 256 : 64;
+  const lowered = compileGraph(graph, { simplify: auto, fuse: auto, minRows, maxOperands: 4, maxBuffers, epilogues, expandScatter: !auto });
   const heirs = heirsOf(lowered, options.donated);
   const planned = plan(schedule(lowered, heirs, bufferBytes), heirs, { bytesOf: bufferBytes, scratch: "pieces" });
   const info = (buffer: number): BufferInfo => planned.buffers.get(buffer) as BufferInfo;

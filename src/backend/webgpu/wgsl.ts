@@ -1,5 +1,4 @@
-import { argumentsOf } from "../../compiler/lower.js";
-import type { Kernel, Reducer, ScalarOperation, Value } from "../../compiler/program.js";
+import { argumentsOf, type Kernel, type Reducer, type ScalarOperation, type Value } from "../../compiler/program.js";
 import type { DType } from "../../ir/dtype.js";
 import type { IndexExpression } from "../../ir/index-expression.js";
 

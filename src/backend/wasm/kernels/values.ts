@@ -1,5 +1,4 @@
-import { argumentsOf } from "../../../compiler/lower.js";
-import type { BufferInfo, Value } from "../../../compiler/program.js";
+import { argumentsOf, type BufferInfo, type Value } from "../../../compiler/program.js";
 import { type DType, isHalf } from "../../../ir/dtype.js";
 import { type IndexExpression, mentions } from "../../../ir/index-expression.js";
 import { type Code, type Expression, i32, i32x4, i32x4of, type Local, lane, load, loadLane, op } from "../assembler.js";

@@ -1,0 +1,36 @@
+import type { Graph } from "../ir/graph.js";
+import { type FuseOptions, fuse } from "./fuse.js";
+import { inline } from "./inline.js";
+import { tidyLoops } from "./loop-bodies.js";
+import { lower } from "./lower.js";
+import { type PrepareOptions, prepare } from "./prepare.js";
+import type { Lowered } from "./program.js";
+import { prune, simplify } from "./simplify.js";
+
+/**
+ * From a graph to the steps of a program, in the order of the passes:
+ *
+ *   inline → prune → simplify → tidyLoops → prepare → fuse → lower          then schedule → plan, which know the bytes of a backend
+ *
+ * Bodies of loops go through all of them like graphs of their own.
+ */
+export interface CompileGraphOptions extends FuseOptions, PrepareOptions {
+  /** False leaves the graph as it is written: every primitive is a kernel. */
+  readonly simplify: boolean;
+  /** What the backend rewrites before anything else. */
+  readonly rewrite?: (graph: Graph) => Graph;
+  /** Buffers that a kernel inside of a loop may touch; those of others when left out. */
+  readonly maxBuffersInLoops?: number;
+}
+
+export function compileGraph(graph: Graph, options: CompileGraphOptions): Lowered {
+  const optimize = (body: Graph): Graph => {
+    const rewritten = options.rewrite ? options.rewrite(body) : body;
+    return prune(tidyLoops(options.simplify ? simplify(rewritten) : rewritten, optimize));
+  };
+  const lowerAt = (body: Graph, depth: number): Lowered => {
+    const maxBuffers = depth > 0 ? (options.maxBuffersInLoops ?? options.maxBuffers) : options.maxBuffers;
+    return lower(body, fuse(body, { ...options, maxBuffers }), lowerAt, depth);
+  };
+  return lowerAt(prepare(optimize(prune(inline(graph))), options), 0);
+}
