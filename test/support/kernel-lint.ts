@@ -1,6 +1,8 @@
 import { dawnAdapters } from "../../src/backend/webgpu/dawn.js";
+import { mostTurns } from "../../src/backend/webgpu/kernels/iterations.js";
 import type { KernelSource } from "../../src/backend/webgpu/kernels/source.js";
 import type { WebGpuProgram } from "../../src/backend/webgpu/program.js";
+import { Turns, turnNumbers } from "../../src/backend/webgpu/turns.js";
 
 /**
  * Checks WGSL on Dawn's null backend, which compiles and validates but computes nothing: a device with every feature at
@@ -36,17 +38,22 @@ export async function openKernelLint(): Promise<KernelLint> {
     return [result, error?.message];
   }
 
-  async function build({ label, wgsl }: KernelSource): Promise<{ pipeline: GPUComputePipeline; problems: string[] }> {
+  const numbers = device.createBuffer({ size: turnNumbers().byteLength, usage: uniform });
+  const turns = new Turns(device, numbers);
+
+  async function build(kernel: KernelSource, scalarCount: number): Promise<{ pipeline: GPUComputePipeline; problems: string[] }> {
+    const { label, wgsl } = kernel;
     const [{ module, pipeline }, fault] = await scoped(() => {
       const module = device.createShaderModule({ label, code: wgsl });
-      return { module, pipeline: device.createComputePipeline({ label, layout: "auto", compute: { module, entryPoint: "main" } }) };
+      const layout = kernel.turns ? turns.layoutFor(kernel, scalarCount) : "auto";
+      return { module, pipeline: device.createComputePipeline({ label, layout, compute: { module, entryPoint: "main" } }) };
     });
     const { messages } = await module.getCompilationInfo();
     const errors = [...messages].filter(({ type }) => type === "error").map((m) => `${label}, line ${m.lineNum}: ${m.message}`);
     return { pipeline, problems: fault === undefined || errors.length > 0 ? errors : [`${label}: ${fault}`] };
   }
 
-  async function problems({ plan, kernels }: WebGpuProgram): Promise<string[]> {
+  async function problems({ plan, kernels, scalars: types }: WebGpuProgram): Promise<string[]> {
     const faults: string[] = [];
     const buffers = new Map<number, GPUBuffer>();
     const bufferOf = (slot: number): GPUBuffer => {
@@ -61,7 +68,7 @@ export async function openKernelLint(): Promise<KernelLint> {
     for (const kernel of kernels) {
       let built = pipelines.get(kernel.wgsl);
       if (built === undefined) {
-        built = build(kernel);
+        built = build(kernel, types.length);
         pipelines.set(kernel.wgsl, built);
         faults.push(...(await built).problems);
       }
@@ -77,6 +84,7 @@ export async function openKernelLint(): Promise<KernelLint> {
         const pass = encoder.beginComputePass({ label });
         pass.setPipeline(pipeline);
         pass.setBindGroup(0, group);
+        if (kernel.turns) turns.bind(pass, mostTurns - 1);
         pass.dispatchWorkgroups(...workgroups);
         pass.end();
         encoder.finish();

@@ -10,6 +10,8 @@ export interface LoopProgram {
   readonly name: string;
   readonly lowered: Lowered;
   readonly inputs: readonly HostTensor[];
+  /** Numbers handed in, all of them f32. */
+  readonly scalars: readonly number[];
   /** The numbers of each output, by plain loops. */
   readonly expected: readonly (readonly number[])[];
   readonly tolerance: number;
@@ -30,6 +32,9 @@ class Scalars {
   }
   constant(value: number, dtype: DType = "f32"): Value {
     return this.push({ kind: "const", value, dtype });
+  }
+  scalar(scalar: number): Value {
+    return this.push({ kind: "scalar", scalar, dtype: "f32" });
   }
   place(index: IndexExpression): Value {
     return this.push({ kind: "index", index, dtype: "i32" });
@@ -53,12 +58,17 @@ class Builder {
   private readonly buffers = new Map<number, BufferInfo>();
   private readonly handed: number[] = [];
   private readonly tensors: HostTensor[] = [];
+  private readonly scalars: number[] = [];
 
   input(values: readonly number[], dtype: DType = "f32"): number {
     this.tensors.push(hostTensor(dtype, [values.length], values));
     const buffer = this.buffer(values.length, dtype);
     this.handed.push(buffer);
     return buffer;
+  }
+
+  scalar(value: number): number {
+    return this.scalars.push(value) - 1;
   }
 
   buffer(length: number, dtype: DType = "f32"): number {
@@ -77,6 +87,7 @@ class Builder {
       name,
       lowered: { steps, buffers: this.buffers, inputs: this.handed, outputs },
       inputs: this.tensors,
+      scalars: this.scalars,
       expected: results.map(({ expected }) => expected),
       tolerance,
     };
@@ -171,17 +182,17 @@ const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 /** Multiples of 1/16, which sums and products of a few keep exactly. */
 const numbers = (n: number, seed: number): number[] => range(n).map((i) => (((i * 37 + seed * 101) % 61) - 30) / 16);
 
-/** aᵢ₊₁ = aᵢ/2 + xᵢ, with every aᵢ₊₁ in a stack, in the order of the slices or the other way round. */
+/** aᵢ₊₁ = aᵢ/2 + xᵢ, where 1/2 is a scalar, with every aᵢ₊₁ in a stack, in the order of the slices or the other way round. */
 function recurrence(count: number, n: number, reverse: boolean): LoopProgram {
   const b = new Builder();
   const i: Loop = { name: "i0", extent: count };
   const xs = numbers(count * n, 1);
   const start = numbers(n, 2);
-  const [x, a0] = [b.input(xs), b.input(start)];
+  const [x, a0, half] = [b.input(xs), b.input(start), b.scalar(0.5)];
   const [a, next, stack] = [b.buffer(n), b.buffer(n), b.buffer(count * n)];
   const place = reverse ? fromBehind : slice;
   const step = map(n, (s, o) => {
-    const value = s.operation("add", [s.operation("mul", [s.load(a, o), s.constant(0.5)]), s.load(x, place(i, n, o))]);
+    const value = s.operation("add", [s.operation("mul", [s.load(a, o), s.scalar(half)]), s.load(x, place(i, n, o))]);
     return [
       { buffer: next, index: o, value },
       { buffer: stack, index: place(i, n, o), value },
@@ -413,10 +424,10 @@ export const loopPrograms: readonly LoopProgram[] = [
   never(),
 ];
 
-/** Runs a program that a backend made of steps, and gives the numbers of its outputs. `load` gets a graph with as many inputs. */
+/** Runs a program that a backend made of steps, and gives the numbers of its outputs. `load` gets a graph that takes as much. */
 export async function runSteps(
   backend: Backend,
-  { lowered, inputs }: LoopProgram,
+  { lowered, inputs, scalars }: LoopProgram,
   load: (graph: Graph) => Executable,
 ): Promise<Float64Array[]> {
   const buffers = inputs.map(({ dtype, data }) => {
@@ -424,7 +435,7 @@ export async function runSteps(
     backend.write(buffer, dtype, data);
     return buffer;
   });
-  const results = backend.run(load({ nodes: [], outputs: [], inputCount: inputs.length, scalarCount: 0 }), buffers, []);
+  const results = backend.run(load({ nodes: [], outputs: [], inputCount: inputs.length, scalarCount: scalars.length }), buffers, scalars);
   const values = await Promise.all(
     lowered.outputs.map(async (output, i) => {
       const { dtype, length } = lowered.buffers.get(output) as BufferInfo;
@@ -433,6 +444,30 @@ export async function runSteps(
   );
   for (const buffer of [...results, ...buffers]) backend.free(buffer);
   return values;
+}
+
+/** The types of a program's scalars. */
+export const scalarTypes = ({ scalars }: LoopProgram): DType[] => scalars.map(() => "f32");
+
+/** More turns than two digits to the base 256 count; each writes its number down. */
+export function manyTurns(): LoopProgram {
+  const b = new Builder();
+  const [i, j]: [Loop, Loop] = [
+    { name: "i0", extent: 257 },
+    { name: "i1", extent: 256 },
+  ];
+  const turns = b.buffer(257 * 256, "i32");
+  const turn = slice(i, 256, over(j));
+  const steps = [
+    loop(
+      i,
+      loop(
+        j,
+        map(1, (s) => ({ buffer: turns, index: turn, value: s.place(turn) })),
+      ),
+    ),
+  ];
+  return b.build("257 × 256 turns", steps, [{ buffer: turns, expected: range(257 * 256) }]);
 }
 
 /** The largest difference between outputs and what is expected of them. */

@@ -3,7 +3,7 @@ import type { Backend } from "../../src/backend/backend.js";
 import { describeProgram } from "../../src/backend/wasm/describe.js";
 import { createWasmBackend, type WasmOptions } from "../../src/backend/wasm/index.js";
 import { assemble } from "../../src/backend/wasm/program.js";
-import { type LoopProgram, largestError, loopPrograms, runSteps } from "../support/loop-programs.js";
+import { type LoopProgram, largestError, loopPrograms, runSteps, scalarTypes } from "../support/loop-programs.js";
 import { internalsOf } from "../support/wasm-internals.js";
 
 const settings: readonly (readonly [string, WasmOptions])[] = [
@@ -17,7 +17,7 @@ function run(backend: Backend, program: LoopProgram, options: WasmOptions): Prom
   const { shared, maximum } = internalsOf(backend);
   return runSteps(backend, program, (graph) => {
     const chunks = options.chunks ?? "auto";
-    const assembled = assemble(program.lowered, [], { memory: { shared, maximum }, chunks });
+    const assembled = assemble(program.lowered, scalarTypes(program), { memory: { shared, maximum }, chunks });
     return internalsOf(backend).executable(graph, assembled, {});
   });
 }

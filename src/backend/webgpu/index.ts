@@ -7,7 +7,9 @@ import { openDevice } from "./adapter.js";
 import type { GpuBuffer } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
 import { fitUniform, type Target } from "./kernels/source.js";
-import { buildProgram, describeProgram, type WebGpuProgram } from "./program.js";
+import { buildProgram, describeProgram, type Order, type WebGpuProgram } from "./program.js";
+import { type Dispatch, Recorder } from "./recorder.js";
+import { Turns, turnNumbers } from "./turns.js";
 import { bytesOf } from "./wgsl.js";
 
 export interface WebGpuOptions {
@@ -35,6 +37,7 @@ interface Step {
   readonly pipeline: GPUComputePipeline;
   readonly slots: readonly number[];
   readonly scalars: boolean;
+  readonly turns: Turns | undefined;
   readonly workgroups: readonly [number, number, number];
   readonly bindGroups: Map<string, GPUBindGroup>;
 }
@@ -64,6 +67,7 @@ class WebGpuBackend implements Backend {
   private readonly target: Target;
   private readonly kernels: "auto" | "definitions";
   private readonly pipelines = new Map<string, GPUComputePipeline>();
+  private turns: Turns | undefined;
 
   constructor(
     private readonly device: GpuDevice,
@@ -129,16 +133,32 @@ class WebGpuBackend implements Backend {
       target: this.target,
       ...(options.donated ? { donated: options.donated } : {}),
     });
+    return this.executable(graph, program, options);
+  }
+
+  private executable(graph: Graph, program: WebGpuProgram, options: CompileOptions): WebGpuExecutable {
     for (const { bytes } of program.plan.slots) if (bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
-    const steps = program.kernels.map(({ label, wgsl, bindings, scalars, workgroups }): Step => {
+    const steps = program.kernels.map((kernel): Step => {
+      const { label, wgsl, bindings, scalars, workgroups } = kernel;
+      const turns = kernel.turns ? this.startTurns() : undefined;
       let pipeline = this.pipelines.get(wgsl);
       if (pipeline === undefined) {
-        pipeline = this.device.createPipelineSync(label, wgsl);
+        pipeline = this.device.createPipelineSync(label, wgsl, turns ? { layout: turns.layoutFor(kernel, program.scalars.length) } : {});
         this.pipelines.set(wgsl, pipeline);
       }
-      return { label, pipeline, slots: bindings.map(({ slot }) => slot), scalars, workgroups, bindGroups: new Map() };
+      return { label, pipeline, slots: bindings.map(({ slot }) => slot), scalars, turns, workgroups, bindGroups: new Map() };
     });
     return new WebGpuExecutable(graph, options.label ?? "program", program, steps, options.donated ?? []);
+  }
+
+  private startTurns(): Turns {
+    if (this.turns === undefined) {
+      const numbers = turnNumbers();
+      const buffer = this.device.acquireUniform(numbers.byteLength, "loops");
+      this.device.write(buffer, numbers);
+      this.turns = new Turns(this.device.gpu, buffer.gpu);
+    }
+    return this.turns;
   }
 
   private tooLarge(bytes: number): OutOfMemoryError {
@@ -162,27 +182,26 @@ class WebGpuBackend implements Backend {
       return buffer;
     });
     const uniform = this.uniform(executable as WebGpuExecutable, scalars);
-    const { gpu } = this.device;
-    const encoder = gpu.createCommandEncoder({ label });
+    const recorder = new Recorder(this.device, label);
     const heirs = new Set(outputs);
     // A buffer that is written in place must not also be read under another name.
     slots.forEach(({ use, bytes }, slot) => {
       const shared = use.kind === "input" && heirs.has(slot) && buffers.some((other, i) => i !== slot && other === buffers[slot]);
       if (!shared) return;
       const copy = this.device.acquire(bytes, "value");
-      const size = Math.ceil(bytes / 4) * 4;
-      encoder.copyBufferToBuffer((buffers[slot] as GpuBuffer).gpu, 0, copy.gpu, 0, size);
+      recorder.copy(buffers[slot] as GpuBuffer, copy, bytes);
       replaced.push(buffers[slot] as GpuBuffer);
       buffers[slot] = copy;
     });
-    const pass = encoder.beginComputePass({ label });
-    for (const step of steps) {
-      pass.setPipeline(step.pipeline);
-      pass.setBindGroup(0, this.bindGroup(step, buffers, uniform));
-      pass.dispatchWorkgroups(...step.workgroups);
-    }
-    pass.end();
-    this.device.submit([encoder.finish()], label);
+    const dispatches = steps.map((step): Dispatch => ({ ...step, group: this.bindGroup(step, buffers, uniform) }));
+    const record = (order: readonly Order[], turn: number): void => {
+      for (const each of order) {
+        if (typeof each === "number") recorder.dispatch(dispatches[each] as Dispatch, turn);
+        else for (let i = 0; i < each.count; i++) record(each.body, turn * each.count + i);
+      }
+    };
+    record(program.order, 0);
+    recorder.submit();
     // In reverse, so that the next run gets the same buffers in the same places.
     for (const buffer of scratch.reverse()) this.device.release(buffer);
     for (const buffer of replaced) this.device.release(buffer);

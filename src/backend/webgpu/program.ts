@@ -1,18 +1,18 @@
 import { compileGraph } from "../../compiler/compile.js";
 import { heirsOf } from "../../compiler/heirs.js";
-import { inline } from "../../compiler/inline.js";
 import { describeSteps, kernelSize } from "../../compiler/kernel-size.js";
 import { type Plan, plan } from "../../compiler/plan.js";
-import { type BufferInfo, type Kernel, kernelsOf } from "../../compiler/program.js";
+import type { BufferInfo, Kernel, Loop, Lowered, Step } from "../../compiler/program.js";
 import { schedule } from "../../compiler/schedule.js";
-import { unroll } from "../../compiler/unroll.js";
+import { UsageError } from "../../errors.js";
 import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import { contractKernel } from "./kernels/contract.js";
+import { mostTurns } from "./kernels/iterations.js";
 import { mapKernel } from "./kernels/map.js";
 import { rowKernel } from "./kernels/row.js";
 import { scatterKernel } from "./kernels/scatter.js";
-import { fitUniform, type KernelSource, type Target } from "./kernels/source.js";
+import { type Context, fitUniform, type KernelSource, type Target } from "./kernels/source.js";
 import { bytesOf } from "./wgsl.js";
 
 export interface ProgramOptions {
@@ -26,8 +26,12 @@ export interface ProgramOptions {
 export interface WebGpuProgram {
   readonly plan: Plan;
   readonly kernels: readonly KernelSource[];
+  readonly order: readonly Order[];
   readonly scalars: readonly DType[];
 }
+
+/** A kernel by its number, or what is done again and again. */
+export type Order = number | { readonly count: number; readonly body: readonly Order[] };
 
 /** Storage buffers that WebGPU guarantees to a kernel. */
 const guaranteedBuffers = 8;
@@ -35,45 +39,63 @@ const guaranteedBuffers = 8;
 export const bufferBytes = ({ dtype, length }: BufferInfo): number => Math.max(4, Math.ceil((length * bytesOf[dtype]) / 4) * 4);
 
 /** Compiles a graph to text. A pure function. */
-export function buildProgram(given: Graph, options: ProgramOptions): WebGpuProgram {
-  const auto = options.kernels === "auto";
-  const graph = unroll(inline(given));
+export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgram {
   const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
+  const auto = options.kernels === "auto";
   // A kernel may bind one buffer twice, as elements and as vectors, so one binding is kept free, and one for scalars where they need it.
-  const maxBuffers = guaranteedBuffers - (fitUniform(scalars.length) ? 1 : 2);
+  const maxBuffers = guaranteedBuffers - (fitUniform(graph.scalarCount) ? 1 : 2);
   // Software drivers compile the end of a product once for each register, which costs more than the trip through memory
   // that fusing it saves; and products without it share their pipelines.
   const epilogues = options.target.kernelClass === "gpu";
   const minRows = options.target.kernelClass === "gpu" ? 256 : 64;
-  const lowered = compileGraph(graph, { simplify: auto, fuse: auto, minRows, maxOperands: 4, maxBuffers, epilogues, expandScatter: !auto });
-  const heirs = heirsOf(lowered, options.donated);
-  const planned = plan(schedule(lowered, heirs, bufferBytes), heirs, { bytesOf: bufferBytes, scratch: "pieces" });
-  const info = (buffer: number): BufferInfo => planned.buffers.get(buffer) as BufferInfo;
-  const slotOf = (buffer: number): number => planned.slotOf.get(buffer) as number;
-  return {
-    plan: planned,
-    scalars,
-    kernels: kernelsOf(planned.steps).map((kernel) => print(kernel, info, slotOf, scalars.length, options.target)),
-  };
+  const passes = { simplify: auto, fuse: auto, minRows, maxOperands: 4, maxBuffers, epilogues, expandScatter: !auto };
+  return assemble(compileGraph(graph, passes), scalars, options);
 }
 
-function print(
-  kernel: Kernel,
-  info: (buffer: number) => BufferInfo,
-  slotOf: (buffer: number) => number,
-  scalars: number,
-  target: Target,
-): KernelSource {
+/**
+ * Compiles steps to text; `scalars` are the types of the program's scalars. Throws UsageError for loops in loops whose iterations come to
+ * more than can be counted.
+ */
+export function assemble(lowered: Lowered, scalars: readonly DType[], options: Omit<ProgramOptions, "kernels">): WebGpuProgram {
+  const heirs = heirsOf(lowered, options.donated);
+  const planned = plan(schedule(lowered, heirs, bufferBytes), heirs, { bytesOf: bufferBytes, scratch: "pieces" });
+  const context: Omit<Context, "loops"> = {
+    info: (buffer) => planned.buffers.get(buffer) as BufferInfo,
+    slotOf: (buffer) => planned.slotOf.get(buffer) as number,
+    scalars: scalars.length,
+    target: options.target,
+  };
+  const kernels: KernelSource[] = [];
+  const place = (steps: readonly Step[], loops: readonly Loop[]): Order[] =>
+    steps.map((step) => {
+      if (step.kind !== "loop") return kernels.push(print(step, { ...context, loops })) - 1;
+      const inside = [...loops, step.iteration];
+      needCountable(inside);
+      return { count: step.iteration.extent, body: place(step.body, inside) };
+    });
+  const order = place(planned.steps, []);
+  return { plan: planned, scalars, kernels, order };
+}
+
+function needCountable(loops: readonly Loop[]): void {
+  const extents = loops.map(({ extent }) => extent);
+  if (extents.reduce((n, extent) => n * extent, 1) <= mostTurns) return;
+  throw new UsageError(`loops inside of each other come to ${extents.join(" × ")} iterations; the webgpu backend counts ${mostTurns}`, {
+    hint: "do more in each iteration",
+  });
+}
+
+function print(kernel: Kernel, context: Context): KernelSource {
   switch (kernel.kind) {
     case "map":
-      return mapKernel(kernel, info, slotOf, scalars, target);
+      return mapKernel(kernel, context);
     case "row":
-      return rowKernel(kernel, info, slotOf, scalars, target);
+      return rowKernel(kernel, context);
     case "contract":
-      return contractKernel(kernel, info, slotOf, scalars, target);
+      return contractKernel(kernel, context);
     case "scatter":
-      return scatterKernel(kernel, info, slotOf, scalars, target);
+      return scatterKernel(kernel, context);
   }
 }
 

@@ -2,7 +2,7 @@ import type { BufferInfo, ContractKernel } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
 import { coefficient, flatten, type IndexExpression, literal, substitute, variable } from "../../../ir/index-expression.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
-import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
+import { Bindings, type Context, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
 
 /** Where the elements of an operand lie: base + row·(row stride) + column·(column stride). */
 interface Layout {
@@ -36,17 +36,12 @@ const quarter = (x: IndexExpression): string =>
   index({ ...x, constant: x.constant / 4, terms: x.terms.map(({ factor, atom }) => ({ factor: factor / 4, atom })) });
 
 /** Products with what happens to each element of the result. Transposed operands are read where they lie. */
-export function contractKernel(
-  kernel: ContractKernel,
-  info: (buffer: number) => BufferInfo,
-  slotOf: (buffer: number) => number,
-  scalarCount: number,
-  target: Target,
-): KernelSource {
+export function contractKernel(kernel: ContractKernel, context: Context): KernelSource {
+  const { info, target } = context;
   const a = layoutOf(kernel.a.index, "m", "k");
   const b = layoutOf(kernel.b.index, "k", "n");
   const whole = target.kernelClass === "software" && storesVectors(kernel, a, b, info);
-  const bindings = new Bindings(info, slotOf, kernel, whole ? 4 : 1);
+  const bindings = new Bindings(context, kernel, whole ? 4 : 1);
   const printer = new ValuePrinter(
     kernel,
     (buffer) => bindings.name(buffer),
@@ -60,17 +55,9 @@ export function contractKernel(
   const writes = kernel.stores.map(
     ({ buffer, index: place, value }) => `${bindings.name(buffer)}[${index(place)}] = ${stored(printer.name(value), value.dtype)};`,
   );
-  const { declarations, bindings: list, scalars } = bindings.finish(kernel, scalarCount);
-  const finish = `fn finish(b: u32, m: u32, n: u32, total: f32) {\n${indent([...lines, ...writes])}\n}\n`;
-  const wgsl = `${declarations}
-${printer.prelude.text()}
-${whole ? "" : finish}${body.declarations}
-@compute @workgroup_size(${body.width})
-fn main(${entryPoint}) {
-${indent(body.lines)}
-}
-`;
-  return { label: kernel.label, wgsl, bindings: list, scalars, workgroups: body.workgroups };
+  const finish = `fn finish(b: u32, m: u32, n: u32, total: f32) {\n${indent([...lines, ...writes])}\n}`;
+  const declarations = [printer.prelude.text(), whole ? "" : finish, body.declarations];
+  return bindings.finish({ width: body.width, workgroups: body.workgroups, declarations, lines: body.lines });
 }
 
 /** True if the results are stored as they are, in order, so that four columns are one vector. */

@@ -1,8 +1,8 @@
-import type { BufferInfo, Reduction, RowKernel, Value } from "../../../compiler/program.js";
+import type { Reduction, RowKernel, Value } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
 import { beats, combine, identity, index, registerType, stored, ValuePrinter } from "../wgsl.js";
 import { pairwise } from "./pairwise.js";
-import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
+import { Bindings, type Context, fold, foldedGroup, type KernelSource, steps } from "./source.js";
 
 /** Rows from which on a workgroup shares each; shorter ones get an invocation of their own. */
 const sharedRow = 64;
@@ -10,18 +10,13 @@ const sharedRow = 64;
 const plentyOfRows = 16384;
 
 /** Reductions with what comes before and after them, all rows independent. */
-export function rowKernel(
-  kernel: RowKernel,
-  info: (buffer: number) => BufferInfo,
-  slotOf: (buffer: number) => number,
-  scalarCount: number,
-  target: Target,
-): KernelSource {
+export function rowKernel(kernel: RowKernel, context: Context): KernelSource {
+  const { target } = context;
   const shared =
     target.kernelClass === "gpu" && kernel.inner.extent >= sharedRow && (kernel.outer.extent < plentyOfRows || readsAlong(kernel));
   const width = target.kernelClass === "software" ? 16 : shared ? (kernel.inner.extent >= 512 ? 256 : 64) : 64;
   const workgroups = fold(shared ? kernel.outer.extent : Math.ceil(kernel.outer.extent / width), target);
-  const bindings = new Bindings(info, slotOf, kernel);
+  const bindings = new Bindings(context, kernel);
   const printer = new ValuePrinter(
     kernel,
     (buffer) => bindings.name(buffer),
@@ -95,20 +90,11 @@ export function rowKernel(
     );
   }
 
-  const { declarations, bindings: list, scalars } = bindings.finish(kernel, scalarCount);
   const reductions = kernel.stages.flat();
   const scratch = shared ? scratchFor(reductions, width) : "";
   const place = shared ? foldedGroup(workgroups) : `${foldedGroup(workgroups)} * ${width}u + lane`;
-  const wgsl = `${declarations}
-${scratch}${prelude.text()}
-@compute @workgroup_size(${width})
-fn main(${entryPoint}) {
-  let ${outer} = ${place};
-  if (${outer} >= ${rows}u) { return; }
-${indent(lines)}
-}
-`;
-  return { label: kernel.label, wgsl, bindings: list, scalars, workgroups };
+  const head = [`let ${outer} = ${place};`, `if (${outer} >= ${rows}u) { return; }`];
+  return bindings.finish({ width, workgroups, declarations: [scratch, prelude.text()], lines: [...head, ...lines] });
 }
 
 /** True if neighbouring steps of the inner loop read neighbouring elements. */

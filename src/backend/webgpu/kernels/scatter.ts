@@ -2,21 +2,16 @@ import type { BufferInfo, ScatterKernel } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
 import { constant, index, registerType, stored, ValuePrinter } from "../wgsl.js";
 import { pairwise } from "./pairwise.js";
-import { Bindings, entryPoint, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
+import { Bindings, type Context, fold, foldedGroup, type KernelSource, steps } from "./source.js";
 
 /**
  * Sums of rows into bins. A workgroup walks over all entries in order: which entry belongs to its bin is the same for the
  * whole workgroup, so that most steps cost one comparison, and the order of the sum is fixed. Where there are
  * fewer bins than entries, many may fall into one: then sums are taken in blocks, and these in pairs.
  */
-export function scatterKernel(
-  kernel: ScatterKernel,
-  info: (buffer: number) => BufferInfo,
-  slotOf: (buffer: number) => number,
-  scalarCount: number,
-  target: Target,
-): KernelSource {
+export function scatterKernel(kernel: ScatterKernel, context: Context): KernelSource {
   const { bin, column, entry } = kernel;
+  const { info, target } = context;
   const dtype = kernel.value.dtype;
   // Processors look for entries once per bin and then go over all columns; the sum grows in memory, where each place
   // belongs to one invocation. GPUs have enough invocations for one per column. Sums of halves need wider registers.
@@ -25,7 +20,7 @@ export function scatterKernel(
   const inMemory = target.kernelClass === "software" && dtype !== "f16" && kernel.stores.length === 1 && !many;
   const groups = inMemory ? 1 : Math.ceil(column.extent / width);
   const workgroups = fold(groups * bin.extent, target);
-  const bindings = new Bindings(info, slotOf, kernel);
+  const bindings = new Bindings(context, kernel);
   const printer = new ValuePrinter(
     kernel,
     (buffer) => bindings.name(buffer),
@@ -71,17 +66,8 @@ export function scatterKernel(
         ...(pairs ? pairs.finish : []),
         ...places.map((place) => `${place} = ${stored("sum", dtype)};`),
       ];
-  const { declarations, bindings: list, scalars } = bindings.finish(kernel, scalarCount);
-  const wgsl = `${declarations}
-${printer.prelude.text()}
-@compute @workgroup_size(${width})
-fn main(${entryPoint}) {
-  let part = ${foldedGroup(workgroups)};
-  let ${bin.name} = part / ${groups}u;
-${indent(lines)}
-}
-`;
-  return { label: kernel.label, wgsl, bindings: list, scalars, workgroups };
+  const place = [`let part = ${foldedGroup(workgroups)};`, `let ${bin.name} = part / ${groups}u;`];
+  return bindings.finish({ width, workgroups, declarations: [printer.prelude.text()], lines: [...place, ...lines] });
 }
 
 /** The buffer of the targets if they are i32 in order and can be read four at a time. */

@@ -1,11 +1,23 @@
-import type { BufferInfo, Kernel } from "../../../compiler/program.js";
+import type { BufferInfo, Kernel, Loop } from "../../../compiler/program.js";
 import { storageType } from "../wgsl.js";
+import { iterationText } from "./iterations.js";
 
 /** What the templates need to know of a device. */
 export interface Target {
   /** "software": no workgroup memory, no barriers, operands uniform in a small workgroup. "gpu": tiles and barriers. */
   readonly kernelClass: "software" | "gpu";
   readonly maxWorkgroupsPerDimension: number;
+}
+
+/** What printing a kernel needs to know of its surroundings. */
+export interface Context {
+  readonly info: (buffer: number) => BufferInfo;
+  readonly slotOf: (buffer: number) => number;
+  /** Scalars that the program has. */
+  readonly scalars: number;
+  readonly target: Target;
+  /** The loops around the kernel, the outermost first. */
+  readonly loops: readonly Loop[];
 }
 
 /** A kernel as text, with what to bind and how many workgroups to start. */
@@ -15,20 +27,31 @@ export interface KernelSource {
   /** Slots in the order of their binding numbers; binding 0 is the buffer of scalars if `scalars`. */
   readonly bindings: readonly { readonly slot: number; readonly access: "read" | "read_write" }[];
   readonly scalars: boolean;
+  /** Whether group 1 must tell the turn of a dispatch (turns.ts). */
+  readonly turns: boolean;
   readonly workgroups: readonly [number, number, number];
 }
 
 /** Whether so many scalars fit into the 64 KiB that a uniform binding has on every device; more lie in a storage buffer. */
 export const fitUniform = (scalarCount: number): boolean => scalarCount <= 16_384;
 
+/** What a template writes. */
+interface Body {
+  readonly width: number;
+  readonly workgroups: readonly [number, number, number];
+  /** Functions and variables of the module. */
+  readonly declarations: readonly string[];
+  /** The entry point. */
+  readonly lines: readonly string[];
+}
+
 /** Hands out bindings for the buffers of one kernel. */
 export class Bindings {
   private readonly list: { slot: number; access: "read" | "read_write"; name: string; type: string }[] = [];
 
   constructor(
-    private readonly info: (buffer: number) => BufferInfo,
-    private readonly slotOf: (buffer: number) => number,
-    kernel: Kernel,
+    private readonly context: Context,
+    private readonly kernel: Kernel,
     storeWidth: 1 | 4 = 1,
   ) {
     // What a kernel writes comes first: a buffer that it also reads then shares the writable binding.
@@ -41,8 +64,8 @@ export class Bindings {
   }
 
   private bind(buffer: number, access: "read" | "read_write", width: 1 | 4): string {
-    const slot = this.slotOf(buffer);
-    const scalar = storageType[this.info(buffer).dtype];
+    const slot = this.context.slotOf(buffer);
+    const scalar = storageType[this.context.info(buffer).dtype];
     const type = width === 4 ? `vec4<${scalar}>` : scalar;
     const existing = this.list.find((entry) => entry.slot === slot && (entry.type === type || entry.access === "read_write"));
     if (existing) return existing.name;
@@ -51,21 +74,34 @@ export class Bindings {
     return name;
   }
 
-  /** Declarations and the list of slots. */
-  finish(kernel: Kernel, scalarCount: number): { declarations: string; bindings: KernelSource["bindings"]; scalars: boolean } {
+  /** The whole text, with the declarations of everything that was named so far. */
+  finish({ width, workgroups, declarations, lines }: Body): KernelSource {
+    const { kernel, context } = this;
     const scalars = kernel.values.some((value) => value.kind === "scalar");
     const first = scalars ? 1 : 0;
-    const lines = this.list.map(
+    const buffers = this.list.map(
       ({ access, name, type }, i) => `@group(0) @binding(${i + first}) var<storage, ${access}> ${name}: array<${type}>;`,
     );
     if (scalars) {
-      const space = fitUniform(scalarCount) ? "uniform" : "storage, read";
-      lines.unshift(`@group(0) @binding(0) var<${space}> scalars: array<vec4<u32>, ${Math.ceil(scalarCount / 4)}>;`);
+      const space = fitUniform(context.scalars) ? "uniform" : "storage, read";
+      buffers.unshift(`@group(0) @binding(0) var<${space}> scalars: array<vec4<u32>, ${Math.ceil(context.scalars / 4)}>;`);
     }
     // A number may be rounded to a half on its way between floats.
     const halves = this.list.some(({ type }) => type.includes("f16")) || kernel.values.some(({ dtype }) => dtype === "f16");
-    const header = halves ? "enable f16;\n" : "";
-    return { declarations: header + lines.join("\n"), bindings: this.list.map(({ slot, access }) => ({ slot, access })), scalars };
+    const iterations = iterationText(kernel, context.loops);
+    const wgsl = [
+      ...(halves ? ["enable f16;"] : []),
+      ...buffers,
+      ...(iterations?.declarations ?? []),
+      ...declarations.filter((text) => text !== ""),
+      `@compute @workgroup_size(${width})`,
+      `fn main(${entryPoint}) {`,
+      indent([...(iterations?.lines ?? []), ...lines]),
+      "}",
+      "",
+    ].join("\n");
+    const bindings = this.list.map(({ slot, access }) => ({ slot, access }));
+    return { label: kernel.label, wgsl, bindings, scalars, turns: iterations !== undefined, workgroups };
   }
 }
 
@@ -83,7 +119,7 @@ export function fold(count: number, target: Target): [number, number, number] {
 export const steps = (count: number, target: Target): string => (target.kernelClass === "software" ? `${count}u * groups.z` : `${count}u`);
 
 /** The parameters of every entry point. */
-export const entryPoint =
+const entryPoint =
   "@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32";
 
 /** The number of a workgroup in a folded line. */

@@ -1,0 +1,57 @@
+import type { GpuBuffer } from "./buffer-pool.js";
+import type { GpuDevice } from "./gpu-device.js";
+import type { Turns } from "./turns.js";
+
+/** Dispatches after which the device gets what is recorded so far: it can begin, and no piece of work keeps it for long. */
+const dispatchesPerSubmit = 4096;
+
+/** A kernel with everything that it is dispatched with. */
+export interface Dispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly workgroups: readonly [number, number, number];
+  /** Where the kernel asks for its turn. */
+  readonly turns: Turns | undefined;
+}
+
+/** The commands of one run. */
+export class Recorder {
+  private encoder: GPUCommandEncoder;
+  private pass: GPUComputePassEncoder | undefined;
+  private dispatches = 0;
+  /** What the pass is set to. */
+  private last: Dispatch | undefined;
+
+  constructor(
+    private readonly device: GpuDevice,
+    private readonly label: string,
+  ) {
+    this.encoder = device.gpu.createCommandEncoder({ label });
+  }
+
+  /** Copies the content of a buffer; before the first dispatch. */
+  copy(from: GpuBuffer, to: GpuBuffer, bytes: number): void {
+    this.encoder.copyBufferToBuffer(from.gpu, 0, to.gpu, 0, Math.ceil(bytes / 4) * 4);
+  }
+
+  dispatch(dispatch: Dispatch, turn: number): void {
+    this.pass ??= this.encoder.beginComputePass({ label: this.label });
+    const { pipeline, group, workgroups, turns } = dispatch;
+    if (this.last?.pipeline !== pipeline) this.pass.setPipeline(pipeline);
+    if (this.last !== dispatch) this.pass.setBindGroup(0, group);
+    turns?.bind(this.pass, turn);
+    this.pass.dispatchWorkgroups(...workgroups);
+    this.last = dispatch;
+    if (++this.dispatches % dispatchesPerSubmit === 0) {
+      this.submit();
+      this.encoder = this.device.gpu.createCommandEncoder({ label: this.label });
+    }
+  }
+
+  /** Hands everything over that is recorded. */
+  submit(): void {
+    this.pass?.end();
+    [this.pass, this.last] = [undefined, undefined];
+    this.device.submit([this.encoder.finish()], this.label);
+  }
+}
