@@ -10,6 +10,7 @@ import { barrierPicks, withBarriers } from "../support/barriers.js";
 import { difference } from "../support/compare.js";
 import { type Computation, compute, type HostTensor } from "../support/graphs.js";
 import { randomComputation } from "../support/random-graphs.js";
+import { inCall, inLoop, sliceOf } from "../support/regions.js";
 import { unitRoundoff } from "../support/tolerances.js";
 
 const reference = createReferenceBackend();
@@ -41,6 +42,25 @@ const agreesWithBarriers = (backend: Backend) =>
     if (message !== undefined) throw new Error(message);
   });
 
+/** A call means its body, and each step of a loop means its body at that step's slices. */
+const agreesInRegions = (backend: Backend) =>
+  fc.asyncProperty(graphRecipes, fc.boolean(), fc.constantFrom(0 as const, 1 as const), async (recipe, reverse, slice) => {
+    const { computation, errors } = randomComputation(recipe);
+    const looped = inLoop(computation, reverse, slice);
+    const expected = await compute(reference, computation);
+    const ways = [
+      await compute(backend, inCall(computation)),
+      (await compute(backend, looped.computation)).map((stack) => sliceOf(stack, slice)),
+    ];
+    for (const found of ways) {
+      for (const [i, wanted] of expected.entries()) {
+        const allowance = (value: number): number => (errors[i] === 0 ? 0 : (errors[i] as number) + unitRoundoff * Math.abs(value));
+        const message = difference(found[i] as HostTensor, wanted, allowance);
+        if (message !== undefined) throw new Error(`output ${i}: ${message}\n${reference.compile(looped.computation.graph).describe()}`);
+      }
+    }
+  });
+
 const seed = 20_26;
 
 describe.each(backendVariants())("$name agrees with the reference on", ({ create, graphs }) => {
@@ -56,6 +76,10 @@ describe.each(backendVariants())("$name agrees with the reference on", ({ create
 
   it("whole random graphs with barriers on their edges", { timeout: 120_000 }, async () => {
     await fc.assert(agreesWithBarriers(backend), { seed: seed + 1, numRuns: Math.ceil(graphs / 4) });
+  });
+
+  it("whole random graphs as calls and in loops", { timeout: 240_000 }, async () => {
+    await fc.assert(agreesInRegions(backend), { seed: seed + 2, numRuns: Math.ceil(graphs / 2) });
   });
 });
 
