@@ -1,17 +1,8 @@
 import { type Graph, type GraphNode, inputsOf, type OperationNode } from "../ir/graph.js";
 import { dynamicIndex, flatten, type IndexExpression } from "../ir/index-expression.js";
 import type { Shape } from "../ir/shape.js";
-import {
-  coordinatesIn,
-  type Domain,
-  isPerRow,
-  isReduction,
-  type MatmulLoops,
-  matmulLoops,
-  type ScatterLoops,
-  scatterLoops,
-} from "./domain.js";
-import { isView, operandAccesses, viewAccess } from "./operand-accesses.js";
+import { coordinatesIn, type Domain, isPerRow, isReduction, type MatmulLoops, type ScatterLoops } from "./domain.js";
+import { isView, operandAccesses, readsInPlace, viewAccess } from "./operand-accesses.js";
 
 /**
  * Access maps: for a node that is computed in given loops, which materialized nodes are read at which index. Found by a walk down from
@@ -87,12 +78,12 @@ export class AccessMaps {
   }
 
   /** What a product accesses: one place of its first operand and one of its second. */
-  ofMatmul(position: number, loops?: MatmulLoops): AccessMap {
+  ofMatmul(position: number, loops: MatmulLoops): AccessMap {
     this.matmuls[position] ??= this.findMatmul(position, loops);
     return this.matmuls[position];
   }
 
-  private findMatmul(position: number, loops = matmulLoops(this.graph, this.graph.nodes[position] as OperationNode<"dot">)): AccessMap {
+  private findMatmul(position: number, loops: MatmulLoops): AccessMap {
     const { inputs } = this.graph.nodes[position] as OperationNode;
     const accesses = inputs.map((input, side) => accessThroughViews(this.graph, this.materialized, input, loops.operands[side as 0 | 1]));
     const after = new Set(inputs.flatMap((input) => this.orderedThroughViews(input)));
@@ -100,9 +91,8 @@ export class AccessMaps {
   }
 
   /** What a sum into bins accesses at each of its entries. */
-  ofScatter(position: number, loops?: ScatterLoops): AccessMap {
+  ofScatter(position: number, { values, index }: ScatterLoops): AccessMap {
     const node = this.graph.nodes[position] as OperationNode<"scatterAdd">;
-    const { values, index } = loops ?? scatterLoops(this.graph, node);
     const walk = new Walk(this.graph, this.materialized, this);
     walk.read(node.inputs[0] as number, values);
     walk.read(node.inputs[1] as number, index);
@@ -171,7 +161,7 @@ export class AccessMaps {
 /** One walk down from a node to what is materialized. */
 class Walk {
   private readonly accesses: Access[] = [];
-  private readonly after = new Set<number>();
+  private after: Set<number> | undefined;
   private readonly seen = new Set<string>();
 
   constructor(
@@ -182,7 +172,7 @@ class Walk {
 
   map(inOuterLoop: boolean): AccessMap {
     const nodes = this.accesses.map(({ node }) => node);
-    return { inOuterLoop, accesses: this.accesses, nodes, after: this.after.size === 0 ? nothing : [...this.after] };
+    return { inOuterLoop, accesses: this.accesses, nodes, after: this.after === undefined ? nothing : [...this.after] };
   }
 
   /** Follows what is needed to compute a node, materialized or not. */
@@ -209,18 +199,25 @@ class Walk {
 
   /** The node below a barrier. */
   private pass(barrier: number): number {
+    this.after ??= new Set();
     for (const node of this.maps.orderedBy(barrier)) this.after.add(node);
     return inputsOf(this.graph.nodes[barrier] as GraphNode)[0] as number;
   }
 
   private descend(position: number, at: readonly IndexExpression[], index: IndexExpression): void {
     const node = this.graph.nodes[position] as GraphNode;
-    if (node.kind === "barrier") this.pass(position);
+    if (node.kind === "barrier") {
+      this.visit(this.pass(position), at, index);
+      return;
+    }
     const inputs = inputsOf(node);
+    if (readsInPlace(node)) {
+      for (const input of inputs) this.visit(input, at, index);
+      return;
+    }
     const shapeOf = shapesOf(this.graph, node);
     for (const { operand, coordinates } of operandAccesses(node, at, shapeOf, (_, extent) => dynamicIndex(-1 - position, extent))) {
-      // Elementwise operands are read where the node itself is.
-      this.visit(inputs[operand] as number, coordinates, coordinates === at ? index : flatten(coordinates, shapeOf(operand)));
+      this.visit(inputs[operand] as number, coordinates, flatten(coordinates, shapeOf(operand)));
     }
   }
 }

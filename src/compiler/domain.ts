@@ -80,13 +80,27 @@ export interface MatmulLoops {
   readonly result: readonly IndexExpression[];
 }
 
-export function matmulLoops(graph: Graph, { inputs, shape }: OperationNode<"dot">): MatmulLoops {
+export type MatmulLoopsOf = (product: OperationNode<"dot">) => MatmulLoops;
+
+/** The loops of the products of a graph. Equal loops are one object. */
+export function matmulLoopsIn({ nodes }: Graph): MatmulLoopsOf {
+  const byShape = new Map<string, MatmulLoops>();
+  return ({ inputs, shape }) => {
+    const depth = (nodes[inputs[0] as number] as GraphNode).shape.at(-1) as number;
+    const key = `${shape}|${depth}`;
+    const loops = byShape.get(key) ?? matmulLoops(shape, depth);
+    byShape.set(key, loops);
+    return loops;
+  };
+}
+
+function matmulLoops(shape: Shape, depth: number): MatmulLoops {
   const batchShape = shape.slice(0, -2);
   const loops = {
     batch: { name: "b", extent: sizeOf(batchShape) },
     m: { name: "m", extent: shape.at(-2) as number },
     n: { name: "n", extent: shape.at(-1) as number },
-    k: { name: "k", extent: (graph.nodes[inputs[0] as number] as GraphNode).shape.at(-1) as number },
+    k: { name: "k", extent: depth },
   };
   const batch = unflatten(loopVariable(loops.batch), batchShape);
   const [m, n, k] = [loops.m, loops.n, loops.k].map(loopVariable) as [IndexExpression, IndexExpression, IndexExpression];

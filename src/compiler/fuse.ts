@@ -1,7 +1,7 @@
 import { type Graph, type GraphNode, inputsOf } from "../ir/graph.js";
 import { sizeOf } from "../ir/shape.js";
 import { type AccessMap, AccessMaps } from "./access.js";
-import { type Domain, isPerRow, isReduction, matmulLoops, ownDomains, scatterLoops } from "./domain.js";
+import { type Domain, isPerRow, isReduction, matmulLoopsIn, ownDomains, scatterLoops } from "./domain.js";
 import { comparedWithExtrema } from "./extrema.js";
 import { type FusionGroup, FusionGroups, type LoopGroup, loopsOver, type ScatterGroup } from "./groups.js";
 import { type MaterializeOptions, materialize } from "./materialize.js";
@@ -33,7 +33,8 @@ export interface Fused {
 export function fuse(graph: Graph, options: FuseOptions): Fused {
   const { nodes } = graph;
   const fromMemory = comparedWithExtrema(graph);
-  const { materialized, cost } = materialize(graph, options, fromMemory);
+  const loopsOf = matmulLoopsIn(graph);
+  const { materialized, cost } = materialize(graph, options, fromMemory, loopsOf);
   const ownDomain = ownDomains(graph);
   const accesses = new AccessMaps(graph, materialized);
   const groups = new FusionGroups();
@@ -75,7 +76,7 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
       return { group: { kind: "loop", members, after: map.after }, map };
     }
     if (node.kind === "operation" && node.primitive === "dot") {
-      const loops = matmulLoops(graph, node);
+      const loops = loopsOf(node);
       const map = accesses.ofMatmul(position, loops);
       return { group: { kind: "matmul", domain: ownDomain(position), loops, members, after: map.after }, map };
     }

@@ -188,7 +188,7 @@ function draftMatmul(graph: Graph, accesses: AccessMaps, group: MatmulGroup, sca
   const [product, ...epilogue] = group.members as [number, ...number[]];
   const load = ({ node, index }: { node: number; index: IndexExpression }): Load =>
     scalars.load(node, index, (graph.nodes[node] as GraphNode).dtype);
-  const operands = accesses.ofMatmul(product).accesses.map(load) as [Load, Load];
+  const operands = accesses.ofMatmul(product, group.loops).accesses.map(load) as [Load, Load];
   const { shape, dtype } = graph.nodes[product] as GraphNode;
   const coordinates = group.loops.result;
   const index = flatten(coordinates, shape);

@@ -2,7 +2,7 @@ import { type Graph, type GraphNode, inputsOf } from "../ir/graph.js";
 import { coefficient } from "../ir/index-expression.js";
 import type { PrimitiveName } from "../ir/primitives.js";
 import { accessThroughViews } from "./access.js";
-import { isReduction, type MatmulLoops, matmulLoops } from "./domain.js";
+import { isReduction, type MatmulLoops, type MatmulLoopsOf } from "./domain.js";
 import { isMovement, isView } from "./operand-accesses.js";
 
 /**
@@ -70,8 +70,15 @@ export interface Materialized {
   readonly cost: readonly number[];
 }
 
+const nothing: ReadonlySet<number> = new Set();
+
 /** Chooses the nodes that are materialized; those of `fromMemory` are, and others where recomputing them would cost more. */
-export function materialize(graph: Graph, options: MaterializeOptions, fromMemory: ReadonlySet<number>): Materialized {
+export function materialize(
+  graph: Graph,
+  options: MaterializeOptions,
+  fromMemory: ReadonlySet<number>,
+  loopsOf: MatmulLoopsOf,
+): Materialized {
   const { nodes } = graph;
   const materialized = nodes.map(() => false);
   const operands = operandsBelowBarriers(graph);
@@ -83,6 +90,7 @@ export function materialize(graph: Graph, options: MaterializeOptions, fromMemor
   };
   for (const position of fromMemory) need(position);
   const movements = nodes.map(() => 0);
+  const matmulOperands: MatmulOperand[] = [];
   nodes.forEach((node, i) => {
     for (const input of operands[i] as number[]) {
       if (!materialized[input]) movements[i] = Math.max(movements[i] as number, movements[input] as number);
@@ -96,34 +104,40 @@ export function materialize(graph: Graph, options: MaterializeOptions, fromMemor
     if (isReduction(node) || node.primitive === "dot" || node.primitive === "scatterAdd") materialized[i] = true;
     if (node.primitive === "scatterAdd") for (const input of operands[i] as number[]) need(input);
     if (node.primitive === "dot") {
-      const loops = matmulLoops(graph, node);
+      const loops = loopsOf(node);
       operands[i]?.forEach((input, side) => {
-        const base = linearOperand(graph, materialized, loops, side as 0 | 1, input);
+        const operand = { input, side: side as 0 | 1, loops };
+        const base = linearBase(graph, materialized, operand);
         if (base === undefined) materialized[input] = true;
         else need(base);
+        matmulOperands.push(operand);
       });
     }
   });
 
   const cost = nodes.map(() => 0);
-  const buffers: Set<number>[] = nodes.map(() => new Set());
+  /** For each node, the buffers that computing it reads. */
+  const buffers: ReadonlySet<number>[] = [];
   nodes.forEach((node, i) => {
-    if (node.kind === "input") buffers[i]?.add(i);
+    buffers[i] = node.kind === "input" ? new Set([i]) : nothing;
     if (node.kind !== "operation" && node.kind !== "barrier") return;
     const inputs = operands[i] as number[];
     const own = isView(node) || isSource(node) || node.kind !== "operation" ? 0 : (costs[node.primitive] ?? 1);
-    const touched = (): Set<number> => {
+    const [only] = inputs;
+    const touched = (): ReadonlySet<number> => {
+      if (only === undefined) return nothing;
+      if (inputs.length === 1 && !materialized[only]) return buffers[only] as ReadonlySet<number>;
       const all = new Set<number>();
       for (const input of inputs) {
         if (materialized[input]) all.add(input);
-        else for (const buffer of buffers[input] as Set<number>) all.add(buffer);
+        else for (const buffer of buffers[input] as ReadonlySet<number>) all.add(buffer);
       }
       return all;
     };
     let all = touched();
     if (all.size > options.maxBuffers - 2) {
-      const open = inputs.filter((input) => !materialized[input] && (buffers[input] as Set<number>).size > 1);
-      open.sort((a, b) => (buffers[b] as Set<number>).size - (buffers[a] as Set<number>).size);
+      const open = inputs.filter((input) => !materialized[input] && (buffers[input] as ReadonlySet<number>).size > 1);
+      open.sort((a, b) => (buffers[b] as ReadonlySet<number>).size - (buffers[a] as ReadonlySet<number>).size);
       while (all.size > options.maxBuffers - 2 && open.length > 0) {
         materialized[open.shift() as number] = true;
         all = touched();
@@ -135,7 +149,12 @@ export function materialize(graph: Graph, options: MaterializeOptions, fromMemor
     if (!isView(node) && shared && (cost[i] as number) > cheap) materialized[i] = true;
     if ((cost[i] as number) > largestCost && node.kind === "operation") materialized[i] = true;
   });
-  materializeUnevenOperands(graph, operands, materialized);
+  // A view that was materialized late ends the chains that lead through it, and what is left of them may not be linear any more.
+  const isUneven = (operand: MatmulOperand): boolean =>
+    !materialized[operand.input] && linearBase(graph, materialized, operand) === undefined;
+  for (let more = matmulOperands.filter(isUneven); more.length > 0; more = matmulOperands.filter(isUneven)) {
+    for (const { input } of more) materialized[input] = true;
+  }
   return { materialized, cost };
 }
 
@@ -159,31 +178,18 @@ function countReaders(
   return { readers, amplified };
 }
 
-/** A view that was materialized late ends the chains that lead through it, and what is left of them may not be linear any more. */
-function materializeUnevenOperands(graph: Graph, operands: readonly (readonly number[])[], materialized: boolean[]): void {
-  const sides = graph.nodes.flatMap((node, i) => {
-    if (node.kind !== "operation" || node.primitive !== "dot") return [];
-    const loops = matmulLoops(graph, node);
-    return (operands[i] as number[]).map((input, side) => ({ input, side: side as 0 | 1, loops }));
-  });
-  const isUneven = ({ input, side, loops }: (typeof sides)[number]): boolean =>
-    !materialized[input] && linearOperand(graph, materialized, loops, side, input) === undefined;
-  for (let more = sides.filter(isUneven); more.length > 0; more = sides.filter(isUneven)) {
-    for (const { input } of more) materialized[input] = true;
-  }
+/** One operand of a product. */
+interface MatmulOperand {
+  readonly input: number;
+  readonly side: 0 | 1;
+  readonly loops: MatmulLoops;
 }
 
 /** The node below an operand of a product that is a view of it whose place is linear in row and column, as kernels want it. */
-function linearOperand(
-  graph: Graph,
-  materialized: readonly boolean[],
-  { operands, m, n, k }: MatmulLoops,
-  side: 0 | 1,
-  operand: number,
-): number | undefined {
-  const { node, index } = accessThroughViews(graph, materialized, operand, operands[side]);
+function linearBase(graph: Graph, materialized: readonly boolean[], { input, side, loops }: MatmulOperand): number | undefined {
+  const { node, index } = accessThroughViews(graph, materialized, input, loops.operands[side]);
   const below = graph.nodes[node] as GraphNode;
   if (isSource(below) && below.kind !== "input") return undefined;
-  const loops = side === 0 ? [m, k] : [k, n];
-  return loops.every(({ name }) => (coefficient(index, name) ?? -1) >= 0) ? node : undefined;
+  const [row, column] = side === 0 ? [loops.m, loops.k] : [loops.k, loops.n];
+  return [row, column].every(({ name }) => (coefficient(index, name) ?? -1) >= 0) ? node : undefined;
 }

@@ -39,6 +39,12 @@ export const isView = (node: GraphNode): boolean =>
   (node.kind === "operation" && movements.has(node.primitive) && node.primitive !== "pad" && node.primitive !== "concat");
 export const isMovement = (node: GraphNode): boolean => node.kind === "operation" && movements.has(node.primitive);
 
+const readingElsewhere = new Set([...movements, "gather", "randomBits"]);
+
+/** Whether a node reads every operand at the coordinates that it is computed at, as elementwise operations do. */
+export const readsInPlace = (node: GraphNode): boolean =>
+  node.kind === "barrier" || (node.kind === "operation" && !readingElsewhere.has(node.primitive));
+
 const none: readonly Guard[] = [];
 const single = (coordinates: readonly IndexExpression[], guards: readonly Guard[] = none): OperandAccess[] => [
   { operand: 0, coordinates, guards },
