@@ -7,6 +7,7 @@ export { countParameters, type LlamaConfig, type LlamaOptions, llamaConfig, llam
 export * from "./data.js";
 export * from "./evaluation-targets.js";
 export * from "./generate.js";
+export type { LossOptions } from "./kinds.js";
 export * from "./kv-cache.js";
 export * from "./llama.js";
 export type { Batches } from "./micro-batches.js";

@@ -1,4 +1,5 @@
 import { checkArgument, checkFields, checkOptions } from "../arguments.js";
+import { checkpoint } from "../autograd/checkpoint.js";
 import { attention, crossEntropy, rope, silu } from "../autograd/composites.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { add, matmul, mul, ones, permute, reshape, transpose } from "../autograd/operations.js";
@@ -7,7 +8,7 @@ import type { Tensor } from "../autograd/tensor.js";
 import { ShapeError } from "../errors.js";
 import { type Shape, show } from "../ir/shape.js";
 import { configKind, type LlamaConfig } from "./config.js";
-import { modelKind } from "./kinds.js";
+import { type LossOptions, lossKinds, modelKind } from "./kinds.js";
 import { Embedding, Linear, RMSNorm } from "./module.js";
 
 /**
@@ -58,15 +59,17 @@ export class Llama {
     return this.head(this.hidden(tokens, tables, cache));
   }
 
-  /** What the head reads: [B, T] → [B, T, C]. */
-  hidden(tokens: Tensor, tables: RopeTensors, cache?: AttentionCache): Tensor {
+  /** What the head reads: [B, T] → [B, T, C]. With `checkpointing`, the backward pass computes each layer a second time. */
+  hidden(tokens: Tensor, tables: RopeTensors, cache?: AttentionCache, checkpointing = false): Tensor {
     if (tokens.rank !== 2) throw new ShapeError(`Llama: tokens are [batch, time], not ${show(tokens.shape)}`);
     const [B, T] = tokens.shape as [number, number];
     if (!cache) checkTables(tables, B, T, this.config.head_dim);
 
     let x = this.model.embed_tokens.forward(tokens); // [B, T, C]
     this.model.layers.forEach((block, layer) => {
-      x = block.forward(x, tables, cache && ((k, v) => cache.extend(layer, k, v, tables)));
+      const extend: ExtendContext | undefined = cache && ((k, v) => cache.extend(layer, k, v, tables));
+      const forward = (layerOf: Block, y: Tensor): Tensor => layerOf.forward(y, tables, extend);
+      x = (checkpointing ? checkpoint(forward) : forward)(block, x);
     });
     return this.model.norm.forward(x); // [B, T, C]
   }
@@ -207,11 +210,12 @@ export interface TokenBatch {
 }
 
 /** Mean over all places of −ln p(target | tokens up to there), in nats. */
-export function llamaLoss(model: Llama, batch: TokenBatch, tables: RopeTensors): Tensor {
+export function llamaLoss(model: Llama, batch: TokenBatch, tables: RopeTensors, options: LossOptions = {}): Tensor {
   checkArgument("llamaLoss", "model", model, modelKind);
   checkFields("llamaLoss", "batch", batch, { inputs: tensorKind, targets: tensorKind });
   checkFields("llamaLoss", "tables", tables, { cos: tensorKind, sin: tensorKind });
-  return crossEntropy(model.forward(batch.inputs, tables), batch.targets);
+  checkOptions("llamaLoss", options, lossKinds);
+  return crossEntropy(model.head(model.hidden(batch.inputs, tables, undefined, options.checkpoint)), batch.targets);
 }
 
 function checkTables({ cos, sin }: RopeTensors, B: number, T: number, D: number): void {

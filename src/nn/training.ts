@@ -5,7 +5,7 @@ import { tensorsOf } from "../autograd/tree.js";
 import { NonFiniteError } from "../errors.js";
 import type { LanguageBatch } from "./batch.js";
 import { yieldToEvents } from "./events.js";
-import { modelKind, optimizerKind } from "./kinds.js";
+import { type LossOptions, lossKinds, modelKind, optimizerKind } from "./kinds.js";
 import { type Llama, llamaLoss } from "./llama.js";
 import { type Batches, microBatchesOf } from "./micro-batches.js";
 import { copyTree } from "./module.js";
@@ -15,9 +15,10 @@ import { createTrainStep, type StepMetrics, type TrainStep } from "./train-step.
 import { type Trainable, trainablePart } from "./trainable.js";
 
 /** The loss of language modelling: mean negative log-likelihood of the next token, in nats. */
-export function languageLoss(model: Llama, batch: LanguageBatch): Tensor {
+export function languageLoss(model: Llama, batch: LanguageBatch, options: LossOptions = {}): Tensor {
   checkArgument("languageLoss", "batch", batch, objectWith("a batch, as languageBatch(…) makes it", "inputs", "targets", "tables"));
-  return llamaLoss(model, batch, batch.tables);
+  checkOptions("languageLoss", options, lossKinds);
+  return llamaLoss(model, batch, batch.tables, options);
 }
 
 /** What is known of a step once its numbers have come back. */

@@ -354,10 +354,15 @@ const functions = {
       trainable: optional(aFunction(() => () => true)),
     }),
   },
-  languageLoss: { model: anObject(llama), batch: anObject(batch) },
+  languageLoss: { model: anObject(llama), batch: anObject(batch), options: optional(options({ checkpoint: optional(aFlag()) })) },
   languageBatch: { tokens: anObject(hostTokens), tables: anObject(tables) },
   ropeTensors: { tables: anObject(tables) },
-  llamaLoss: { model: anObject(llama), batch: anObject(batch), tables: anObject(ropeTensors) },
+  llamaLoss: {
+    model: anObject(llama),
+    batch: anObject(batch),
+    tables: anObject(ropeTensors),
+    options: optional(options({ checkpoint: optional(aFlag()) })),
+  },
   train: { options: options({ ...training, batches: aFunction(() => () => batch()) }) },
   llamaConfig: {
     options: options({
