@@ -33,12 +33,14 @@ describe("the recipes of docs/extending.md", () => {
 
   it("give a primitive with its derivatives, a kernel that copies and a transformation, on every backend", async () => {
     const program = `
-      import { checkGrads, clipCotangents, compile, explain, grad, init, inverseSqrt, tensor } from "./index.js";
+      import { checkGrads, clipCotangents, compile, grad, init, inverseSqrt, scan, tensor } from "./index.js";
       for (const name of ["reference", "wasm", "webgpu"]) {
         const backend = await init({ backend: name });
         const x = tensor([0.25, 1, 4, 16]);
         await checkGrads(inverseSqrt, [x], { order: 2 });
         const reshaped = compile((x) => x.reshape([2, 2]));
+        const rows = tensor([[1, 2], [3, 4], [5, 6]]);
+        const stacked = compile((rows) => scan((last, row) => [row, row.reshape([2, 1])], tensor([0, 0]), rows, { reverse: true })[1]);
         const clipped = grad((x) => clipCotangents((x) => x.mul(x), 0.5)(x).mul(tensor([-4, 0.25, 1, 0.5])).sum());
         console.log(JSON.stringify({
           name,
@@ -46,6 +48,8 @@ describe("the recipes of docs/extending.md", () => {
           slope: await grad((x) => inverseSqrt(x).sum())(x).array(),
           copied: await reshaped(x).array(),
           copies: reshaped.explain(x).includes("copy"),
+          stacked: await stacked(rows).array(),
+          stackedCopies: stacked.explain(rows).includes("copy"),
           clipped: await clipped(x).array(),
           compiled: await compile(clipped)(x).array(),
           twice: await grad((x) => clipped(x).sum())(x).array(),
@@ -71,6 +75,12 @@ describe("the recipes of docs/extending.md", () => {
           [4, 16],
         ],
         copies: name !== "reference",
+        stacked: [
+          [[1], [2]],
+          [[3], [4]],
+          [[5], [6]],
+        ],
+        stackedCopies: name !== "reference",
         clipped: [-0.25, 0.5, 4, 16],
         compiled: [-0.25, 0.5, 4, 16],
         twice: [-1, 0.5, 1, 1],
