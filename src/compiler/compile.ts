@@ -19,8 +19,6 @@ export interface CompileGraphOptions extends FuseOptions, PrepareOptions {
   readonly simplify: boolean;
   /** What the backend rewrites before anything else. */
   readonly rewrite?: (graph: Graph) => Graph;
-  /** Buffers that a kernel inside of a loop may touch; those of others when left out. */
-  readonly maxBuffersInLoops?: number;
 }
 
 export function compileGraph(graph: Graph, options: CompileGraphOptions): Lowered {
@@ -28,9 +26,6 @@ export function compileGraph(graph: Graph, options: CompileGraphOptions): Lowere
     const rewritten = options.rewrite ? options.rewrite(body) : body;
     return prune(tidyLoops(options.simplify ? simplify(rewritten) : rewritten, optimize));
   };
-  const lowerAt = (body: Graph, depth: number): Lowered => {
-    const maxBuffers = depth > 0 ? (options.maxBuffersInLoops ?? options.maxBuffers) : options.maxBuffers;
-    return lower(body, fuse(body, { ...options, maxBuffers }), lowerAt, depth);
-  };
+  const lowerAt = (body: Graph, depth: number): Lowered => lower(body, fuse(body, options), lowerAt, depth);
   return lowerAt(prepare(optimize(prune(inline(graph))), options), 0);
 }
