@@ -3,7 +3,8 @@ import type { GraphNode, OperationNode } from "../ir/graph.js";
 import { dropAxes, sizeOf } from "../ir/shape.js";
 
 /**
- * Long sums in two steps, so that there is work for every thread of a device and chains of additions stay short:
+ * Reduction splitting ("split-K" where it is a product's): long sums in two steps, so that there is work for every thread of a device and
+ * chains of additions stay short:
  *
  *   sum over [n]             → sums over the last axis of [pieces, n/pieces], then their sum
  *   [m, K]·[K, n]            → [pieces, m, K/pieces]·[pieces, K/pieces, n], then the sum over the pieces

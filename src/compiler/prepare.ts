@@ -14,8 +14,14 @@ export interface PrepareOptions {
 }
 
 /**
- * Rewrites what kernels cannot do well: what reads nothing becomes a constant, results that are inputs or appear twice get a copy, wide
- * concats become trees, loops begin with copies of what they carry, and long sums are done in two steps, in a fixed order.
+ * Legalization: rewrites what no kernel can do, or none can do well, into what kernels can, node by node. After it
+ *
+ *   no kernel reads a tensor without elements          sum(x), x: [0, 3]        →   const 0
+ *   every result has a buffer of its own               return x, x              →   return reshape(x), reshape(x)
+ *   no concat reads more buffers than a kernel may     concat(a, …, i)          →   concat(concat(a, …, d), concat(e, …, h), i)
+ *   long sums have work for all threads                sum(x), x: [2²⁰]         →   sum(sum(reshape(x, [2¹⁰, 2¹⁰]), axis 1))  (long-sums.ts)
+ *   a loop overwrites nothing but its own              loop carries x           →   loop carries reshape(x)
+ *   scatters are sums, where they are asked to be      scatterAdd(x, index)     →   sum(where(eq(index, iota), x, 0))
  */
 export function prepare(graph: Graph, options: PrepareOptions): Graph {
   const nodes: GraphNode[] = [];
@@ -61,17 +67,15 @@ function copy({ nodes, place }: Making, position: number): number {
   return place({ kind: "operation", primitive: "reshape", inputs: [position], params: { shape }, shape, dtype });
 }
 
-/**
- * A loop whose carried values begin in buffers of their own, which it overwrites, whose slices are of something that can have a buffer,
- * and whose body is prepared.
- */
+/** A loop whose carried values begin in buffers of their own, which it overwrites, whose other inputs have buffers, and whose body is ready. */
 function readyLoop(loop: LoopNode, making: Making, options: PrepareOptions): LoopNode {
-  const { carried, sliced } = loop;
-  const inputs = loop.inputs.map((input, i) => {
-    const node = making.nodes[input] as GraphNode;
-    const isConstant = node.kind === "operation" && (node.primitive === "const" || node.primitive === "iota");
-    return i < carried || (i < carried + sliced && isConstant) ? copy(making, input) : input;
-  });
+  /** Whether something is computed from nothing, or is a scalar, and so has no buffer. */
+  const isBufferless = (input: number): boolean => {
+    let node = making.nodes[input] as GraphNode;
+    while (node.kind === "barrier") node = making.nodes[node.inputs[0] as number] as GraphNode;
+    return node.kind === "scalar" || (node.kind === "operation" && (node.primitive === "const" || node.primitive === "iota"));
+  };
+  const inputs = loop.inputs.map((input, i) => (i < loop.carried || isBufferless(input) ? copy(making, input) : input));
   return { ...loop, inputs, body: prepare(loop.body, options) };
 }
 

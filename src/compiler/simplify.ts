@@ -4,8 +4,14 @@ import type { PrimitiveName } from "../ir/primitives.js";
 import { type Shape, sameShape, sizeOf } from "../ir/shape.js";
 
 /**
- * The same computation in fewer nodes: identities removed, constants folded, chains of views merged, equal nodes shared,
- * unused nodes dropped. Values do not change, except that x·1, x + 0 and x − 0 become x.
+ * Algebraic simplification with value numbering: one pass in topological order, in which each node is rewritten as far as its inputs,
+ * which are simple already, allow (identities removed, constants folded, chains of views merged), and then looked up among the nodes
+ * that are there (hash-consing), so that equal nodes are one. What nobody uses is dropped in the end. Values do not change, except that
+ * x·1, x + 0 and x − 0 become x.
+ *
+ *   %1 = reshape(%0, [2, 6])     %4 = mul(%2, %3), %3 = 1           %1 = reshape(%0, [3, 4])
+ *   %2 = reshape(%1, [3, 4])     %5 = reshape(%0, [3, 4])      →    %2 = add(%1, %1)
+ *                                %6 = add(%4, %5)
  */
 export function simplify(graph: Graph): Graph {
   const nodes: GraphNode[] = [];

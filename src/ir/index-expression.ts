@@ -1,9 +1,15 @@
 import { type Shape, stridesOf } from "./shape.js";
 
 /**
- * Integer expressions for places in memory: sums of multiples of loop variables and of their quotients and remainders.
- * Views are functions on them, and simplification here is what makes views free: two ways of addressing the same element
- * have the same `key`.
+ * Quasi-affine index expressions: places in memory as sums of multiples of loop variables and of their quotients and remainders by
+ * constants. Views are functions on them. Every operation brings its result to a normal form, with interval analysis (each expression
+ * knows its smallest and largest value) to see which quotients and remainders are needless; that is what makes views free: two ways of
+ * addressing the same element have the same `key`.
+ *
+ *   o < 24 as coordinates of [4, 6]            [o / 6, o mod 6]
+ *   (o / 6)·6 + o mod 6                   →    o                      a quotient and its remainder meet again
+ *   (6·i + j) / 6 with 0 ≤ j < 6          →    i                      multiples leave, and what is left is too small
+ *   (o mod 12) mod 6                      →    o mod 6
  */
 export interface IndexExpression {
   readonly constant: number;

@@ -42,24 +42,31 @@ const agreesWithBarriers = (backend: Backend) =>
     if (message !== undefined) throw new Error(message);
   });
 
-/** A call means its body, and each step of a loop means its body at that step's slices. */
+/** A call means its body, and each step of a loop means its body at that step's slices, with and without barriers inside and outside. */
 const agreesInRegions = (backend: Backend) =>
-  fc.asyncProperty(graphRecipes, fc.boolean(), fc.constantFrom(0 as const, 1 as const), async (recipe, reverse, slice) => {
-    const { computation, errors } = randomComputation(recipe);
-    const looped = inLoop(computation, reverse, slice);
-    const expected = await compute(reference, computation);
-    const ways = [
-      await compute(backend, inCall(computation)),
-      (await compute(backend, looped.computation)).map((stack) => sliceOf(stack, slice)),
-    ];
-    for (const found of ways) {
-      for (const [i, wanted] of expected.entries()) {
-        const allowance = (value: number): number => (errors[i] === 0 ? 0 : (errors[i] as number) + unitRoundoff * Math.abs(value));
-        const message = difference(found[i] as HostTensor, wanted, allowance);
-        if (message !== undefined) throw new Error(`output ${i}: ${message}\n${reference.compile(looped.computation.graph).describe()}`);
+  fc.asyncProperty(
+    graphRecipes,
+    fc.boolean(),
+    fc.constantFrom(0 as const, 1 as const),
+    fc.option(barrierPicks, { nil: undefined }),
+    async (recipe, reverse, slice, picks) => {
+      const { computation, errors } = randomComputation(recipe);
+      const held = (of: Computation): Computation => (picks === undefined ? of : { ...of, graph: withBarriers(of.graph, picks) });
+      const looped = held(inLoop(held(computation), reverse, slice).computation);
+      const expected = await compute(reference, computation);
+      const ways = [
+        await compute(backend, held(inCall(held(computation)))),
+        (await compute(backend, looped)).map((stack) => sliceOf(stack, slice)),
+      ];
+      for (const found of ways) {
+        for (const [i, wanted] of expected.entries()) {
+          const allowance = (value: number): number => (errors[i] === 0 ? 0 : (errors[i] as number) + unitRoundoff * Math.abs(value));
+          const message = difference(found[i] as HostTensor, wanted, allowance);
+          if (message !== undefined) throw new Error(`output ${i}: ${message}\n${reference.compile(looped.graph).describe()}`);
+        }
       }
-    }
-  });
+    },
+  );
 
 const seed = 20_26;
 

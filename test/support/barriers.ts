@@ -14,13 +14,15 @@ export function withBarriers(graph: Graph, picks: BarrierPicks): Graph {
   const nodes: GraphNode[] = [];
   const moved: number[] = [];
   let edge = 0;
+  /** Calls and loops have results in the place of a value. */
+  const isValue = (position: number): boolean => nodes[position]?.kind !== "call" && nodes[position]?.kind !== "loop";
   const through = (input: number): number => {
     const pick = picks[edge++ % picks.length];
     if (pick === undefined || !pick.barrier) return input;
-    return nodes.push(barrierOf(nodes, [input, ...pick.after.map((other) => other % nodes.length)])) - 1;
+    return nodes.push(barrierOf(nodes, [input, ...pick.after.map((other) => other % nodes.length).filter(isValue)])) - 1;
   };
   for (const node of graph.nodes) {
-    const here = withInputs(node, (input) => through(moved[input] as number));
+    const here = withInputs(node, (input) => (node.kind === "result" ? (moved[input] as number) : through(moved[input] as number)));
     moved.push(nodes.push(here) - 1);
   }
   return { ...graph, nodes, outputs: graph.outputs.map((output) => through(moved[output] as number)) };
