@@ -43,10 +43,11 @@ export function flatten(steps: readonly StepTree[], stretches: boolean): FlatSte
   for (const step of steps) {
     const cost = stretches ? aloneCost(step) : Number.POSITIVE_INFINITY;
     if (nanoseconds + cost > longestStretch) close();
-    if (cost <= longestStretch) {
+    if (cost > longestStretch) list.push(...flatStep(step, stretches));
+    else {
       together.push(step);
       nanoseconds += cost;
-    } else list.push(...flatStep(step, stretches));
+    }
   }
   close();
   return list;
@@ -61,5 +62,6 @@ function flatStep(step: StepTree, stretches: boolean): FlatStep[] {
 /** Nanoseconds of a step that no other thread can help with, infinite where one can. */
 function aloneCost(step: StepTree): number {
   if (step.kind === "kernel") return isShared(step) ? Number.POSITIVE_INFINITY : step.cost;
-  return step.count * step.body.reduce((sum, inner) => sum + aloneCost(inner), 0);
+  const once = step.body.reduce((sum, inner) => sum + aloneCost(inner), 0);
+  return once === Number.POSITIVE_INFINITY ? once : step.count * once;
 }

@@ -21,6 +21,7 @@ export class Recorder {
   private dispatches = 0;
   /** What the pass is set to. */
   private last: Dispatch | undefined;
+  private turn: number | undefined;
 
   constructor(
     private readonly device: GpuDevice,
@@ -39,7 +40,10 @@ export class Recorder {
     const { pipeline, group, workgroups, turns } = dispatch;
     if (this.last?.pipeline !== pipeline) this.pass.setPipeline(pipeline);
     if (this.last !== dispatch) this.pass.setBindGroup(0, group);
-    turns?.bind(this.pass, turn);
+    if (turns !== undefined && this.turn !== turn) {
+      turns.bind(this.pass, turn);
+      this.turn = turn;
+    }
     this.pass.dispatchWorkgroups(...workgroups);
     this.last = dispatch;
     if (++this.dispatches % dispatchesPerSubmit === 0) {
@@ -51,7 +55,7 @@ export class Recorder {
   /** Hands everything over that is recorded. */
   submit(): void {
     this.pass?.end();
-    [this.pass, this.last] = [undefined, undefined];
+    [this.pass, this.last, this.turn] = [undefined, undefined, undefined];
     this.device.submit([this.encoder.finish()], this.label);
   }
 }
