@@ -1,5 +1,6 @@
 import { compileGraph } from "../../compiler/compile.js";
 import { heirsOf } from "../../compiler/heirs.js";
+import { patternOf } from "../../compiler/kernel-pattern.js";
 import { describeSteps, kernelSize } from "../../compiler/kernel-size.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import type { BufferInfo, Kernel, Loop, Lowered, Step } from "../../compiler/program.js";
@@ -66,10 +67,11 @@ export function assemble(lowered: Lowered, scalars: readonly DType[], options: O
     scalars: scalars.length,
     target: options.target,
   };
+  const sourceOf = printer(context);
   const kernels: KernelSource[] = [];
   const place = (steps: readonly Step[], loops: readonly Loop[]): Order[] =>
     steps.map((step) => {
-      if (step.kind !== "loop") return kernels.push(print(step, { ...context, loops })) - 1;
+      if (step.kind !== "loop") return kernels.push(sourceOf(step, loops)) - 1;
       const inside = [...loops, step.iteration];
       needCountable(inside);
       return { count: step.iteration.extent, body: place(step.body, inside) };
@@ -84,6 +86,28 @@ function needCountable(loops: readonly Loop[]): void {
   throw new UsageError(`loops inside of each other come to ${extents.join(" × ")} iterations; the webgpu backend counts ${mostTurns}`, {
     hint: "do more in each iteration",
   });
+}
+
+/** Prints kernels, those of one pattern once: the layers of a model share theirs but for the slots. */
+function printer(context: Omit<Context, "loops">): (kernel: Kernel, loops: readonly Loop[]) => KernelSource {
+  const { info, slotOf } = context;
+  const printed = new Map<string, { readonly source: KernelSource; readonly slots: readonly number[] }>();
+  return (kernel, loops) => {
+    const pattern = patternOf(kernel, (buffer, before) => {
+      const { dtype, length } = info(buffer);
+      return `${dtype}[${length}] in the slot of ${before.findIndex((other) => slotOf(other) === slotOf(buffer))}`;
+    });
+    const key = `${loops.map(({ name, extent }) => `${name}<${extent}`).join()}\n${pattern.key}`;
+    const slots = pattern.buffers.map(slotOf);
+    const known = printed.get(key);
+    if (known !== undefined) {
+      const bindings = known.source.bindings.map(({ slot, access }) => ({ slot: slots[known.slots.indexOf(slot)] as number, access }));
+      return { ...known.source, bindings };
+    }
+    const source = print(kernel, { ...context, loops });
+    printed.set(key, { source, slots });
+    return source;
+  };
 }
 
 function print(kernel: Kernel, context: Context): KernelSource {
