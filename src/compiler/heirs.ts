@@ -19,35 +19,43 @@ export function heirsOf(lowered: Lowered, donated: readonly boolean[] = []): Map
     for (const buffer of reads) lastReader.set(buffer, i);
     for (const buffer of writes) if (!writers.has(buffer)) writers.set(buffer, i);
   });
-  /** Spare inputs of one dtype and length. */
-  const alike = new Map<string, Set<number>>();
   const kindOf = (buffer: number): string => {
     const { dtype, length } = lowered.buffers.get(buffer) as BufferInfo;
     return `${dtype} ${length}`;
   };
+  /** Outputs in the order in which they are written. */
+  const outputs = [...new Set(lowered.outputs)]
+    .map((output) => ({ output, writer: writers.get(output) ?? -1 }))
+    .filter(({ writer }) => writer >= 0)
+    .sort((a, b) => a.writer - b.writer);
+  const inherit = (output: number, input: number): void => {
+    heirs.set(output, input);
+    spare.delete(input);
+  };
+
+  for (const { output, writer } of outputs) {
+    const node = nodes[writer] as StepNode;
+    const fits = (input: number): boolean =>
+      spare.has(input) && lastReader.get(input) === writer && kindOf(input) === kindOf(output) && readsInPlace(node, input, output);
+    const input = [...node.reads].find(fits);
+    if (input !== undefined) inherit(output, input);
+  }
+  /** What is left, of one dtype and length, the longest unread last. */
+  const unread = new Map<string, { input: number; last: number }[]>();
   for (const input of spare) {
     const kind = kindOf(input);
-    alike.set(kind, (alike.get(kind) ?? new Set()).add(input));
+    const same = unread.get(kind);
+    const entry = { input, last: lastReader.get(input) ?? -1 };
+    if (same) same.push(entry);
+    else unread.set(kind, [entry]);
   }
-  const inherit = (output: number, inputs: Iterable<number>, fits: (input: number) => boolean): void => {
-    for (const input of inputs) {
-      if (!spare.has(input) || kindOf(input) !== kindOf(output) || !fits(input)) continue;
-      heirs.set(output, input);
-      spare.delete(input);
-      alike.get(kindOf(input))?.delete(input);
-      return;
-    }
-  };
-  for (const output of lowered.outputs) {
-    const writer = writers.get(output);
-    if (writer === undefined) continue;
-    const node = nodes[writer] as StepNode;
-    inherit(output, node.reads, (input) => lastReader.get(input) === writer && readsInPlace(node, input, output));
-  }
-  for (const output of lowered.outputs) {
-    const writer = writers.get(output);
-    if (writer === undefined || heirs.has(output)) continue;
-    inherit(output, alike.get(kindOf(output)) ?? [], (input) => (lastReader.get(input) ?? -1) < writer);
+  for (const same of unread.values()) same.sort((a, b) => b.last - a.last);
+  for (const { output, writer } of outputs) {
+    const same = unread.get(kindOf(output)) ?? [];
+    const longest = same.at(-1);
+    if (heirs.has(output) || longest === undefined || longest.last >= writer) continue;
+    same.pop();
+    inherit(output, longest.input);
   }
   return heirs;
 }

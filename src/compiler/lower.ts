@@ -38,8 +38,8 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
   const home = new Map<number, FusionGroup>();
   for (const group of groups) for (const member of group.members) home.set(member, group);
   const drafts = groups.flatMap((group) => (group.kind === "loop" ? [] : [draft(graph, accesses, group)]));
-  for (const { group, scalars } of drafts) {
-    for (const value of scalars.values) if (value.kind === "load" && home.get(value.buffer) !== group) readOutside.add(value.buffer);
+  for (const { group, values } of drafts) {
+    for (const value of values) if (value.kind === "load" && home.get(value.buffer) !== group) readOutside.add(value.buffer);
   }
   for (const group of groups) {
     if (group.kind !== "loop") continue;
@@ -134,7 +134,7 @@ interface Result {
 }
 
 /** A kernel of which all is known but what of it is stored. */
-type Draft = { readonly scalars: Scalars; readonly results: readonly Result[] } & (
+type Draft = { readonly values: readonly Value[]; readonly results: readonly Result[] } & (
   | { readonly group: MapGroup | RowGroup; readonly reductions: readonly Reduction[] }
   | { readonly group: MatmulGroup; readonly operands: readonly [a: Load, b: Load] }
   | { readonly group: ScatterGroup; readonly target: Value; readonly value: Value }
@@ -181,7 +181,7 @@ function draftLoops(graph: Graph, group: MapGroup | RowGroup, scalars: Scalars):
     scalars.define(member, value);
     return { member, value, index, inner: group.kind === "row" && !perRow };
   });
-  return { group, scalars, results, reductions };
+  return { group, values: scalars.values, results, reductions };
 }
 
 function draftMatmul(graph: Graph, accesses: AccessMaps, group: MatmulGroup, scalars: Scalars): Draft {
@@ -199,7 +199,7 @@ function draftMatmul(graph: Graph, accesses: AccessMaps, group: MatmulGroup, sca
     scalars.define(member, value);
     results.push({ member, value, index, inner: false });
   }
-  return { group, scalars, results, operands };
+  return { group, values: scalars.values, results, operands };
 }
 
 function draftScatter(graph: Graph, group: ScatterGroup, scalars: Scalars): Draft {
@@ -211,15 +211,15 @@ function draftScatter(graph: Graph, group: ScatterGroup, scalars: Scalars): Draf
   const target = bin.dtype === "i32" ? bin : scalars.operation("cast", [bin], "i32");
   const value = scalars.at(values, loops.values);
   const results = [{ member, value: scalars.register(member, node.dtype), index: loops.result, inner: false }];
-  return { group, scalars, results, target, value };
+  return { group, values: scalars.values, results, target, value };
 }
 
 function finish(graph: Graph, made: Draft, readOutside: ReadonlySet<number>): Kernel {
-  const { group, scalars, results } = made;
+  const { group, values, results } = made;
   const stores: Store[] = results
     .filter(({ member }) => readOutside.has(member))
     .map(({ member, value, index, inner }) => ({ buffer: member, index, value, inner }));
-  const base = { label: group.members.map((member) => nameOf(graph.nodes[member] as GraphNode)).join(" "), values: scalars.values, stores };
+  const base = { label: group.members.map((member) => nameOf(graph.nodes[member] as GraphNode)).join(" "), values, stores };
   if ("operands" in made) {
     const { batch, m, n, k } = made.group.loops;
     const [a, b] = made.operands;
@@ -233,7 +233,7 @@ function finish(graph: Graph, made: Draft, readOutside: ReadonlySet<number>): Ke
   const outer = { name: outerLoop, extent: domain.outer };
   if (made.group.kind === "map") return { kind: "map", ...base, outer };
   const inner = { name: innerLoop, extent: domain.inner };
-  return { kind: "row", ...base, outer, inner, stages: stagesOf(scalars.values, made.reductions) };
+  return { kind: "row", ...base, outer, inner, stages: stagesOf(values, made.reductions) };
 }
 
 const nameOf = (node: GraphNode): string => (node.kind === "operation" ? node.primitive : node.kind);
