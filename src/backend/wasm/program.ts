@@ -1,7 +1,7 @@
 import { compileGraph } from "../../compiler/compile.js";
 import { heirsOf } from "../../compiler/heirs.js";
+import { patternOf } from "../../compiler/kernel-pattern.js";
 import { type Plan, plan } from "../../compiler/plan.js";
-
 import type { BufferInfo, Kernel, Loop, Lowered, Step } from "../../compiler/program.js";
 import { schedule } from "../../compiler/schedule.js";
 import { type DType, isHalf } from "../../ir/dtype.js";
@@ -37,6 +37,9 @@ export interface WasmProgram {
   readonly kernelSteps: readonly number[];
 }
 
+/** The code of a kernel once it has a function. */
+type PlacedCode = Omit<KernelCode, "body"> & { readonly function: number };
+
 /** Buffers that one kernel may touch: enough for an optimizer's update of one parameter, and few enough for its pointers. */
 const maxBuffers = 16;
 
@@ -65,8 +68,33 @@ export function assemble(lowered: Lowered, scalars: readonly DType[], options: O
     math: new MathFunctions(module),
     info: (buffer) => planned.buffers.get(buffer) as BufferInfo,
   };
-  /** Functions by their code: the layers of a model share theirs. */
-  const known = new Map<string, number>();
+  /** Functions by their code. */
+  const functions = new Map<string, number>();
+  const functionOf = (body: number[]): number => {
+    const key = body.join();
+    const known = functions.get(key);
+    if (known !== undefined) return known;
+    module.place(kernelSignature, body, `k${functions.size}`);
+    functions.set(key, functions.size);
+    return functions.size - 1;
+  };
+  /** What kernels of one pattern become but for their buffers: the layers of a model share it. */
+  const printed = new Map<string, { readonly codes: readonly PlacedCode[]; readonly buffers: readonly number[] }>();
+  const codesOf = (kernel: Kernel, loops: readonly Loop[]): readonly PlacedCode[] => {
+    const { key, buffers } = patternOf(kernel, (buffer) => {
+      const { dtype, length } = context.info(buffer);
+      return `${dtype}[${length}]`;
+    });
+    const full = `${loops.map(({ name, extent }) => `${name}<${extent}`).join()}\n${key}`;
+    const known = printed.get(full);
+    if (known === undefined) {
+      const codes = print(kernel, { ...context, loops }, gemm).map(({ body, ...fields }) => ({ ...fields, function: functionOf(body) }));
+      printed.set(full, { codes, buffers });
+      return codes;
+    }
+    const renamed = new Map(known.buffers.map((buffer, i) => [buffer, buffers[i] as number]));
+    return known.codes.map((code) => ({ ...code, buffers: code.buffers.map((buffer) => renamed.get(buffer) as number) }));
+  };
   const kernelSteps: number[] = [];
   const place = (step: Step, loops: readonly Loop[]): StepTree[] => {
     if (step.kind === "loop") {
@@ -74,18 +102,11 @@ export function assemble(lowered: Lowered, scalars: readonly DType[], options: O
       return [{ kind: "loop", count: step.iteration.extent, body }];
     }
     const turns = loops.reduce((n, { extent }) => n * extent, 1);
-    const codes = print(step, { ...context, loops }, gemm);
+    const codes = codesOf(step, loops);
     kernelSteps.push(codes.length);
-    return codes.map(({ body, ...fields }) => {
-      const key = body.join();
-      let number = known.get(key);
-      if (number === undefined) {
-        number = known.size;
-        known.set(key, number);
-        module.place(kernelSignature, body, `k${number}`);
-      }
-      const unitsPerChunk = options.chunks === "finest" ? fields.unitMultiple : fields.unitsPerChunk;
-      return { ...fields, kind: "kernel", unitsPerChunk, function: number, turns };
+    return codes.map((code) => {
+      const unitsPerChunk = options.chunks === "finest" ? code.unitMultiple : code.unitsPerChunk;
+      return { ...code, kind: "kernel", unitsPerChunk, turns };
     });
   };
   const tree = planned.steps.flatMap((step) => place(step, []));
