@@ -62,16 +62,23 @@ const integersGreaterEqual: IntegerComparison = (x, value) =>
   );
 const integersDiffer: IntegerComparison = (x, value) => not(integersEqual(x, value));
 
+/** a < b; false where either is NaN. */
 export const less = ordering("less", lessThan, integersLess, integersGreater);
+/** a > b; false where either is NaN. */
 export const greater = ordering("greater", (x, y) => lessThan(y, x), integersGreater, integersLess);
+/** a = b; false where either is NaN. */
 export const equal = ordering("equal", sameAs, integersEqual, integersEqual);
+/** a ≠ b; true where either is NaN. */
 export const notEqual = ordering("notEqual", (x, y) => not(sameAs(x, y)), integersDiffer, integersDiffer);
 /** a ≤ b as (a < b) ∨ (a = b), so that NaN compares false. */
 export const lessEqual = ordering("lessEqual", (x, y) => or(lessThan(x, y), sameAs(x, y)), integersLessEqual, integersGreaterEqual);
+/** a ≥ b; false where either is NaN. */
 export const greaterEqual = ordering("greaterEqual", (x, y) => or(lessThan(y, x), sameAs(y, x)), integersGreaterEqual, integersLessEqual);
+/** a ∧ b; of integers bit by bit. */
 export const and = comparison("and", (x, y) => apply("and", [x, y], {}));
+/** a ∨ b; of integers bit by bit. */
 export const or = comparison("or", (x, y) => apply("or", [x, y], {}));
-/** The opposite of each element; x is bool. */
+/** ¬x of bools; of integers bit by bit. */
 export const not = (x: Tensor): Tensor => {
   checkArgument("not", "x", x, tensorKind);
   return apply("not", [x], {});

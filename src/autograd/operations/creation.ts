@@ -34,12 +34,16 @@ function filled(where: string, shape: Shape | number, value: number, options: DT
  * DtypeError for a value that an integer dtype or bool does not have.
  */
 export const full = (shape: Shape | number, value: number, options: DTypeOption = {}): Tensor => filled("full", shape, value, options);
+/** 0 everywhere, f32 unless said otherwise. */
 export const zeros = (shape: Shape | number, options: DTypeOption = {}): Tensor => filled("zeros", shape, 0, options);
+/** 1 everywhere, f32 unless said otherwise. */
 export const ones = (shape: Shape | number, options: DTypeOption = {}): Tensor => filled("ones", shape, 1, options);
+/** 0 everywhere, in the shape and dtype of x. */
 export function zerosLike(x: Tensor): Tensor {
   checkArgument("zerosLike", "x", x, tensorKind);
   return filled("zerosLike", x.shape, 0, { dtype: x.dtype });
 }
+/** 1 everywhere, in the shape and dtype of x. */
 export function onesLike(x: Tensor): Tensor {
   checkArgument("onesLike", "x", x, tensorKind);
   return filled("onesLike", x.shape, 1, { dtype: x.dtype });

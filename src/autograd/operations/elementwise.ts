@@ -21,17 +21,29 @@ const ofNumbers =
   (x: TensorLike): Tensor =>
     apply(name, [asNumbers(asTensor(name, x))], {});
 
+/** −x; bool as 0 and 1. */
 export const neg = ofNumbers("neg");
+/** eˣ. */
 export const exp = ofFloats("exp");
+/** The natural logarithm; −∞ at 0, NaN below. */
 export const log = ofFloats("log");
+/** The sine of x in radians. */
 export const sin = ofFloats("sin");
+/** The cosine of x in radians. */
 export const cos = ofFloats("cos");
+/** (eˣ − e⁻ˣ)/(eˣ + e⁻ˣ). */
 export const tanh = ofFloats("tanh");
+/** The error function 2/√π ∫₀ˣ e^(−t²) dt. */
 export const erf = ofFloats("erf");
+/** √x; NaN below 0. */
 export const sqrt = ofFloats("sqrt");
+/** 1/x. */
 export const recip = ofFloats("recip");
+/** |x|, with the derivative 0 at 0. */
 export const abs = ofNumbers("abs");
+/** −1, 0 or 1; NaN where x is NaN. */
 export const sign = ofNumbers("sign");
+/** The largest integer that is not above x, in the dtype of x. */
 export const floor = (x: TensorLike): Tensor => {
   const t = asTensor("floor", x);
   return isFloat(t.dtype) ? apply("floor", [t], {}) : t;
@@ -44,8 +56,11 @@ const arithmetic =
     return apply(primitive, [asNumbers(x), asNumbers(y)], {});
   };
 
+/** a + b; integers wrap. */
 export const add = arithmetic("add", "add");
+/** a − b; integers wrap. */
 export const sub = arithmetic("sub", "sub");
+/** a · b; integers wrap. */
 export const mul = arithmetic("mul", "mul");
 
 /** Integers beside a number that none of them passes stay as they are, whether their dtype has that number or not. */

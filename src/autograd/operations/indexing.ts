@@ -24,6 +24,7 @@ export function gather(x: Tensor, index: Tensor, axis = 0): Tensor {
   ];
   return permute(picked, order);
 }
+/** The same as {@link gather}. */
 export const take = gather;
 
 /** Sums rows of x into `size` bins: y[s] = Σ x[i] over index[i] = s. An index outside of 0…size − 1 adds nothing. */

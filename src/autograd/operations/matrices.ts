@@ -20,6 +20,7 @@ export function eye(n: number, options: DTypeOption = {}): Tensor {
 
 /** Rows ≤ columns − k kept, the rest 0. */
 export const triu = (x: Tensor, k = 0): Tensor => triangle("triu", x, k, (diagonal) => greaterEqual(diagonal, k));
+/** Rows ≥ columns − k kept, the rest 0. */
 export const tril = (x: Tensor, k = 0): Tensor => triangle("tril", x, k, (diagonal) => lessEqual(diagonal, k));
 
 function triangle(name: string, x: Tensor, k: number, keep: (diagonal: Tensor) => Tensor): Tensor {

@@ -26,6 +26,7 @@ export function reshape(x: Tensor, shape: Shape | number): Tensor {
   return sameShape(target, x.shape) ? x : apply("reshape", [x], { shape: [...target] });
 }
 
+/** The axes in another order: axis i of the result is axis order[i] of x. */
 export function permute(x: Tensor, order: readonly number[]): Tensor {
   checkArgument("permute", "x", x, tensorKind);
   checkArgument("permute", "order", order, listOf(integer()));
@@ -53,6 +54,7 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   const padded = reshape(x, [...new Array<number>(shape.length - x.rank).fill(1), ...x.shape]);
   return sameShape(padded.shape, shape) ? padded : apply("expand", [padded], { shape: [...shape] });
 }
+/** The same as {@link broadcastTo}. */
 export const expand = broadcastTo;
 
 /** One entry per axis: a [start, stop, step?] range, or null for the whole axis. Negative positions count from the end. */
@@ -90,6 +92,7 @@ export function pad(x: Tensor, widths: readonly (readonly [number, number])[], v
   return apply("pad", [x], { low: widths.map(([low]) => low), high: widths.map(([, high]) => high), value });
 }
 
+/** Tensors one after another along an axis; their other extents and dtypes are equal, or it throws ShapeError or DtypeError. */
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   checkArgument("concat", "tensors", tensors, listOf(tensorKind));
   const first = tensors[0];
@@ -126,6 +129,7 @@ export function split(x: Tensor, extents: readonly number[], axis = 0): Tensor[]
   });
 }
 
+/** The elements in reverse order along the axes, all when left out. */
 export function flip(x: Tensor, axes?: Axes): Tensor {
   checkArgument("flip", "x", x, tensorKind);
   return apply("flip", [x], { axes: normalizeAxes(axes, x.rank, "flip") });

@@ -24,9 +24,13 @@ const reduction =
       : result;
   };
 
+/** Σ x over the axes; 0 where there is nothing to add. bool counts in i32. */
 export const sum = reduction("sum", "sum");
+/** The largest over the axes, NaN where any is. Places that attain it share a derivative evenly. Throws ShapeError for an empty axis. */
 export const max = reduction("max", "maxReduce");
+/** The smallest over the axes, NaN where any is. Places that attain it share a derivative evenly. Throws ShapeError for an empty axis. */
 export const min = reduction("min", "minReduce");
 /** Position (i32) of the first largest element, in row-major order over the reduced axes. */
 export const argmax = reduction("argmax", "argmax");
+/** Position (i32) of the first smallest element, in row-major order over the reduced axes. */
 export const argmin = reduction("argmin", "argmin");
