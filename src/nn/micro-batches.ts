@@ -62,6 +62,8 @@ export function meanGradients<Params, Batch>(
     },
     [zeros([], { dtype: lossDtype(params) }), none],
     stacked,
+    // Batches that share every tensor leave nothing to count.
+    { length: batches.length },
   );
   const share = 1 / batches.length;
   const sumOf = new Map([...places.keys()].map((p, i) => [p, sums[i] as Tensor]));

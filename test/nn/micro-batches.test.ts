@@ -55,6 +55,11 @@ describe("micro-batches", () => {
     close(await trained<readonly [Tensor, Tensor]>(pairs, [pair(batchOf(1, 2, 3)), pair(batchOf(4, 5, 6))]), whole);
   });
 
+  it("that are the same batch again train as that batch", async () => {
+    const batch = batchOf(1, 2, 3);
+    close(await trained(mse, [batch, batch]), await trained(mse, batch));
+  });
+
   it("are not what a batch that is itself a pair of tensors is taken for", async () => {
     const { x, y } = batchOf(1, 2, 3, 4);
     const loss = (params: { w: Tensor }, batch: readonly Tensor[]): Tensor => {
