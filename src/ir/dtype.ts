@@ -1,5 +1,6 @@
 import { describe } from "../arguments.js";
 import { DtypeError } from "../errors.js";
+import { type Half, toNearestHalf } from "./halves.js";
 
 /**
  * Element types. `f32`, `i32`, `u32` and `bool` exist on every backend; `f16` where the device has it; `bf16` on the
@@ -34,7 +35,7 @@ const rank: Record<DType, number> = { bool: 0, i32: 1, u32: 1, f16: 2, bf16: 2, 
 
 export const isFloat = (dtype: DType): boolean => rank[dtype] >= 2;
 /** Whether `dtype` stores a float in 16 bits. */
-export const isHalf = (dtype: DType): dtype is "f16" | "bf16" => dtype === "f16" || dtype === "bf16";
+export const isHalf = (dtype: DType): dtype is Half => dtype === "f16" || dtype === "bf16";
 export const isInteger = (dtype: DType): boolean => dtype === "i32" || dtype === "u32";
 
 /** The dtype of a name. Throws {@link DtypeError} for a name of none; `where` is the function that was given it. */
@@ -131,9 +132,8 @@ export function representable(dtype: DType, value: number): number {
     case "f32":
       return Math.fround(value);
     case "f16":
-      return nearest(Math.fround(value), 11, -14, 2 ** 16);
     case "bf16":
-      return nearest(Math.fround(value), 8, -126, 2 ** 128);
+      return toNearestHalf(dtype, value);
     case "i32":
       return value | 0;
     case "u32":
@@ -141,20 +141,4 @@ export function representable(dtype: DType, value: number): number {
     case "bool":
       return value ? 1 : 0;
   }
-}
-
-/** The nearest number of `digits` significant bits and an exponent of at least `lowest`, ties to even; ∞ from `end` on. */
-function nearest(x: number, digits: number, lowest: number, end: number): number {
-  const size = Math.abs(x);
-  if (!(size > 0 && size < Number.POSITIVE_INFINITY)) return x;
-  // Added to a number below it, this leaves no room for bits below the unit: the addition rounds.
-  const shift = 2 ** (Math.max(lowest, exponentOf(size)) + 1 - digits + 52);
-  const rounded = size + shift - shift;
-  return Math.sign(x) * (rounded < end ? rounded : Number.POSITIVE_INFINITY);
-}
-
-/** The e with 2ᵉ ≤ x < 2ᵉ⁺¹ for an f32 x > 0; the logarithm alone may round up to the next integer. */
-function exponentOf(x: number): number {
-  const e = Math.floor(Math.log2(x));
-  return 2 ** e > x ? e - 1 : e;
 }

@@ -1,5 +1,5 @@
 /**
- * Threefry-2x32 with 20 rounds on the host: the counter-based generator behind every random key.
+ * Threefry-2x32 with 20 rounds: the counter-based generator behind every random key.
  * Source: Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3" (SC 2011), section 4.1 and table 2.
  */
 import { OptionError } from "../errors.js";
@@ -7,11 +7,11 @@ import { OptionError } from "../errors.js";
 /** Two 32-bit words, each a non-negative integer below 2³². */
 export type Words = readonly [number, number];
 
-/** Rotation distances of Threefry-2x32, used in turn, one per round. */
-const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24] as const;
+/** Rotation distances, used in turn, one per round. Backends print their kernels from these and `PARITY`. */
+export const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24] as const;
 
-/** The key-schedule constant of Threefry for 32-bit words: it keeps the all-zero key from being a fixed point. */
-const PARITY = 0x1bd11bda;
+/** The constant of the key schedule for 32-bit words: it keeps the all-zero key from being a fixed point. */
+export const PARITY = 0x1bd11bda;
 
 const TWO_32 = 0x1_0000_0000;
 

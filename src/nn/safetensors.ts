@@ -9,8 +9,8 @@
  */
 import { checkArgument, checkFields, checkOptions, instanceOf, integer, type Kind, listOf, text } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
+import { fromHalves } from "../ir/halves.js";
 import { START_BYTES } from "./byte-source.js";
-import { bfloat16ToFloat32, halfToFloat32 } from "./half-precision.js";
 import { showValue } from "./json.js";
 import {
   checkedBytes,
@@ -237,8 +237,8 @@ type ToFloat32 = (data: Uint8Array, entry: SafetensorsEntry) => Float32Array;
 
 const TO_FLOAT32: { readonly [D in SafetensorsDtype]?: ToFloat32 } = {
   F32: (data) => new Float32Array(data.buffer, data.byteOffset, data.length / 4),
-  F16: (data) => halfToFloat32(new Uint16Array(data.buffer, data.byteOffset, data.length / 2)),
-  BF16: (data) => bfloat16ToFloat32(new Uint16Array(data.buffer, data.byteOffset, data.length / 2)),
+  F16: (data) => fromHalves("f16", new Uint16Array(data.buffer, data.byteOffset, data.length / 2)),
+  BF16: (data) => fromHalves("bf16", new Uint16Array(data.buffer, data.byteOffset, data.length / 2)),
   F64: (data, entry) => {
     const doubles = new Float64Array(data.buffer, data.byteOffset, data.length / 8);
     const singles = new Float32Array(doubles);

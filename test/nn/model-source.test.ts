@@ -19,7 +19,7 @@ import {
   trainingBlobs,
   useBackend,
 } from "../../src/index.js";
-import { bfloat16ToFloat32 } from "../../src/nn/half-precision.js";
+import { fromHalves } from "../../src/ir/halves.js";
 import { parseJson } from "../../src/nn/json.js";
 import { float32Tensor, readSafetensors, type SafetensorsTensor, writeSafetensors } from "../../src/nn/safetensors.js";
 import { tinyConfig, tinyLlama, valuesOf } from "./tiny.js";
@@ -341,12 +341,12 @@ describe("halves", () => {
     };
     const least = (work: () => unknown): number => Math.min(...Array.from({ length: 5 }, () => time(work)));
     const slow = least(() => Uint32Array.from(halves, (half) => half << 16));
-    expect(least(() => bfloat16ToFloat32(halves)) / slow).toBeLessThan(0.4);
+    expect(least(() => fromHalves("bf16", halves)) / slow).toBeLessThan(0.4);
   });
 
   it("keep every value", () => {
     const all = Uint16Array.from({ length: 2 ** 16 }, (_, i) => i);
-    const bits = new Uint32Array(bfloat16ToFloat32(all).buffer);
+    const bits = new Uint32Array(fromHalves("bf16", all).buffer);
     expect(bits.every((word, i) => word === i * 2 ** 16)).toBe(true);
   });
 });

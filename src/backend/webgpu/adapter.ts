@@ -38,7 +38,9 @@ export const DRIVER_HINT = [
   `or, with no system package, SwiftShader: ${installLine("@sparticuz/chromium", "koffi")}`,
 ].join("; ");
 
-const FEATURES = ["shader-f16", "subgroups", "timestamp-query", "chromium-experimental-subgroup-matrix"];
+/** The optional features that kernels use. */
+const FEATURES = ["shader-f16"] as const satisfies readonly GPUFeatureName[];
+
 interface Candidate {
   readonly report: AdapterReport;
   readonly adapter: GPUAdapter;
@@ -58,8 +60,7 @@ export async function surveyAdapters(): Promise<{ adapters: AdapterReport[]; pro
 }
 
 /**
- * Opens a device with the features that kernels can use (`shader-f16`, `subgroups`, `timestamp-query`, subgroup matrices) as
- * far as the adapter has them. Throws BackendUnavailableError with the reason for each source that was tried, and how to get
+ * Opens a device with the optional feature that kernels use (`shader-f16`) where the adapter has it. Throws BackendUnavailableError with the reason for each source that was tried, and how to get
  * a driver; MissingPackageError in Node where the package `webgpu` is not installed.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<GpuDevice> {
@@ -150,7 +151,7 @@ async function open({ adapter, report }: Candidate, options: OpenDeviceOptions):
   const requiredFeatures: GPUFeatureName[] = [];
   if (options.defaultLimits !== true) {
     Object.assign(requiredLimits, report.limits);
-    requiredFeatures.push(...(FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[]));
+    requiredFeatures.push(...FEATURES.filter((feature) => adapter.features.has(feature)));
   }
   const gpu = await adapter.requestDevice({ label: `dawngrad on ${report.name}`, requiredFeatures, requiredLimits });
   return new GpuDevice(gpu, report, {

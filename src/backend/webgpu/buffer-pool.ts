@@ -78,7 +78,6 @@ export class BufferPool {
   /** The idle entries by kind and size class, latest released last. */
   private readonly shelves = new Map<string, Entry[]>();
   private readonly retiring = new Set<Entry>();
-  private readonly listeners: ((memory: number) => void)[] = [];
   private readonly owners = new Map<string, number>();
   private retirement: Promise<void> | undefined;
   private lastMemory = 0;
@@ -168,11 +167,6 @@ export class BufferPool {
     }
   }
 
-  /** Calls `listener` with the `memory` of each buffer that is destroyed. */
-  onDestroy(listener: (memory: number) => void): void {
-    this.listeners.push(listener);
-  }
-
   stats(): PoolStats {
     return {
       liveBytes: this.liveBytes,
@@ -191,7 +185,7 @@ export class BufferPool {
 
   /** Destroys every buffer, live ones too. To be called when the GPU is idle. */
   destroyAll(): void {
-    for (const entry of [...this.live.values(), ...this.idle, ...this.retiring]) this.destroy(entry);
+    for (const entry of [...this.live.values(), ...this.idle, ...this.retiring]) entry.gpu.destroy();
     this.live.clear();
     this.idle.clear();
     this.retiring.clear();
@@ -247,16 +241,11 @@ export class BufferPool {
         for (const entry of batch) {
           if (!this.retiring.delete(entry)) continue;
           this.retiringBytes -= entry.bytes;
-          this.destroy(entry);
+          entry.gpu.destroy();
         }
       }
     } finally {
       this.retirement = undefined;
     }
-  }
-
-  private destroy(entry: Entry): void {
-    entry.gpu.destroy();
-    for (const listener of this.listeners) listener(entry.memory);
   }
 }

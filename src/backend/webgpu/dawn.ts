@@ -15,7 +15,8 @@ const instances = new Map<string, GPU>();
 /** One look for drivers at a time: each reads environment variables that the next one changes. */
 let turn: Promise<unknown> = Promise.resolve();
 
-const FEATURES = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia", "disable-dawn-features=timestamp_quantization"];
+/** Unsafe APIs: without them an adapter does not tell of its subgroup matrices. */
+const FEATURES = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"];
 const NO_SUCH_ADAPTER = "no adapter has this name";
 
 /** An adapter as Dawn lists it. */

@@ -11,12 +11,8 @@ import { gpuWait } from "./wait.js";
 export type KernelClass = "software" | "gpu";
 
 export interface PipelineOptions {
-  /** The entry point. Default "main". */
-  readonly entry?: string;
   /** Default "auto". */
   readonly layout?: GPUPipelineLayout | "auto";
-  /** Values of `override` declarations. */
-  readonly constants?: Record<string, number>;
 }
 
 export interface GpuDeviceOptions {
@@ -119,25 +115,8 @@ export class GpuDevice {
   }
 
   /**
-   * Compiles a kernel. Throws DeviceError with the compiler's message, its line and the WGSL around it; throws
-   * DeviceLostError.
-   */
-  async createPipeline(label: string, wgsl: string, options: PipelineOptions = {}): Promise<GPUComputePipeline> {
-    this.errors.checkLost();
-    this.gpu.pushErrorScope("validation");
-    const module = this.gpu.createShaderModule({ label, code: wgsl });
-    const scope = this.gpu.popErrorScope();
-    const compiled = this.gpu.createComputePipelineAsync(pipelineDescriptor(label, module, options));
-    const [pipeline] = await Promise.allSettled([this.wait(compiled), this.wait(scope)]);
-    if (pipeline.status === "fulfilled") return pipeline.value;
-    await this.yieldToLoss();
-    this.errors.checkLost();
-    throw await shaderError(label, wgsl, module, messageOf(pipeline.reason));
-  }
-
-  /**
-   * Compiles a kernel that can be used at once. What `createPipeline` would throw is thrown by the next `check`, `read` or
-   * `drain`; the latter two wait for it.
+   * Compiles a kernel that can be used at once. A DeviceError with the compiler's message, its line and the WGSL around it is thrown
+   * by the next `check`, `read` or `drain`; the latter two wait for it. Throws DeviceLostError.
    */
   createPipelineSync(label: string, wgsl: string, options: PipelineOptions = {}): GPUComputePipeline {
     this.errors.checkLost();
@@ -242,12 +221,6 @@ export class GpuDevice {
   ensureUsable(buffer: GpuBuffer): void {
     this.refuseReleased(buffer);
     this.refuseSuspect(buffer);
-  }
-
-  /** Forgets errors other than a lost device, and trusts all buffers again. */
-  clearErrors(): void {
-    this.errors.take();
-    this.suspects.length = 0;
   }
 
   /** Waits until all work is done and all errors are known, then does `check`. */
@@ -377,8 +350,7 @@ export class GpuDevice {
 }
 
 function pipelineDescriptor(label: string, module: GPUShaderModule, options: PipelineOptions): GPUComputePipelineDescriptor {
-  const { entry = "main", layout = "auto", constants } = options;
-  return { label, layout, compute: { module, entryPoint: entry, ...(constants ? { constants } : {}) } };
+  return { label, layout: options.layout ?? "auto", compute: { module, entryPoint: "main" } };
 }
 
 /** The smallest multiple of 4 that is at least `bytes`. */

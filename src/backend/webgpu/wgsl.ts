@@ -1,6 +1,7 @@
 import { argumentsOf, type Kernel, type Reducer, type ScalarOperation, type Value } from "../../compiler/program.js";
 import type { DType } from "../../ir/dtype.js";
 import type { IndexExpression } from "../../ir/index-expression.js";
+import { PARITY, ROTATIONS } from "../../ir/threefry.js";
 
 /** WGSL text for scalar computations: types, constants, operations and the helper functions that they need. */
 
@@ -115,9 +116,9 @@ fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u
   to_u32: "fn to_u32(x: f32) -> u32 { return select(select(u32(x), 4294967295u, x >= 4294967296.0), 0u, is_nan(x)); }",
   threefry: `fn rotate_left(x: u32, n: u32) -> u32 { return (x << n) | (x >> (32u - n)); }
 fn threefry(k0: u32, k1: u32, counter: u32) -> u32 {
-  let k2 = k0 ^ k1 ^ 0x1bd11bdau;
+  let k2 = k0 ^ k1 ^ ${PARITY}u;
   var keys = array<u32, 3>(k0, k1, k2);
-  var turns = array<u32, 8>(13u, 15u, 26u, 6u, 17u, 29u, 16u, 24u);
+  var turns = array<u32, 8>(${ROTATIONS.map((distance) => `${distance}u`).join(", ")});
   var x = vec2<u32>(k0, counter + k1);
   for (var group = 0u; group < 5u; group++) {
     for (var round = 0u; round < 4u; round++) {

@@ -1,14 +1,10 @@
+import { PARITY, ROTATIONS } from "../../../ir/threefry.js";
 import { type Code, type FunctionReference, i32, i32x4, type Local, type ModuleBuilder, op } from "../assembler.js";
 import { or, shiftLeft, shiftRight, xor } from "./expressions.js";
 
-/** Rotation distances of Threefry-2x32, used in turn, one per round. */
-const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24] as const;
-/** The key-schedule constant of Threefry for 32-bit words. */
-const PARITY = 0x1bd11bda;
-
 /**
- * x₀ ⊕ x₁ with (x₀, x₁) = Threefry-2x32 of the counter (0, c) under the key (k₀, k₁), 20 rounds.
- * Source: Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3" (SC 2011), section 4.1 and table 2.
+ * x₀ ⊕ x₁ with (x₀, x₁) = Threefry-2x32 of the counter (0, c) under the key (k₀, k₁), 20 rounds: `threefry2x32` of the
+ * host in four lanes.
  */
 export function threefry(module: ModuleBuilder): FunctionReference {
   return module.function(
