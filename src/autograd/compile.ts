@@ -1,6 +1,9 @@
 import { callable, checkArgument, checkOptions, describe, integer, type Kind, type OptionKinds, optional, text } from "../arguments.js";
 import type { Backend, Executable } from "../backend/backend.js";
 import { OptionError, UsageError } from "../errors.js";
+import type { DType } from "../ir/dtype.js";
+import type { Shape } from "../ir/shape.js";
+import { ProgramCache } from "./program-cache.js";
 import { fromStorage, realizeNow, runTraced } from "./realize.js";
 import { currentBackend } from "./runtime.js";
 import { apply, fromHost, type Storage, Tensor } from "./tensor.js";
@@ -16,6 +19,8 @@ export interface CompileSettings<S extends readonly number[] = readonly number[]
   readonly static?: S;
   /** A name for error messages and descriptions; the function's own by default. */
   readonly name?: string;
+  /** Programs that are kept on each backend, one for each signature: those used last. Default 32. */
+  readonly maxPrograms?: number;
 }
 
 const positions: Kind = {
@@ -23,7 +28,12 @@ const positions: Kind = {
   fits: (value) => Array.isArray(value) && value.every(integer(0).fits) && new Set(value).size === value.length,
   hint: (value) => (integer(0).fits(value) ? `write [${String(value)}]` : "positions count from 0"),
 };
-const settingsKinds: OptionKinds<CompileSettings> = { donate: optional(positions), static: optional(positions), name: optional(text) };
+const settingsKinds: OptionKinds<CompileSettings> = {
+  donate: optional(positions),
+  static: optional(positions),
+  name: optional(text),
+  maxPrograms: optional(integer(1)),
+};
 
 /** What a function with these parameters may be called with once it is compiled: a number wherever it receives a tensor. */
 export type Given<A extends readonly unknown[]> = { [I in keyof A]: Tensor extends A[I] ? A[I] | number : A[I] };
@@ -50,14 +60,14 @@ export interface Compiled<A extends readonly unknown[], R> {
 
 /** Where each leaf of the result comes from. */
 type Result =
-  | { readonly kind: "output"; readonly index: number; readonly tensor: Tensor }
+  | { readonly kind: "output"; readonly index: number; readonly shape: Shape; readonly dtype: DType }
   | { readonly kind: "argument"; readonly position: number }
   | { readonly kind: "value"; readonly value: unknown };
 
 interface Program {
   readonly traced: Traced;
   readonly results: readonly Result[];
-  readonly shape: TreeShape;
+  readonly form: TreeShape;
   readonly executable: Executable;
   /** What the trace decided by the numbers among its arguments. */
   readonly decisions: readonly Decision[];
@@ -142,6 +152,12 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
   return { key: keys.join("|"), leaves, donated, rebuild: (given) => builders.map((build) => build(given)) };
 }
 
+/** What a caller is told whose calls have more signatures than there are programs kept. */
+const tooMany = (name: string, most: number): string =>
+  `dawngrad: ${name} was called with more than ${most} signatures (shapes, dtypes, forms, static arguments), and each is compiled anew. Of ` +
+  "the programs those used last are kept. Pad arguments to a few lengths, and pass what changes as tensors or numbers instead of " +
+  "static arguments; or raise compile(f, { maxPrograms }) where they are that many.";
+
 /** The arguments of a function that becomes part of another, with its numbers as it receives them when it runs by itself. */
 function weakNumbers<A extends readonly unknown[]>(args: A, settings: CompileSettings): A {
   return args.map((arg, i) => {
@@ -158,6 +174,8 @@ function weakNumbers<A extends readonly unknown[]>(args: A, settings: CompileSet
  * Numbers among the arguments are inputs of the program: f receives each as a scalar tensor of weak type, which takes the dtype of
  * what it meets (`x.add(n)` has the dtype of x). A number by which f branches, or that it counts to, is named in `static`: then f
  * receives the number itself, and another number is another program. What f closes over is captured by reference.
+ * Of the programs the `maxPrograms` (32) used last are kept on each backend, and the others give their memory back; a caller with more
+ * signatures than that is told once.
  * Calls return at once. Inside of another compiled or differentiated function f becomes part of that one.
  * Throws UsageError for arguments that are neither trees of tensors and numbers nor static.
  */
@@ -178,9 +196,11 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
       hint: "donate tensors; static arguments are constants",
     });
   const name = settings.name ?? (f.name || "the compiled function");
+  const { maxPrograms = 32 } = settings;
   /** By signature; several for one where traces decided differently by a number. */
-  const programs = new WeakMap<Backend, Map<string, Program[]>>();
+  const programs = new WeakMap<Backend, ProgramCache<Program>>();
   let traces = 0;
+  let toldOfMany = false;
 
   function trace(call: Call, backend: Backend): Program {
     traces++;
@@ -211,7 +231,8 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
         aliases.set(leaf, output);
       }
       const known = outputs.indexOf(output);
-      return { kind: "output", index: known >= 0 ? known : outputs.push(output) - 1, tensor: output };
+      const { shape, dtype } = output;
+      return { kind: "output", index: known >= 0 ? known : outputs.push(output) - 1, shape, dtype };
     });
     const traced = traceGraph(outputs, {
       trace: token,
@@ -219,21 +240,25 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
       taken: [...call.leaves.keys()].filter(isDonated),
     });
     const donated = traced.buffers.map((origin) => typeof origin === "number" && isDonated(origin));
-    return { traced, results, shape, decisions, executable: backend.compile(traced.graph, { label: name, donated }) };
+    // Of the value its form is kept: the branches of the value itself hold tensors of the trace.
+    const { shape: form } = flattenTree(shape.build(leaves.map(() => null)));
+    return { traced, results, form, decisions, executable: backend.compile(traced.graph, { label: name, donated }) };
   }
 
   function programOf(call: Call): { program: Program; backend: Backend } {
     const backend = currentBackend();
     let known = programs.get(backend);
     if (known === undefined) {
-      known = new Map();
+      known = new ProgramCache(backend, maxPrograms);
       programs.set(backend, known);
     }
-    const alike = known.get(call.key) ?? [];
-    let program = alike.find(({ decisions }) => decisions.every((made) => agrees(made, call.leaves[made.position] as number)));
+    let program = known.find(call.key, ({ decisions }) => decisions.every((made) => agrees(made, call.leaves[made.position] as number)));
     if (program === undefined) {
       program = trace(call, backend);
-      known.set(call.key, [...alike, program]);
+      if (known.add(call.key, program) && !toldOfMany) {
+        toldOfMany = true;
+        console.warn(tooMany(name, maxPrograms));
+      }
     }
     return { program, backend };
   }
@@ -260,13 +285,13 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
         case "output": {
           const existing = made.get(result.index);
           if (existing !== undefined) return existing;
-          const fresh = fromStorage(result.tensor.shape, result.tensor.dtype, storages[result.index] as Storage);
+          const fresh = fromStorage(result.shape, result.dtype, storages[result.index] as Storage);
           made.set(result.index, fresh);
           return fresh;
         }
       }
     });
-    return program.shape.build(leaves) as R;
+    return program.form.build(leaves) as R;
   };
 
   return Object.defineProperties(compiled as unknown as Compiled<A, R>, {

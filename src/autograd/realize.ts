@@ -4,29 +4,29 @@ import type { HostArray } from "../ir/dtype.js";
 import { graphKey } from "../ir/graph.js";
 import { show, sizeOf } from "../ir/shape.js";
 import { formatValues } from "./format.js";
+import { ProgramCache } from "./program-cache.js";
 import { currentBackend } from "./runtime.js";
 import { fromHost, type NestedNumbers, Storage, type Tensor } from "./tensor.js";
 import { deviceBuffer, type Traced, traceGraph } from "./trace.js";
 import { isTracing } from "./tracing.js";
 import { tensorsOf } from "./tree.js";
 
-/** Programs of graphs that were realised without `compile`, by structure; the oldest go first. */
-const programs = new WeakMap<Backend, Map<string, Executable>>();
+/** Programs of graphs that were realised without `compile`, by structure. */
+const programs = new WeakMap<Backend, ProgramCache<{ readonly executable: Executable }>>();
+/** Programs that each backend keeps of them. */
 const maxPrograms = 512;
 
-function programFor(backend: Backend, traced: Traced): Executable {
+function programFor(backend: Backend, { graph }: Traced): Executable {
   let known = programs.get(backend);
   if (known === undefined) {
-    known = new Map();
+    known = new ProgramCache(backend, maxPrograms);
     programs.set(backend, known);
   }
-  const key = graphKey(traced.graph);
-  let executable = known.get(key);
-  if (executable === undefined) {
-    executable = backend.compile(traced.graph, { label: "realize" });
-    if (known.size >= maxPrograms) known.delete(known.keys().next().value as string);
-  } else known.delete(key);
-  known.set(key, executable);
+  const key = graphKey(graph);
+  const found = known.find(key);
+  if (found !== undefined) return found.executable;
+  const executable = backend.compile(graph, { label: "realize" });
+  known.add(key, { executable });
   return executable;
 }
 

@@ -82,7 +82,26 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
     return undefined;
   });
   for (const position of options.taken ?? []) if (!buffers.includes(position)) buffers.push(position);
-  return { graph: { ...graph, inputCount: buffers.length, scalarCount: scalars.length }, buffers, scalars };
+  return { graph: { ...withoutRules(graph), inputCount: buffers.length, scalarCount: scalars.length }, buffers, scalars };
+}
+
+/** Bodies without the rules of their calls. */
+const plain = new WeakMap<Graph, Graph>();
+
+/**
+ * A graph for a program, which is kept: the rules of calls hold tensors of the trace, and nobody differentiates a program.
+ */
+function withoutRules(graph: Pick<Graph, "nodes" | "outputs">): Pick<Graph, "nodes" | "outputs"> {
+  if (!graph.nodes.some((node) => "body" in node)) return graph;
+  const bare = (body: Graph): Graph => {
+    let known = plain.get(body);
+    if (known === undefined) {
+      known = { ...body, ...withoutRules(body) };
+      plain.set(body, known);
+    }
+    return known;
+  };
+  return { ...graph, nodes: graph.nodes.map((node) => ("body" in node ? { ...node, body: bare(node.body) } : node)) };
 }
 
 /** How the cotangents of calls that became nodes are pulled back. */

@@ -65,9 +65,12 @@ export interface Backend {
   compile(graph: Graph, options?: CompileOptions): Executable;
   /**
    * Runs a program. `inputs` and `scalars` are in the order of the graph's; a donated input belongs to the backend
-   * afterwards, unless the run throws. Returns one new buffer for each output.
+   * afterwards, unless the run throws. Returns one new buffer for each output. Throws UsageError where a donated buffer is also another
+   * input, and for a program that was released.
    */
   run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[];
+  /** Gives back at once what a program holds on the device; runs that were started before end as they should. It cannot run again. */
+  release(executable: Executable): void;
   /** Waits until all work is done; throws what went wrong meanwhile. */
   sync(): Promise<void>;
   memory(): MemoryReport;

@@ -285,7 +285,14 @@ const functions = {
   },
   compile: {
     f: aFunction(loss),
-    settings: optional(options({ donate: optional(aList(() => [0])), static: optional(aList(() => [1])), name: optional(aText("f")) })),
+    settings: optional(
+      options({
+        donate: optional(aList(() => [0])),
+        static: optional(aList(() => [1])),
+        name: optional(aText("f")),
+        maxPrograms: optional(anInteger(4)),
+      }),
+    ),
   },
   explain: { f: aFunction(loss), x: aTree(matrix) },
   realize: { tree: aTree(matrix) },

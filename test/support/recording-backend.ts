@@ -31,6 +31,7 @@ export function createRecordingBackend(): { readonly backend: Backend; readonly 
       return { graph, describe: () => "" };
     },
     run: ({ graph }) => graph.outputs.map(fresh),
+    release: () => undefined,
     sync: async () => undefined,
     memory: () => ({ liveBytes: 0, liveBuffers: 0, peakBytes: 0, byOwner: {}, idleBytes: 0 }),
     close: async () => undefined,

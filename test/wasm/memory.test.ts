@@ -204,42 +204,6 @@ describe("a wasm backend", () => {
     backend.free(result as DeviceBuffer);
   });
 
-  it("takes one buffer that is donated twice, and gives it back once", async () => {
-    const program = backend.compile(twoStates(), { donated: [true, true] });
-    const guard = upload([7, 7, 7, 7]);
-    for (let round = 0; round < 5; round++) {
-      const buffer = upload([1, 2, 3, 4]);
-      const results = backend.run(program, [buffer, buffer], []);
-      expect(await Promise.all(results.map(download))).toEqual([
-        [2, 4, 6, 8],
-        [0, 0, 0, 0],
-      ]);
-      // A block that came back twice would be handed out twice.
-      const fresh = [upload([1, 1, 1, 1]), upload([2, 2, 2, 2]), upload([3, 3, 3, 3])];
-      expect(new Set([...fresh, ...results, guard].map((held) => (held as unknown as { address: number }).address)).size).toBe(6);
-      expect(await Promise.all(fresh.map(download))).toEqual([
-        [1, 1, 1, 1],
-        [2, 2, 2, 2],
-        [3, 3, 3, 3],
-      ]);
-      for (const held of [...fresh, ...results]) backend.free(held);
-    }
-    const { liveBuffers, byOwner } = backend.memory();
-    expect([liveBuffers, byOwner["test"]]).toEqual([2, 16]);
-    backend.free(guard);
-  });
-
-  it("keeps a buffer that is donated at one place from being overwritten while it is read at another", async () => {
-    const program = backend.compile(twoStates(), { donated: [true, false] });
-    const buffer = upload([1, 2, 3, 4]);
-    const results = backend.run(program, [buffer, buffer], []);
-    expect(await Promise.all(results.map(download))).toEqual([
-      [2, 4, 6, 8],
-      [0, 0, 0, 0],
-    ]);
-    for (const held of results) backend.free(held);
-  });
-
   it("is neither given buffers nor programs of another one", async () => {
     const other = await createWasmBackend({ threads: 2 });
     const program = backend.compile(twoStates());

@@ -3,6 +3,7 @@ import { type DType, type HostArray, hostArray, representable } from "../../ir/d
 import { type CallNode, type Graph, type GraphNode, type InputNode, inputsOf, type LoopNode } from "../../ir/graph.js";
 import { sizeOf } from "../../ir/shape.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
+import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { describeGraph } from "./describe.js";
 import { lower } from "./lowerings.js";
 import { MemoryLedger } from "./memory.js";
@@ -20,6 +21,8 @@ class ReferenceBuffer implements DeviceBuffer {
 }
 
 class ReferenceExecutable implements Executable {
+  released = false;
+
   constructor(
     readonly graph: Graph,
     readonly donated: readonly boolean[],
@@ -136,10 +139,16 @@ class ReferenceBackend implements Backend {
         `${label} takes ${graph.inputCount} buffers and ${graph.scalarCount} scalars, not ${inputs.length} and ${scalars.length}`,
       );
     }
-    const taken = new Set(inputs.filter((_, i) => donated[i]).map((buffer) => this.resolve(buffer)));
+    refuseReleased(label, executable.released);
+    refuseSharedDonation(label, inputs, donated);
+    const taken = inputs.filter((_, i) => donated[i]).map((buffer) => this.resolve(buffer));
     const results = this.evaluate(executable, inputs, scalars);
     for (const buffer of taken) this.free(buffer);
     return results;
+  }
+
+  release(executable: Executable): void {
+    if (executable instanceof ReferenceExecutable) executable.released = true;
   }
 
   async sync(): Promise<void> {

@@ -4,6 +4,7 @@ import type { DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
 import { decode, encode, encodeScalars } from "../host-data.js";
+import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
 import { hasRelaxedSimd, hasSimd, planThreads, type ThreadPlan } from "./features.js";
@@ -93,6 +94,7 @@ function openMemory(shared: boolean, maximumBytes: number): { memory: WebAssembl
 class WasmExecutable implements Executable {
   /** Made at the first run. */
   loaded: Loaded | undefined;
+  released = false;
 
   constructor(
     readonly backend: WasmBackend,
@@ -144,7 +146,7 @@ class WasmBackend implements Backend {
   private readonly unneeded: Block[] = [];
   private readonly unloaded = new FinalizationRegistry<Block>((block) => {
     this.unneeded.push(block);
-    if (!this.closed && this.pool.idle) this.unload();
+    if (!this.closed) this.unload();
   });
 
   constructor(
@@ -331,12 +333,24 @@ class WasmBackend implements Backend {
       parallel: this.shared && countable && (shareable > worthWaking || this.chunks === "finest"),
     };
     executable.loaded = loaded;
-    this.unloaded.register(executable, block);
+    this.unloaded.register(executable, block, executable);
     return loaded;
   }
 
-  /** Gives memory of programs back. A worker that is late in a run still reads the program, so there must be none. */
+  release(executable: Executable): void {
+    if (this.closed || !(executable instanceof WasmExecutable) || executable.backend !== this) return;
+    executable.released = true;
+    const { loaded } = executable;
+    if (loaded === undefined) return;
+    executable.loaded = undefined;
+    this.unloaded.unregister(executable);
+    this.unneeded.push(loaded.block);
+    this.unload();
+  }
+
+  /** Gives memory of programs back, unless a worker is late in a run: it still reads its program. */
   private unload(): void {
+    if (!this.pool.idle) return;
     for (const block of this.unneeded.splice(0)) this.heap.give(block);
   }
 
@@ -355,6 +369,8 @@ class WasmBackend implements Backend {
         `${label} takes ${graph.inputCount} buffers and ${graph.scalarCount} scalars, not ${inputs.length} and ${scalars.length}`,
       );
     }
+    refuseReleased(label, executable.released);
+    refuseSharedDonation(label, inputs, donated);
     this.pool.check();
     this.pool.settle();
     this.unload();
@@ -362,26 +378,17 @@ class WasmBackend implements Backend {
     const given = inputs.map((buffer) => this.live(buffer));
     const loaded = this.load(executable);
     const heirs = new Set(outputs);
-    /** Blocks that the caller gave and no output took over; the same one may have been given twice. */
-    const spent = new Set<Block>();
     const made: Block[] = [];
     const scratch = loaded.runBytes > 0 ? this.reserve(loaded.runBytes, "program") : undefined;
     try {
-      const blocks = slots.map(({ use, bytes }, slot): Block | undefined => {
+      const blocks = slots.map(({ use, bytes }): Block | undefined => {
         if (use.kind === "scratch") return undefined;
         if (use.kind === "output") {
           const block = this.take(bytes, "value");
           made.push(block);
           return block;
         }
-        const block = given[use.input] as Block;
-        // A buffer that is written in place must not also be read under another name.
-        if (!heirs.has(slot) || given.filter((other) => other === block).length === 1) return block;
-        const copy = this.take(bytes, "value");
-        made.push(copy);
-        new Uint8Array(this.mem.buffer).copyWithin(copy.address, block.address, block.address + bytes);
-        spent.add(block);
-        return copy;
+        return given[use.input] as Block;
       });
       const base = scratch?.address ?? 0;
       const addresses = slots.map(({ use }, slot) => (use.kind === "scratch" ? base + use.offset : (blocks[slot] as Block).address));
@@ -390,9 +397,8 @@ class WasmBackend implements Backend {
       donated.forEach((isGiven, input) => {
         if (!isGiven) return;
         const slot = slots.findIndex(({ use }) => use.kind === "input" && use.input === input);
-        if (!heirs.has(slot)) spent.add(given[input] as Block);
+        if (!heirs.has(slot)) this.heap.give(given[input] as Block);
       });
-      for (const block of spent) this.heap.give(block);
       return outputs.map((slot) => {
         const block = blocks[slot] as Block;
         if (block.owner !== "value") this.heap.rename(block, "value");
@@ -456,9 +462,12 @@ class WasmBackend implements Backend {
   async sync(): Promise<void> {
     this.needOpen();
     this.pool.check();
+    this.pool.settle();
+    this.unload();
   }
 
   memory(): MemoryReport {
+    if (!this.closed) this.unload();
     return this.heap.report();
   }
 

@@ -3,6 +3,7 @@ import type { DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
 import { decode, encode, encodeScalars } from "../host-data.js";
+import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { openDevice } from "./adapter.js";
 import type { GpuBuffer } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
@@ -45,9 +46,16 @@ interface Step {
 /** Bind groups that a kernel keeps; a loop in a steady state needs one or two. */
 const keptBindGroups = 8;
 
-class WebGpuExecutable implements Executable {
+/** What a program holds on the device beside its bind groups. */
+interface Resources {
   /** The buffer of the scalars, a uniform one unless they are very many, from the first run on. */
   scalars: GpuBuffer | undefined;
+  /** The kernels whose pipelines it uses, one entry for each use. */
+  readonly pipelines: readonly string[];
+}
+
+class WebGpuExecutable implements Executable {
+  released = false;
 
   constructor(
     readonly graph: Graph,
@@ -55,6 +63,7 @@ class WebGpuExecutable implements Executable {
     readonly program: WebGpuProgram,
     readonly steps: readonly Step[],
     readonly donated: readonly boolean[],
+    readonly resources: Resources,
   ) {}
 
   describe(): string {
@@ -66,7 +75,10 @@ class WebGpuBackend implements Backend {
   readonly info: BackendInfo;
   private readonly target: Target;
   private readonly kernels: "auto" | "definitions";
-  private readonly pipelines = new Map<string, GPUComputePipeline>();
+  /** Pipelines by their WGSL, each for as long as a program uses it. */
+  private readonly pipelines = new Map<string, { readonly pipeline: GPUComputePipeline; users: number }>();
+  /** Gives back what programs held that nobody has any more. */
+  private readonly forgotten = new FinalizationRegistry<Resources>((resources) => this.giveBack(resources));
   private turns: Turns | undefined;
 
   constructor(
@@ -141,14 +153,36 @@ class WebGpuBackend implements Backend {
     const steps = program.kernels.map((kernel): Step => {
       const { label, wgsl, bindings, scalars, workgroups } = kernel;
       const turns = kernel.turns ? this.startTurns() : undefined;
-      let pipeline = this.pipelines.get(wgsl);
-      if (pipeline === undefined) {
-        pipeline = this.device.createPipelineSync(label, wgsl, turns ? { layout: turns.layoutFor(kernel, program.scalars.length) } : {});
-        this.pipelines.set(wgsl, pipeline);
+      let shared = this.pipelines.get(wgsl);
+      if (shared === undefined) {
+        const layout = turns ? { layout: turns.layoutFor(kernel, program.scalars.length) } : {};
+        shared = { pipeline: this.device.createPipelineSync(label, wgsl, layout), users: 0 };
+        this.pipelines.set(wgsl, shared);
       }
+      shared.users++;
+      const { pipeline } = shared;
       return { label, pipeline, slots: bindings.map(({ slot }) => slot), scalars, turns, workgroups, bindGroups: new Map() };
     });
-    return new WebGpuExecutable(graph, options.label ?? "program", program, steps, options.donated ?? []);
+    const resources = { scalars: undefined, pipelines: program.kernels.map(({ wgsl }) => wgsl) };
+    const executable = new WebGpuExecutable(graph, options.label ?? "program", program, steps, options.donated ?? [], resources);
+    this.forgotten.register(executable, resources, executable);
+    return executable;
+  }
+
+  release(executable: Executable): void {
+    if (!(executable instanceof WebGpuExecutable) || executable.released) return;
+    executable.released = true;
+    for (const { bindGroups } of executable.steps) bindGroups.clear();
+    this.forgotten.unregister(executable);
+    this.giveBack(executable.resources);
+  }
+
+  private giveBack({ scalars, pipelines }: Resources): void {
+    if (scalars) this.device.release(scalars);
+    for (const wgsl of pipelines) {
+      const shared = this.pipelines.get(wgsl);
+      if (shared !== undefined && --shared.users === 0) this.pipelines.delete(wgsl);
+    }
   }
 
   private startTurns(): Turns {
@@ -170,29 +204,21 @@ class WebGpuBackend implements Backend {
   }
 
   run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[] {
-    const { program, steps, donated, label } = executable as WebGpuExecutable;
+    const { program, steps, donated, label, released } = executable as WebGpuExecutable;
     const { slots, outputs } = program.plan;
+    refuseReleased(label, released);
+    refuseSharedDonation(label, inputs, donated);
     this.device.check();
     const scratch: GpuBuffer[] = [];
-    const replaced: GpuBuffer[] = [];
     const buffers = slots.map(({ use, bytes }) => {
       if (use.kind === "input") return this.live(inputs[use.input] as DeviceBuffer);
       const buffer = this.device.acquire(bytes, use.kind === "scratch" ? "program" : "value");
       if (use.kind === "scratch") scratch.push(buffer);
       return buffer;
     });
-    const uniform = this.uniform(executable as WebGpuExecutable, scalars);
+    const uniform = this.uniform((executable as WebGpuExecutable).resources, program.scalars, scalars);
     const recorder = new Recorder(this.device, label);
     const heirs = new Set(outputs);
-    // A buffer that is written in place must not also be read under another name.
-    slots.forEach(({ use, bytes }, slot) => {
-      const shared = use.kind === "input" && heirs.has(slot) && buffers.some((other, i) => i !== slot && other === buffers[slot]);
-      if (!shared) return;
-      const copy = this.device.acquire(bytes, "value");
-      recorder.copy(buffers[slot] as GpuBuffer, copy, bytes);
-      replaced.push(buffers[slot] as GpuBuffer);
-      buffers[slot] = copy;
-    });
     const dispatches = steps.map((step): Dispatch => ({ ...step, group: this.bindGroup(step, buffers, uniform) }));
     const record = (order: readonly Order[], turn: number): void => {
       for (const each of order) {
@@ -204,7 +230,6 @@ class WebGpuBackend implements Backend {
     recorder.submit();
     // In reverse, so that the next run gets the same buffers in the same places.
     for (const buffer of scratch.reverse()) this.device.release(buffer);
-    for (const buffer of replaced) this.device.release(buffer);
     donated.forEach((given, input) => {
       const slot = slots.findIndex(({ use }) => use.kind === "input" && use.input === input);
       if (given && !heirs.has(slot)) this.device.release(inputs[input] as GpuBuffer);
@@ -214,14 +239,14 @@ class WebGpuBackend implements Backend {
     );
   }
 
-  private uniform(executable: WebGpuExecutable, scalars: readonly number[]): GpuBuffer | undefined {
+  private uniform(resources: Resources, dtypes: readonly DType[], scalars: readonly number[]): GpuBuffer | undefined {
     if (scalars.length === 0) return undefined;
-    const words = encodeScalars(scalars, executable.program.scalars);
-    executable.scalars ??= fitUniform(scalars.length)
+    const words = encodeScalars(scalars, dtypes);
+    resources.scalars ??= fitUniform(scalars.length)
       ? this.device.acquireUniform(words.byteLength, "program")
       : this.device.acquire(words.byteLength, "program");
-    this.device.write(executable.scalars, words);
-    return executable.scalars;
+    this.device.write(resources.scalars, words);
+    return resources.scalars;
   }
 
   private bindGroup(step: Step, buffers: readonly GpuBuffer[], uniform: GpuBuffer | undefined): GPUBindGroup {

@@ -1,4 +1,3 @@
-import type { GpuBuffer } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
 import type { Turns } from "./turns.js";
 
@@ -28,11 +27,6 @@ export class Recorder {
     private readonly label: string,
   ) {
     this.encoder = device.gpu.createCommandEncoder({ label });
-  }
-
-  /** Copies the content of a buffer; before the first dispatch. */
-  copy(from: GpuBuffer, to: GpuBuffer, bytes: number): void {
-    this.encoder.copyBufferToBuffer(from.gpu, 0, to.gpu, 0, Math.ceil(bytes / 4) * 4);
   }
 
   dispatch(dispatch: Dispatch, turn: number): void {
