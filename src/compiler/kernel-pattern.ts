@@ -27,25 +27,25 @@ export function patternOf(kernel: Kernel, describe: (buffer: number, before: rea
   };
   const values = kernel.values.map((value) => valueKey(value, nameOf)).join(" ");
   const stores = kernel.stores.map((store) => storeKey(store, nameOf)).join(" ");
-  return { key: `${kernel.label}\n${loopsKey(kernel, nameOf)}\n${values}\n${stores}`, buffers };
+  return { key: `${kernel.label}\n${kernel.kind} ${loopsKey(kernel, nameOf)}\n${values}\n${stores}`, buffers };
 }
 
 function loopsKey(kernel: Kernel, nameOf: (buffer: number) => string): string {
   switch (kernel.kind) {
     case "map":
-      return `map ${kernel.outer.extent}`;
+      return `${kernel.outer.extent}`;
     case "row": {
       const stages = kernel.stages.map((stage) =>
         stage.map(({ register, reducer, value, dtype }) => `${register} ${reducer} ${value.id} ${dtype}`).join(),
       );
-      return `row ${kernel.outer.extent} ${kernel.inner.extent} ${stages.join(";")}`;
+      return `${kernel.outer.extent} ${kernel.inner.extent} ${stages.join(";")}`;
     }
     case "contract": {
       const { batch, m, n, k, a, b } = kernel;
-      return `contract ${batch.extent} ${m.extent} ${n.extent} ${k.extent} ${valueKey(a, nameOf)} ${valueKey(b, nameOf)}`;
+      return `${batch.extent} ${m.extent} ${n.extent} ${k.extent} ${valueKey(a, nameOf)} ${valueKey(b, nameOf)}`;
     }
     case "scatter":
-      return `scatter ${kernel.bin.extent} ${kernel.column.extent} ${kernel.entry.extent} ${kernel.target.id} ${kernel.value.id}`;
+      return `${kernel.bin.extent} ${kernel.column.extent} ${kernel.entry.extent} ${kernel.target.id} ${kernel.value.id}`;
   }
 }
 

@@ -1,18 +1,27 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { Backend } from "../../src/backend/backend.js";
 import {
   adamw,
   compile,
   createTrainStep,
+  explain,
   key,
   type LanguageBatch,
   Llama,
   languageBatch,
   languageLoss,
   llamaConfig,
+  matmul,
+  memory,
+  realize,
+  scan,
+  softmax,
   type Tensor,
+  tensor,
   useBackend,
   valueAndGrad,
 } from "../../src/index.js";
+import { backends } from "../support/backends.js";
 import { leastScratch, lowerGraph, planOf, targets } from "../support/plans.js";
 import { createRecordingBackend, type Recorded } from "../support/recording-backend.js";
 
@@ -109,5 +118,60 @@ describe.each(Object.entries(programs))("the memory of %s", (_, record) => {
     const isCopied = (output: number): boolean => planned.slots[planned.outputs[output] as number]?.use.kind !== "input";
     const matrices = graph.outputs.flatMap((node, i) => (graph.nodes[node]?.shape.length === 2 ? [i] : []));
     if (options.donated?.some(Boolean)) expect(matrices.filter(isCopied)).toEqual([]);
+  });
+});
+
+describe.each(backends().filter(({ name }) => name === "wasm" || name === "webgpu"))("scratch on $name", ({ create }) => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await create();
+  });
+  beforeEach(() => useBackend(backend));
+  afterAll(() => backend.close());
+
+  /** Planned bytes, the most that live at once, and where. */
+  function planIn(text: string): { planned: number; alive: number; kernel: number } {
+    const [, planned, alive, kernel] = /^(\d+) bytes of scratch for (\d+) that are alive at kernel (\d+)/m.exec(text) ?? [];
+    return { planned: Number(planned), alive: Number(alive), kernel: Number(kernel) };
+  }
+  const linesIn = (text: string): string[] => text.split("\n").filter((line) => /^ *\d+ [▸ ] *[\d.]+ [kMG]?B {2}/.test(line));
+  const n = 128;
+  const square = (): Tensor => tensor(new Float32Array(n * n), { shape: [n, n] });
+
+  it("is shown by explain: what is alive at each kernel, where that is most, and what is planned", () => {
+    const f = compile((x: Tensor) =>
+      matmul(softmax(matmul(x, x)), x)
+        .sub(x)
+        .sum(),
+    );
+    const text = f.explain(square());
+    const { planned, alive, kernel } = planIn(text);
+    expect(alive).toBe(2 * 4 * n * n);
+    expect(planned).toBeGreaterThanOrEqual(alive);
+    expect(planned).toBeLessThanOrEqual(1.3 * alive);
+    const lines = linesIn(text);
+    expect(lines.filter((line) => line.includes("▸"))).toEqual([lines[kernel]]);
+    expect(lines[kernel]).toContain("131 kB");
+    expect(lines[0]).toContain("65.5 kB");
+  });
+
+  it("of a loop is shown with its body once", () => {
+    const text = explain((x: Tensor) => scan((c: Tensor) => [matmul(c, x).tanh(), c.sum()], x, undefined, { length: 1000 }), square());
+    expect(text.match(/loop × 1000/g)).toHaveLength(1);
+    expect(linesIn(text).filter((line) => line.includes("contract"))).toHaveLength(1);
+    expect(planIn(text).planned).toBeGreaterThanOrEqual(4 * n * n);
+  });
+
+  it("is counted as the program's while a run uses it, and as idle afterwards", async () => {
+    const f = compile((x: Tensor) => matmul(softmax(matmul(x, x)), x).sum());
+    const x = square();
+    const { planned } = planIn(f.explain(x));
+    await realize(x);
+    const before = memory();
+    for (let run = 0; run < 3; run++) await f(x).data();
+    const after = memory();
+    expect(after.peakBytes).toBeGreaterThanOrEqual(before.liveBytes + planned);
+    expect(after.idleBytes).toBeGreaterThanOrEqual(planned);
+    expect(after.byOwner["program"] ?? 0).toBeLessThan(planned);
   });
 });

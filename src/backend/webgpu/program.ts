@@ -1,7 +1,8 @@
 import { compileGraph } from "../../compiler/compile.js";
+import { describePlan } from "../../compiler/describe-plan.js";
 import { heirsOf } from "../../compiler/heirs.js";
 import { patternOf } from "../../compiler/kernel-pattern.js";
-import { describeSteps, kernelSize } from "../../compiler/kernel-size.js";
+import { kernelSize } from "../../compiler/kernel-size.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import type { BufferInfo, Kernel, Loop, Lowered, Step } from "../../compiler/program.js";
 import { schedule } from "../../compiler/schedule.js";
@@ -125,10 +126,10 @@ function print(kernel: Kernel, context: Context): KernelSource {
 
 /** The kernels of a program, one per line. */
 export function describeProgram({ plan, kernels }: WebGpuProgram): string {
-  const lines = describeSteps(plan.steps, (kernel, i) => {
+  const line = (kernel: Kernel, i: number): string => {
     const { bindings } = kernels[i] as KernelSource;
     const slots = bindings.map(({ slot, access }) => (access === "read" ? `${slot}` : `→${slot}`)).join(" ");
     return `${kernel.kind.padEnd(8)} ${kernelSize(kernel).padEnd(28)} slots ${slots.padEnd(16)} ${kernel.label}`;
-  });
-  return [...lines, `${kernels.length} kernels, ${plan.slots.length} slots, ${plan.scratchBytes} bytes of scratch`].join("\n");
+  };
+  return describePlan(plan, line, `${kernels.length} kernels`);
 }
