@@ -24,7 +24,10 @@ export class WeakScalar extends Tensor {
     super([], "f32", source);
   }
 
-  /** Whether the number passes a test; from then on the program is for numbers that pass it just so. */
+  /**
+   * Whether the number passes a test; from then on the program is for numbers that pass it just so. Tests and the functions of
+   * {@link through} are told apart by identity, so each is made once and not where it is asked.
+   */
   answer(test: NumberTest): boolean {
     const outcome = test(this.number);
     const { source } = this;

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from "vitest";
+import { type Decision, WeakScalar } from "../../src/autograd/weak-scalar.js";
 import {
   type Backend,
   type Compiled,
@@ -43,6 +44,24 @@ const operations: Readonly<Record<string, Operation>> = {
   equal: (x, n) => x.equal(n),
   notEqual: (x, n) => x.notEqual(n),
 };
+
+describe("what a trace decides by a number", () => {
+  it.each(Object.entries(operations))("is noted once, however often %s asks", async (_, operate) => {
+    for (const dtype of ["f32", "i32", "u32", "bool"] as const) {
+      for (const number of [0, 1, 2, 2.5, 7]) {
+        const decisions: Decision[] = [];
+        const n = new WeakScalar({ kind: "argument", trace: {}, position: 0 }, number, decisions);
+        const x = tensor([1, 0], { dtype });
+        operate(x, n);
+        const asked = decisions.length;
+        const made = new Set(decisions.map(({ map, test }) => `${map?.toString()} ${test.toString()}`));
+        expect(made.size).toBe(asked);
+        for (let i = 0; i < 3; i++) operate(x, n);
+        expect(decisions).toHaveLength(asked);
+      }
+    }
+  });
+});
 
 /** Numbers around which rules of dtypes change their mind. */
 const telling = fc.oneof(

@@ -4,7 +4,7 @@ import { apply, type Tensor } from "../tensor.js";
 import { ask, derive, type PlainNumber } from "../weak-scalar.js";
 import { fitsIn } from "./casts.js";
 import { broadcastTo } from "./movement.js";
-import { asNumbers, constant, integersBeside, operands, rangeOf, type TensorLike } from "./operands.js";
+import { asNumbers, constant, integersBeside, operands, rangeTestsOf, type TensorLike } from "./operands.js";
 
 /** Comparisons, of integers beside any number too, and the logic of what they answer. */
 
@@ -21,16 +21,16 @@ const everywhere = (x: Tensor, value: boolean): Tensor => broadcastTo(constant(N
 
 /** x < value for integers x and any number: x < ⌈value⌉, or the same answer everywhere where all of the dtype lies on one side. */
 function integersLess(x: Tensor, value: PlainNumber): Tensor {
-  const [lowest, highest] = rangeOf(x);
-  if (!ask(value, (bound) => bound > lowest)) return everywhere(x, false);
-  return ask(value, (bound) => bound > highest) ? everywhere(x, true) : lessThan(...operands("less", x, derive(value, Math.ceil)));
+  const { aboveLowest, aboveHighest } = rangeTestsOf(x);
+  if (!ask(value, aboveLowest)) return everywhere(x, false);
+  return ask(value, aboveHighest) ? everywhere(x, true) : lessThan(...operands("less", x, derive(value, Math.ceil)));
 }
 
 /** value < x for integers x and any number. */
 function integersGreater(x: Tensor, value: PlainNumber): Tensor {
-  const [lowest, highest] = rangeOf(x);
-  if (!ask(value, (bound) => bound < highest)) return everywhere(x, false);
-  return ask(value, (bound) => bound < lowest) ? everywhere(x, true) : lessThan(...operands("greater", derive(value, Math.floor), x));
+  const { belowHighest, belowLowest } = rangeTestsOf(x);
+  if (!ask(value, belowHighest)) return everywhere(x, false);
+  return ask(value, belowLowest) ? everywhere(x, true) : lessThan(...operands("greater", derive(value, Math.floor), x));
 }
 
 const integersEqual = (x: Tensor, value: PlainNumber): Tensor =>
@@ -50,16 +50,10 @@ const ordering =
 type IntegerComparison = (x: Tensor, value: PlainNumber) => Tensor;
 
 // Integers: x ≤ v is x < ⌊v⌋ + 1, and v ≤ x is ⌈v⌉ − 1 < x.
-const integersLessEqual: IntegerComparison = (x, value) =>
-  integersLess(
-    x,
-    derive(value, (bound) => Math.floor(bound) + 1),
-  );
-const integersGreaterEqual: IntegerComparison = (x, value) =>
-  integersGreater(
-    x,
-    derive(value, (bound) => Math.ceil(bound) - 1),
-  );
+const integerAbove = (value: number): number => Math.floor(value) + 1;
+const integerBelow = (value: number): number => Math.ceil(value) - 1;
+const integersLessEqual: IntegerComparison = (x, value) => integersLess(x, derive(value, integerAbove));
+const integersGreaterEqual: IntegerComparison = (x, value) => integersGreater(x, derive(value, integerBelow));
 const integersDiffer: IntegerComparison = (x, value) => not(integersEqual(x, value));
 
 /** a < b; false where either is NaN. */

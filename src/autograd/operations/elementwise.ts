@@ -7,7 +7,7 @@ import { apply, Tensor } from "../tensor.js";
 import { ask, isPlain } from "../weak-scalar.js";
 import { greater, less } from "./comparisons.js";
 import { broadcastTo } from "./movement.js";
-import { asFloat, asNumbers, asTensor, floatOperands, integersBeside, operands, rangeOf, type TensorLike } from "./operands.js";
+import { asFloat, asNumbers, asTensor, floatOperands, integersBeside, operands, rangeTestsOf, type TensorLike } from "./operands.js";
 
 /** Functions of each element by itself. */
 
@@ -69,8 +69,8 @@ const extreme =
   (a: TensorLike, b: TensorLike): Tensor => {
     const mixed = integersBeside(a, b);
     if (mixed !== undefined) {
-      const [lowest, highest] = rangeOf(mixed.integers);
-      if (ask(mixed.value, (value) => (primitive === "max" ? value <= lowest : value >= highest))) return mixed.integers;
+      const { atMostLowest, atLeastHighest } = rangeTestsOf(mixed.integers);
+      if (ask(mixed.value, primitive === "max" ? atMostLowest : atLeastHighest)) return mixed.integers;
     }
     return arithmetic(name, primitive)(a, b);
   };

@@ -62,4 +62,15 @@ export const integersBeside = (a: TensorLike, b: TensorLike): { integers: Tensor
   if (!(x instanceof Tensor) || isPlain(x) || !isPlain(value) || isFloat(x.dtype)) return undefined;
   return { integers: asNumbers(x), value, first: x === a };
 };
-export const rangeOf = (integers: Tensor): readonly [lowest: number, highest: number] => integerRange(integers.dtype as "i32" | "u32");
+
+/** Where a number lies beside the range of an integer dtype, as questions: one function for each, so that a trace notes each once. */
+const rangeTests = ([lowest, highest]: readonly [lowest: number, highest: number]) => ({
+  aboveLowest: (value: number) => value > lowest,
+  belowLowest: (value: number) => value < lowest,
+  atMostLowest: (value: number) => value <= lowest,
+  aboveHighest: (value: number) => value > highest,
+  belowHighest: (value: number) => value < highest,
+  atLeastHighest: (value: number) => value >= highest,
+});
+const tests = { i32: rangeTests(integerRange("i32")), u32: rangeTests(integerRange("u32")) };
+export const rangeTestsOf = (integers: Tensor): ReturnType<typeof rangeTests> => tests[integers.dtype as "i32" | "u32"];
