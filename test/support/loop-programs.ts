@@ -450,24 +450,29 @@ export async function runSteps(
 export const scalarTypes = ({ scalars }: LoopProgram): DType[] => scalars.map(() => "f32");
 
 /** More turns than two digits to the base 256 count; each writes its number down. */
-export function manyTurns(): LoopProgram {
+export const manyTurns = (): LoopProgram => turns(257, 256, range(257 * 256));
+
+/** A program that is there to be looked at, of so many turns. */
+export const loopsOfLoops = (outer: number, inner: number): LoopProgram => turns(outer, inner, [0]);
+
+function turns(outer: number, inner: number, expected: readonly number[]): LoopProgram {
   const b = new Builder();
   const [i, j]: [Loop, Loop] = [
-    { name: "i0", extent: 257 },
-    { name: "i1", extent: 256 },
+    { name: "i0", extent: outer },
+    { name: "i1", extent: inner },
   ];
-  const turns = b.buffer(257 * 256, "i32");
-  const turn = slice(i, 256, over(j));
+  const written = b.buffer(expected.length, "i32");
+  const turn = slice(i, inner, over(j));
   const steps = [
     loop(
       i,
       loop(
         j,
-        map(1, (s) => ({ buffer: turns, index: turn, value: s.place(turn) })),
+        map(1, (s) => ({ buffer: written, index: turn, value: s.place(turn) })),
       ),
     ),
   ];
-  return b.build("257 × 256 turns", steps, [{ buffer: turns, expected: range(257 * 256) }]);
+  return b.build(`${outer} × ${inner} turns`, steps, [{ buffer: written, expected }]);
 }
 
 /** The largest difference between outputs and what is expected of them. */

@@ -3,7 +3,7 @@ import type { Backend } from "../../src/backend/backend.js";
 import { describeProgram } from "../../src/backend/wasm/describe.js";
 import { createWasmBackend, type WasmOptions } from "../../src/backend/wasm/index.js";
 import { assemble } from "../../src/backend/wasm/program.js";
-import { type LoopProgram, largestError, loopPrograms, runSteps, scalarTypes } from "../support/loop-programs.js";
+import { type LoopProgram, largestError, loopPrograms, loopsOfLoops, runSteps, scalarTypes } from "../support/loop-programs.js";
 import { internalsOf } from "../support/wasm-internals.js";
 
 const settings: readonly (readonly [string, WasmOptions])[] = [
@@ -44,6 +44,21 @@ it("loops have the same bits on one thread and on three, in chunks of any size",
     await backend.close();
   }
   for (const each of results.slice(1)) expect(each).toEqual(results[0]);
+});
+
+it("loops of more turns than a counter holds are run by one thread", async () => {
+  const backend = await createWasmBackend({ threads: 2, chunks: "finest" });
+  const isParallel = (outer: number, inner: number): boolean => {
+    const steps = loopsOfLoops(outer, inner);
+    const { shared, maximum } = internalsOf(backend);
+    const assembled = assemble(steps.lowered, [], { memory: { shared, maximum }, chunks: "finest" });
+    const graph = { nodes: [], outputs: [], inputCount: 0, scalarCount: 0 };
+    return internalsOf(backend).load(internalsOf(backend).executable(graph, assembled, {})).parallel;
+  };
+  expect(isParallel(2 ** 15, 2 ** 15)).toBe(true);
+  expect(isParallel(2 ** 16, 2 ** 15)).toBe(false);
+  expect(isParallel(2 ** 30, 2 ** 30)).toBe(false);
+  await backend.close();
 });
 
 it("a loop's body stands once in what a program says of itself, under how often it runs", () => {

@@ -116,6 +116,10 @@ class Machine {
     this.words.fill(0, this.countersAddress / 4, this.countersAddress / 4 + counterWords * steps.length);
   }
 
+  memory(): Int32Array {
+    return this.words.slice();
+  }
+
   /** Lets a thread run; `wait` is what it does where it has to wait for others. */
   run(thread: number, options: { alone?: boolean; wait?: () => void } = {}): void {
     const entry: KernelEntry = (table, scratch, begin, end) => {
@@ -156,13 +160,16 @@ describe("a run of steps", () => {
     });
   });
 
-  it("leaves nothing to do to a thread that comes when all is over", () => {
+  it("leaves nothing to do or to write to a thread that comes when all is over", () => {
     cases((tree, steps) => {
       const machine = new Machine(tree, steps, nothing);
       machine.run(0);
       const { calls } = machine;
+      const before = machine.memory();
       machine.run(1);
       expect(machine.calls).toBe(calls);
+      // The memory of a run that is over may have another owner.
+      expect(machine.memory()).toEqual(before);
     });
   });
 

@@ -8,8 +8,10 @@ export type KernelEntry = (table: number, scratch: number, begin: number, end: n
  *
  * A loop's steps have their turn again and again, and their counters grow from turn to turn: in its turn t (from 0) a step with n chunks
  * takes those from n·t to n·(t + 1). So a thread that is some turns behind sees that they are over, and nothing has to be set back
- * while anyone may look at it. Every thread writes how far the loops are into memory of its own, where kernels find it. Steps that are
- * too small to be shared are one chunk together.
+ * while anyone may look at it. Steps that are too small to be shared are one chunk together.
+ *
+ * Kernels find how far the loops are in the thread's own memory. It is written there by a thread that has a chunk and by no other: when
+ * the last chunk is done the run is over, and its memory may be somebody else's while a late thread still looks at the counters.
  *
  * Self-contained, because workers get it as text. `wait` is called again and again while others finish their chunks. A kernel that
  * traps has done its chunk all the same, so that nobody waits for it: `failed` is told before the others can know. Where `counters`
@@ -28,6 +30,8 @@ export function runSteps(
   const [loop, stretch] = [-1, -2];
   // Methods, because bundlers that keep the names of functions wrap functions with a helper of theirs, which is not where the text goes.
   const program = {
+    /** How far this thread is in each loop around it. */
+    iterations: [] as number[],
     /** The steps from one up to another, inside of `depth` loops, after `turn` turns of each: with the other threads or alone. */
     run(from: number, to: number, depth: number, turn: number, together: boolean): void {
       for (let s = from; s < to; s++) {
@@ -37,7 +41,7 @@ export function runSteps(
           const body = words[step + 1] as number;
           const count = words[step + 2] as number;
           for (let i = 0; i < count; i++) {
-            words[scratch / 4 - 1 - depth] = i;
+            program.iterations[depth] = i;
             program.run(s + 1, s + 1 + body, depth + 1, count * turn + i, together);
           }
           s += body;
@@ -78,6 +82,7 @@ export function runSteps(
         program.run(s + 1, s + 1 + second, depth, 0, false);
         return;
       }
+      for (let d = 0; d < depth; d++) words[scratch / 4 - 1 - d] = program.iterations[d] as number;
       try {
         (kernels[kind] as KernelEntry)(second, scratch, begin, end);
       } catch (error) {
