@@ -7,7 +7,7 @@ import type { Kernel, Step } from "./program.js";
  * what a kernel is, `summary` what the program comes to.
  *
  *      0    1.05 MB  map      262144       …
- *         loop × 1000
+ *                    loop × 1000
  *      1 ▸  2.10 MB    row      512 × 512  …
  *   2 kernels, 4 slots
  *   2101248 bytes of scratch for 2097152 that are alive at kernel 1, the least that this order takes
@@ -18,7 +18,7 @@ export function describePlan(plan: Plan, line: (kernel: Kernel, position: number
   let next = 0;
   const visit = (steps: readonly Step[], indent: string): string[] =>
     steps.flatMap((step) => {
-      if (step.kind === "loop") return [`         ${indent}loop × ${step.iteration.extent}`, ...visit(step.body, `${indent}  `)];
+      if (step.kind === "loop") return [`${" ".repeat(16)}${indent}loop × ${step.iteration.extent}`, ...visit(step.body, `${indent}  `)];
       const position = next++;
       const live = inWords(plan.liveBytes[position] as number).padStart(8);
       return [`${String(position).padStart(4)} ${position === peak ? "▸" : " "}${live}  ${indent}${line(step, position)}`];

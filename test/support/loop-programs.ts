@@ -478,3 +478,13 @@ function turns(outer: number, inner: number, expected: readonly number[]): LoopP
 /** The largest difference between outputs and what is expected of them. */
 export const largestError = (outputs: readonly Float64Array[], { expected }: LoopProgram): number =>
   Math.max(...expected.flatMap((wanted, i) => wanted.map((number, at) => Math.abs((outputs[i]?.[at] ?? Number.NaN) - number))), 0);
+
+/** Of what a program says of itself, the kinds of its kernels and its loops, indented. */
+export function outline(description: string): string[] {
+  const found = description.split("\n").flatMap((line) => {
+    const step = /\b(map|row|contract|scatter|loop × \d+)( |$)/.exec(line);
+    return step === null ? [] : [{ indent: step.index, text: step[1] as string }];
+  });
+  const least = Math.min(...found.map(({ indent }) => indent));
+  return found.map(({ indent, text }) => " ".repeat(indent - least) + text);
+}
