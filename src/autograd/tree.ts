@@ -73,11 +73,14 @@ function numbered<K>(known: { get(key: K): number | undefined; set(key: K, numbe
 }
 
 /** Names and values of some fields; JSON keeps a name from printing like anything else. */
-const fieldsKey = (value: object, chosen: (name: string, field: unknown) => boolean): string =>
-  Object.entries(value)
-    .filter(([name, field]) => chosen(name, field))
-    .map(([name, field]) => `;${JSON.stringify(name)}=${identityKey(field)}`)
-    .join("");
+function fieldsKey(value: object, chosen: (name: string, field: unknown) => boolean): string {
+  let text = "";
+  for (const name of Object.keys(value)) {
+    const field = (value as Record<string, unknown>)[name];
+    if (chosen(name, field)) text += `;${JSON.stringify(name)}=${identityKey(field)}`;
+  }
+  return text;
+}
 
 const constantsKey = (value: object): string => fieldsKey(value, (name) => name.startsWith("_"));
 

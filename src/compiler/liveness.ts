@@ -17,16 +17,26 @@ export interface StepNode extends Accesses {
   readonly body: readonly StepNode[];
 }
 
-/** The buffers that a kernel reads. */
-export function readBuffers(kernel: Kernel): Set<number> {
+const known = new WeakMap<Kernel, ReadonlySet<number>>();
+
+/** The buffers that a kernel reads. Several passes ask, so the answer is kept. */
+export function readBuffers(kernel: Kernel): ReadonlySet<number> {
+  let found = known.get(kernel);
+  if (found === undefined) {
+    found = findReads(kernel);
+    known.set(kernel, found);
+  }
+  return found;
+}
+
+function findReads(kernel: Kernel): Set<number> {
   const found = new Set<number>();
   const seen = new Set<number>();
   const roots: Value[] = kernel.stores.map(({ value }) => value);
   if (kernel.kind === "row") for (const stage of kernel.stages) for (const { value } of stage) roots.push(value);
   if (kernel.kind === "contract") roots.push(kernel.a, kernel.b);
   if (kernel.kind === "scatter") roots.push(kernel.target, kernel.value);
-  while (roots.length > 0) {
-    const value = roots.pop() as Value;
+  for (let value = roots.pop(); value !== undefined; value = roots.pop()) {
     if (seen.has(value.id)) continue;
     seen.add(value.id);
     if (value.kind === "load") found.add(value.buffer);

@@ -107,7 +107,7 @@ function inPlace(
   if (!later.some((step) => touches(step, own, "reads"))) return steps;
   // Others that read the old value come before the writer, unless they need what it makes or overwrite what it reads.
   const made = new Set(kernel.stores.map(({ buffer }) => buffer));
-  const read = readBuffers(kernel);
+  const read = new Set(readBuffers(kernel));
   const [others, dependents]: [Step[], Step[]] = [[], []];
   for (const step of later) {
     const kernels = kernelsOf([step]);

@@ -26,24 +26,33 @@ export type Value = { readonly id: number; readonly dtype: DType } & (
   | { readonly kind: "operation"; readonly operation: ScalarOperation; readonly args: readonly Value[] }
 );
 
+const none: readonly Value[] = [];
+
 /** The values that a value is computed from directly. */
-export function argumentsOf(value: Value, values: readonly Value[]): Value[] {
-  const data = (index: IndexExpression): Value[] =>
-    index.terms.flatMap(({ atom }) =>
-      atom.kind === "dynamic" ? [values[atom.handle] as Value] : atom.kind === "variable" ? [] : data(atom.of),
-    );
+export function argumentsOf(value: Value, values: readonly Value[]): readonly Value[] {
   switch (value.kind) {
     case "load":
     case "index":
     case "inside":
-      return data(value.index);
+      return readFor(value.index, values);
     case "threefry":
-      return [...value.key, ...data(value.counter)];
+      return [...value.key, ...readFor(value.counter, values)];
     case "operation":
-      return [...value.args];
+      return value.args;
     default:
-      return [];
+      return none;
   }
+}
+
+/** The values that an index expression mentions, which it seldom does. */
+function readFor({ terms }: IndexExpression, values: readonly Value[]): readonly Value[] {
+  let found = none;
+  for (const { atom } of terms) {
+    if (atom.kind === "variable") continue;
+    const more = atom.kind === "dynamic" ? [values[atom.handle] as Value] : readFor(atom.of, values);
+    if (more.length > 0) found = found.length === 0 ? more : [...found, ...more];
+  }
+  return found;
 }
 
 export interface Loop {

@@ -149,7 +149,8 @@ export function nodeKey(node: GraphNode): string {
 /** Parameters as text, with −0, NaN and the infinities kept apart. */
 export function paramsKey(params: object): string {
   let text = "";
-  for (const [name, value] of Object.entries(params)) {
+  for (const name of Object.keys(params)) {
+    const value = (params as Record<string, unknown>)[name];
     text += `${text === "" ? "{" : ";"}${name}=${Array.isArray(value) ? `[${value.join()}]` : Object.is(value, -0) ? "-0" : String(value)}`;
   }
   return text === "" ? "" : `${text}}`;
