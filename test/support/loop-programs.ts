@@ -282,6 +282,28 @@ function layers(count: number, m: number, k: number, transposed: boolean): LoopP
   return b.build(name, steps, [{ buffer: h, expected: state }], 1e-4);
 }
 
+/** Aᵢ·Bᵢ of slices into a stack, from its end. */
+function products(count: number, [batch, m, n, k]: readonly [number, number, number, number]): LoopProgram {
+  const b = new Builder();
+  const i: Loop = { name: "i0", extent: count };
+  const [as, bs] = [numbers(count * batch * m * k, 11), numbers(count * batch * k * n, 12)];
+  const [left, right, stack] = [b.input(as), b.input(bs), b.buffer(count * batch * m * n)];
+  const place = (at: IndexExpression, rows: number, columns: number, row: IndexExpression, column: IndexExpression): IndexExpression =>
+    add(scale(at, rows * columns), scale(row, columns), column);
+  const kernel = contract([batch, m, n, k], (s, at) => ({
+    a: s.load(left, slice(i, batch * m * k, place(at.b, m, k, at.m, at.k))),
+    b: s.load(right, slice(i, batch * k * n, place(at.b, k, n, at.k, at.n))),
+    store: (sum) => ({ buffer: stack, index: fromBehind(i, batch * m * n, place(at.b, m, n, at.m, at.n)), value: sum }),
+  }));
+  const expected = range(count).flatMap((t) =>
+    range(batch * m * n).map((at) => {
+      const [from, row, column] = [(count - 1 - t) * batch + Math.floor(at / (m * n)), Math.floor(at / n) % m, at % n];
+      return range(k).reduce((sum, d) => sum + (as[(from * m + row) * k + d] as number) * (bs[(from * k + d) * n + column] as number), 0);
+    }),
+  );
+  return b.build(`${count} × ${batch} products of ${m} × ${k} × ${n} into a stack`, [loop(i, kernel)], [{ buffer: stack, expected }], 1e-3);
+}
+
 /** Sums of rows of slices, and the rows less their largest, into stacks. */
 function rows(count: number, outer: number, inner: number, across: boolean): LoopProgram {
   const b = new Builder();
@@ -413,6 +435,9 @@ export const loopPrograms: readonly LoopProgram[] = [
   layers(4, 1, 20, true),
   layers(2, 160, 64, false),
   layers(2, 33, 7, false),
+  products(3, [2, 5, 16, 12]),
+  products(3, [1, 6, 10, 7]),
+  products(2, [3, 1, 8, 4]),
   rows(3, 6, 40, false),
   rows(3, 5, 3000, false),
   rows(4, 40, 20, true),
@@ -420,6 +445,7 @@ export const loopPrograms: readonly LoopProgram[] = [
   bins(3, [5, 40, 12]),
   bins(3, [4, 6, 400]),
   bins(2, [50, 70, 16]),
+  bins(3, [9, 20, 24]),
   gathered(5, 30, 9),
   never(),
 ];

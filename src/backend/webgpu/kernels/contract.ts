@@ -1,8 +1,9 @@
 import type { BufferInfo, ContractKernel } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
-import { coefficient, flatten, type IndexExpression, literal, substitute, variable } from "../../../ir/index-expression.js";
+import { coefficient, type IndexExpression, literal, substitute } from "../../../ir/index-expression.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
 import { Bindings, type Context, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
+import { aligned, quarter } from "./vectors.js";
 
 /** Where the elements of an operand lie: base + row·(row stride) + column·(column stride). */
 interface Layout {
@@ -28,19 +29,16 @@ function layoutOf(place: IndexExpression, row: string, column: string): Layout {
   };
 }
 
-const aligned = (x: IndexExpression): boolean => x.constant % 4 === 0 && x.terms.every(({ factor }) => factor % 4 === 0);
 /** True if groups of four along the columns are whole vectors of memory. */
 const vectorColumns = (x: Layout, columns: number): boolean => x.column === 1 && columns % 4 === 0 && x.row % 4 === 0 && aligned(x.base);
 const vectorRows = (x: Layout, rows: number): boolean => x.row === 1 && rows % 4 === 0 && x.column % 4 === 0 && aligned(x.base);
-const quarter = (x: IndexExpression): string =>
-  index({ ...x, constant: x.constant / 4, terms: x.terms.map(({ factor, atom }) => ({ factor: factor / 4, atom })) });
 
 /** Products with what happens to each element of the result. Transposed operands are read where they lie. */
 export function contractKernel(kernel: ContractKernel, context: Context): KernelSource {
   const { info, target } = context;
   const a = layoutOf(kernel.a.index, "m", "k");
   const b = layoutOf(kernel.b.index, "k", "n");
-  const whole = target.kernelClass === "software" && storesVectors(kernel, a, b, info);
+  const whole = target.kernelClass === "software" ? vectorStore(kernel, a, b, info) : undefined;
   const bindings = new Bindings(context, kernel, whole ? 4 : 1);
   const printer = new ValuePrinter(
     kernel,
@@ -60,17 +58,14 @@ export function contractKernel(kernel: ContractKernel, context: Context): Kernel
   return bindings.finish({ width: body.width, workgroups: body.workgroups, declarations, lines: body.lines });
 }
 
-/** True if the results are stored as they are, in order, so that four columns are one vector. */
-function storesVectors(kernel: ContractKernel, a: Layout, b: Layout, info: (buffer: number) => BufferInfo): boolean {
+/** Where the results lie if they are stored as they are and four columns are one vector. */
+function vectorStore(kernel: ContractKernel, a: Layout, b: Layout, info: (buffer: number) => BufferInfo): Layout | undefined {
   const [only] = kernel.stores;
-  if (kernel.stores.length !== 1 || only === undefined || only.value.kind !== "register" || info(only.buffer).dtype !== "f32") return false;
-  const inOrder =
-    only.index.key ===
-    flatten(
-      [variable("b", kernel.batch.extent), variable("m", kernel.m.extent), variable("n", kernel.n.extent)],
-      [kernel.batch.extent, kernel.m.extent, kernel.n.extent],
-    ).key;
-  return inOrder && columnsOf(kernel, a, b) === 4;
+  if (kernel.stores.length !== 1 || only === undefined || only.value.kind !== "register" || info(only.buffer).dtype !== "f32")
+    return undefined;
+  if (coefficient(only.index, "m") === undefined || coefficient(only.index, "n") === undefined) return undefined;
+  const place = layoutOf(only.index, "m", "n");
+  return vectorColumns(place, kernel.n.extent) && columnsOf(kernel, a, b) === 4 ? place : undefined;
 }
 
 /** Columns that an invocation computes: four where both operands can be read as vectors. */
@@ -140,7 +135,7 @@ const lanes = 8;
  * For software adapters: a small workgroup side by side along n, each invocation with a few rows in registers. Elements of
  * `a` are the same for the whole workgroup, so a load of one is a broadcast; loads of `b` are vectors. No barriers.
  */
-function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bindings, target: Target, whole: boolean): Body {
+function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bindings, target: Target, whole: Layout | undefined): Body {
   const [M, N, K] = [kernel.m.extent, kernel.n.extent, kernel.k.extent];
   const rows = Math.min(M, 4);
   const r = Array.from({ length: rows }, (_, i) => i);
@@ -203,7 +198,7 @@ function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bin
   lines.push(...overDepth(K, stride, r, nothing, target, body));
   if (whole) {
     const output = bindings.name((kernel.stores[0] as ContractKernel["stores"][number]).buffer, 4);
-    for (const i of r) lines.push(`${output}[(b * ${M}u + m${i}) * ${N / 4}u + n / 4u] = sum${i};`);
+    for (const i of r) lines.push(`${output}[${quarter(whole.base)} + m${i} * ${whole.row / 4}u + n / 4u] = sum${i};`);
   } else {
     for (const i of r) {
       const parts = columns === 4 ? ["x", "y", "z", "w"].map((part, j) => [`${j}u`, `.${part}`]) : [["0u", ""]];

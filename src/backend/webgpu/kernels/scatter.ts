@@ -1,8 +1,10 @@
 import type { BufferInfo, ScatterKernel } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
+import { coefficient, literal, substitute } from "../../../ir/index-expression.js";
 import { constant, index, registerType, stored, ValuePrinter } from "../wgsl.js";
 import { pairwise } from "./pairwise.js";
 import { Bindings, type Context, fold, foldedGroup, type KernelSource, steps } from "./source.js";
+import { aligned, quarter } from "./vectors.js";
 
 /**
  * Sums of rows into bins. A workgroup walks over all entries in order: which entry belongs to its bin is the same for the
@@ -28,7 +30,7 @@ export function scatterKernel(kernel: ScatterKernel, context: Context): KernelSo
   );
   const done = new Set<number>();
   const quads = quadTargets(kernel, info);
-  const targets = quads !== undefined ? bindings.name(quads, 4) : "";
+  const targets = quads !== undefined ? bindings.name(quads.buffer, 4) : "";
   const targetLines = printer.statements([kernel.target], done);
   const valueLines = printer.statements([kernel.value], done);
   const zero = constant(0, dtype, printer.prelude);
@@ -48,7 +50,8 @@ export function scatterKernel(kernel: ScatterKernel, context: Context): KernelSo
   const skipping = [
     `let wanted = vec4<i32>(i32(${bin.name}));`,
     `for (var block = 0u; block < ${steps(entry.extent / 8, target)}; block++) {`,
-    `  if (!any(${targets}[block * 2u] == wanted) && !any(${targets}[block * 2u + 1u] == wanted)) { continue; }`,
+    `  let at = ${quads?.from} + block * 2u;`,
+    `  if (!any(${targets}[at] == wanted) && !any(${targets}[at + 1u] == wanted)) { continue; }`,
     `  for (var ${entry.name} = block * 8u; ${entry.name} < block * 8u + 8u; ${entry.name}++) {`,
     ...body.map((line) => `  ${line}`),
     "  }",
@@ -70,12 +73,13 @@ export function scatterKernel(kernel: ScatterKernel, context: Context): KernelSo
   return bindings.finish({ width, workgroups, declarations: [printer.prelude.text()], lines: [...place, ...lines] });
 }
 
-/** The buffer of the targets if they are i32 in order and can be read four at a time. */
-function quadTargets({ target, entry }: ScatterKernel, info: (buffer: number) => BufferInfo): number | undefined {
+/** The buffer of the targets and the vector of four where they begin, if they are i32 in order and can be read four at a time. */
+function quadTargets(
+  { target, entry }: ScatterKernel,
+  info: (buffer: number) => BufferInfo,
+): { readonly buffer: number; readonly from: string } | undefined {
   if (target.kind !== "load" || info(target.buffer).dtype !== "i32" || entry.extent % 8 !== 0) return undefined;
-  const { constant, terms } = target.index;
-  const [only] = terms;
-  const inOrder =
-    constant === 0 && terms.length === 1 && only?.factor === 1 && only.atom.kind === "variable" && only.atom.name === entry.name;
-  return inOrder ? target.buffer : undefined;
+  if (coefficient(target.index, entry.name) !== 1) return undefined;
+  const from = substitute(target.index, new Map([[entry.name, literal(0)]]));
+  return aligned(from) ? { buffer: target.buffer, from: quarter(from) } : undefined;
 }
