@@ -1,9 +1,10 @@
 import { callable, checkArgument, checkFields, checkOptions, integer, object, optional, plainObject, text } from "../arguments.js";
 import { key } from "../autograd/random.js";
 import { data } from "../autograd/realize.js";
-import { fromHost } from "../autograd/tensor.js";
-import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
+import { fromHost, Tensor } from "../autograd/tensor.js";
+import { flattenTree, type Tree, tensorsOf } from "../autograd/tree.js";
 import { DtypeError, FormatError, NonFiniteError } from "../errors.js";
+import type { Shape } from "../ir/shape.js";
 import { type ByteSource, readAll, START_BYTES } from "./byte-source.js";
 import { type LlamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
 import { identifyFile } from "./file-kinds.js";
@@ -16,7 +17,7 @@ import { type HostBlob, type ModelFiles, type ModelSource, modelFiles } from "./
 import type { Optimizer } from "./optimizers.js";
 import { readModelWeights, readTensors } from "./read-weights.js";
 import { checkTensors, float32Tensor, type SafetensorsTensor, writeSafetensors } from "./safetensors.js";
-import { readSafetensorsHeader } from "./safetensors-header.js";
+import { readSafetensorsHeader, type SafetensorsHeader } from "./safetensors-header.js";
 import { type Trainable, trainablePart } from "./trainable.js";
 import type { TrainResult } from "./training.js";
 
@@ -211,7 +212,9 @@ async function readTraining<State>(
   const parameters = [...llamaShapes(config)].map(([name, shape]) => [parameterPrefix + name, shape] as const);
   const blank = skeleton(config);
   const state = optimizer.init(trainablePart(blank, trainable)[0]);
-  const moments = tensorsOf(state).map(({ path, tensor }) => [statePrefix + path, tensor.shape] as const);
+  const moments = tensorsOf(state).map(
+    ({ path, tensor }) => [statePrefix + path, storedShape(header, statePrefix + path, tensor)] as const,
+  );
   checkTensors(header.tensors, new Map([...parameters, ...moments]), { file });
   const values = await readTensors(source, header);
   return {
@@ -220,6 +223,12 @@ async function readTraining<State>(
     step,
     extra: extra as Record<string, unknown>,
   };
+}
+
+/** The shape that a file must have for a tensor. Scalars were written as [1] once, and are read in either form. */
+function storedShape({ tensors }: SafetensorsHeader, name: string, { shape }: Tensor): Shape {
+  const found = tensors.get(name)?.shape;
+  return shape.length === 0 && found?.length === 1 && found[0] === 1 ? found : shape;
 }
 
 /** A Llama of that configuration whose weights nobody has computed: it has shapes and no memory. */
@@ -248,6 +257,11 @@ function requireFinite(name: string, values: ArrayLike<number>): void {
   }
 }
 
-/** The tree with the numbers of a file in place of its own. Their names and shapes have been checked. */
-const writeTree = <T>(tree: T, prefix: string, values: ReadonlyMap<string, Float32Array>): T =>
-  mapTensors(tree, ({ shape }, path) => fromHost(shape, "f32", values.get(prefix + path) as Float32Array));
+/** The tree with the numbers of a file in place of its own, each place for itself. Their names and shapes have been checked. */
+function writeTree<T>(tree: T, prefix: string, values: ReadonlyMap<string, Float32Array>): T {
+  const { leaves, paths, shape } = flattenTree(tree);
+  const filled = leaves.map((leaf, i) =>
+    leaf instanceof Tensor ? fromHost(leaf.shape, "f32", values.get(prefix + paths[i]) as Float32Array) : leaf,
+  );
+  return shape.build(filled) as T;
+}

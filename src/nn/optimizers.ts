@@ -1,17 +1,19 @@
 import { callable, checkOptions, fraction, notNegative, type OptionKinds, optional, positive } from "../arguments.js";
-import { add, div, mul, reshape, sqrt, sub, type TensorLike, zeros, zerosLike } from "../autograd/operations.js";
+import { square } from "../autograd/composites.js";
+import { add, cast, div, mul, sqrt, sub, type TensorLike, zeros } from "../autograd/operations.js";
 import { realizeNow } from "../autograd/realize.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { isTracing } from "../autograd/tracing.js";
 import { mapTensors, type Tree, tensorsOf, zipNamed } from "../autograd/tree.js";
 import { combine, type Part, partition } from "../autograd/tree-parts.js";
 import { ShapeError } from "../errors.js";
-import { isFloat } from "../ir/dtype.js";
+import { isFloat, summableDtype } from "../ir/dtype.js";
 import { sameShape, show } from "../ir/shape.js";
 
 /**
  * Optimizers as pure functions over trees, sorted in order of complexity. The state is a tree of tensors and nothing else:
- * whatever changes from step to step is data, so one compiled program serves all of them.
+ * whatever changes from step to step is data, so one compiled program serves all of them. Parameters of halves are updated in f32, from
+ * moments that are f32, and rounded once.
  */
 export interface Optimizer<State> {
   /** The state before the first step. Tensors that are no floats have none. */
@@ -23,8 +25,12 @@ export interface Optimizer<State> {
   update<P>(params: P, grads: NoInfer<P> | Part<P>, state: State, step: { readonly lr: TensorLike }): [params: P, state: State];
 }
 
-/** Zeros like the floats of a tree, null elsewhere. */
-const zerosLikeFloats = (params: Tree): Tree => mapTensors(partition(params, ({ dtype }) => isFloat(dtype))[0], zerosLike);
+/** In the dtype that an update is computed in: f32 for halves. */
+const wide = (x: Tensor): Tensor => cast(x, summableDtype(x.dtype));
+
+/** Zeros like the floats of a tree, f32 for halves; null elsewhere. */
+const zerosLikeFloats = (params: Tree): Tree =>
+  mapTensors(partition(params, ({ dtype }) => isFloat(dtype))[0], ({ shape, dtype }) => zeros(shape, { dtype: summableDtype(dtype) }));
 
 /** f of the tensors at the same places where `grads` has one; elsewhere the leaf of the first tree stays. Throws where forms or shapes differ. */
 function whereGradients<T>(f: (tensors: Tensor[], path: string) => Tensor, grads: Tree, first: T, ...others: Tree[]): T {
@@ -43,6 +49,9 @@ function whereGradients<T>(f: (tensors: Tensor[], path: string) => Tensor, grads
   return combine(zipNamed("update", names, ofOneShape, moved, ...others.map(moving), grads), still);
 }
 
+/** θ − Δ, computed in the dtype of Δ and rounded once to that of θ. */
+const moved = (theta: Tensor, by: Tensor): Tensor => cast(sub(wide(theta), by), theta.dtype);
+
 /** Ends a step: outside of a trace the new values are computed now, so that the graph of the next step starts from numbers. */
 function settled<R>(result: R): R {
   if (!isTracing()) realizeNow(tensorsOf(result).map(({ tensor }) => tensor));
@@ -58,7 +67,7 @@ export interface SgdOptions {
 }
 
 export interface SgdState {
-  /** A tree like the parameters; null without momentum. */
+  /** A tree like the parameters, f32 for halves; null without momentum. */
   readonly velocity: Tree;
 }
 
@@ -75,8 +84,9 @@ export function sgd(options: SgdOptions = {}): Optimizer<SgdState> {
     init: (params) => ({ velocity: momentum === 0 ? null : zerosLikeFloats(params) }),
     update: (params, grads, state, { lr }) => {
       const { velocity: old } = state;
-      const velocity = momentum === 0 ? grads : whereGradients(([u, g]) => add(mul(u as Tensor, momentum), g as Tensor), grads, old, grads);
-      const next = whereGradients(([p, u]) => sub(p as Tensor, mul(u as Tensor, lr)), grads, params, velocity);
+      const velocity =
+        momentum === 0 ? grads : whereGradients(([u, g]) => add(mul(u as Tensor, momentum), wide(g as Tensor)), grads, old, grads);
+      const next = whereGradients(([p, u]) => moved(p as Tensor, mul(wide(u as Tensor), lr)), grads, params, velocity);
       return settled([next, { velocity: momentum === 0 ? null : velocity }]);
     },
   };
@@ -104,11 +114,11 @@ const adamwKinds: OptionKinds<AdamWOptions> = {
 };
 
 export interface AdamWState {
-  /** Mean of gradients, a tree like the parameters. */
+  /** Mean of gradients, a tree like the parameters; f32 for halves, as is `v`. */
   readonly m: Tree;
   /** Mean of squared gradients, a tree like the parameters. */
   readonly v: Tree;
-  /** 1 − β₁ᵗ and 1 − β₂ᵗ after t steps: shape [1], since scalars that are read move to the host and vectors stay what they are. */
+  /** 1 − β₁ᵗ and 1 − β₂ᵗ after t steps, scalars. */
   readonly correction1: Tensor;
   readonly correction2: Tensor;
 }
@@ -136,21 +146,20 @@ export function adamw(options: AdamWOptions = {}): Optimizer<AdamWState> {
     init: (params) => ({
       m: zerosLikeFloats(params),
       v: zerosLikeFloats(params),
-      correction1: zeros([1]),
-      correction2: zeros([1]),
+      correction1: zeros([]),
+      correction2: zeros([]),
     }),
     update: (params, grads, state, { lr }) => {
       const correction1 = blend(beta1, state.correction1, 1);
       const correction2 = blend(beta2, state.correction2, 1);
-      const m = whereGradients(([old, g]) => blend(beta1, old as Tensor, g as Tensor), grads, state.m, grads);
-      const v = whereGradients(([old, g]) => blend(beta2, old as Tensor, mul(g as Tensor, g as Tensor)), grads, state.v, grads);
-      const [c1, c2] = [reshape(correction1, []), reshape(correction2, [])];
+      const m = whereGradients(([old, g]) => blend(beta1, old as Tensor, wide(g as Tensor)), grads, state.m, grads);
+      const v = whereGradients(([old, g]) => blend(beta2, old as Tensor, square(wide(g as Tensor))), grads, state.v, grads);
       const next = whereGradients(
         ([p, first, second], path) => {
-          const [theta, mean, square] = [p, first, second] as [Tensor, Tensor, Tensor];
-          const step = div(div(mean, c1), add(sqrt(div(square, c2)), eps));
-          const decayed = weightDecay > 0 && decayMask(path, theta) ? add(step, mul(theta, weightDecay)) : step;
-          return sub(theta, mul(decayed, lr));
+          const [theta, mean, meanSquare] = [p, first, second] as [Tensor, Tensor, Tensor];
+          const step = div(div(mean, correction1), add(sqrt(div(meanSquare, correction2)), eps));
+          const decayed = weightDecay > 0 && decayMask(path, theta) ? add(step, mul(wide(theta), weightDecay)) : step;
+          return moved(theta, mul(decayed, lr));
         },
         grads,
         params,

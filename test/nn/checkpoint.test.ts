@@ -2,7 +2,18 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { type Backend, FormatError, key, memory, tensor, tensorsOf, useBackend } from "../../src/index.js";
+import {
+  type Backend,
+  FormatError,
+  key,
+  memory,
+  type Optimizer,
+  type Tensor,
+  tensor,
+  tensorsOf,
+  useBackend,
+  zeros,
+} from "../../src/index.js";
 import { loadModel, loadTraining, saveModel, saveTraining } from "../../src/nn/checkpoint.js";
 import { llamaShapes } from "../../src/nn/config.js";
 import { Llama } from "../../src/nn/llama.js";
@@ -78,6 +89,44 @@ describe.each(backends())("checkpoints on $name", { timeout: 180_000 }, ({ creat
     // The reference holds more digits than a file of f32.
     if (name !== "reference") expect(found).toEqual(expected);
     else for (const [path, values] of expected) expect(distance(found.get(path) as number[], values), path).toBeLessThan(1e-5);
+  });
+
+  it("of a training run may have scalars of the state as [1], as they once were written", async () => {
+    const [model, optimizer] = [await tinyLlama(shallow), adamw()];
+    const step = createTrainStep({ optimizer, loss: languageLoss });
+    const [trained, state] = step(model, optimizer.init(model), randomBatch(shallow, { batch: 2, time: 6, seed: 1 }), 0.02);
+    await saveTraining(folder, { model: trained, optimizerState: state, step: 1 });
+    const file = `${folder}/training.safetensors`;
+    const bytes = await readFile(file);
+    const length = Number(bytes.readBigUInt64LE(0));
+    const header = JSON.parse(bytes.subarray(8, 8 + length).toString()) as Record<string, { shape: number[] }>;
+    const names = ["optimizer.correction1", "optimizer.correction2"];
+    for (const entry of names.map((each) => header[each])) {
+      expect(entry?.shape).toEqual([]);
+      if (entry) entry.shape = [1];
+    }
+    const old = Buffer.from(JSON.stringify(header).padEnd(length + 8));
+    const prefix = Buffer.alloc(8);
+    prefix.writeBigUInt64LE(BigInt(old.length));
+    await writeFile(file, Buffer.concat([prefix, old, bytes.subarray(8 + length)]));
+    const { optimizerState } = await loadTraining(folder, optimizer);
+    expect(optimizerState.correction1.shape).toEqual([]);
+    expect(await optimizerState.correction2.item()).toBeCloseTo(0.05, 6);
+    expect(await valuesOf(optimizerState)).toEqual(await valuesOf(state));
+  });
+
+  it("of a training run whose state began as one tensor at two places have the values of each", async () => {
+    const half = sgd({ momentum: 0.5 });
+    const shared: Optimizer<{ a: Tensor; b: Tensor }> = {
+      init: () => {
+        const zero = zeros([2]);
+        return { a: zero, b: zero };
+      },
+      update: (params, grads, state, rate) => [half.update(params, grads, half.init(params), rate)[0], state],
+    };
+    const optimizerState = { a: tensor([1, 2]), b: tensor([3, 4]) };
+    await saveTraining(folder, { model: await tinyLlama(shallow), optimizerState, step: 1 });
+    expect(await valuesOf((await loadTraining(folder, shared)).optimizerState)).toEqual(await valuesOf(optimizerState));
   });
 
   it("of a training run are models as well", async () => {

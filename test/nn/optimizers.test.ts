@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Backend, OptionError, type Tensor, tensor, useBackend } from "../../src/index.js";
+import { type Backend, mapTensors, OptionError, type Tensor, tensor, tensorsOf, useBackend } from "../../src/index.js";
 import { clipByGlobalNorm, globalNorm } from "../../src/nn/clip.js";
 import { type AdamWOptions, adamw, type Optimizer, sgd } from "../../src/nn/optimizers.js";
 import { constant, warmupCosine } from "../../src/nn/schedules.js";
 import { finite } from "../../src/nn/train-step.js";
 import { backends } from "../support/backends.js";
-import { distance, integers } from "./tiny.js";
+import { distance, integers, valuesOf } from "./tiny.js";
 
 /** Parameters of rank 2 and 1, as plain numbers. */
 type Numbers = { matrix: number[]; vector: number[] };
@@ -155,5 +155,44 @@ describe("learning rate schedules", () => {
     expect(() => warmupCosine({ total: 3, peak: 1, floor: 2 })).toThrow(OptionError);
     expect(() => constant(Number.NaN)).toThrow(OptionError);
     expect(constant(0)(7)).toBe(0);
+  });
+});
+
+describe.each(backends())("halves on $name", { timeout: 60_000 }, ({ create }) => {
+  let backend: Backend | undefined;
+  beforeAll(async () => {
+    backend = await create();
+    useBackend(backend);
+  });
+  afterAll(async () => {
+    useBackend(undefined);
+    await backend?.close();
+  });
+  const optimizers: [name: string, make: () => Optimizer<unknown>][] = [
+    ["sgd", () => sgd()],
+    ["sgd with momentum", () => sgd({ momentum: 0.9 })],
+    ["adamw", () => adamw({ weightDecay: 0.25 })],
+  ];
+
+  it.each(optimizers)("have moments in f32 and are updated in f32, rounded once: %s", async (_, make) => {
+    for (const dtype of (["f16", "bf16"] as const).filter((each) => backend?.info.dtypes.has(each))) {
+      const optimizer = make();
+      let half = mapTensors(asTensors(start), (t) => t.cast(dtype));
+      let state = optimizer.init(half);
+      for (let step = 0; step < 8; step++) {
+        // Small gradients, whose squares are zero in f16.
+        const grads = mapTensors(asTensors(gradientsOf(step)), (g) => g.mul(2 ** -13).cast(dtype));
+        const wide = <T>(tree: T): T => mapTensors(tree, (t) => t.cast("f32"));
+        const lr = rateOf(step);
+        const [expected, expectedState] = optimizer.update(wide(half), wide(grads), state, { lr });
+        [half, state] = optimizer.update(half, grads, state, { lr });
+        expect([half.matrix.dtype, half.vector.dtype]).toEqual([dtype, dtype]);
+        for (const { path, tensor: t } of tensorsOf(state)) expect(t.dtype, path).toBe("f32");
+        expect(await valuesOf(state)).toEqual(await valuesOf(expectedState));
+        expect(await valuesOf(half)).toEqual(await valuesOf(mapTensors(expected, (t) => t.cast(dtype))));
+      }
+      const moments = (await valuesOf(state)).get("v.vector");
+      if (moments) expect(Math.min(...moments)).toBeGreaterThan(0);
+    }
   });
 });
