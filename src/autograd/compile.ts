@@ -176,7 +176,9 @@ function weakNumbers<A extends readonly unknown[]>(args: A, settings: CompileSet
  * receives the number itself, and another number is another program. What f closes over is captured by reference.
  * Of the programs the `maxPrograms` (32) used last are kept on each backend, and the others give their memory back; a caller with more
  * signatures than that is told once.
- * Calls return at once. Inside of another compiled or differentiated function f becomes part of that one.
+ * Calls return at once, before the device is done, and nothing can make a loop without `await` wait for it: a long one ends its steps
+ * with a number that it reads (`await loss.item()`), `await realize(state)` or `await sync()`, every few steps at least, or its runs are
+ * queued without bound. Inside of another compiled or differentiated function f becomes part of that one.
  * Throws UsageError for arguments that are neither trees of tensors and numbers nor static.
  */
 export function compile<A extends readonly unknown[], R, const S extends readonly number[] = []>(

@@ -69,6 +69,11 @@ export interface Backend {
    * input, and for a program that was released.
    */
   run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[];
+  /**
+   * Marks the end of a step, and waits while more than a few steps are unfinished: for loops that may wait, so that they do not run
+   * ahead of the device without bound. Absent where a run is done when it returns. Throws what went wrong meanwhile.
+   */
+  throttle?(): Promise<void>;
   /** Gives back at once what a program holds on the device; runs that were started before end as they should. It cannot run again. */
   release(executable: Executable): void;
   /** Waits until all work is done; throws what went wrong meanwhile. */

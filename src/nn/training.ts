@@ -1,5 +1,6 @@
 import { callable, checkArgument, checkOptions, integer, type OptionKinds, object, objectWith, optional, positive } from "../arguments.js";
 import { item } from "../autograd/realize.js";
+import { currentBackend } from "../autograd/runtime.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { tensorsOf } from "../autograd/tree.js";
 import { NonFiniteError } from "../errors.js";
@@ -162,6 +163,7 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
     let metrics: StepMetrics;
     [model, optimizerState, metrics] = trainStep(model, optimizerState, batch, lr);
     inFlight.push({ step, lr, tokens: tokensIn(batch), metrics });
+    await currentBackend().throttle?.();
     if (inFlight.length > stepsInFlight) await finishOldest();
 
     if (onSave && saveEvery > 0 && (step + 1) % saveEvery === 0) {

@@ -266,6 +266,10 @@ class WebGpuBackend implements Backend {
     return group;
   }
 
+  throttle(): Promise<void> {
+    return this.device.throttle();
+  }
+
   sync(): Promise<void> {
     return this.device.drain();
   }
