@@ -9,7 +9,7 @@ import { currentBackend } from "./runtime.js";
 import { apply, fromHost, type Storage, Tensor } from "./tensor.js";
 import { type Traced, traceGraph } from "./trace.js";
 import { isTracing, whileTracing } from "./tracing.js";
-import { flattenTree, identityKey, type TreeShape } from "./tree.js";
+import { flattenTree, identityKey, type TreeDef } from "./tree.js";
 import { agrees, type Decision, WeakScalar, weakConstant } from "./weak-scalar.js";
 
 export interface CompileSettings<S extends readonly number[] = readonly number[]> {
@@ -67,7 +67,7 @@ type Result =
 interface Program {
   readonly traced: Traced;
   readonly results: readonly Result[];
-  readonly form: TreeShape;
+  readonly form: TreeDef;
   readonly executable: Executable;
   /** What the trace decided by the numbers among its arguments. */
   readonly decisions: readonly Decision[];

@@ -6,7 +6,7 @@ import * as ops from "./operations.js";
 import { pullBack, record } from "./pullback.js";
 import { apply, Tensor } from "./tensor.js";
 import { whileTracing } from "./tracing.js";
-import { flattenTree, sameForm, type Tree, type TreeShape } from "./tree.js";
+import { flattenTree, sameForm, type Tree, type TreeDef } from "./tree.js";
 
 /**
  * For each leaf of a tree, the first place where the same tensor stands: a tensor at several places is one variable. In a list of
@@ -25,7 +25,7 @@ function firstPlaces({ leaves, paths }: { leaves: readonly unknown[]; paths: rea
 }
 
 /** Fresh variables in place of the leaves of a tree, one for each tensor; `isList` says that the tree is a list of arguments. */
-function variablesOf(tree: Tree, name: string, owner: string, isList = false): { variables: Tensor[]; inner: unknown; shape: TreeShape } {
+function variablesOf(tree: Tree, name: string, owner: string, isList = false): { variables: Tensor[]; inner: unknown; shape: TreeDef } {
   const flat = flattenTree(tree, `${name}: ${owner}`);
   const { leaves, paths, shape } = flat;
   const variables: Tensor[] = [];

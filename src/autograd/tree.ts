@@ -10,8 +10,8 @@ import { Tensor } from "./tensor.js";
  */
 export type Tree = unknown;
 
-/** The places of the leaves, without the leaves: `unflatten` puts new leaves there. */
-export interface TreeShape {
+/** The places of the leaves without the leaves (JAX's treedef): `build` puts new leaves there. */
+export interface TreeDef {
   /** The same for trees of one form. */
   readonly key: string;
   /** The same for trees whose objects have the same classes and the same functions for fields. */
@@ -158,7 +158,7 @@ function walk(value: unknown, path: string, into: Walk, open: Set<object>): (lea
  * messages. Throws UsageError that names the path of what cannot be rebuilt from its fields (a Map, an object with private fields,
  * a getter), of a tree that holds itself, and of two leaves whose paths are the same text.
  */
-export function flattenTree(tree: Tree, owner = "the tree"): { leaves: unknown[]; paths: string[]; shape: TreeShape } {
+export function flattenTree(tree: Tree, owner = "the tree"): { leaves: unknown[]; paths: string[]; shape: TreeDef } {
   const into: Walk = { owner, leaves: [], paths: [], key: [], behaviour: [], ambiguous: false };
   const build = walk(tree, "", into, new Set());
   const { leaves, paths } = into;
