@@ -1,7 +1,7 @@
 import type { DTypeName, HostArray } from "../ir/dtype.js";
 import type { Shape } from "../ir/shape.js";
 import * as composites from "./composites.js";
-import type { Axes, Range, TensorLike } from "./operations.js";
+import type { Axes, DTypeOption, Range, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
 import { array, data, item, print } from "./realize.js";
 import { type NestedNumbers, Tensor } from "./tensor.js";
@@ -83,7 +83,7 @@ export interface TensorMethods {
   scatterAdd(index: Tensor, size: number): Tensor;
   triu(k?: number): Tensor;
   tril(k?: number): Tensor;
-  matmul(other: Tensor): Tensor;
+  matmul(other: Tensor, options?: DTypeOption): Tensor;
 }
 
 /** What a method takes that may be called with one list or with its entries. */

@@ -226,10 +226,10 @@ export const vjpRules: { [P in PrimitiveName]: VjpRule<P> } = {
   // x̄ = ȳ flipped back
   flip: (ct, { params }) => [ops.flip(ct, params.axes)],
 
-  // c = a·b: ā = c̄·bᵀ, b̄ = aᵀ·c̄
+  // c = a·b: ā = c̄·bᵀ, b̄ = aᵀ·c̄, each in the dtype of its operand
   dot: binary(
-    (ct, _, b) => ops.matmul(ct, ops.transpose(b)),
-    (ct, a) => ops.matmul(ops.transpose(a), ct),
+    (ct, a, b) => ops.matmul(ct, ops.transpose(b), { dtype: a.dtype }),
+    (ct, a, b) => ops.matmul(ops.transpose(a), ct, { dtype: b.dtype }),
   ),
 
   // x̄[s] = Σ ȳ[i] over index[i] = s

@@ -17,14 +17,11 @@ import { prune, simplify } from "./simplify.js";
 export interface CompileGraphOptions extends FuseOptions, PrepareOptions {
   /** False leaves the graph as it is written: every primitive is a kernel. */
   readonly simplify: boolean;
-  /** What the backend rewrites before anything else. */
-  readonly rewrite?: (graph: Graph) => Graph;
 }
 
 export function compileGraph(graph: Graph, options: CompileGraphOptions): Lowered {
   const optimize = (body: Graph): Graph => {
-    const rewritten = options.rewrite ? options.rewrite(body) : body;
-    return prune(tidyLoops(options.simplify ? simplify(rewritten) : rewritten, optimize));
+    return prune(tidyLoops(options.simplify ? simplify(body) : body, optimize));
   };
   const lowerAt = (body: Graph, depth: number): Lowered => lower(body, fuse(body, options), lowerAt, depth);
   return lowerAt(prepare(optimize(prune(inline(graph))), options), 0);

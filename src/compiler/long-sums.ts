@@ -84,7 +84,7 @@ export function placeProduct(node: OperationNode<"dot">, making: Making, minRows
   const dtype = isHalf(node.dtype) ? "f32" : node.dtype;
   const product = (left: number, right: number): number => {
     const { shape } = nodes[left] as GraphNode;
-    return place({ ...node, inputs: [left, right], shape: [...shape.slice(0, -1), n], dtype });
+    return place({ ...node, inputs: [left, right], params: { dtype }, shape: [...shape.slice(0, -1), n], dtype });
   };
 
   const left = split(making, slice(making, a, rank - 1, 0, pieces * piece), rank - 1, pieces, piece);
@@ -109,7 +109,7 @@ function pieceOf(n: number, wanted: number): number {
   return wanted;
 }
 
-function cast({ nodes, place }: Making, input: number, dtype: DType): number {
+export function cast({ nodes, place }: Making, input: number, dtype: DType): number {
   const { shape } = nodes[input] as GraphNode;
   return place({ kind: "operation", primitive: "cast", inputs: [input], params: { dtype }, shape, dtype });
 }

@@ -1,3 +1,4 @@
+import { isHalf, summableDtype } from "../ir/dtype.js";
 import type { Graph, GraphNode, LoopNode, OperationNode, ResultNode } from "../ir/graph.js";
 import { flatten, type IndexExpression, zero } from "../ir/index-expression.js";
 import type { PrimitiveName } from "../ir/primitives.js";
@@ -193,7 +194,11 @@ function draftMatmul(graph: Graph, accesses: AccessMaps, group: MatmulGroup, sca
   const coordinates = group.loops.result;
   const index = flatten(coordinates, shape);
   const domain = { ...group.domain, coordinates, full: index };
-  const results: Result[] = [{ member: product, value: scalars.register(product, dtype), index, inner: false }];
+  // Sums of halves are rounded once, whether what follows is computed here or elsewhere.
+  const sum = scalars.register(product, summableDtype(dtype));
+  const value = isHalf(dtype) ? scalars.operation("cast", [sum], dtype) : sum;
+  scalars.define(product, value);
+  const results: Result[] = [{ member: product, value, index, inner: false }];
   for (const member of epilogue) {
     const value = scalars.compute(member, coordinatesIn(domain, (graph.nodes[member] as GraphNode).shape, false));
     scalars.define(member, value);

@@ -88,6 +88,11 @@ export function materialize(
   const need = (position: number): void => {
     if (!isSource(nodes[position] as GraphNode)) materialized[position] = true;
   };
+  /** What a cast reads: converting numbers where they are read costs less than a copy of them. */
+  const belowCast = (position: number): number => {
+    const node = nodes[position] as GraphNode;
+    return node.kind === "operation" && node.primitive === "cast" ? ((operands[position] as number[])[0] as number) : position;
+  };
   for (const position of fromMemory) need(position);
   const movements = nodes.map(() => 0);
   const matmulOperands: MatmulOperand[] = [];
@@ -102,7 +107,11 @@ export function materialize(
     if (isMovement(node) || node.primitive === "gather") movements[i] = (movements[i] as number) + 1;
     if ((movements[i] as number) > mostMovements) materialized[i] = true;
     if (isReduction(node) || node.primitive === "dot" || node.primitive === "scatterAdd") materialized[i] = true;
-    if (node.primitive === "scatterAdd") for (const input of operands[i] as number[]) need(input);
+    if (node.primitive === "scatterAdd") {
+      const [values, index] = operands[i] as [number, number];
+      need(belowCast(values));
+      need(index);
+    }
     if (node.primitive === "dot") {
       const loops = loopsOf(node);
       operands[i]?.forEach((input, side) => {

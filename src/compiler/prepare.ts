@@ -1,7 +1,7 @@
-import { isFloat } from "../ir/dtype.js";
+import { isFloat, isHalf } from "../ir/dtype.js";
 import { type Graph, type GraphNode, type LoopNode, type OperationNode, withInputs } from "../ir/graph.js";
 import { sizeOf } from "../ir/shape.js";
-import { type Making, placeProduct, placeReduction } from "./long-sums.js";
+import { cast, type Making, placeProduct, placeReduction } from "./long-sums.js";
 import { prune } from "./simplify.js";
 
 export interface PrepareOptions {
@@ -21,6 +21,7 @@ export interface PrepareOptions {
  *   no concat reads more buffers than a kernel may     concat(a, …, i)          →   concat(concat(a, …, d), concat(e, …, h), i)
  *   long sums have work for all threads                sum(x), x: [2²⁰]         →   sum(sum(reshape(x, [2¹⁰, 2¹⁰]), axis 1))  (long-sums.ts)
  *   a loop overwrites nothing but its own              loop carries x           →   loop carries reshape(x)
+ *   halves are summed in f32                           scatterAdd(x, index)     →   cast(scatterAdd(cast(x, f32), index), f16)
  *   scatters are sums, where they are asked to be      scatterAdd(x, index)     →   sum(where(eq(index, iota), x, 0))
  */
 export function prepare(graph: Graph, options: PrepareOptions): Graph {
@@ -39,8 +40,7 @@ export function prepare(graph: Graph, options: PrepareOptions): Graph {
     if (here.primitive === "concat" && here.inputs.length > options.maxOperands)
       moved.push(concatTree(here as OperationNode<"concat">, nodes, place, options.maxOperands));
     else if (isReduction(here) && (here.params as { axes: readonly number[] }).axes.length === 0) moved.push(place(overNothing(here)));
-    else if (here.primitive === "scatterAdd" && options.expandScatter)
-      moved.push(maskedSum(here as OperationNode<"scatterAdd">, making, options.minRows));
+    else if (here.primitive === "scatterAdd") moved.push(placeScatter(here as OperationNode<"scatterAdd">, making, options));
     else if (here.primitive === "sum" || here.primitive === "maxReduce" || here.primitive === "minReduce")
       moved.push(placeReduction(here as OperationNode<"sum">, making, options.minRows));
     else if (here.primitive === "dot") moved.push(placeProduct(here as OperationNode<"dot">, making, options.minRows));
@@ -124,6 +124,16 @@ function overNothing(node: OperationNode): GraphNode {
   return node.primitive === "argmax" || node.primitive === "argmin"
     ? { kind: "operation", primitive: "const", inputs: [], params: { value: 0, shape, dtype }, shape, dtype }
     : { kind: "operation", primitive: "reshape", inputs: node.inputs, params: { shape }, shape, dtype };
+}
+
+/** Places a scatter, in f32 where it sums halves: bins grow in memory, where each addition to a half would be rounded. */
+function placeScatter(node: OperationNode<"scatterAdd">, making: Making, options: PrepareOptions): number {
+  if (isHalf(node.dtype)) {
+    const [x, index] = node.inputs as [number, number];
+    const wide = placeScatter({ ...node, inputs: [cast(making, x, "f32"), index], dtype: "f32" }, making, options);
+    return cast(making, wide, node.dtype);
+  }
+  return options.expandScatter ? maskedSum(node, making, options.minRows) : making.place(node);
 }
 
 /** y[s, r] = Σᵢ (index[i] = s ? x[i, r] : 0). */

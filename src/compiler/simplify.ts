@@ -2,6 +2,7 @@ import { hostArray, isFloat, isHalf, representable } from "../ir/dtype.js";
 import { type Graph, type GraphNode, inputsOf, nodeKey, type OperationNode, withInputs } from "../ir/graph.js";
 import type { PrimitiveName } from "../ir/primitives.js";
 import { type Shape, sameShape, sizeOf } from "../ir/shape.js";
+import { isView } from "./operand-accesses.js";
 
 /**
  * Algebraic simplification with value numbering: one pass in topological order, in which each node is rewritten as far as its inputs,
@@ -94,6 +95,7 @@ function reduceNode(node: GraphNode, nodes: readonly GraphNode[], place: Place):
     if (isHalf(node.dtype)) return constant(rounded);
     if (isFloat(node.dtype) || values[0] === rounded) return constant(values[0]);
   }
+  if (isOperation(node, "dot")) return place({ ...node, inputs: node.inputs.map((each) => beforeWidening(each, nodes, place)) });
   const neutral = (value: number | undefined, wanted: number): boolean => value !== undefined && Object.is(value, wanted);
   if (node.primitive === "mul" || node.primitive === "div") {
     if (neutral(values[1], 1)) return first;
@@ -113,6 +115,21 @@ function reduceNode(node: GraphNode, nodes: readonly GraphNode[], place: Place):
     return reduceNode({ ...node, primitive: "reshape", params: { shape: node.shape } } as GraphNode, nodes, place);
   }
   return place(node);
+}
+
+/**
+ * What an operand of a product was before it was widened: kernels widen what they read, exactly, so a copy in f32 would only take room.
+ *
+ *   dot(x, permute(cast(w, f32)))     →     dot(x, permute(w))                  w: bf16
+ */
+function beforeWidening(position: number, nodes: readonly GraphNode[], place: Place): number {
+  const node = nodes[position] as GraphNode;
+  if (node.kind !== "operation" || node.dtype !== "f32") return position;
+  const [input] = node.inputs as [number];
+  if (node.primitive === "cast") return isHalf((nodes[input] as GraphNode).dtype) ? input : position;
+  if (!isView(node)) return position;
+  const narrow = beforeWidening(input, nodes, place);
+  return narrow === input ? position : place({ ...node, inputs: [narrow], dtype: (nodes[narrow] as GraphNode).dtype });
 }
 
 const constantValue = (node: GraphNode): number | undefined => (isOperation(node, "const") ? node.params.value : undefined);

@@ -63,7 +63,7 @@ export interface PrimitiveParams {
   concat: { readonly axis: number };
   flip: { readonly axes: readonly number[] };
   // Contraction.
-  dot: None;
+  dot: { readonly dtype: DType };
   // Index.
   gather: None;
   scatterAdd: { readonly size: number };
@@ -359,8 +359,8 @@ export const primitives = {
   dot: {
     tag: "contract",
     formula: "c[…, m, n] = Σₖ a[…, m, k] · b[…, k, n]",
-    edge: "sums in f32 for f16 operands",
-    infer: (operands) => {
+    edge: "operands are floats of any dtype; sums are taken in f32 at least, and rounded once where the result is a half",
+    infer: (operands, { dtype }) => {
       const a = operand(operands, 0, "dot");
       const b = operand(operands, 1, "dot");
       const rank = a.shape.length;
@@ -372,9 +372,9 @@ export const primitives = {
       ) {
         throw new ShapeError(`dot: ${show(a.shape)} and ${show(b.shape)} are not […, m, k] and […, k, n]`);
       }
-      if (a.dtype !== b.dtype) throw new DtypeError(`dot: dtypes ${a.dtype} and ${b.dtype} differ`, { hint: "cast one of them" });
-      need(isFloat(a.dtype), "dot", a.dtype, "floats");
-      return { shape: [...a.shape.slice(0, -1), b.shape[rank - 1] as number], dtype: a.dtype };
+      for (const given of [a.dtype, b.dtype]) need(isFloat(given), "dot", given, "floats");
+      if (!isFloat(dtype)) throw new DtypeError(`dot: its result is a float, not ${dtype}`, { hint: "cast the result" });
+      return { shape: [...a.shape.slice(0, -1), b.shape[rank - 1] as number], dtype };
     },
   },
 

@@ -111,13 +111,14 @@ const wrong: { readonly [P in PrimitiveName]: readonly Wrong<PrimitiveParams[P]>
   ],
   flip: [shapeError([x], { axes: [2] }), shapeError([x], { axes: [-1] })],
   dot: [
-    shapeError([x], {}),
-    shapeError([x, x], {}),
-    shapeError([t("f32", 3), t("f32", 3)], {}),
-    shapeError([t("f32", 4, 2, 3), t("f32", 3, 2)], {}),
-    shapeError([t("f32", 4, 2, 3), t("f32", 5, 3, 2)], {}),
-    dtypeError([x, t("f64", 3, 2)], {}),
-    dtypeError([t("i32", 2, 3), t("i32", 3, 2)], {}),
+    shapeError([x], { dtype: "f32" }),
+    shapeError([x, x], { dtype: "f32" }),
+    shapeError([t("f32", 3), t("f32", 3)], { dtype: "f32" }),
+    shapeError([t("f32", 4, 2, 3), t("f32", 3, 2)], { dtype: "f32" }),
+    shapeError([t("f32", 4, 2, 3), t("f32", 5, 3, 2)], { dtype: "f32" }),
+    dtypeError([x, t("i32", 3, 2)], { dtype: "f32" }),
+    dtypeError([t("i32", 2, 3), t("i32", 3, 2)], { dtype: "f32" }),
+    dtypeError([x, t("f32", 3, 2)], { dtype: "i32" }),
   ],
   gather: [
     shapeError([x], {}),
@@ -200,7 +201,8 @@ describe("inference", () => {
     expect(infer("slice", [t("f32", 9)], { starts: [1], stops: [8], steps: [3] })).toEqual(t("f32", 3));
     expect(infer("pad", [x], { low: [1, 0], high: [0, 2], value: 0 })).toEqual(t("f32", 3, 5));
     expect(infer("concat", [x, t("f32", 2, 4)], { axis: 1 })).toEqual(t("f32", 2, 7));
-    expect(infer("dot", [t("f32", 5, 2, 3), t("f32", 5, 3, 4)], {})).toEqual(t("f32", 5, 2, 4));
+    expect(infer("dot", [t("f32", 5, 2, 3), t("f32", 5, 3, 4)], { dtype: "f32" })).toEqual(t("f32", 5, 2, 4));
+    expect(infer("dot", [t("f32", 2, 3), t("bf16", 3, 4)], { dtype: "f16" })).toEqual(t("f16", 2, 4));
     expect(infer("gather", [t("f32", 9, 4), t("u32", 2, 3)], {})).toEqual(t("f32", 2, 3, 4));
     expect(infer("scatterAdd", [t("f32", 2, 3, 4), t("i32", 2, 3)], { size: 9 })).toEqual(t("f32", 9, 4));
     expect(infer("bitcast", [x], { dtype: "u32" })).toEqual(t("u32", 2, 3));

@@ -129,7 +129,7 @@ describe.each(backends())("on $name", { timeout: 60_000 }, ({ create }) => {
     const outputs = [
       builder.operation("add", [turned, y], {}),
       builder.operation("mul", [x, y], {}),
-      builder.operation("dot", [x, turned], {}),
+      builder.operation("dot", [x, turned], { dtype: "f32" }),
       turned,
     ];
     const computation = builder.build(outputs);
@@ -171,7 +171,10 @@ describe.each(backends())("on $name", { timeout: 60_000 }, ({ create }) => {
       ),
     );
     const turned = builder.operation("permute", [x], { order: [1, 0] });
-    const computation = builder.build([builder.operation("dot", [x, turned], {}), builder.operation("sum", [x], { axes: [0, 1] })]);
+    const computation = builder.build([
+      builder.operation("dot", [x, turned], { dtype: "f32" }),
+      builder.operation("sum", [x], { axes: [0, 1] }),
+    ]);
     expect(await compute(backend, computation)).toEqual(await compute(backend, computation));
   });
 

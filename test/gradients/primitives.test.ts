@@ -125,10 +125,10 @@ const cases: { readonly [P in PrimitiveName]: readonly Case[] } = {
   flip: [direct("flip", { axes: [1] }, x), direct("flip", { axes: [0, 1] }, x)],
 
   dot: [
-    direct("dot", {}, floats([2, 3]), floats([3, 4], { seed: 2 })),
-    direct("dot", {}, floats([2, 2, 3]), floats([2, 3, 1], { seed: 2 })),
-    direct("dot", {}, floats([2, 0]), floats([0, 2])),
-    { f: (at) => apply("dot", [at as Tensor, at as Tensor], {}), args: [floats([3, 3])] },
+    direct("dot", { dtype: "f64" }, floats([2, 3]), floats([3, 4], { seed: 2 })),
+    direct("dot", { dtype: "f64" }, floats([2, 2, 3]), floats([2, 3, 1], { seed: 2 })),
+    direct("dot", { dtype: "f64" }, floats([2, 0]), floats([0, 2])),
+    { f: (at) => apply("dot", [at as Tensor, at as Tensor], { dtype: "f64" }), args: [floats([3, 3])] },
   ],
 
   gather: [

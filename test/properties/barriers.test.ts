@@ -59,11 +59,11 @@ describe("a barrier", () => {
 
   /** Two equal computations, each of which may be told to wait for the other. */
   const pairs: Record<string, (b: GraphBuilder, x: number) => number> = {
-    products: (b, x) => b.operation("dot", [x, x], {}),
+    products: (b, x) => b.operation("dot", [x, x], { dtype: "f32" }),
     reductions: (b, x) => b.operation("sum", [b.operation("exp", [x], {})], { axes: [1] }),
     "elementwise computations": (b, x) => b.operation("exp", [x], {}),
     "sums into bins": (b, x) => b.operation("scatterAdd", [x, indices(b, 40)], { size: 3 }),
-    "views of products": (b, x) => b.operation("permute", [b.operation("dot", [x, x], {})], { order: [1, 0] }),
+    "views of products": (b, x) => b.operation("permute", [b.operation("dot", [x, x], { dtype: "f32" })], { order: [1, 0] }),
     "what is computed where it is read": (b, x) => b.operation("sum", [b.operation("neg", [x], {})], { axes: [0] }),
   };
   describe.each(Object.entries(pairs))("orders %s", (_name, make) => {
@@ -98,18 +98,18 @@ describe("a barrier", () => {
   const readers: Record<string, (b: GraphBuilder, x: number) => number> = {
     "an elementwise operation": (b, x) => b.operation("exp", [x], {}),
     "a reduction": (b, x) => b.operation("sum", [x], { axes: [1] }),
-    "a product": (b, x) => b.operation("dot", [x, b.operation("permute", [x], { order: [1, 0] })], {}),
+    "a product": (b, x) => b.operation("dot", [x, b.operation("permute", [x], { order: [1, 0] })], { dtype: "f32" }),
     "a view": (b, x) => b.operation("exp", [b.operation("permute", [x], { order: [1, 0] })], {}),
     "a pad": (b, x) => b.operation("exp", [b.operation("pad", [x], { low: [1, 0], high: [0, 1], value: 0 })], {}),
     "a gather": (b, x) => b.operation("gather", [x, indices(b, 7)], {}),
     "a sum into bins": (b, x) => b.operation("scatterAdd", [x, indices(b, 40)], { size: 3 }),
     "another barrier": (b, x) => b.operation("exp", [b.barrier(x)], {}),
-    "the end of a product": (b, x) => b.operation("exp", [b.operation("dot", [x, x], {})], {}),
+    "the end of a product": (b, x) => b.operation("exp", [b.operation("dot", [x, x], { dtype: "f32" })], {}),
   };
   const sources: Record<string, (b: GraphBuilder, x: number) => number> = {
     "an input": (_, x) => x,
     "a view": (b, x) => b.operation("flip", [x], { axes: [0] }),
-    "a product": (b, x) => b.operation("dot", [x, x], {}),
+    "a product": (b, x) => b.operation("dot", [x, x], { dtype: "f32" }),
     "an elementwise operation": (b, x) => b.operation("neg", [x], {}),
   };
   describe.each(Object.entries(sources))("of %s", (_, source) => {

@@ -1,6 +1,7 @@
-import type { DType } from "../../src/ir/dtype.js";
+import { type DType, isHalf } from "../../src/ir/dtype.js";
 import type { Shape } from "../../src/ir/shape.js";
-import { type Computation, GraphBuilder, type HostTensor } from "./graphs.js";
+import { type Computation, GraphBuilder, type HostTensor, hostTensor } from "./graphs.js";
+import { toNearestHalf } from "./halves.js";
 import { fill } from "./samples.js";
 
 /** How an operand [..., rows, columns] of a product lies in memory. */
@@ -110,7 +111,12 @@ function operand(
 }
 
 export interface ProductOptions {
+  /** Of the operands, the result and the epilogue. Default f32. */
   readonly dtype?: DType;
+  /** Of the operands A and B alone, whose numbers are those that these dtypes hold. */
+  readonly operands?: readonly [DType, DType];
+  /** The numbers of `operands`, but in `dtype`. */
+  readonly widened?: boolean;
   /** Changes the values of the operands, but not those of the epilogue. */
   readonly transform?: (x: HostTensor) => HostTensor;
   /** Leave the epilogue out. */
@@ -126,10 +132,16 @@ export function productComputation(product: ProductCase, options: ProductOptions
   const { M, K, N } = product;
   const builder = new GraphBuilder();
   const batched = isBatched(product);
-  const drawn = (seed: number) => (shape: Shape) => transform(fill({ shape, dtype, low: -2, high: 2 }, seed));
-  const a = operand(builder, product.a, batched, M, K, drawn(7 * M + K));
-  const b = operand(builder, product.b, batched, K, N, drawn(5 * N + K));
-  const result = builder.operation("dot", [a, b], {});
+  const { operands = [dtype, dtype], widened = false } = options;
+  const drawn = (side: 0 | 1, seed: number) => (shape: Shape) => {
+    const held = operands[side];
+    const numbers = transform(fill({ shape, dtype, low: -2, high: 2 }, seed));
+    const data = isHalf(held) && held !== dtype ? Float32Array.from(numbers.data, (x) => toNearestHalf(x, held)) : numbers.data;
+    return hostTensor(widened ? dtype : held, shape, data);
+  };
+  const a = operand(builder, product.a, batched, M, K, drawn(0, 7 * M + K));
+  const b = operand(builder, product.b, batched, K, N, drawn(1, 5 * N + K));
+  const result = builder.operation("dot", [a, b], { dtype });
   if (!product.epilogue || bare) return builder.build([result]);
   const { shape } = builder.at(result);
   const row = builder.input(fill({ shape: [N], dtype, low: -epilogue.bias, high: epilogue.bias }, N));

@@ -296,7 +296,7 @@ class Garden {
     const [a, b, terms] = m <= n ? [x.node, turned(y), n] : [turned(x), y.node, m];
     const bound = terms * x.bound * y.bound;
     const error = terms * (x.bound * y.error + y.bound * x.error + x.error * y.error) + sumBound(terms, bound);
-    return { node: builder.operation("dot", [a, b], {}), bound, error };
+    return { node: builder.operation("dot", [a, b], { dtype: "f32" }), bound, error };
   }
 
   /** The value, scaled by a power of two if it could be large. */

@@ -166,7 +166,7 @@ const product = (batch: Shape, m: number, k: number, n: number): Sample<"dot"> =
     { shape: [...batch, m, k], dtype: "f32", ...around0 },
     { shape: [...batch, k, n], dtype: "f32", ...around0 },
   ],
-  params: {},
+  params: { dtype: "f32" },
 });
 
 const looked = (x: Shape, index: Shape, indexDtype: DType = "i32"): readonly Sample<"gather">[] =>

@@ -12,7 +12,7 @@ function layers(seed: number) {
   let x = builder.input(fill({ shape: [rows, width], dtype: "f32", low: -1, high: 1 }, seed));
   for (let layer = 0; layer < 2; layer++) {
     const weights = builder.input(fill({ shape: [width, width], dtype: "f32", low: -0.5, high: 0.5 }, seed + 10 + layer));
-    const product = builder.operation("dot", [x, weights], {});
+    const product = builder.operation("dot", [x, weights], { dtype: "f32" });
     const norm = builder.operation("sum", [builder.operation("mul", [product, product], {})], { axes: [1] });
     const scale = builder.operation("recip", [builder.operation("sqrt", [norm], {})], {});
     const column = builder.operation("reshape", [scale], { shape: [rows, 1] });

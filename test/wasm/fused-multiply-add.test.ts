@@ -21,7 +21,7 @@ const present = hasRelaxedSimd();
 
 const productOf = (a: HostTensor, b: HostTensor) => {
   const builder = new GraphBuilder();
-  return builder.build([builder.operation("dot", [builder.input(a), builder.input(b)], {})]);
+  return builder.build([builder.operation("dot", [builder.input(a), builder.input(b)], { dtype: "f32" })]);
 };
 const magnitude = ({ dtype, shape, data }: HostTensor): HostTensor => hostTensor(dtype, shape, (data as Float32Array).map(Math.abs));
 

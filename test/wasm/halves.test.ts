@@ -120,7 +120,7 @@ describe.each(variants)("halves on wasm, $name,", { timeout: 60_000 }, ({ create
     const ones = builder.input(hostTensor("f16", [1, length], new Array<number>(length).fill(0.25)));
     const column = builder.operation("permute", [ones], { order: [1, 0] });
     const sum = builder.operation("sum", [ones], { axes: [1] });
-    const dot = builder.operation("dot", [ones, column], {});
+    const dot = builder.operation("dot", [ones, column], { dtype: "f16" });
     const indices = builder.input(hostTensor("i32", [length], new Array<number>(length).fill(1)));
     const scattered = builder.operation("scatterAdd", [builder.operation("reshape", [ones], { shape: [length] }), indices], { size: 3 });
     const found = await compute(backend, builder.build([sum, dot, scattered]));

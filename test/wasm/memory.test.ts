@@ -31,8 +31,8 @@ function manyOutputs(count: number): Computation {
 /** The sum of all of A·B, which needs scratch of 4 n² bytes for the product and little else. */
 function largeScratch(n: number): Computation {
   const builder = new GraphBuilder();
-  const product = builder.operation("dot", [builder.input(zerosOf([n, 1])), builder.input(zerosOf([1, n]))], {});
-  const turned = builder.operation("dot", [product, builder.input(zerosOf([n, 1]))], {});
+  const product = builder.operation("dot", [builder.input(zerosOf([n, 1])), builder.input(zerosOf([1, n]))], { dtype: "f32" });
+  const turned = builder.operation("dot", [product, builder.input(zerosOf([n, 1]))], { dtype: "f32" });
   return builder.build([turned, builder.operation("maxReduce", [product], { axes: [0, 1] })]);
 }
 
@@ -321,7 +321,7 @@ describe("addresses beyond 2 GiB", () => {
         Float32Array.from({ length: 600 }, (_, i) => i % 5),
       ),
     );
-    const product = builder.operation("dot", [a, b], {});
+    const product = builder.operation("dot", [a, b], { dtype: "f32" });
     const computation = builder.build([product, builder.operation("sum", [builder.operation("exp", [product], {})], { axes: [1] })]);
     const high = backend.alloc("f32", 2 ** 23, "test");
     expect((high as unknown as { address: number }).address).toBeGreaterThan(2 ** 31 - 2 ** 23);

@@ -42,7 +42,7 @@ function largeComputation(): Computation {
   const input = (shape: readonly number[], seed: number): number => builder.input(fill({ shape, dtype: "f32", low: -1, high: 1 }, seed));
   const [rows, columns] = [301, 203];
   const x = input([rows, columns], 1);
-  const product = builder.operation("dot", [x, input([columns, 129], 2)], {});
+  const product = builder.operation("dot", [x, input([columns, 129], 2)], { dtype: "f32" });
   const largest = builder.operation("maxReduce", [product], { axes: [1] });
   const over = (v: number): number =>
     builder.operation("expand", [builder.operation("reshape", [v], { shape: [rows, 1] })], { shape: [rows, 129] });

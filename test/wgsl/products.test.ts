@@ -13,11 +13,16 @@ describe("for every target, at default limits", { timeout: 120_000 }, () => {
   });
   afterAll(() => lint.close());
 
-  for (const dtype of ["f32", "f16"] as const) {
-    it(`products of ${dtype} compile in every size and however their operands lie`, async () => {
+  for (const [a, b, dtype] of [
+    ["f32", "f32", "f32"],
+    ["f16", "f16", "f16"],
+    ["f32", "f16", "f32"],
+    ["f16", "f32", "f16"],
+  ] as const) {
+    it(`products ${a} · ${b} → ${dtype} compile in every size and however their operands lie`, async () => {
       const found: string[] = [];
-      for (const product of thinned(productCases, dtype === "f32" ? 2 : 5)) {
-        for (const program of programsOf(productComputation(product, { dtype }).graph)) {
+      for (const product of thinned(productCases, a === b && a === "f32" ? 2 : 5)) {
+        for (const program of programsOf(productComputation(product, { dtype, operands: [a, b] }).graph)) {
           for (const problem of await lint.problems(program)) found.push(`${product.title}: ${problem}`);
         }
       }
@@ -32,7 +37,7 @@ describe("for every target, at default limits", { timeout: 120_000 }, () => {
       const square = (seed: number): number => builder.input(fill({ shape: [16, 16], dtype: "f32", low: -1, high: 1 }, seed));
       const [a, b] = [square(1), square(2)];
       const read = [a, b, ...Array.from({ length: others }, (_, i) => square(3 + i))];
-      const sum = read.reduce((total, x) => builder.operation("add", [total, x], {}), builder.operation("dot", [a, b], {}));
+      const sum = read.reduce((total, x) => builder.operation("add", [total, x], {}), builder.operation("dot", [a, b], { dtype: "f32" }));
       for (const program of programsOf(builder.build([sum]).graph)) expect(await lint.problems(program), `${others} others`).toEqual([]);
     }
   });
@@ -48,7 +53,7 @@ describe("for every target, at default limits", { timeout: 120_000 }, () => {
         [turned, x],
         [turned, turned],
       ];
-      const outputs = pairs.map((pair) => builder.operation("dot", pair, {}));
+      const outputs = pairs.map((pair) => builder.operation("dot", pair, { dtype: "f32" }));
       for (const program of programsOf(builder.build(outputs).graph, { donated: [true] })) expect(await lint.problems(program)).toEqual([]);
     }
   });
@@ -63,9 +68,9 @@ describe("for every target, at default limits", { timeout: 120_000 }, () => {
       builder.operation("exp", [floats(64 * rows)], {}),
       builder.operation("sum", [floats(rows, 3)], { axes: [1] }),
       builder.operation("argmax", [floats(rows, 65)], { axes: [1] }),
-      builder.operation("dot", [floats(rows, 1, 2), floats(rows, 2, 1)], {}),
-      builder.operation("dot", [floats(8 * rows, 2), floats(2, 1)], {}),
-      builder.operation("dot", [floats(1, 2), floats(2, 64 * rows)], {}),
+      builder.operation("dot", [floats(rows, 1, 2), floats(rows, 2, 1)], { dtype: "f32" }),
+      builder.operation("dot", [floats(8 * rows, 2), floats(2, 1)], { dtype: "f32" }),
+      builder.operation("dot", [floats(1, 2), floats(2, 64 * rows)], { dtype: "f32" }),
     ];
     for (const output of outputs)
       for (const program of programsOf(builder.build([output]).graph)) expect(await lint.problems(program)).toEqual([]);

@@ -34,15 +34,20 @@ function triangle(name: string, x: Tensor, k: number, keep: (diagonal: Tensor) =
 /**
  * Matrix product over the last two axes, leading axes broadcast: [.., m, k] · [.., k, n] → [.., m, n].
  * A vector is taken as a row on the left and as a column on the right, and that axis is dropped again.
+ *
+ * Floats of different dtypes are multiplied as they are, so halves beside f32 are not copied; sums are taken in f32 at least. The result
+ * has `dtype`, a float; by default that in which the operands meet, and f32 where both are integers. Throws ShapeError, DtypeError.
  */
-export function matmul(a: Tensor, b: Tensor): Tensor {
+export function matmul(a: Tensor, b: Tensor, options: DTypeOption = {}): Tensor {
   checkArgument("matmul", "a", a, tensorKind);
   checkArgument("matmul", "b", b, tensorKind);
   if (a.rank === 0 || b.rank === 0) throw new ShapeError("matmul: a scalar is no matrix", { hint: "use mul" });
   const common = promote(a.dtype, b.dtype);
-  const dtype = isFloat(common) ? common : "f32";
-  const x = cast(a.rank === 1 ? unsqueeze(a, 0) : a, dtype);
-  const y = cast(b.rank === 1 ? unsqueeze(b, 1) : b, dtype);
+  const meeting = isFloat(common) ? common : "f32";
+  const dtype = dtypeOf("matmul", options, meeting);
+  const [x, y] = [a.rank === 1 ? unsqueeze(a, 0) : a, b.rank === 1 ? unsqueeze(b, 1) : b].map((each) =>
+    isFloat(each.dtype) ? each : cast(each, meeting),
+  ) as [Tensor, Tensor];
   if (x.shape.at(-1) !== y.shape.at(-2)) {
     throw new ShapeError(
       `matmul: ${show(a.shape)} and ${show(b.shape)} do not chain: ${x.shape.at(-1)} columns meet ${y.shape.at(-2)} rows`,
@@ -53,9 +58,9 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   if (y.rank === 2 && x.rank > 2) {
     // One matrix for every batch entry: the batch becomes more rows, so that one product serves all.
     const rows = reshape(x, [sizeOf(x.shape.slice(0, -1)), x.shape.at(-1) as number]);
-    product = reshape(apply("dot", [rows, y], {}), [...x.shape.slice(0, -1), y.shape[1] as number]);
+    product = reshape(apply("dot", [rows, y], { dtype }), [...x.shape.slice(0, -1), y.shape[1] as number]);
   } else {
-    product = apply("dot", [broadcastTo(x, [...batch, ...x.shape.slice(-2)]), broadcastTo(y, [...batch, ...y.shape.slice(-2)])], {});
+    product = apply("dot", [broadcastTo(x, [...batch, ...x.shape.slice(-2)]), broadcastTo(y, [...batch, ...y.shape.slice(-2)])], { dtype });
   }
   if (a.rank === 1) product = squeeze(product, -2);
   return b.rank === 1 ? squeeze(product, -1) : product;

@@ -4,13 +4,12 @@ import { patternOf } from "../../compiler/kernel-pattern.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import type { BufferInfo, Kernel, Loop, Lowered, Step } from "../../compiler/program.js";
 import { schedule } from "../../compiler/schedule.js";
-import { type DType, isHalf } from "../../ir/dtype.js";
-import { type Graph, type GraphNode, withInputs } from "../../ir/graph.js";
+import type { DType } from "../../ir/dtype.js";
+import type { Graph } from "../../ir/graph.js";
 import { type MemoryType, ModuleBuilder } from "./assembler.js";
 import { type FlatStep, flatten, type StepTree } from "./flat-steps.js";
 import { contractKernels } from "./kernels/contract.js";
-import type { Gemm } from "./kernels/gemm.js";
-import { gemmSignatures } from "./kernels/gemm.js";
+import { type Gemm, gemmSignatures } from "./kernels/gemm.js";
 import { type Context, type KernelCode, kernelSignature } from "./kernels/kernel.js";
 import { mapKernel } from "./kernels/map.js";
 import { bytesOf } from "./kernels/operations.js";
@@ -50,9 +49,7 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram
   const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
   const auto = options.kernels === "auto";
-  const isHalfScatter = (node: GraphNode): boolean => node.kind === "operation" && node.primitive === "scatterAdd" && isHalf(node.dtype);
-  const expandScatter = !auto || graph.nodes.some(isHalfScatter);
-  const passes = { simplify: auto, fuse: auto, minRows: 64, maxOperands: 8, maxBuffers, expandScatter, rewrite: widenHalves };
+  const passes = { simplify: auto, fuse: auto, minRows: 64, maxOperands: 8, maxBuffers, expandScatter: !auto };
   return assemble(compileGraph(graph, passes), scalars, options);
 }
 
@@ -125,22 +122,4 @@ function print(kernel: Kernel, context: Context, gemm: Gemm): KernelCode[] {
     case "scatter":
       return [scatterKernel(kernel, context)];
   }
-}
-
-/** Products of halves as products of floats: here a half is a way to store a number, not to compute with it. */
-function widenHalves(graph: Graph): Graph {
-  if (!graph.nodes.some((node) => node.kind === "operation" && node.primitive === "dot" && isHalf(node.dtype))) return graph;
-  const nodes: GraphNode[] = [];
-  const moved: number[] = [];
-  const cast = (input: number, { shape }: GraphNode, dtype: DType): number =>
-    nodes.push({ kind: "operation", primitive: "cast", inputs: [input], params: { dtype }, shape, dtype }) - 1;
-  for (const node of graph.nodes) {
-    const here = withInputs(node, (input) => moved[input] as number);
-    if (here.kind === "operation" && here.primitive === "dot" && isHalf(here.dtype)) {
-      const inputs = here.inputs.map((input) => cast(input, nodes[input] as GraphNode, "f32"));
-      const wide = nodes.push({ ...here, inputs, dtype: "f32" }) - 1;
-      moved.push(cast(wide, here, here.dtype));
-    } else moved.push(nodes.push(here) - 1);
-  }
-  return { ...graph, nodes, outputs: graph.outputs.map((output) => moved[output] as number) };
 }

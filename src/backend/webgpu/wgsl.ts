@@ -111,6 +111,15 @@ fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u
   let far = sign(x) * (1.0 - t * exp(-s + p));
   return select(far, near, a < 0.9);
 }`,
+  // By bits: drivers take f32(f16(x)) for x.
+  round_f16: `fn round_f16(x: f32) -> f32 {
+  let size = bitcast<u32>(x) & 0x7fffffffu;
+  let normal = (size + 0xfffu + ((size >> 13u) & 1u)) & 0xffffe000u;
+  let subnormal = bitcast<u32>(round(bitcast<f32>(size) * 16777216.0) * 5.9604644775390625e-8);
+  let finite = select(normal, subnormal, size < 0x38800000u);
+  let beyond = select(0x7f800000u, size, size > 0x7f800000u);
+  return bitcast<f32>(select(finite, beyond, size >= 0x477ff000u) | (bitcast<u32>(x) & 0x80000000u));
+}`,
   // A conversion stops at the largest float below the limit, not at the limit.
   to_i32: "fn to_i32(x: f32) -> i32 { return select(select(i32(x), 2147483647i, x >= 2147483648.0), 0i, is_nan(x)); }",
   to_u32: "fn to_u32(x: f32) -> u32 { return select(select(u32(x), 4294967295u, x >= 4294967296.0), 0u, is_nan(x)); }",
@@ -254,7 +263,8 @@ const operations: { readonly [O in ScalarOperation]: Print } = {
     if (to === "bool" && isFloatType(from)) return `(bitcast<u32>(${a}) & 0x7fffffffu) != 0u`;
     if (to === "bool") return from === "bool" ? a : `${a} != ${registerType[from]}(0)`;
     if (isFloatType(from) && (to === "i32" || to === "u32")) return `${prelude.use(`to_${to}`)}(${a})`;
-    return to === "f16" ? `f32(f16(${a}))` : `${registerType[to]}(${a})`;
+    const value = `${registerType[to]}(${a})`;
+    return to === "f16" ? `${prelude.use("round_f16")}(${value})` : value;
   },
   bitcast: ([a], { to }) => `bitcast<${registerType[to]}>(${a})`,
 };

@@ -3,7 +3,7 @@ import type { ContractKernel, Store } from "../../../compiler/program.js";
 import { coefficient, type IndexExpression, literal, mentions, substitute } from "../../../ir/index-expression.js";
 import { call, type Expression, i32, type Local, op } from "../assembler.js";
 import { epilogue, smaller } from "./epilogue.js";
-import { type Gemm, panelColumns, tileRows } from "./gemm.js";
+import { type Gemm, panelColumns, reading, tileRows } from "./gemm.js";
 import { type Context, costOf, type KernelCode, KernelFunction, splitLoop, tableHeader } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
 import { thinKernel } from "./thin-product.js";
@@ -33,7 +33,7 @@ const ceilTo = (n: number, multiple: number): number => Math.ceil(n / multiple) 
 function blocksOf({ batch, m, n, k }: ContractKernel): Blocks {
   const pieces = (extent: number, most: number, multiple: number): number => ceilTo(Math.ceil(extent / Math.ceil(extent / most)), multiple);
   let [rows, columns] = [pieces(m.extent, tallest, tileRows), pieces(n.extent, widest, panelColumns)];
-  const depth = pieces(Math.max(1, k.extent), deepest, 1);
+  const depth = pieces(k.extent, deepest, 1);
   const work = (): number => rows * columns * k.extent;
   const enough = (): boolean => batch.extent * Math.ceil(m.extent / rows) * Math.ceil(n.extent / columns) >= 16;
   // Work for many threads, in pieces that are not too small. Fewer rows cost nothing, as B is packed once for all of them; fewer
@@ -59,7 +59,7 @@ export function contractKernels(kernel: ContractKernel, context: Context, gemm: 
   const sharedB = oneBForAll(kernel);
   const arenaBytes = packedBytes * (sharedB ? 1 : batch.extent);
   const uses = blocks.down * (sharedB ? batch.extent : 1);
-  const ahead = uses > 1 && arenaBytes <= largestArena && k.extent > 0;
+  const ahead = uses > 1 && arenaBytes <= largestArena;
   const product = productKernel(kernel, context, gemm, blocks, ahead ? arenaBytes : 0);
   return ahead ? [packKernel(kernel, context, gemm, blocks, arenaBytes), product] : [product];
 }
@@ -73,7 +73,7 @@ function packKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blocks
   const f = new KernelFunction(kernel, context);
   const { code } = f;
   const arena = f.word(tableHeader.arena);
-  const { base, row, column } = layoutOf(kernel.b.index, "k", "n");
+  const { base, row, column } = layoutOf(kernel.b, "k", "n");
   const [unit, b, block, from, columns] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
   const batches = oneBForAll(kernel) ? 1 : kernel.batch.extent;
   code.for(unit, f.begin.get, f.end.get, 1, () => {
@@ -81,10 +81,20 @@ function packKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blocks
     code.set(block, op("i32.rem_u", unit.get, i32(blocks.across)));
     f.values.within(kernel.batch.name, b, () => {
       code.set(columns, smaller(i32(blocks.columns), op("i32.sub", i32(n.extent), op("i32.mul", block.get, i32(blocks.columns)))));
-      code.set(from, addressOf(f, kernel.b.buffer, base, op("i32.mul", block.get, i32(blocks.columns * column))));
+      code.set(from, addressOf(f, kernel.b, base, op("i32.mul", block.get, i32(blocks.columns * column))));
       eachDepth(blocks, k.extent, (start, depth) => {
         const to = packedAt(arena, b, block, start, depth, kernel, blocks);
-        code.do(call(gemm.packPanels, op("i32.add", from.get, i32(start * row)), i32(row), i32(column), to, i32(depth), columns.get));
+        code.do(
+          call(
+            gemm[reading("packPanels", kernel.b.dtype)],
+            op("i32.add", from.get, i32(start * row)),
+            i32(row),
+            i32(column),
+            to,
+            i32(depth),
+            columns.get,
+          ),
+        );
       });
     });
   });
@@ -127,13 +137,12 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
   const ahead = arenaBytes > 0;
   const arena = f.word(tableHeader.arena);
   const sharedB = oneBForAll(kernel);
-  const a = layoutOf(kernel.a.index, "m", "k");
-  const bLayout = layoutOf(kernel.b.index, "k", "n");
+  const a = layoutOf(kernel.a, "m", "k");
+  const bLayout = layoutOf(kernel.b, "k", "n");
   const direct = directStore(kernel);
 
-  const deepestBlock = Math.min(blocks.depth, Math.max(1, k.extent));
-  const aBytes = 4 * ceilTo(blocks.rows, tileRows) * deepestBlock;
-  const bBytes = ahead ? 0 : 4 * blocks.columns * deepestBlock;
+  const aBytes = 4 * ceilTo(blocks.rows, tileRows) * blocks.depth;
+  const bBytes = ahead ? 0 : 4 * blocks.columns * blocks.depth;
   const cBytes = direct ? 0 : 4 * blocks.rows * blocks.columns;
   const aPacked = f.scratch;
   const bPacked = code.local("i32", op("i32.add", f.scratch.get, i32(aBytes)));
@@ -160,20 +169,18 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
     code.set(rows, smaller(i32(blocks.rows), op("i32.sub", i32(m.extent), top.get)));
     code.set(columns, smaller(i32(blocks.columns), op("i32.sub", i32(n.extent), left.get)));
     values.within(batch.name, b, () => {
-      code.set(aFrom, addressOf(f, kernel.a.buffer, a.base, op("i32.mul", top.get, i32(a.row))));
-      code.set(bFrom, addressOf(f, kernel.b.buffer, bLayout.base, op("i32.mul", left.get, i32(bLayout.column))));
+      code.set(aFrom, addressOf(f, kernel.a, a.base, op("i32.mul", top.get, i32(a.row))));
+      code.set(bFrom, addressOf(f, kernel.b, bLayout.base, op("i32.mul", left.get, i32(bLayout.column))));
       if (direct) {
         const place = op("i32.add", op("i32.mul", top.get, i32(direct.row)), op("i32.mul", left.get, i32(4)));
-        code.set(c, addressOf(f, direct.store.buffer, direct.base, place));
+        code.set(c, addressOf(f, { ...direct.store, dtype: "f32" }, direct.base, place));
       } else code.set(c, cBlock.get);
       const cRow = direct ? direct.row : 4 * blocks.columns;
       const panels = op("i32.div_u", op("i32.add", columns.get, i32(panelColumns - 1)), i32(panelColumns));
-      // A product over nothing is zero: one step of k with nothing packed would not be.
-      if (k.extent === 0) fillZero(f, c, rows, cRow, blocks.columns);
       eachDepth(blocks, k.extent, (start, depth) => {
         code.do(
           call(
-            gemm.packTiles,
+            gemm[reading("packTiles", kernel.a.dtype)],
             op("i32.add", aFrom.get, i32(start * a.column)),
             i32(a.column),
             i32(a.row),
@@ -184,7 +191,17 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
         );
         if (!ahead) {
           const from = op("i32.add", bFrom.get, i32(start * bLayout.row));
-          code.do(call(gemm.packPanels, from, i32(bLayout.row), i32(bLayout.column), bPacked.get, i32(depth), columns.get));
+          code.do(
+            call(
+              gemm[reading("packPanels", kernel.b.dtype)],
+              from,
+              i32(bLayout.row),
+              i32(bLayout.column),
+              bPacked.get,
+              i32(depth),
+              columns.get,
+            ),
+          );
         }
         const packed = ahead ? packedAt(arena, sharedB ? zero : b, rest, start, depth, kernel, blocks) : bPacked.get;
         code.do(call(gemm.multiply, aPacked.get, packed, c.get, i32(cRow), rows.get, panels, i32(depth), i32(start > 0 ? 1 : 0)));
@@ -194,7 +211,7 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
   });
 
   const units = batch.extent * blocks.down * blocks.across;
-  const work = 2 * Math.min(blocks.rows, m.extent) * Math.min(blocks.columns, n.extent) * Math.max(1, k.extent);
+  const work = 2 * Math.min(blocks.rows, m.extent) * Math.min(blocks.columns, n.extent) * k.extent;
   const cost = work / 35 + Math.min(blocks.rows, m.extent) * Math.min(blocks.columns, n.extent) * (direct ? 0.1 : costOf(kernel.values));
   return f.finish({
     label: kernel.label,
@@ -207,20 +224,12 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
   });
 }
 
-function fillZero(f: KernelFunction, c: Local, rows: Local, cRow: number, columns: number): void {
-  const row = f.code.local("i32");
-  f.code.for(row, i32(0), rows.get, 1, () =>
-    f.code.do(op("memory.fill", op("i32.add", c.get, op("i32.mul", row.get, i32(cRow))), i32(0), i32(4 * columns))),
-  );
-  f.code.release(row);
-}
-
 /** The only store of a product, if whole blocks of its sums can go to where they belong as they are. */
 function directStore(kernel: ContractKernel): { store: Store; base: IndexExpression; row: number } | undefined {
-  const { stores, n, k } = kernel;
+  const { stores, n } = kernel;
   const [store] = stores;
   if (stores.length !== 1 || store === undefined || store.value.kind !== "register" || store.value.dtype !== "f32") return undefined;
-  if (n.extent % panelColumns !== 0 || k.extent === 0) return undefined;
+  if (n.extent % panelColumns !== 0) return undefined;
   const row = coefficient(store.index, "m");
   if (row === undefined || coefficient(store.index, "n") !== 1) return undefined;
   const base = substitute(

@@ -1,17 +1,23 @@
 import { blockTerms } from "../../../compiler/summation.js";
+import { type DType, isHalf } from "../../../ir/dtype.js";
+import type { Half } from "../../../ir/halves.js";
 import {
   type Code,
   type Expression,
   type FunctionReference,
   f32x4,
   i32,
+  i32x4,
   type Local,
+  lane,
   load,
   type MemoryType,
   ModuleBuilder,
   op,
   shuffle,
 } from "../assembler.js";
+import { bfloatToFloat, halfToFloat } from "../math/halves.js";
+import { bytesOf } from "./operations.js";
 
 /**
  * The inner loops of every product, one module for all programs, so that the engine optimises them once.
@@ -34,10 +40,12 @@ const vectors = panelColumns / 4;
 /** Floats of a cache line. */
 const lineElements = 16;
 
-/** The functions of the module. All strides are in bytes. */
-export interface GemmExports {
-  /** C (+)= A·B. Adds to C where `accumulate` is not 0. */
-  multiply(a: number, b: number, c: number, cRow: number, rows: number, panels: number, depth: number, accumulate: number): void;
+/** The dtypes of operands. */
+type Element = "f32" | Half;
+const elements: readonly Element[] = ["f32", "f16", "bf16"];
+
+/** The functions that read an operand where it lies; there is one for each dtype of it, which widens halves to f32. */
+interface Readers {
   /** Packs `columns` columns of `depth` steps of k into panels of eight. */
   packPanels(from: number, stepK: number, stepColumn: number, to: number, depth: number, columns: number): void;
   /** Packs rows of A into tiles of four, likewise. */
@@ -49,29 +57,84 @@ export interface GemmExports {
   rowByColumns(a: number, b: number, stepK: number, c: number, columns: number, depth: number, block: number): void;
   /** c = a·B for one row, B not packed and k contiguous. c is written to the next multiple of four. */
   rowByRows(a: number, b: number, stepColumn: number, c: number, columns: number, depth: number): void;
+  /** Copies `length` elements of k that are `step` bytes apart to a row of f32, which is written to the next multiple of four. */
+  gather(from: number, step: number, to: number, length: number): void;
 }
+
+type ReaderName = keyof Readers | `${keyof Readers}_${Half}`;
+
+/** The functions of the module. All strides are in bytes. */
+export type GemmExports = {
+  readonly [Name in ReaderName]: Readers[Name extends `${infer Reader extends keyof Readers}_${Half}` ? Reader : Name & keyof Readers];
+} & {
+  /** C (+)= A·B. Adds to C where `accumulate` is not 0. */
+  multiply(a: number, b: number, c: number, cRow: number, rows: number, panels: number, depth: number, accumulate: number): void;
+};
 
 /** The same functions, as a program imports them. */
 export type Gemm = { readonly [Name in keyof GemmExports]: FunctionReference };
 
+/** The function that reads an operand of some dtype. */
+export const reading = (name: keyof Readers, dtype: DType): ReaderName => (isHalf(dtype) ? `${name}_${dtype}` : name);
+
+const words = (count: number) => ({ parameters: new Array<"i32">(count).fill("i32"), results: [] }) as const;
+const readerWords: Readonly<Record<keyof Readers, number>> = { packPanels: 6, packTiles: 6, rowByColumns: 7, rowByRows: 6, gather: 4 };
+const readerNames = Object.keys(readerWords) as (keyof Readers)[];
+
 /** What a module that calls these functions imports as `gemm`. */
 export const gemmSignatures = {
-  multiply: { parameters: new Array<"i32">(8).fill("i32"), results: [] },
-  packPanels: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
-  packTiles: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
-  rowByColumns: { parameters: new Array<"i32">(7).fill("i32"), results: [] },
-  rowByRows: { parameters: new Array<"i32">(6).fill("i32"), results: [] },
-} as const satisfies Record<keyof GemmExports, unknown>;
+  multiply: words(8),
+  ...Object.fromEntries(elements.flatMap((dtype) => readerNames.map((name) => [reading(name, dtype), words(readerWords[name])]))),
+} as Readonly<Record<keyof GemmExports, ReturnType<typeof words>>>;
 
 /** @param fused Multiply and add in one instruction with one rounding, where the engine has relaxed SIMD. */
 export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder(memory);
   module.function(gemmSignatures.multiply, (code, ...p) => multiply(code, p, fused), "multiply");
-  module.function(gemmSignatures.packPanels, (code, ...p) => pack(code, p, panelColumns), "packPanels");
-  module.function(gemmSignatures.packTiles, (code, ...p) => pack(code, p, tileRows), "packTiles");
-  module.function(gemmSignatures.rowByColumns, (code, ...p) => rowByColumns(code, p, fused), "rowByColumns");
-  module.function(gemmSignatures.rowByRows, (code, ...p) => rowByRows(code, p, fused), "rowByRows");
+  for (const dtype of elements) {
+    const printers: Readonly<Record<keyof Readers, (code: Code, parameters: readonly Local[]) => void>> = {
+      packPanels: (code, p) => pack(code, p, panelColumns, dtype),
+      packTiles: (code, p) => pack(code, p, tileRows, dtype),
+      rowByColumns: (code, p) => rowByColumns(code, p, dtype, fused),
+      rowByRows: (code, p) => rowByRows(code, p, dtype, fused),
+      gather: (code, p) => gather(code, p, dtype),
+    };
+    for (const name of readerNames) {
+      const exported = reading(name, dtype);
+      module.function(gemmSignatures[exported], (code, ...p) => printers[name](code, p), exported);
+    }
+  }
   return module.finish();
+}
+
+/** Numbers of `dtype`, in the lower halves of lanes where they are halves, as floats in a local of their own. */
+function widened(code: Code, dtype: Half, lanes: Expression, use: (floats: Expression) => void): void {
+  const local = code.local("v128", lanes);
+  use((dtype === "f16" ? halfToFloat : bfloatToFloat)(code, local));
+  code.release(local);
+}
+
+/** Four neighbours in memory as floats, for one use. */
+function readFour(code: Code, dtype: Element, address: Expression, offset: number, use: (floats: Expression) => void): void {
+  if (isHalf(dtype)) widened(code, dtype, load("v128.load16x4_u", address, offset), use);
+  else use(load("v128.load", address, offset));
+}
+
+/** One element as a float, the other lanes zero, for one use. */
+function readLast(code: Code, dtype: Element, address: Expression, offset: number, use: (floats: Expression) => void): void {
+  if (isHalf(dtype)) widened(code, dtype, lane("i32x4.replace_lane", 0, i32x4(0), load("i32.load16_u", address, offset)), use);
+  else use(load("v128.load32_zero", address, offset));
+}
+
+/** Copies one element to a float. */
+function copyOne(code: Code, dtype: Element, from: Expression, to: Expression): void {
+  if (!isHalf(dtype)) code.store("i32.store", to, load("i32.load", from));
+  else
+    widened(code, dtype, op("i32x4.splat", load("i32.load16_u", from)), (floats) => {
+      const local = code.local("v128", floats);
+      code.storeLane("v128.store32_lane", 0, to, local.get);
+      code.release(local);
+    });
 }
 
 const add = (a: Expression, b: Expression): Expression => op("i32.add", a, b);
@@ -156,8 +219,31 @@ function tile(code: Code, { fused, rows, aTile, bPanel, cTile, cRow, depth, accu
   code.release(...sums.flat(), ...bVectors, ...cPointers, a, b, end, aElement, stop, isFirst);
 }
 
+/** Copies elements into a row of f32: vectors of four where they are neighbours, else one by one. */
+function gather(code: Code, parameters: readonly Local[], dtype: Element): void {
+  const [from, step, to, length] = parameters as [Local, Local, Local, Local];
+  code.if(
+    op("i32.eq", step.get, i32(bytesOf[dtype])),
+    () =>
+      code.while(op("i32.gt_s", length.get, i32(0)), () => {
+        readFour(code, dtype, from.get, 0, (four) => code.store("v128.store", to.get, four));
+        code.increase(from, i32(4 * bytesOf[dtype]));
+        code.increase(to, i32(16));
+        code.increase(length, i32(-4));
+      }),
+    () =>
+      code.while(op("i32.gt_s", length.get, i32(0)), () => {
+        copyOne(code, dtype, from.get, to.get);
+        code.increase(from, step.get);
+        code.increase(to, i32(4));
+        code.increase(length, i32(-1));
+      }),
+  );
+}
+
 /** Packs [k, column] into [panel][k][width]. Three ways: columns contiguous, k contiguous (a transpose in registers), neither. */
-function pack(code: Code, parameters: readonly Local[], width: number): void {
+function pack(code: Code, parameters: readonly Local[], width: number, dtype: Element): void {
+  const bytes = bytesOf[dtype];
   const [from, stepK, stepColumn, to, depth, columns] = parameters as [Local, Local, Local, Local, Local, Local];
   const [column, left, k, source, target] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
   const quads = width / 4;
@@ -168,7 +254,9 @@ function pack(code: Code, parameters: readonly Local[], width: number): void {
     targets.forEach((each, p) => code.set(each, p === 0 ? target.get : add((targets[p - 1] as Local).get, times(depth.get, 4 * width))));
     code.for(k, i32(0), depth.get, 1, () => {
       targets.forEach((each, p) => {
-        for (let q = 0; q < quads; q++) code.store("v128.store", each.get, load("v128.load", source.get, 16 * (p * quads + q)), 16 * q);
+        for (let q = 0; q < quads; q++) {
+          readFour(code, dtype, source.get, 4 * bytes * (p * quads + q), (four) => code.store("v128.store", each.get, four, 16 * q));
+        }
         code.increase(each, i32(4 * width));
       });
       code.increase(source, stepK.get);
@@ -185,7 +273,7 @@ function pack(code: Code, parameters: readonly Local[], width: number): void {
       code.while(op("i32.lt_s", k.get, depth.get), () => {
         code.if(
           op("i32.lt_s", c.get, left.get),
-          () => code.store("i32.store", place.get, load("i32.load", element.get)),
+          () => copyOne(code, dtype, element.get, place.get),
           () => code.store("i32.store", place.get, i32(0)),
         );
         code.increase(element, stepK.get);
@@ -201,12 +289,13 @@ function pack(code: Code, parameters: readonly Local[], width: number): void {
       code.set(element, add(source.get, times(stepColumn.get, 4 * q)));
       code.set(place, add(target.get, i32(16 * q)));
       code.for(k, i32(0), whole.get, 4, () => {
-        const lines = [0, 1, 2, 3].map((r) => code.local("v128", load("v128.load", add(element.get, times(stepColumn.get, r)))));
+        const lines = [0, 1, 2, 3].map(() => code.local("v128"));
+        lines.forEach((line, r) => readFour(code, dtype, add(element.get, times(stepColumn.get, r)), 0, (four) => code.set(line, four)));
         transposed(code, lines as [Local, Local, Local, Local]).forEach((line, s) =>
           code.store("v128.store", place.get, line, 4 * width * s),
         );
         code.release(...lines);
-        code.increase(element, i32(16));
+        code.increase(element, i32(4 * bytes));
         code.increase(place, i32(16 * width));
       });
     }
@@ -220,7 +309,7 @@ function pack(code: Code, parameters: readonly Local[], width: number): void {
     code.set(left, op("i32.sub", columns.get, column.get));
   };
   code.set(column, i32(0));
-  code.if(op("i32.eq", stepColumn.get, i32(4)), () =>
+  code.if(op("i32.eq", stepColumn.get, i32(bytes)), () =>
     code.while(op("i32.le_s", add(column.get, i32(lineElements)), columns.get), () => {
       place();
       copyRows(lineElements / width);
@@ -234,9 +323,9 @@ function pack(code: Code, parameters: readonly Local[], width: number): void {
       () => copyElements(i32(0)),
       () =>
         code.if(
-          op("i32.eq", stepColumn.get, i32(4)),
+          op("i32.eq", stepColumn.get, i32(bytes)),
           () => copyRows(1),
-          () => code.if(op("i32.eq", stepK.get, i32(4)), transpose, () => copyElements(i32(0))),
+          () => code.if(op("i32.eq", stepK.get, i32(bytes)), transpose, () => copyElements(i32(0))),
         ),
     );
     code.increase(column, i32(width));
@@ -261,9 +350,10 @@ function transposed(code: Code, [a, b, c, d]: readonly [Local, Local, Local, Loc
  * Four rows of B at a time are added to a block of sums, which stays in the first cache; after `blockTerms` rows it is added to c.
  * A single block is c itself.
  */
-function rowByColumns(code: Code, parameters: readonly Local[], fused: boolean): void {
+function rowByColumns(code: Code, parameters: readonly Local[], dtype: Element, fused: boolean): void {
   const [a, b, stepK, c, columns, depth, block] = parameters as [Local, Local, Local, Local, Local, Local, Local];
   const [k, at, place, end, left] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
+  const sum = code.local("v128");
   code.set(end, op("i32.and", add(times(columns.get, 4), i32(15)), i32(-16)));
   code.do(op("memory.fill", c.get, i32(0), end.get));
   code.if(op("i32.le_s", depth.get, i32(blockTerms)), () => code.set(block, c.get));
@@ -273,11 +363,12 @@ function rowByColumns(code: Code, parameters: readonly Local[], fused: boolean):
     rows.forEach((row, s) => code.set(row, s === 0 ? b.get : add((rows[s - 1] as Local).get, stepK.get)));
     code.for(at, i32(0), end.get, 16, () => {
       code.set(place, add(block.get, at.get));
-      const sum = elements.reduce(
-        (total, element, s) => addProduct(total, element.get, load("v128.load", add((rows[s] as Local).get, at.get)), fused),
-        load("v128.load", place.get),
-      );
-      code.store("v128.store", place.get, sum);
+      code.set(sum, load("v128.load", place.get));
+      elements.forEach((element, s) => {
+        const from = add((rows[s] as Local).get, isHalf(dtype) ? op("i32.shr_u", at.get, i32(1)) : at.get);
+        readFour(code, dtype, from, 0, (four) => code.set(sum, addProduct(sum.get, element.get, four, fused)));
+      });
+      code.store("v128.store", place.get, sum.get);
     });
     code.increase(a, i32(4 * count));
     code.increase(b, times(stepK.get, count));
@@ -305,7 +396,7 @@ function rowByColumns(code: Code, parameters: readonly Local[], fused: boolean):
 }
 
 /** Four columns at a time: the sums run along k in four lanes, block by block, which are added up at the end. */
-function rowByRows(code: Code, parameters: readonly Local[], fused: boolean): void {
+function rowByRows(code: Code, parameters: readonly Local[], dtype: Element, fused: boolean): void {
   const [a, b, stepColumn, c, columns, depth] = parameters as [Local, Local, Local, Local, Local, Local];
   const [column, k, stop, element] = [code.local("i32"), code.local("i32"), code.local("i32"), code.local("v128")];
   code.for(column, i32(0), columns.get, 4, () => {
@@ -325,8 +416,9 @@ function rowByRows(code: Code, parameters: readonly Local[], fused: boolean): vo
         code.set(element, load(name, source.get));
         sums.forEach((sum, r) => {
           const pointer = pointers[r] as Local;
-          code.set(sum, addProduct(sum.get, element.get, load(name, pointer.get), fused));
-          code.increase(pointer, i32(4 * count));
+          const read = count === 4 ? readFour : readLast;
+          read(code, dtype, pointer.get, 0, (numbers) => code.set(sum, addProduct(sum.get, element.get, numbers, fused)));
+          code.increase(pointer, i32(bytesOf[dtype] * count));
         });
         code.increase(source, i32(4 * count));
         code.increase(k, i32(-count));

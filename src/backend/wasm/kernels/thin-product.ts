@@ -1,10 +1,11 @@
 import { placesOf } from "../../../compiler/kernel-places.js";
 import type { ContractKernel } from "../../../compiler/program.js";
-import { call, i32, type Local, load, op } from "../assembler.js";
+import { call, i32, type Local, op } from "../assembler.js";
 import { epilogue, smaller } from "./epilogue.js";
-import type { Gemm } from "./gemm.js";
+import { type Gemm, reading } from "./gemm.js";
 import { type Context, costOf, type KernelCode, KernelFunction, splitLoop, unitsPerChunk } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
+import { bytesOf } from "./operations.js";
 
 /** Rows up to which a product is done row by row: packing the other operand would take longer than using it. */
 const thin = 3;
@@ -14,16 +15,15 @@ const columnsPerUnit = 64;
 /** A product with few rows, or with few columns, which is the same with its sides exchanged; undefined for others. */
 export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm): KernelCode | undefined {
   const { batch, m, n, k } = kernel;
-  if (k.extent === 0 || m.extent * n.extent === 0) return undefined;
   const turned = m.extent > thin;
   const [few, many] = turned ? [n, m] : [m, n];
   if (few.extent > thin) return undefined;
   const [a, b] = turned
-    ? [swapped(layoutOf(kernel.b.index, "k", "n")), swapped(layoutOf(kernel.a.index, "m", "k"))]
-    : [layoutOf(kernel.a.index, "m", "k"), layoutOf(kernel.b.index, "k", "n")];
-  const [aBuffer, bBuffer] = turned ? [kernel.b.buffer, kernel.a.buffer] : [kernel.a.buffer, kernel.b.buffer];
-  const byColumns = b.column === 4;
-  if (!byColumns && b.row !== 4) return undefined;
+    ? [swapped(layoutOf(kernel.b, "k", "n")), swapped(layoutOf(kernel.a, "m", "k"))]
+    : [layoutOf(kernel.a, "m", "k"), layoutOf(kernel.b, "k", "n")];
+  const [aLoad, bLoad] = turned ? [kernel.b, kernel.a] : [kernel.a, kernel.b];
+  const byColumns = b.column === bytesOf[bLoad.dtype];
+  if (!byColumns && b.row !== bytesOf[bLoad.dtype]) return undefined;
 
   const f = new KernelFunction(kernel, context);
   const { code, values } = f;
@@ -46,13 +46,16 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
     code.set(first, op("i32.mul", op("i32.rem_u", unit.get, i32(across)), i32(columnsPerUnit)));
     code.set(count, smaller(i32(columnsPerUnit), op("i32.sub", i32(many.extent), first.get)));
     values.within(batch.name, at, () => {
-      const from = code.local("i32", addressOf(f, bBuffer, b.base, op("i32.mul", first.get, i32(b.column))));
+      const from = code.local("i32", addressOf(f, bLoad, b.base, op("i32.mul", first.get, i32(b.column))));
       for (let r = 0; r < few.extent; r++) {
-        code.set(start, addressOf(f, aBuffer, a.base, i32(r * a.row)));
-        const row = a.column === 4 ? start : gathered(f, start, aRow, a.column, k.extent);
+        code.set(start, addressOf(f, aLoad, a.base, i32(r * a.row)));
+        const asItLies = aLoad.dtype === "f32" && a.column === 4;
+        if (!asItLies) code.do(call(gemm[reading("gather", aLoad.dtype)], start.get, i32(a.column), aRow.get, i32(k.extent)));
+        const row = asItLies ? start : aRow;
         const sums = op("i32.add", f.scratch.get, i32(r * rowBytes));
         const operands = [row.get, from.get, i32(byColumns ? b.row : b.column), sums, count.get, i32(k.extent)];
-        code.do(byColumns ? call(gemm.rowByColumns, ...operands, block) : call(gemm.rowByRows, ...operands));
+        const multiply = gemm[reading(byColumns ? "rowByColumns" : "rowByRows", bLoad.dtype)];
+        code.do(call(multiply, ...operands, ...(byColumns ? [block] : [])));
       }
       code.release(from);
       epilogue(
@@ -72,22 +75,10 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
     units,
     unitMultiple: 1,
     unitsPerChunk: unitsPerChunk(cost),
-    scratchBytes: (few.extent + 1) * rowBytes + 4 * k.extent,
+    scratchBytes: (few.extent + 1) * rowBytes + 16 * Math.ceil(k.extent / 4),
     arenaBytes: 0,
     cost: cost * units,
   });
 }
 
 const swapped = <L extends { row: number; column: number }>(layout: L): L => ({ ...layout, row: layout.column, column: layout.row });
-
-/** Copies elements that are `step` bytes apart into a row; gives where that is. */
-function gathered(f: KernelFunction, from: Local, to: Local, step: number, length: number): Local {
-  const { code } = f;
-  const k = code.local("i32");
-  code.for(k, i32(0), i32(length), 1, () => {
-    code.store("i32.store", op("i32.add", to.get, op("i32.mul", k.get, i32(4))), load("i32.load", from.get));
-    code.increase(from, i32(step));
-  });
-  code.release(k);
-  return to;
-}
