@@ -21,6 +21,8 @@ export interface Plan {
   readonly steps: readonly Step[];
   readonly slots: readonly Slot[];
   readonly slotOf: ReadonlyMap<number, number>;
+  /** For each input that is read, its slot. */
+  readonly inputs: readonly (number | undefined)[];
   /** For each output, the slot whose buffer it becomes: one of its own, or that of a donated input. */
   readonly outputs: readonly number[];
   readonly buffers: ReadonlyMap<number, BufferInfo>;
@@ -96,6 +98,7 @@ export function plan(lowered: Lowered, heirs: ReadonlyMap<number, number>, optio
     steps,
     slots,
     slotOf,
+    inputs: lowered.inputs.map((buffer) => (buffer === undefined ? undefined : slotOf.get(buffer))),
     outputs: lowered.outputs.map((buffer) => slotOf.get(buffer) as number),
     buffers,
     scratchBytes,

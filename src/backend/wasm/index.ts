@@ -374,10 +374,10 @@ class WasmBackend implements Backend {
     this.pool.check();
     this.pool.settle();
     this.unload();
-    const { slots, outputs, slotOf } = program.plan;
+    const { slots, inputs: read, outputs, slotOf } = program.plan;
     const given = inputs.map((buffer) => this.live(buffer));
     const loaded = this.load(executable);
-    const heirs = new Set(outputs);
+    const heirs = new Set<number | undefined>(outputs);
     const made: Block[] = [];
     const scratch = loaded.runBytes > 0 ? this.reserve(loaded.runBytes, "program") : undefined;
     try {
@@ -395,9 +395,7 @@ class WasmBackend implements Backend {
       this.fillTables(loaded, program, addresses, slotOf, base, scalars);
       this.execute(loaded, program, base);
       donated.forEach((isGiven, input) => {
-        if (!isGiven) return;
-        const slot = slots.findIndex(({ use }) => use.kind === "input" && use.input === input);
-        if (!heirs.has(slot)) this.heap.give(given[input] as Block);
+        if (isGiven && !heirs.has(read[input])) this.heap.give(given[input] as Block);
       });
       return outputs.map((slot) => {
         const block = blocks[slot] as Block;

@@ -205,7 +205,7 @@ class WebGpuBackend implements Backend {
 
   run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[] {
     const { program, steps, donated, label, released } = executable as WebGpuExecutable;
-    const { slots, outputs } = program.plan;
+    const { slots, inputs: read, outputs } = program.plan;
     refuseReleased(label, released);
     refuseSharedDonation(label, inputs, donated);
     this.device.check();
@@ -218,7 +218,7 @@ class WebGpuBackend implements Backend {
     });
     const uniform = this.uniform((executable as WebGpuExecutable).resources, program.scalars, scalars);
     const recorder = new Recorder(this.device, label);
-    const heirs = new Set(outputs);
+    const heirs = new Set<number | undefined>(outputs);
     const dispatches = steps.map((step): Dispatch => ({ ...step, group: this.bindGroup(step, buffers, uniform) }));
     const record = (order: readonly Order[], turn: number): void => {
       for (const each of order) {
@@ -231,8 +231,7 @@ class WebGpuBackend implements Backend {
     // In reverse, so that the next run gets the same buffers in the same places.
     for (const buffer of scratch.reverse()) this.device.release(buffer);
     donated.forEach((given, input) => {
-      const slot = slots.findIndex(({ use }) => use.kind === "input" && use.input === input);
-      if (given && !heirs.has(slot)) this.device.release(inputs[input] as GpuBuffer);
+      if (given && !heirs.has(read[input])) this.device.release(inputs[input] as GpuBuffer);
     });
     return outputs.map((slot) =>
       slots[slot]?.use.kind === "input" ? this.device.pool.rename(buffers[slot] as GpuBuffer, "value") : (buffers[slot] as GpuBuffer),
