@@ -173,7 +173,8 @@ function weakNumbers<A extends readonly unknown[]>(args: A, settings: CompileSet
  * f, traced once for each signature (shapes, dtypes, form of the trees, static arguments) and run as one program.
  * Numbers among the arguments are inputs of the program: f receives each as a scalar tensor of weak type, which takes the dtype of
  * what it meets (`x.add(n)` has the dtype of x). A number by which f branches, or that it counts to, is named in `static`: then f
- * receives the number itself, and another number is another program. What f closes over is captured by reference.
+ * receives the number itself, and another number is another program. What f closes over is captured by reference. A tensor at several
+ * places of one argument (tied weights) is one input: f finds one tensor at all of them, and where it is donated it is so once.
  * Of the programs the `maxPrograms` (32) used last are kept on each backend, and the others give their memory back; a caller with more
  * signatures than that is told once.
  * Calls return at once, before the device is done, and nothing can make a loop without `await` wait for it: a long one ends its steps

@@ -1,5 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Backend, compile, explain, realize, type Tensor, tensor, useBackend, withBackend } from "../../src/index.js";
+import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import {
+  type Backend,
+  checkpoint,
+  compile,
+  customVjp,
+  explain,
+  realize,
+  scan,
+  type Tensor,
+  type TensorLike,
+  tensor,
+  useBackend,
+  withBackend,
+} from "../../src/index.js";
 import { backends } from "../support/backends.js";
 import { createRecordingBackend } from "../support/recording-backend.js";
 
@@ -58,6 +72,39 @@ describe.each(backends())("a scalar tensor on $name", { timeout: 60_000 }, ({ cr
     expect(f(ones, large).dtype).toBe("i32");
     expect(f(ones, tensor(2)).dtype).toBe("f32");
     expect(f.traces).toBe(2);
+  });
+});
+
+describe("a number of a compiled function", () => {
+  it("keeps its weak type and decides once inside of calls and loops, and is one program for all numbers that decide alike", async () => {
+    useBackend(createReferenceBackend());
+    const add = (x: Tensor, n: TensorLike): Tensor => x.add(n);
+    const f = compile((x: Tensor, n: TensorLike) => [
+      checkpoint((y: Tensor) => add(y, n))(x),
+      checkpoint(add)(x, n),
+      customVjp(
+        (y: Tensor) => add(y, n),
+        (y: Tensor) => [add(y, n), y] as const,
+        (_, ct) => [ct],
+      )(x),
+      scan((carry: Tensor, row: Tensor) => [carry, add(row, n)], x.sum(0), x)[1],
+      checkpoint((y: Tensor) => scan((carry: Tensor, row: Tensor) => [carry, add(row, n)], y.sum(0), y)[1])(x),
+    ]);
+    const whole = tensor([1, 2], { dtype: "i32" });
+    for (const [x, n, dtype, traces] of [
+      [whole, 3, "i32", 1],
+      [whole, 2 ** 25 + 1, "i32", 1],
+      [whole, 0.5, "f32", 2],
+      [whole, 1.5, "f32", 2],
+      [tensor([1, 2]), 3, "f32", 3],
+    ] as const) {
+      for (const result of f(x, n)) {
+        expect(result.dtype).toBe(dtype);
+        expect([...(await result.data())]).toEqual([1 + n, 2 + n]);
+      }
+      expect(f.traces).toBe(traces);
+    }
+    useBackend(undefined);
   });
 });
 
