@@ -1,9 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import { buildProgram as buildWasm } from "../../src/backend/wasm/program.js";
+import { buildProgram as buildWebGpu } from "../../src/backend/webgpu/program.js";
 import { prepare } from "../../src/compiler/prepare.js";
 import { kernelsOf } from "../../src/compiler/program.js";
-import { simplify } from "../../src/compiler/simplify.js";
+import { prune, simplify } from "../../src/compiler/simplify.js";
 import type { Graph } from "../../src/ir/graph.js";
 import { graphRecipes } from "../support/arbitraries.js";
 import { difference } from "../support/compare.js";
@@ -131,5 +133,25 @@ describe("rewriting a graph", () => {
       expect(simplify(once)).toEqual(once);
     });
     fc.assert(holds, { seed, numRuns: 100 });
+  });
+});
+
+describe("what no output needs", () => {
+  it("has no part in a program", () => {
+    const memory = { shared: true, maximum: 1024 };
+    const target = { kernelClass: "software", maxWorkgroupsPerDimension: 65_535 } as const;
+    let dropped = 0;
+    const holds = fc.property(graphRecipes, fc.constantFrom("auto", "definitions"), fc.nat({ max: 100 }), (recipe, kernels, choice) => {
+      const { graph } = randomComputation(recipe).computation;
+      const crowded: Graph = { ...graph, outputs: [graph.outputs[choice % graph.outputs.length] as number] };
+      const pruned = prune(crowded);
+      dropped += crowded.nodes.length - pruned.nodes.length;
+      const wasm = (each: Graph): unknown => buildWasm(each, { kernels, memory });
+      const webgpu = (each: Graph): unknown => buildWebGpu(each, { kernels, target }).kernels;
+      expect(wasm(crowded)).toEqual(wasm(pruned));
+      expect(webgpu(crowded)).toEqual(webgpu(pruned));
+    });
+    fc.assert(holds, { seed, numRuns: 60 });
+    expect(dropped).toBeGreaterThan(100);
   });
 });
