@@ -347,7 +347,7 @@ function transposed(code: Code, [a, b, c, d]: readonly [Local, Local, Local, Loc
 }
 
 /**
- * Four rows of B at a time are added to a block of sums, which stays in the first cache; after `blockTerms` rows it is added to c.
+ * Four rows of B at a time (two of f16) are added to a block of sums, which stays in the first cache; after `blockTerms` rows it is added to c.
  * A single block is c itself.
  */
 function rowByColumns(code: Code, parameters: readonly Local[], dtype: Element, fused: boolean): void {
@@ -379,7 +379,8 @@ function rowByColumns(code: Code, parameters: readonly Local[], dtype: Element, 
     code.set(k, op("select", left.get, i32(blockTerms), op("i32.lt_s", left.get, i32(blockTerms))));
     code.increase(left, op("i32.sub", i32(0), k.get));
     code.if(op("i32.ne", block.get, c.get), () => code.do(op("memory.fill", block.get, i32(0), end.get)));
-    for (const count of [4, 1]) {
+    // To widen f16 takes registers, of which four rows would leave none.
+    for (const count of dtype === "f16" ? [2, 1] : [4, 1]) {
       code.while(op("i32.ge_s", k.get, i32(count)), () => {
         addRows(count);
         code.increase(k, i32(-count));

@@ -14,7 +14,8 @@ const columnsPerUnit = 64;
 
 /** A product with few rows, or with few columns, which is the same with its sides exchanged; undefined for others. */
 export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm): KernelCode | undefined {
-  const { batch, m, n, k } = kernel;
+  const { batch, m, n } = kernel;
+  const depth = kernel.k.extent;
   const turned = m.extent > thin;
   const [few, many] = turned ? [n, m] : [m, n];
   if (few.extent > thin) return undefined;
@@ -24,6 +25,8 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
   const [aLoad, bLoad] = turned ? [kernel.b, kernel.a] : [kernel.a, kernel.b];
   const byColumns = b.column === bytesOf[bLoad.dtype];
   if (!byColumns && b.row !== bytesOf[bLoad.dtype]) return undefined;
+  // To widen f16 takes longer than to multiply, so that rows share what one of them had widened.
+  const shared = byColumns && bLoad.dtype === "f16" && few.extent > 1;
 
   const f = new KernelFunction(kernel, context);
   const { code, values } = f;
@@ -35,6 +38,8 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
   const rowBytes = 4 * columnsPerUnit;
   const block = op("i32.add", f.scratch.get, i32(few.extent * rowBytes));
   const aRow = code.local("i32", op("i32.add", f.scratch.get, i32((few.extent + 1) * rowBytes)));
+  const aRowBytes = 16 * Math.ceil(depth / 4);
+  const bBlock = code.local("i32", op("i32.add", aRow.get, i32(aRowBytes)));
   const across = Math.ceil(many.extent / columnsPerUnit);
   const number = (): Local => code.local("i32");
   const [unit, at, first, count, start] = [number(), number(), number(), number(), number()];
@@ -47,14 +52,25 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
     code.set(count, smaller(i32(columnsPerUnit), op("i32.sub", i32(many.extent), first.get)));
     values.within(batch.name, at, () => {
       const from = code.local("i32", addressOf(f, bLoad, b.base, op("i32.mul", first.get, i32(b.column))));
+      if (shared) {
+        const [k, to] = [number(), code.local("i32", bBlock.get)];
+        code.for(k, i32(0), i32(depth), 1, () => {
+          code.do(call(gemm.gather_f16, from.get, i32(b.column), to.get, count.get));
+          code.increase(from, i32(b.row));
+          code.increase(to, i32(rowBytes));
+        });
+        code.set(from, bBlock.get);
+        code.release(k, to);
+      }
       for (let r = 0; r < few.extent; r++) {
         code.set(start, addressOf(f, aLoad, a.base, i32(r * a.row)));
         const asItLies = aLoad.dtype === "f32" && a.column === 4;
-        if (!asItLies) code.do(call(gemm[reading("gather", aLoad.dtype)], start.get, i32(a.column), aRow.get, i32(k.extent)));
+        if (!asItLies) code.do(call(gemm[reading("gather", aLoad.dtype)], start.get, i32(a.column), aRow.get, i32(depth)));
         const row = asItLies ? start : aRow;
         const sums = op("i32.add", f.scratch.get, i32(r * rowBytes));
-        const operands = [row.get, from.get, i32(byColumns ? b.row : b.column), sums, count.get, i32(k.extent)];
-        const multiply = gemm[reading(byColumns ? "rowByColumns" : "rowByRows", bLoad.dtype)];
+        const step = shared ? rowBytes : byColumns ? b.row : b.column;
+        const operands = [row.get, from.get, i32(step), sums, count.get, i32(depth)];
+        const multiply = gemm[reading(byColumns ? "rowByColumns" : "rowByRows", shared ? "f32" : bLoad.dtype)];
         code.do(call(multiply, ...operands, ...(byColumns ? [block] : [])));
       }
       code.release(from);
@@ -69,13 +85,13 @@ export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm)
     });
   });
   const units = batch.extent * across;
-  const cost = few.extent * Math.min(columnsPerUnit, many.extent) * (0.2 * k.extent + costOf(kernel.values));
+  const cost = few.extent * Math.min(columnsPerUnit, many.extent) * (0.2 * depth + costOf(kernel.values));
   return f.finish({
     label: kernel.label,
     units,
     unitMultiple: 1,
     unitsPerChunk: unitsPerChunk(cost),
-    scratchBytes: (few.extent + 1) * rowBytes + 16 * Math.ceil(k.extent / 4),
+    scratchBytes: (few.extent + 1) * rowBytes + aRowBytes + (shared ? depth * rowBytes : 0),
     arenaBytes: 0,
     cost: cost * units,
   });
