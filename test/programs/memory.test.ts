@@ -85,11 +85,14 @@ function step(size: Size): Recorded {
   return recordedBy(() => update(model, state, tokens, 1e-3));
 }
 
-function clippedStep(size: Size): Recorded {
+function trainStep(size: Size, options: { microBatches?: number; checkpointed?: boolean } = {}): Recorded {
+  const { microBatches = 1, checkpointed = false } = options;
   const { model, tokens } = setting(size);
   const optimizer = adamw({});
-  const train = createTrainStep({ optimizer, loss: languageLoss });
-  return recordedBy(() => train(model, optimizer.init(model), tokens, 1e-3));
+  const loss = (at: Llama, batch: LanguageBatch): Tensor => languageLoss(at, batch, { checkpoint: checkpointed });
+  const train = createTrainStep({ optimizer, loss });
+  const batch = microBatches === 1 ? tokens : Array.from({ length: microBatches }, () => tokens);
+  return recordedBy(() => train(model, optimizer.init(model), batch, 1e-3));
 }
 
 function forward(size: Size): Recorded {
@@ -100,7 +103,9 @@ function forward(size: Size): Recorded {
 
 const programs = {
   "the step of bench/": () => step(benchmark),
-  "a step with clipped gradients": () => clippedStep(benchmark),
+  "a step with clipped gradients": () => trainStep(benchmark),
+  "a step of four micro-batches": () => trainStep(benchmark, { microBatches: 4 }),
+  "a step with checkpointed layers": () => trainStep({ ...benchmark, layers: 8 }, { checkpointed: true }),
   "the forward pass of 30 layers at T = 1024": () => forward(deep),
   "a step of 30 layers at T = 1024": () => step(deep),
 };
