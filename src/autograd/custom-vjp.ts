@@ -22,6 +22,7 @@ import { flattenTree, sameForm } from "./tree.js";
  *     (x, ct) => [ct.div(x.maximum(1e-6))],
  *   );
  *
+ * Inside of a scan or a checkpoint `backward` runs after the step is over: of what the step computes it has its residuals and nothing else.
  * Second derivatives are those of `forward` and `backward`. Throws GradientError where cotangents do not fit the arguments, and where
  * a derivative is asked for by something that f closes over: pass it as an argument.
  */

@@ -1,8 +1,8 @@
-import { isFloat } from "../ir/dtype.js";
-import type { Graph, GraphNode } from "../ir/graph.js";
+import { isFloat, summableDtype } from "../ir/dtype.js";
+import { type Graph, type GraphNode, inputsOf } from "../ir/graph.js";
 import * as ops from "./operations.js";
 import { evaluate, extend, makeLoop, traceBody } from "./region.js";
-import { apply, inputsOf, type Loop, type Region, type Source, Tensor } from "./tensor.js";
+import { apply, type Loop, type Region, type Source, inputsOf as sourcesOf, Tensor } from "./tensor.js";
 import { vjpRule } from "./vjp.js";
 
 /**
@@ -27,7 +27,7 @@ export function record(outputs: readonly Tensor[], variables: ReadonlySet<Tensor
   const stack: { item: Tensor | Region; inputs: readonly (Tensor | Region)[]; next: number }[] = [];
   const enter = (item: Tensor | Region): void => {
     if (depends.has(item)) return;
-    const inputs = item instanceof Tensor ? (variables.has(item) ? [] : inputsOf(item.source)) : item.inputs;
+    const inputs = item instanceof Tensor ? (variables.has(item) ? [] : sourcesOf(item.source)) : item.inputs;
     stack.push({ item, inputs, next: 0 });
   };
   const finish = (item: Tensor | Region, inputs: readonly (Tensor | Region)[]): boolean => {
@@ -128,8 +128,7 @@ export function pullThrough(
 function pullLoop(loop: Loop, cts: readonly (Tensor | null)[], needs: readonly boolean[]): Parts {
   const { body, carried, sliced, count, reverse, inputs } = loop;
   const fixed = inputs.slice(carried + sliced);
-  // A carried value has a cotangent wherever it is a float: it may depend on a variable from the second step on.
-  const through = inputs.map((input, i) => isFloat(input.dtype) && (i < carried || needs[i] === true));
+  const through = varying(loop, needs);
   const chosen = (from: number, to: number): number[] => through.flatMap((is, i) => (is && i >= from && i < to ? [i] : []));
   const states = chosen(0, carried);
   const slices = chosen(carried, carried + sliced);
@@ -137,9 +136,11 @@ function pullLoop(loop: Loop, cts: readonly (Tensor | null)[], needs: readonly b
   /** Outputs that are stacked and have a cotangent. */
   const stacks = body.outputs.flatMap((_, i) => (i >= carried && cts[i] ? [i] : []));
 
+  // Sums over many steps of what halves hold: like all sums, they are added up in f32.
+  const wide = (x: Tensor): Tensor => ops.cast(x, summableDtype(x.dtype));
   const start = [
     ...states.map((i) => cts[i] ?? ops.zerosLike(inputs[i] as Tensor)),
-    ...constants.map((i) => ops.zerosLike(inputs[i] as Tensor)),
+    ...constants.map((i) => wide(ops.zerosLike(inputs[i] as Tensor))),
   ];
   const xs = [...stackStates(loop), ...inputs.slice(carried, carried + sliced), ...stacks.map((i) => cts[i] as Tensor)];
   const types = [...start, ...xs.map(({ shape, dtype }) => ({ shape: shape.slice(1), dtype })), ...fixed];
@@ -157,7 +158,7 @@ function pullLoop(loop: Loop, cts: readonly (Tensor | null)[], needs: readonly b
     });
     const found = pullThrough(outputs, variables, ctOf, through);
     const foundOr = (i: number): Tensor => found[i] ?? ops.zerosLike(variables[i] as Tensor);
-    const added = constants.map((i, k) => (found[i] ? ops.add(sums[k] as Tensor, found[i]) : (sums[k] as Tensor)));
+    const added = constants.map((i, k) => (found[i] ? ops.add(sums[k] as Tensor, wide(found[i])) : (sums[k] as Tensor)));
     return [...states.map(foundOr), ...added, ...slices.map(foundOr)];
   });
   const back = makeLoop({
@@ -169,7 +170,35 @@ function pullLoop(loop: Loop, cts: readonly (Tensor | null)[], needs: readonly b
     inputs: [...start, ...xs, ...fixed, ...captured],
   });
   const order = [...states, ...constants, ...slices];
-  return inputs.map((_, i) => (needs[i] ? back.results[order.indexOf(i)] : null));
+  return inputs.map(({ dtype }, i) => (needs[i] ? ops.cast(back.results[order.indexOf(i)] as Tensor, dtype) : null));
+}
+
+/**
+ * Which inputs of the body have cotangents: floats that are variables, and carried ones that depend on a variable in some step
+ * (the smallest fixed point).
+ */
+function varying({ body, carried, inputs }: Loop, needs: readonly boolean[]): readonly boolean[] {
+  const through = inputs.map(({ dtype }, i) => isFloat(dtype) && needs[i] === true);
+  for (let more = true; more; ) {
+    const depends: boolean[] = [];
+    for (const node of body.nodes) {
+      if (node.kind === "input") depends.push(through[node.input] as boolean);
+      else if (node.kind === "operation" && node.primitive === "stopGradient") depends.push(false);
+      else {
+        const read = node.kind === "barrier" ? node.inputs.slice(0, 1) : inputsOf(node);
+        // The dtype of a region is that of its first result alone.
+        const holds = node.kind === "call" || node.kind === "loop" || isFloat(node.dtype);
+        depends.push(holds && read.some((input) => depends[input]));
+      }
+    }
+    more = false;
+    for (let k = 0; k < carried; k++) {
+      if (through[k] || !depends[body.outputs[k] as number]) continue;
+      through[k] = true;
+      more = true;
+    }
+  }
+  return through;
 }
 
 /** A list cut into pieces of the given lengths. */

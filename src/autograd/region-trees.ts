@@ -10,6 +10,8 @@ export interface TensorsOfTree<T> {
   /** "args.0.weight" for each tensor. */
   readonly paths: readonly string[];
   readonly key: string;
+  /** The other leaves. */
+  readonly others: readonly unknown[];
   rebuild(tensors: readonly Tensor[]): T;
 }
 
@@ -20,6 +22,7 @@ function split<T extends Tree>(tree: T, owner: string, counts: (leaf: unknown) =
     tensors: places.map((place) => leaves[place] as Tensor),
     paths: places.map((place) => paths[place] as string),
     key: `${shape.key} ${places.join()}`,
+    others: leaves.filter((leaf) => !counts(leaf)),
     rebuild: (tensors) => {
       const all = [...leaves];
       places.forEach((place, k) => {

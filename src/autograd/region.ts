@@ -1,20 +1,28 @@
 import type { Graph } from "../ir/graph.js";
 import type { Abstract } from "../ir/primitives.js";
 import { apply, type Call, type CallPullback, type Loop, type Region, Tensor, tensorsMade } from "./tensor.js";
-import { linearize, pullbackOf } from "./trace.js";
+import { linearize, pullbackOf, structural } from "./trace.js";
 import { whileTracing } from "./tracing.js";
 
 /**
  * Calls and loops: how they are made of functions.
  *
  * What a function computes inside of a region is traced with placeholders for its arguments. Tensors from outside that it closes over
- * become further inputs (closure conversion): they are those that existed before the trace began, and leaves.
+ * become further inputs (closure conversion): they are those that existed before the trace began, leaves, and plain numbers, so that
+ * bodies which differ in numbers alone are one.
  */
 /** A function of tensors as a graph. `captured` are the inputs after those of the placeholders. */
 export interface TracedBody {
   readonly body: Graph;
   readonly captured: readonly Tensor[];
 }
+
+/** Whether a tensor is a number that programs are handed (see {@link structural}): one body serves all of them. */
+const isNumber = ({ source, shape }: Tensor): boolean =>
+  source.kind === "operation" &&
+  source.primitive === "const" &&
+  shape.length === 0 &&
+  !structural((source.params as { value: number }).value);
 
 /** Traces f with placeholders of the given shapes and dtypes. */
 export function traceBody(types: readonly Abstract[], f: (placeholders: Tensor[]) => readonly Tensor[]): TracedBody {
@@ -26,7 +34,10 @@ export function traceBody(types: readonly Abstract[], f: (placeholders: Tensor[]
   const graph = linearize(outputs, (tensor) => {
     const { source, shape, dtype } = tensor;
     if (source.kind === "argument" && source.trace === token) return { kind: "input", input: source.position, shape, dtype };
-    const inside = tensor.id >= before && (source.kind === "operation" || source.kind === "result" || source.kind === "barrier");
+    // Results that a region was given later are made where the region was.
+    const made = source.kind === "result" ? (source.region.results[0] as Tensor).id : tensor.id;
+    const inside =
+      made >= before && (source.kind === "operation" || source.kind === "result" || source.kind === "barrier") && !isNumber(tensor);
     return inside ? undefined : { kind: "input", input: types.length + captured.push(tensor) - 1, shape, dtype };
   });
   return { body: { ...graph, inputCount: types.length + captured.length, scalarCount: 0 }, captured };

@@ -2,7 +2,8 @@ import { callable, checkArgument, checkOptions, describe, flag, integer, type Op
 import { OptionError, ShapeError, UsageError } from "../errors.js";
 import type { GraphNode } from "../ir/graph.js";
 import { sameShape, show } from "../ir/shape.js";
-import { concat, full, reshape, slice, zeros } from "./operations.js";
+import { literal } from "./operations/operands.js";
+import { concat, reshape, slice, zeros } from "./operations.js";
 import { makeLoop, traceBody } from "./region.js";
 import { type TensorsOfTree, tensorArguments } from "./region-trees.js";
 import type { Tensor } from "./tensor.js";
@@ -40,8 +41,8 @@ type FlatStep = (
  *   c₀ = carry,   cᵢ₊₁, yᵢ = f(cᵢ, xsᵢ),   scan = [c_T, (y₀, …, y_T₋₁)]
  *
  * All of them are trees; `xs` may be null, with `length`, and y may be null. The step is traced once and its kernels exist once,
- * whatever T is: a loop of the program, not a loop that is unrolled. The next carry has the form, shapes and dtypes of the carry; numbers
- * in it are f32 scalars. Composes with `grad` of any order, `jvp`, `compile`, `checkpoint` and itself.
+ * whatever T is: a loop of the program, not a loop that is unrolled. The next carry has the form, shapes and dtypes of the carry, whose
+ * numbers are f32 scalars; numbers in the next one take the dtype of the carry. What else it holds stays as it is. Composes with `grad` of any order, `jvp`, `compile`, `checkpoint` and itself.
  * Throws ShapeError for extents that differ and for a carry that changes, UsageError for forms that do, OptionError where the
  * number of steps is not told.
  */
@@ -63,7 +64,7 @@ export function scan<C, X, Y>(
       throw new UsageError(`scan: f returned ${describe(pair)}, not [carry, y]`, {
         hint: pair instanceof Promise ? "f must not be async" : "return [next carry, y], with null for a y that is not wanted",
       });
-    const next = tensorArguments(withTensors(pair[0] as C), "scan: the next carry");
+    const next = tensorArguments(withTensors(pair[0] as C, start), "scan: the next carry");
     checkCarry(start, next);
     ys = tensorArguments(withTensors(pair[1] as Y), "scan: y");
     return { carry: next.tensors, stacked: ys.tensors };
@@ -120,32 +121,42 @@ function chunked(
   return { carry: tail.carry, stacked };
 }
 
-/** A tree with f32 scalars for its plain numbers. */
-function withTensors<T>(tree: T): T {
-  const { leaves, shape } = flattenTree(tree, "scan: the tree");
+/** A tree with scalars for its plain numbers, in the dtype of what stands there in another tree, and in f32 otherwise. */
+function withTensors<T>(tree: T, like?: TensorsOfTree<T>): T {
+  const { leaves, paths, shape } = flattenTree(tree, "scan: the tree");
   if (!leaves.some(isPlain)) return tree;
-  return shape.build(leaves.map((leaf) => (isPlain(leaf) ? (typeof leaf === "number" ? full([], leaf) : leaf.as("f32")) : leaf))) as T;
+  const dtypes = new Map(like?.paths.map((path, i) => [path, like.tensors[i]?.dtype]));
+  return shape.build(leaves.map((leaf, i) => (isPlain(leaf) ? literal("scan", leaf, dtypes.get(paths[i] as string) ?? "f32") : leaf))) as T;
 }
 
 /** The number of steps. */
 function stepsOf<X>({ tensors, paths }: TensorsOfTree<X>, given: number | undefined): number {
   const [first] = tensors;
   if (first === undefined && given === undefined)
-    throw new OptionError("scan: xs holds no tensor, so the number of steps is not known", { hint: "scan(f, carry, null, { length })" });
-  const length = given ?? first?.shape[0] ?? 0;
+    throw new OptionError("scan: xs holds no tensor, so the number of steps is not known", {
+      hint: "scan(f, carry, null, { length }); numbers and arrays of them become slices by tensor(numbers)",
+    });
+  const length = given ?? tensors.find(({ rank }) => rank > 0)?.shape[0] ?? 0;
   tensors.forEach((x, i) => {
     if (x.shape[0] === length) return;
     const where = `scan: xs${paths[i] === "" ? "" : ` at ${paths[i]}`} is ${show(x.shape)}`;
+    if (x.rank === 0)
+      throw new ShapeError(`${where}, which has no slices`, { hint: "stack the values of all steps, or let f close over it" });
     throw new ShapeError(`${where}, and the scan has ${length} steps`, { hint: "the first axis of every tensor of xs is the step" });
   });
   return length;
 }
 
-/** Throws unless the next carry is like the first one. */
+/** Throws unless the next carry is like the first one: where it holds no tensors, it holds the same. */
 function checkCarry<C>(start: TensorsOfTree<C>, next: TensorsOfTree<C>): void {
   if (start.key !== next.key)
     throw new UsageError("scan: the next carry differs from the carry in form", {
       hint: "return a carry with the same fields in the same order",
+    });
+  const changed = start.others.findIndex((other, i) => !Object.is(other, next.others[i]));
+  if (changed >= 0)
+    throw new UsageError(`scan: the carry holds ${describe(start.others[changed])}, and the next one ${describe(next.others[changed])}`, {
+      hint: "only tensors change from step to step: carry a tensor of numbers, and choose by where()",
     });
   start.tensors.forEach((carry, i) => {
     const found = next.tensors[i] as Tensor;

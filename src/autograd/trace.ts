@@ -31,7 +31,7 @@ export interface TraceOptions {
 }
 
 /** Constants that stay in the graph, because simplification may profit from knowing them. */
-const structural = (value: number): boolean =>
+export const structural = (value: number): boolean =>
   value === 0 || Math.abs(value) === 1 || Math.abs(value) === 2 || Math.abs(value) === 0.5 || !Number.isFinite(value);
 
 /**
@@ -61,8 +61,10 @@ export function traceGraph(outputs: readonly Tensor[], options: TraceOptions = {
     const { source, shape, dtype } = tensor;
     if (source.kind === "argument") {
       if (source.trace !== options.trace) {
-        throw new UsageError("a tensor that stands for an argument of a compiled function was used outside of it", {
-          hint: "return it from the function instead of storing it elsewhere",
+        throw new UsageError("a tensor that stands for an argument of a function that was traced was used outside of it", {
+          hint:
+            "return it from the function (compiled, checkpointed, or the step of a scan) instead of storing it elsewhere; what the " +
+            "backward of a customVjp needs goes through its residuals",
         });
       }
       const { position, map } = source;

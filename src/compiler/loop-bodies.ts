@@ -1,4 +1,4 @@
-import { type Graph, type GraphNode, type LoopNode, type ResultNode, withInputs } from "../ir/graph.js";
+import { type Graph, type GraphNode, inputsOf, type LoopNode, type ResultNode, withInputs } from "../ir/graph.js";
 import { isView } from "./operand-accesses.js";
 
 /**
@@ -18,6 +18,12 @@ export function tidyLoops(graph: Graph, optimize: (body: Graph) => Graph): Graph
     read.set(of, (read.get(of) ?? new Set()).add(node.index));
   }
   const nodes: GraphNode[] = [];
+  /** How many views lie on each other up to a node. */
+  const views: number[] = [];
+  const place = (node: GraphNode): number => {
+    views.push(isView(node) ? (views[inputsOf(node)[0] as number] as number) + 1 : 0);
+    return nodes.push(node) - 1;
+  };
   const moved: number[] = [];
   /** The new number of each result of each loop. */
   const renumbered = new Map<number, ReadonlyMap<number, number>>();
@@ -25,24 +31,27 @@ export function tidyLoops(graph: Graph, optimize: (body: Graph) => Graph): Graph
   graph.nodes.forEach((node, i) => {
     const here = withInputs(node, (input) => moved[input] as number);
     if (here.kind === "loop") {
-      const { loop, indices } = tidy(here, read.get(i) ?? new Set(), nodes, optimize);
+      const { loop, indices } = tidy(here, read.get(i) ?? new Set(), { nodes, views }, optimize);
       renumbered.set(i, indices);
-      moved[i] = nodes.push(loop) - 1;
+      moved[i] = place(loop);
     } else if (here.kind === "result") {
       const index = renumbered.get((node as ResultNode).inputs[0] as number)?.get(here.index) as number;
       const key = `${here.inputs[0]} ${index}`;
-      moved[i] = results.get(key) ?? nodes.push({ ...here, index }) - 1;
+      moved[i] = results.get(key) ?? place({ ...here, index });
       results.set(key, moved[i]);
-    } else moved[i] = nodes.push(here) - 1;
+    } else moved[i] = place(here);
   });
   return { ...graph, nodes, outputs: graph.outputs.map((output) => moved[output] as number) };
 }
+
+/** Views on each other that move into a body, at most: more of them are computed once, outside. */
+const mostViews = 12;
 
 /** A loop whose inputs are nodes of the graph in the making, tidied, and the new number of each of its results. */
 function tidy(
   loop: LoopNode,
   read: ReadonlySet<number>,
-  outside: readonly GraphNode[],
+  { nodes: outside, views }: { readonly nodes: readonly GraphNode[]; readonly views: readonly number[] },
   optimize: (body: Graph) => Graph,
 ): { loop: LoopNode; indices: ReadonlyMap<number, number> } {
   const { body, carried, sliced } = loop;
@@ -62,7 +71,7 @@ function tidy(
     const isFree = node.kind === "scalar" || (node.kind === "operation" && (node.primitive === "const" || node.primitive === "iota"));
     const { shape, dtype } = node;
     const here =
-      isFree || (node.kind === "operation" && isView(node))
+      isFree || (node.kind === "operation" && isView(node) && (views[position] as number) <= mostViews)
         ? place(withInputs(node, sink))
         : place({ kind: "input", input: inputs.push(position) - 1, shape, dtype });
     known.set(position, here);

@@ -193,7 +193,7 @@ describe("wrong use is a UsageError that says what to do:", () => {
     })(tensor([1, 2]));
     const error = await rejection((leaked as Tensor).data());
     expect(error).toBeInstanceOf(UsageError);
-    expect(error.message).toContain("stands for an argument of a compiled function");
+    expect(error.message).toContain("stands for an argument of a function that was traced");
     expect(error.hint).toContain("return it from the function");
     const other = thrown(() => compile((x: Tensor) => x.add(leaked as Tensor))(tensor([1, 2])));
     expect(other).toBeInstanceOf(UsageError);

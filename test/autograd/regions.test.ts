@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
+import { realizeNow } from "../../src/autograd/realize.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import {
   checkpoint,
@@ -17,6 +18,7 @@ import {
   vjp,
   zeros,
 } from "../../src/index.js";
+import { createRecordingBackend } from "../support/recording-backend.js";
 
 beforeEach(() => {
   useBackend(createReferenceBackend());
@@ -69,12 +71,26 @@ describe("scan", () => {
     expect(run.traces).toBe(1);
   });
 
+  it("gives a number in the next carry the dtype of the carry", async () => {
+    const reset = compile((n: Tensor, xs: Tensor) => scan((_: Tensor, x: Tensor) => [n, x], zeros([], { dtype: "i32" }), xs));
+    expect(await reset(4, tensor([1, 2]))[0].array()).toBe(4);
+    const [last, before] = scan((c: Tensor, _: Tensor) => [7 as unknown as Tensor, c], zeros([], { dtype: "u32" }), tensor([1, 2]));
+    expect([last.dtype, await last.item(), await before.array()]).toEqual(["u32", 7, [0, 7]]);
+    expect(() => scan((c: Tensor, _: Tensor) => [1.5 as unknown as Tensor, c], zeros([], { dtype: "i32" }), tensor([1]))).toThrow(
+      /carry is i32\[\], and the next one f32/,
+    );
+  });
+
   it("says what is wrong with steps, slices and carries", () => {
     const step = (c: Tensor, x: Tensor): [Tensor, Tensor] => [c.add(x), x];
     expect(() => scan(step, tensor(0), null as unknown as Tensor)).toThrow(OptionError);
     expect(() => scan((c: Tensor) => [c, null], tensor(0), { a: tensor([1, 2]), b: tensor([1]) })).toThrow(/xs at b is \[1\].*2 steps/);
     expect(() => scan((c: Tensor) => [c, null], tensor(0), tensor(1))).toThrow(ShapeError);
+    expect(() => scan(step, tensor(0), [tensor(1), tensor(2)] as never)).toThrow(/xs at 0 is \[\], which has no slices/);
     expect(() => scan(step, tensor(0), tensor([1, 2]), { length: 3 })).toThrow(/3 steps/);
+    expect(() =>
+      scan((c: { a: Tensor; mode: string }, _: Tensor) => [{ ...c, mode: "b" }, null], { a: tensor(0), mode: "a" }, tensor([1])),
+    ).toThrow(/carry holds "a", and the next one "b"/);
     expect(() => scan((c: Tensor, x: Tensor) => [c.add(x).cast("i32"), x], tensor(0), tensor([1]))).toThrow(
       /carry is f32\[\], and the next one i32\[\]/,
     );
@@ -93,6 +109,68 @@ describe("scan", () => {
     const text = (steps: number): string => explain((w: Tensor) => grad((v: Tensor) => f(v, steps))(w), tensor([0.5, 2]));
     expect(lines(text(1000), / sin\(/)).toBe(lines(text(3), / sin\(/));
     expect(lines(text(1000), /loop.*count=1000/)).toBe(2);
+  });
+});
+
+describe("the derivative of a scan", () => {
+  it("leaves carries alone that depend on no variable, whatever they are", async () => {
+    // A rule that closes over them has no derivative by them.
+    const decayed = (xs: Tensor): Tensor =>
+      scan(
+        ({ rate, sum }: { rate: Tensor; sum: Tensor }, x: Tensor) => {
+          const scaled = customVjp(
+            (a: Tensor) => a.mul(rate),
+            (a: Tensor) => [a.mul(rate), rate],
+            (saved: Tensor, ct: Tensor) => [ct.mul(saved)],
+          );
+          return [{ rate: rate.mul(0.5), sum: sum.add(scaled(x)) }, null];
+        },
+        { rate: tensor(1), sum: tensor(0) },
+        xs,
+      )[0].sum;
+    expect(await grad(decayed)(tensor([1, 2, 3])).array()).toEqual([1, 0.5, 0.25]);
+  });
+
+  it("follows a variable from carry to carry, until it has been everywhere", async () => {
+    const moving = (x: Tensor): Tensor =>
+      scan(
+        ([a, b, c]: Tensor[]) => [[(a as Tensor).mul(1), (a as Tensor).mul(2), (b as Tensor).mul(3), (c as Tensor).mul(4)], null],
+        [x, tensor(0), tensor(0), tensor(0)],
+        null,
+        { length: 3 },
+      )[0][3] as Tensor;
+    expect(await grad(moving)(tensor(1)).item()).toBe(24);
+  });
+
+  it("computes a loop once, though its pullback is called inside of another loop", () => {
+    const jacobian = (x: Tensor): Tensor => {
+      const [, pull] = vjp((at: Tensor) => scan((c: Tensor, w: Tensor) => [c.mul(w).sin(), c], tensor(1), at)[1], x);
+      return scan(
+        (none: null, row: Tensor) => [none, pull(row)[0]],
+        null,
+        tensor([
+          [1, 0],
+          [0, 1],
+          [1, 1],
+        ]),
+      )[1];
+    };
+    const text = explain(jacobian, tensor([1, 2]));
+    // The forward loop, and the rows, in each of which is the backward one.
+    expect(lines(text, /loop.*count=/)).toBe(3);
+    expect(lines(text, / sin\(/)).toBe(1);
+  });
+});
+
+describe("bodies that differ in numbers alone", () => {
+  it("are one program where nothing is compiled", async () => {
+    const { backend, recorded } = createRecordingBackend();
+    useBackend(backend);
+    for (const rate of [0.1, 0.2, 0.3]) {
+      const [p] = scan((w: Tensor, x: Tensor) => [w.sub(checkpoint((y: Tensor) => y.mul(rate))(x)), null], tensor(1), tensor([1, 2]));
+      realizeNow([p, grad((x: Tensor) => scan((c: Tensor) => [c.mul(rate), null], x, null, { length: 3 })[0])(tensor(2))]);
+    }
+    expect(recorded.length).toBe(1);
   });
 });
 
@@ -188,6 +266,22 @@ describe("customVjp", () => {
     expect(wrong(forward, () => tensor(1))).toThrow(/backward returned .* 1 arguments/);
     expect(wrong(forward, (_: null, ct: Tensor) => [ct.sum()])).toThrow(/f32\[\] for argument 0, which is f32\[2\]/);
     expect(wrong(forward, () => [3])).toThrow(GradientError);
+    const leaking = (at: Tensor): Tensor =>
+      scan(
+        (c: Tensor, x: Tensor) => {
+          const times = customVjp(
+            (a: Tensor) => a.mul(c),
+            (a: Tensor) => [a.mul(c), null],
+            (_: null, ct: Tensor) => [ct.mul(c)],
+          );
+          return [c, times(x)];
+        },
+        tensor(2),
+        at,
+      )[1].sum();
+    expect(() => realizeNow([grad(leaking)(tensor([1, 2]))])).toThrow(
+      expect.objectContaining({ name: "UsageError", hint: expect.stringContaining("through its residuals") }),
+    );
     const w = tensor([1, 2]);
     const closes = (v: Tensor): Tensor =>
       customVjp(

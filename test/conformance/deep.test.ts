@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Backend } from "../../src/backend/backend.js";
-import { compile, concat, grad, softmax, type Tensor, tensor, useBackend } from "../../src/index.js";
+import { compile, concat, grad, scan, softmax, type Tensor, tensor, useBackend } from "../../src/index.js";
 import { backends } from "../support/backends.js";
 import { numbersOf } from "../support/floats.js";
 
@@ -52,6 +52,13 @@ const chains: Readonly<Record<string, { make: () => Tensor; expected: readonly n
   "the gradient through 20,000 additions": {
     make: () => grad((x: Tensor) => repeat(20_000, (at) => at.add(1), x).sum())(row()),
     expected: [1, 1, 1],
+  },
+  "a loop over 6,000 reshapes of transposed views": {
+    make: () => {
+      const views = repeat(6_000, (x) => x.reshape([3, 2]).transpose().reshape([6]), concat([row(), row()], 1).reshape([6]));
+      return scan((c: Tensor) => [c.add(views), null], views, null, { length: 3 })[0].slice([[0, 1]]);
+    },
+    expected: [2],
   },
   "the gradient through 20,000 compiled doublings and halvings": {
     make: () => compile(grad((x: Tensor) => repeat(20_000, (at, i) => at.mul(i % 2 === 0 ? 2 : 0.5), x).sum()))(row()),

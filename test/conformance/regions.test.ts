@@ -1,7 +1,22 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
-import { checkGrads, compile, grad, jvp, key, randn, realize, type Tensor, tensor, useBackend, valueAndGrad } from "../../src/index.js";
+import { createWasmBackend } from "../../src/backend/wasm/index.js";
+import {
+  checkGrads,
+  compile,
+  grad,
+  jvp,
+  key,
+  ones,
+  randn,
+  realize,
+  scan,
+  type Tensor,
+  tensor,
+  useBackend,
+  valueAndGrad,
+} from "../../src/index.js";
 import { backendVariants, thinned } from "../support/backends.js";
 import { type RegionCase, regionCases } from "../support/region-cases.js";
 
@@ -65,5 +80,22 @@ describe("calls and loops in f64", () => {
     await expect(
       checkGrads((...all: Tensor[]) => each.f(...all) as never, args as never, { order: 2, places: 6 }),
     ).resolves.toBeUndefined();
+  });
+});
+
+describe("sums over the steps of a loop", () => {
+  it.each(["bf16", "f16"] as const)("of the cotangents of %s are added up in f32", async (dtype) => {
+    const backend = await createWasmBackend({ threads: 1 });
+    useBackend(backend);
+    const steps = 3000;
+    const loss = (w: Tensor): Tensor =>
+      scan((none: null, x: Tensor) => [none, w.mul(x)], null, ones([steps], { dtype }))[1]
+        .cast("f32")
+        .sum();
+    const gradient = grad(loss)(tensor(1, { dtype }));
+    expect(gradient.dtype).toBe(dtype);
+    // 3000 ones: bf16 alone stops at 256, f16 at 2048.
+    expect(Math.abs((await gradient.item()) - steps)).toBeLessThanOrEqual(8);
+    await backend.close();
   });
 });

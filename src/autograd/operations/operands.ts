@@ -20,7 +20,7 @@ export const constant = (value: PlainNumber, dtype: DType): Tensor =>
  * A plain number beside a tensor takes the tensor's dtype; beside integers and bool, a number that is no integer is f32, so that
  * both meet there. Throws DtypeError for an integer that the tensor's dtype does not have.
  */
-function literal(name: string, value: PlainNumber, beside: DType): Tensor {
+export function literal(name: string, value: PlainNumber, beside: DType): Tensor {
   const dtype = isFloat(beside) ? beside : ask(value, Number.isInteger) ? (beside === "bool" ? "i32" : beside) : "f32";
   if (!isFloat(dtype) && !ask(value, fitsIn[dtype as "i32" | "u32"])) requireFits(name, dtype, numberOf(value));
   return constant(value, dtype);
