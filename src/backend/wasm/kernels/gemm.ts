@@ -7,16 +7,14 @@ import {
   type FunctionReference,
   f32x4,
   i32,
-  i32x4,
   type Local,
-  lane,
   load,
   type MemoryType,
   ModuleBuilder,
   op,
   shuffle,
 } from "../assembler.js";
-import { bfloatToFloat, halfToFloat } from "../math/halves.js";
+import { copyOne, type Element, elements, readFour, readLast } from "./gemm-elements.js";
 import { bytesOf } from "./operations.js";
 
 /**
@@ -39,10 +37,6 @@ export const panelColumns = 8;
 const vectors = panelColumns / 4;
 /** Floats of a cache line. */
 const lineElements = 16;
-
-/** The dtypes of operands. */
-type Element = "f32" | Half;
-const elements: readonly Element[] = ["f32", "f16", "bf16"];
 
 /** The functions that read an operand where it lies; there is one for each dtype of it, which widens halves to f32. */
 interface Readers {
@@ -105,36 +99,6 @@ export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<Array
     }
   }
   return module.finish();
-}
-
-/** Numbers of `dtype`, in the lower halves of lanes where they are halves, as floats in a local of their own. */
-function widened(code: Code, dtype: Half, lanes: Expression, use: (floats: Expression) => void): void {
-  const local = code.local("v128", lanes);
-  use((dtype === "f16" ? halfToFloat : bfloatToFloat)(code, local));
-  code.release(local);
-}
-
-/** Four neighbours in memory as floats, for one use. */
-function readFour(code: Code, dtype: Element, address: Expression, offset: number, use: (floats: Expression) => void): void {
-  if (isHalf(dtype)) widened(code, dtype, load("v128.load16x4_u", address, offset), use);
-  else use(load("v128.load", address, offset));
-}
-
-/** One element as a float, the other lanes zero, for one use. */
-function readLast(code: Code, dtype: Element, address: Expression, offset: number, use: (floats: Expression) => void): void {
-  if (isHalf(dtype)) widened(code, dtype, lane("i32x4.replace_lane", 0, i32x4(0), load("i32.load16_u", address, offset)), use);
-  else use(load("v128.load32_zero", address, offset));
-}
-
-/** Copies one element to a float. */
-function copyOne(code: Code, dtype: Element, from: Expression, to: Expression): void {
-  if (!isHalf(dtype)) code.store("i32.store", to, load("i32.load", from));
-  else
-    widened(code, dtype, op("i32x4.splat", load("i32.load16_u", from)), (floats) => {
-      const local = code.local("v128", floats);
-      code.storeLane("v128.store32_lane", 0, to, local.get);
-      code.release(local);
-    });
 }
 
 const add = (a: Expression, b: Expression): Expression => op("i32.add", a, b);
