@@ -76,9 +76,11 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
       return result;
     });
     const lowered = loopStep(loop, lowerBody(loop.body, depth + 1), { inputs, results, free, depth });
-    for (const [buffer, info] of lowered.buffers) buffers.set(buffer, info);
+    for (const [buffer, info] of lowered.buffers) {
+      buffers.set(buffer, info);
+      free = Math.max(free, buffer + 1);
+    }
     for (const [kernel, earlier] of lowered.after) after.set(kernel, earlier);
-    free = Math.max(free, ...lowered.buffers.keys()) + 1;
     if (lowered.step !== undefined) stepOf.set(group, lowered.step);
   }
 
