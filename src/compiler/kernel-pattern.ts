@@ -40,7 +40,7 @@ function loopsKey(kernel: Kernel, nameOf: (buffer: number) => string): string {
       );
       return `${kernel.outer.extent} ${kernel.inner.extent} ${stages.join(";")}`;
     }
-    case "contract": {
+    case "matmul": {
       const { batch, m, n, k, a, b } = kernel;
       return `${batch.extent} ${m.extent} ${n.extent} ${k.extent} ${valueKey(a, nameOf)} ${valueKey(b, nameOf)}`;
     }

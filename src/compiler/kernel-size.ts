@@ -7,7 +7,7 @@ export function kernelSize(kernel: Kernel): string {
       return `${kernel.outer.extent}`;
     case "row":
       return `${kernel.outer.extent} × ${kernel.inner.extent}`;
-    case "contract":
+    case "matmul":
       return `${kernel.batch.extent} × (${kernel.m.extent} × ${kernel.k.extent})·(${kernel.k.extent} × ${kernel.n.extent})`;
     case "scatter":
       return `${kernel.entry.extent} × ${kernel.column.extent} → ${kernel.bin.extent}`;

@@ -34,7 +34,7 @@ function findReads(kernel: Kernel): Set<number> {
   const seen = new Set<number>();
   const roots: Value[] = kernel.stores.map(({ value }) => value);
   if (kernel.kind === "row") for (const stage of kernel.stages) for (const { value } of stage) roots.push(value);
-  if (kernel.kind === "contract") roots.push(kernel.a, kernel.b);
+  if (kernel.kind === "matmul") roots.push(kernel.a, kernel.b);
   if (kernel.kind === "scatter") roots.push(kernel.target, kernel.value);
   for (let value = roots.pop(); value !== undefined; value = roots.pop()) {
     if (seen.has(value.id)) continue;

@@ -99,9 +99,9 @@ function inPlace(
 ): readonly Step[] | undefined {
   const writer = steps.findIndex((step) => touches(step, next, "writes"));
   const kernel = steps[writer];
-  if (kernel === undefined || (kernel.kind !== "map" && kernel.kind !== "contract")) return undefined;
+  if (kernel === undefined || (kernel.kind !== "map" && kernel.kind !== "matmul")) return undefined;
   const place = kernel.stores.find(({ buffer }) => buffer === next)?.index.key;
-  if (kernel.kind === "contract" && (kernel.a.buffer === own || kernel.b.buffer === own)) return undefined;
+  if (kernel.kind === "matmul" && (kernel.a.buffer === own || kernel.b.buffer === own)) return undefined;
   if (!kernel.values.every((value) => value.kind !== "load" || value.buffer !== own || value.index.key === place)) return undefined;
   const later = steps.slice(writer + 1);
   if (!later.some((step) => touches(step, own, "reads"))) return steps;
@@ -181,7 +181,7 @@ function relocateKernel(kernel: Kernel, placeOf: (buffer: number) => Place): Ker
       const stages = kernel.stages.map((stage) => stage.map((reduction) => ({ ...reduction, value: at(reduction.value) })));
       return { ...kernel, values, stores, stages };
     }
-    case "contract":
+    case "matmul":
       return { ...kernel, values, stores, a: at(kernel.a), b: at(kernel.b) };
     case "scatter":
       return { ...kernel, values, stores, target: at(kernel.target), value: at(kernel.value) };

@@ -230,7 +230,7 @@ function finish(graph: Graph, made: Draft, readOutside: ReadonlySet<number>): Ke
   if ("operands" in made) {
     const { batch, m, n, k } = made.group.loops;
     const [a, b] = made.operands;
-    return { kind: "contract", ...base, a, b, batch, m, n, k };
+    return { kind: "matmul", ...base, a, b, batch, m, n, k };
   }
   if ("target" in made) {
     const { bin, column, entry } = made.group.loops;

@@ -106,8 +106,8 @@ export interface RowKernel extends KernelBase {
  * Products: for each batch, m and n, register 0 = Σₖ a·b; then the stores. `a` is a load that depends on batch, m and k;
  * `b` on batch, k and n; both indices are linear in m, n and k.
  */
-export interface ContractKernel extends KernelBase {
-  readonly kind: "contract";
+export interface MatmulKernel extends KernelBase {
+  readonly kind: "matmul";
   readonly batch: Loop;
   readonly m: Loop;
   readonly n: Loop;
@@ -128,7 +128,7 @@ export interface ScatterKernel extends KernelBase {
   readonly value: Value;
 }
 
-export type Kernel = MapKernel | RowKernel | ContractKernel | ScatterKernel;
+export type Kernel = MapKernel | RowKernel | MatmulKernel | ScatterKernel;
 
 /**
  * A loop over steps: `body` in order, `iteration.extent` times. Indices in the kernels inside mention `iteration.name`, which no loop

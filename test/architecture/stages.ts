@@ -60,7 +60,7 @@ export function describeKernels(kernels: readonly Kernel[]): string {
   return kernels
     .map((kernel, i) => {
       const lines = [`kernel ${i}  ${kernel.kind} ${kernelSize(kernel)}`];
-      if (kernel.kind === "contract") lines.push(`  register 0 = sum over k of v${kernel.a.id} · v${kernel.b.id}`);
+      if (kernel.kind === "matmul") lines.push(`  register 0 = sum over k of v${kernel.a.id} · v${kernel.b.id}`);
       for (const value of kernel.values) lines.push(`  v${value.id} = ${describeValue(value)}`);
       for (const { buffer, index, value } of kernel.stores) lines.push(`  store %${buffer}[${describeIndex(index)}] = v${value.id}`);
       return lines.join("\n");

@@ -56,7 +56,7 @@ const sameBits = (a: HostTensor, b: HostTensor): boolean => {
 /** The kernels of a description: their kinds, and the primitives that they compute. */
 function kernelsOf(description: string): readonly { readonly kind: string; readonly primitives: readonly string[] }[] {
   return description.split("\n").flatMap((line) => {
-    const found = /\b(map|row|contract|scatter)\b.* slots [\d →]+(.*)$/.exec(line);
+    const found = /\b(map|row|matmul|scatter)\b.* slots [\d →]+(.*)$/.exec(line);
     return found === null ? [] : [{ kind: found[1] as string, primitives: (found[2] as string).trim().split(" ") }];
   });
 }

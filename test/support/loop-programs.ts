@@ -131,7 +131,7 @@ function row(
   return { kind: "row", label: "row", values: s.values, stores, ...loops, stages };
 }
 
-function contract(
+function matmul(
   [batch, m, n, k]: readonly [number, number, number, number],
   operands: (
     s: Scalars,
@@ -151,7 +151,7 @@ function contract(
     "batch" | "m" | "n" | "k",
     Loop
   >;
-  return { kind: "contract", label: "dot", values: s.values, stores, a, b, ...loops };
+  return { kind: "matmul", label: "dot", values: s.values, stores, a, b, ...loops };
 }
 
 function scatter(
@@ -255,7 +255,7 @@ function layers(count: number, m: number, k: number, transposed: boolean): LoopP
   const [h, product, next] = [b.buffer(m * k), b.buffer(m * k), b.buffer(m * k)];
   const place = (row: IndexExpression, column: IndexExpression): IndexExpression => add(scale(row, k), column);
   const multiply = (to: number, stacked: boolean): Kernel =>
-    contract([1, m, k, k], (s, at) => ({
+    matmul([1, m, k, k], (s, at) => ({
       a: s.load(h, place(at.m, at.k)),
       b: s.load(w, slice(i, k * k, transposed ? place(at.n, at.k) : place(at.k, at.n))),
       store: (sum) => {
@@ -290,7 +290,7 @@ function products(count: number, [batch, m, n, k]: readonly [number, number, num
   const [left, right, stack] = [b.input(as), b.input(bs), b.buffer(count * batch * m * n)];
   const place = (at: IndexExpression, rows: number, columns: number, row: IndexExpression, column: IndexExpression): IndexExpression =>
     add(scale(at, rows * columns), scale(row, columns), column);
-  const kernel = contract([batch, m, n, k], (s, at) => ({
+  const kernel = matmul([batch, m, n, k], (s, at) => ({
     a: s.load(left, slice(i, batch * m * k, place(at.b, m, k, at.m, at.k))),
     b: s.load(right, slice(i, batch * k * n, place(at.b, k, n, at.k, at.n))),
     store: (sum) => ({ buffer: stack, index: fromBehind(i, batch * m * n, place(at.b, m, n, at.m, at.n)), value: sum }),
@@ -508,7 +508,7 @@ export const largestError = (outputs: readonly Float64Array[], { expected }: Loo
 /** Of what a program says of itself, the kinds of its kernels and its loops, indented. */
 export function outline(description: string): string[] {
   const found = description.split("\n").flatMap((line) => {
-    const step = /\b(map|row|contract|scatter|loop × \d+)( |$)/.exec(line);
+    const step = /\b(map|row|matmul|scatter|loop × \d+)( |$)/.exec(line);
     return step === null ? [] : [{ indent: step.index, text: step[1] as string }];
   });
   const least = Math.min(...found.map(({ indent }) => indent));

@@ -38,7 +38,7 @@ export function leastScratch(lowered: Lowered): number {
 
 /** Everything that a kernel may load, whether or not a store needs it. */
 export const loadsOf = (kernel: Kernel): (Value & { kind: "load" })[] =>
-  [...kernel.values, ...(kernel.kind === "contract" ? [kernel.a, kernel.b] : [])].filter((value) => value.kind === "load");
+  [...kernel.values, ...(kernel.kind === "matmul" ? [kernel.a, kernel.b] : [])].filter((value) => value.kind === "load");
 
 /** Where a buffer lies: memory of its own, or part of the scratch. */
 interface Region {

@@ -8,10 +8,10 @@ import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import { type MemoryType, ModuleBuilder } from "./assembler.js";
 import { type FlatStep, flatten, type StepTree } from "./flat-steps.js";
-import { contractKernels } from "./kernels/contract.js";
 import { type Gemm, gemmSignatures } from "./kernels/gemm.js";
 import { type Context, type KernelCode, kernelSignature } from "./kernels/kernel.js";
 import { mapKernel } from "./kernels/map.js";
+import { matmulKernels } from "./kernels/matmul.js";
 import { bytesOf } from "./kernels/operations.js";
 import { rowKernel } from "./kernels/row.js";
 import { scatterKernel } from "./kernels/scatter.js";
@@ -117,8 +117,8 @@ function print(kernel: Kernel, context: Context, gemm: Gemm): KernelCode[] {
       return [mapKernel(kernel, context)];
     case "row":
       return [rowKernel(kernel, context)];
-    case "contract":
-      return contractKernels(kernel, context, gemm);
+    case "matmul":
+      return matmulKernels(kernel, context, gemm);
     case "scatter":
       return [scatterKernel(kernel, context)];
   }

@@ -9,9 +9,9 @@ import { schedule } from "../../compiler/schedule.js";
 import { UsageError } from "../../errors.js";
 import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
-import { contractKernel } from "./kernels/contract.js";
 import { mostTurns } from "./kernels/iterations.js";
 import { mapKernel } from "./kernels/map.js";
+import { matmulKernel } from "./kernels/matmul.js";
 import { rowKernel } from "./kernels/row.js";
 import { scatterKernel } from "./kernels/scatter.js";
 import { type Context, fitUniform, type KernelSource, type Target } from "./kernels/source.js";
@@ -117,8 +117,8 @@ function print(kernel: Kernel, context: Context): KernelSource {
       return mapKernel(kernel, context);
     case "row":
       return rowKernel(kernel, context);
-    case "contract":
-      return contractKernel(kernel, context);
+    case "matmul":
+      return matmulKernel(kernel, context);
     case "scatter":
       return scatterKernel(kernel, context);
   }

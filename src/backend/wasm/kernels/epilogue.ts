@@ -1,4 +1,4 @@
-import type { ContractKernel } from "../../../compiler/program.js";
+import type { MatmulKernel } from "../../../compiler/program.js";
 import { type Expression, i32, type Local, load, op } from "../assembler.js";
 import type { KernelFunction, Split } from "./kernel.js";
 
@@ -21,7 +21,7 @@ export const smaller = (a: Expression, b: Expression): Expression => op("select"
 export const larger = (a: Expression, b: Expression): Expression => op("select", a, b, op("i32.gt_s", a, b));
 
 /** Prints what happens to each element of a block of a product: row by row, four columns at a time. `split` cuts the columns. */
-export function epilogue(f: KernelFunction, kernel: ContractKernel, split: Split, block: Sums): void {
+export function epilogue(f: KernelFunction, kernel: MatmulKernel, split: Split, block: Sums): void {
   const { code, values } = f;
   const { top, left, rows, columns } = block;
   const { m, stores } = kernel;

@@ -1,5 +1,5 @@
 import { placesOf } from "../../../compiler/kernel-places.js";
-import type { ContractKernel } from "../../../compiler/program.js";
+import type { MatmulKernel } from "../../../compiler/program.js";
 import { call, i32, type Local, op } from "../assembler.js";
 import { epilogue, smaller } from "./epilogue.js";
 import { type Gemm, reading } from "./gemm.js";
@@ -13,7 +13,7 @@ const thin = 3;
 const columnsPerUnit = 64;
 
 /** A product with few rows, or with few columns, which is the same with its sides exchanged; undefined for others. */
-export function thinKernel(kernel: ContractKernel, context: Context, gemm: Gemm): KernelCode | undefined {
+export function thinKernel(kernel: MatmulKernel, context: Context, gemm: Gemm): KernelCode | undefined {
   const { batch, m, n } = kernel;
   const depth = kernel.k.extent;
   const turned = m.extent > thin;

@@ -1,5 +1,5 @@
 import { placesOf } from "../../../compiler/kernel-places.js";
-import type { ContractKernel, Store } from "../../../compiler/program.js";
+import type { MatmulKernel, Store } from "../../../compiler/program.js";
 import { coefficient, type IndexExpression, literal, mentions, substitute } from "../../../ir/index-expression.js";
 import { call, type Expression, i32, type Local, op } from "../assembler.js";
 import { epilogue, smaller } from "./epilogue.js";
@@ -30,7 +30,7 @@ interface Blocks {
 
 const ceilTo = (n: number, multiple: number): number => Math.ceil(n / multiple) * multiple;
 
-function blocksOf({ batch, m, n, k }: ContractKernel): Blocks {
+function blocksOf({ batch, m, n, k }: MatmulKernel): Blocks {
   const pieces = (extent: number, most: number, multiple: number): number => ceilTo(Math.ceil(extent / Math.ceil(extent / most)), multiple);
   let [rows, columns] = [pieces(m.extent, tallest, tileRows), pieces(n.extent, widest, panelColumns)];
   const depth = pieces(k.extent, deepest, 1);
@@ -50,7 +50,7 @@ function blocksOf({ batch, m, n, k }: ContractKernel): Blocks {
  * A product as one kernel or two. Where many blocks need the same columns of B, these are packed once by a kernel of their own;
  * otherwise each thread packs what it needs.
  */
-export function contractKernels(kernel: ContractKernel, context: Context, gemm: Gemm): KernelCode[] {
+export function matmulKernels(kernel: MatmulKernel, context: Context, gemm: Gemm): KernelCode[] {
   const thin = thinKernel(kernel, context, gemm);
   if (thin) return [thin];
   const blocks = blocksOf(kernel);
@@ -65,10 +65,10 @@ export function contractKernels(kernel: ContractKernel, context: Context, gemm: 
 }
 
 /** Whether all of the batch has the same B. */
-const oneBForAll = ({ b, batch }: ContractKernel): boolean => !mentions(b.index, batch.name);
+const oneBForAll = ({ b, batch }: MatmulKernel): boolean => !mentions(b.index, batch.name);
 
 /** Packs all of B: for each batch and block of columns, one block of k after the other. */
-function packKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blocks: Blocks, arenaBytes: number): KernelCode {
+function packKernel(kernel: MatmulKernel, context: Context, gemm: Gemm, blocks: Blocks, arenaBytes: number): KernelCode {
   const { n, k } = kernel;
   const f = new KernelFunction(kernel, context);
   const { code } = f;
@@ -116,21 +116,13 @@ function eachDepth({ depth }: Blocks, extent: number, visit: (start: number, dep
 }
 
 /** Where a block of packed B begins: [batch][block of k][column block][panel][k][8]. */
-function packedAt(
-  arena: Local,
-  b: Local,
-  block: Local,
-  start: number,
-  depth: number,
-  { n, k }: ContractKernel,
-  blocks: Blocks,
-): Expression {
+function packedAt(arena: Local, b: Local, block: Local, start: number, depth: number, { n, k }: MatmulKernel, blocks: Blocks): Expression {
   const columns = ceilTo(n.extent, panelColumns);
   const inBatch = op("i32.add", op("i32.mul", b.get, i32(4 * columns * k.extent)), i32(4 * columns * start));
   return op("i32.add", arena.get, op("i32.add", inBatch, op("i32.mul", block.get, i32(4 * blocks.columns * depth))));
 }
 
-function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blocks: Blocks, arenaBytes: number): KernelCode {
+function productKernel(kernel: MatmulKernel, context: Context, gemm: Gemm, blocks: Blocks, arenaBytes: number): KernelCode {
   const { batch, m, n, k, stores } = kernel;
   const f = new KernelFunction(kernel, context);
   const { code, values } = f;
@@ -225,7 +217,7 @@ function productKernel(kernel: ContractKernel, context: Context, gemm: Gemm, blo
 }
 
 /** The only store of a product, if whole blocks of its sums can go to where they belong as they are. */
-function directStore(kernel: ContractKernel): { store: Store; base: IndexExpression; row: number } | undefined {
+function directStore(kernel: MatmulKernel): { store: Store; base: IndexExpression; row: number } | undefined {
   const { stores, n } = kernel;
   const [store] = stores;
   if (stores.length !== 1 || store === undefined || store.value.kind !== "register" || store.value.dtype !== "f32") return undefined;

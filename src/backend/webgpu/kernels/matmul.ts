@@ -1,4 +1,4 @@
-import type { BufferInfo, ContractKernel } from "../../../compiler/program.js";
+import type { BufferInfo, MatmulKernel } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
 import { coefficient, type IndexExpression, literal, substitute } from "../../../ir/index-expression.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
@@ -34,7 +34,7 @@ const vectorColumns = (x: Layout, columns: number): boolean => x.column === 1 &&
 const vectorRows = (x: Layout, rows: number): boolean => x.row === 1 && rows % 4 === 0 && x.column % 4 === 0 && aligned(x.base);
 
 /** Products with what happens to each element of the result. Transposed operands are read where they lie. */
-export function contractKernel(kernel: ContractKernel, context: Context): KernelSource {
+export function matmulKernel(kernel: MatmulKernel, context: Context): KernelSource {
   const { info, target } = context;
   const a = layoutOf(kernel.a.index, "m", "k");
   const b = layoutOf(kernel.b.index, "k", "n");
@@ -59,7 +59,7 @@ export function contractKernel(kernel: ContractKernel, context: Context): Kernel
 }
 
 /** Where the results lie if they are stored as they are and four columns are one vector. */
-function vectorStore(kernel: ContractKernel, a: Layout, b: Layout, info: (buffer: number) => BufferInfo): Layout | undefined {
+function vectorStore(kernel: MatmulKernel, a: Layout, b: Layout, info: (buffer: number) => BufferInfo): Layout | undefined {
   const [only] = kernel.stores;
   if (kernel.stores.length !== 1 || only === undefined || only.value.kind !== "register" || info(only.buffer).dtype !== "f32")
     return undefined;
@@ -69,7 +69,7 @@ function vectorStore(kernel: ContractKernel, a: Layout, b: Layout, info: (buffer
 }
 
 /** Columns that an invocation computes: four where both operands can be read as vectors. */
-function columnsOf({ n, k }: ContractKernel, a: Layout, b: Layout): 1 | 4 {
+function columnsOf({ n, k }: MatmulKernel, a: Layout, b: Layout): 1 | 4 {
   if (vectorColumns(b, n.extent)) return 4;
   return n.extent % 4 === 0 && vectorColumns(a, k.extent) && vectorRows(b, k.extent) ? 4 : 1;
 }
@@ -83,7 +83,7 @@ interface Body {
 
 /** The tile of this workgroup, counted batch by batch, column tiles fastest. */
 function tileLines(
-  kernel: ContractKernel,
+  kernel: MatmulKernel,
   tileM: number,
   tileN: number,
   target: Target,
@@ -135,7 +135,7 @@ const lanes = 8;
  * For software adapters: a small workgroup side by side along n, each invocation with a few rows in registers. Elements of
  * `a` are the same for the whole workgroup, so a load of one is a broadcast; loads of `b` are vectors. No barriers.
  */
-function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bindings, target: Target, whole: Layout | undefined): Body {
+function inRegisters(kernel: MatmulKernel, a: Layout, b: Layout, bindings: Bindings, target: Target, whole: Layout | undefined): Body {
   const [M, N, K] = [kernel.m.extent, kernel.n.extent, kernel.k.extent];
   const rows = Math.min(M, 4);
   const r = Array.from({ length: rows }, (_, i) => i);
@@ -197,7 +197,7 @@ function inRegisters(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bin
   }
   lines.push(...overDepth(K, stride, r, nothing, target, body));
   if (whole) {
-    const output = bindings.name((kernel.stores[0] as ContractKernel["stores"][number]).buffer, 4);
+    const output = bindings.name((kernel.stores[0] as MatmulKernel["stores"][number]).buffer, 4);
     for (const i of r) lines.push(`${output}[${quarter(whole.base)} + m${i} * ${whole.row / 4}u + n / 4u] = sum${i};`);
   } else {
     for (const i of r) {
@@ -217,7 +217,7 @@ const perSide = tile / side;
  * For GPUs: 64 × 64 results for a workgroup of 16 × 16, 4 × 4 in the registers of each invocation, 16 steps of k at a time
  * through workgroup memory (8 KiB).
  */
-function tiled(kernel: ContractKernel, a: Layout, b: Layout, bindings: Bindings, target: Target): Body {
+function tiled(kernel: MatmulKernel, a: Layout, b: Layout, bindings: Bindings, target: Target): Body {
   const [M, N, K] = [kernel.m.extent, kernel.n.extent, kernel.k.extent];
   const { workgroups, lines } = tileLines(kernel, tile, tile, target);
   const [x, y] = [bindings.name(kernel.a.buffer), bindings.name(kernel.b.buffer)];
