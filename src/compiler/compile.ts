@@ -5,12 +5,13 @@ import { tidyLoops } from "./loop-bodies.js";
 import { lower } from "./lower.js";
 import { type PrepareOptions, prepare } from "./prepare.js";
 import type { Lowered } from "./program.js";
+import { pruneLoops } from "./prune-loops.js";
 import { prune, simplify } from "./simplify.js";
 
 /**
  * From a graph to the steps of a program, in the order of the passes:
  *
- *   inline → prune → simplify → tidyLoops → prepare → fuse → lower          then schedule → plan, which know the bytes of a backend
+ *   inline → pruneLoops → simplify → tidyLoops → prepare → fuse → lower          then schedule → plan, which know the bytes of a backend
  *
  * Bodies of loops go through all of them like graphs of their own.
  */
@@ -24,5 +25,5 @@ export function compileGraph(graph: Graph, options: CompileGraphOptions): Lowere
     return prune(tidyLoops(options.simplify ? simplify(body) : body, optimize));
   };
   const lowerAt = (body: Graph, depth: number): Lowered => lower(body, fuse(body, options), lowerAt, depth);
-  return lowerAt(prepare(optimize(prune(inline(graph))), options), 0);
+  return lowerAt(prepare(optimize(pruneLoops(inline(graph))), options), 0);
 }

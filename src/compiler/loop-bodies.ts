@@ -1,22 +1,16 @@
-import { type Graph, type GraphNode, inputsOf, type LoopNode, type ResultNode, withInputs } from "../ir/graph.js";
+import { type Graph, type GraphNode, inputsOf, type LoopNode, withInputs } from "../ir/graph.js";
 import { isView } from "./operand-accesses.js";
 
 /**
- * What a loop hands to its body, and what the body hands out: stacks that nobody reads are left out (dead-code elimination), and constants,
- * scalars and views among the inputs that stay the same move into the body (sinking), where they cost nothing, as do slices of what is
- * the same throughout; outside, each would be a buffer of its own. Bodies are then simplified like any graph, and inputs that they no longer read are dropped.
+ * What a loop hands to its body: constants, scalars and views among the inputs that stay the same move into the body (sinking), where they
+ * cost nothing, as do slices of what is the same throughout; outside, each would be a buffer of its own. Bodies are then simplified like
+ * any graph, and inputs that they no longer read are dropped.
  *
  *   %1 = const 2; %2 = permute(%0)                                 %1 = loop(%x, %0) { input 0, input 1;
  *   %3 = loop(%x, %1, %2) { … mul(input 0, input 1) … }      →         … mul(input 0, const 2) … permute(input 1) … }
  */
 export function tidyLoops(graph: Graph, optimize: (body: Graph) => Graph): Graph {
   if (!graph.nodes.some(({ kind }) => kind === "loop")) return graph;
-  const read = new Map<number, Set<number>>();
-  for (const node of graph.nodes) {
-    if (node.kind !== "result") continue;
-    const of = node.inputs[0] as number;
-    read.set(of, (read.get(of) ?? new Set()).add(node.index));
-  }
   const nodes: GraphNode[] = [];
   /** How many views lie on each other up to a node. */
   const views: number[] = [];
@@ -25,19 +19,13 @@ export function tidyLoops(graph: Graph, optimize: (body: Graph) => Graph): Graph
     return nodes.push(node) - 1;
   };
   const moved: number[] = [];
-  /** The new number of each result of each loop. */
-  const renumbered = new Map<number, ReadonlyMap<number, number>>();
   const results = new Map<string, number>();
   graph.nodes.forEach((node, i) => {
     const here = withInputs(node, (input) => moved[input] as number);
-    if (here.kind === "loop") {
-      const { loop, indices } = tidy(here, read.get(i) ?? new Set(), { nodes, views }, optimize);
-      renumbered.set(i, indices);
-      moved[i] = place(loop);
-    } else if (here.kind === "result") {
-      const index = renumbered.get((node as ResultNode).inputs[0] as number)?.get(here.index) as number;
-      const key = `${here.inputs[0]} ${index}`;
-      moved[i] = results.get(key) ?? place({ ...here, index });
+    if (here.kind === "loop") moved[i] = place(tidy(here, { nodes, views }, optimize));
+    else if (here.kind === "result") {
+      const key = `${here.inputs[0]} ${here.index}`;
+      moved[i] = results.get(key) ?? place(here);
       results.set(key, moved[i]);
     } else moved[i] = place(here);
   });
@@ -47,17 +35,13 @@ export function tidyLoops(graph: Graph, optimize: (body: Graph) => Graph): Graph
 /** Views on each other that move into a body, at most: more of them are computed once, outside. */
 const mostViews = 12;
 
-/** A loop whose inputs are nodes of the graph in the making, tidied, and the new number of each of its results. */
+/** A loop whose inputs are nodes of the graph in the making, tidied. */
 function tidy(
   loop: LoopNode,
-  read: ReadonlySet<number>,
   { nodes: outside, views }: { readonly nodes: readonly GraphNode[]; readonly views: readonly number[] },
   optimize: (body: Graph) => Graph,
-): { loop: LoopNode; indices: ReadonlyMap<number, number> } {
+): LoopNode {
   const { body, carried, sliced } = loop;
-  const kept = body.outputs.flatMap((_, index) => (index < carried || read.has(index) ? [index] : []));
-  const indices = new Map(kept.map((index, k) => [index, k]));
-
   const moving = carried + sliced;
   const inputs = loop.inputs.slice(0, moving);
   const nodes: GraphNode[] = [];
@@ -101,9 +85,9 @@ function tidy(
       moved[i] = still ?? place(withInputs(node, (read) => moved[read] as number));
     }
   });
-  const outputs = kept.map((index) => moved[body.outputs[index] as number] as number);
+  const outputs = body.outputs.map((output) => moved[output] as number);
   const optimized = optimize({ nodes, outputs, inputCount: inputs.length, scalarCount: body.scalarCount });
-  return { loop: withoutUnread({ ...loop, body: optimized, inputs }), indices };
+  return withoutUnread({ ...loop, body: optimized, inputs });
 }
 
 /** A loop without slices and constants that its body does not read. */

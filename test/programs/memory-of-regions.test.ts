@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { createWasmBackend } from "../../src/backend/wasm/index.js";
+import { inline } from "../../src/compiler/inline.js";
+import { pruneLoops } from "../../src/compiler/prune-loops.js";
 import {
   adamw,
   compile,
@@ -105,5 +107,57 @@ describe("checkpointed layers", () => {
       return Promise.all([loss.data(), ...tensorsOf(grads).map(({ tensor }) => tensor.data())]);
     };
     expect(await gradients(true)).toEqual(await gradients(false));
+  });
+});
+
+describe("loops without what nobody reads", () => {
+  /** Carried values, slices and outputs of each loop, and of those inside of it. */
+  const loops = (graph: Graph): unknown[] =>
+    graph.nodes.flatMap((node) =>
+      node.kind === "loop" ? [[node.carried, node.sliced, node.body.outputs.length, ...loops(node.body)]] : [],
+    );
+  const pruned = (f: (...args: Tensor[]) => unknown, ...args: Tensor[]): unknown[] =>
+    loops(pruneLoops(inline(graphOf(() => compile(f as (...all: Tensor[]) => Tensor[])(...args)))));
+
+  it("stack no carried value that the backward pass does not need", () => {
+    const steps = (by: (c: Tensor) => Tensor) => (xs: Tensor) =>
+      valueAndGrad((at: Tensor) => scan((c: Tensor, x: Tensor) => [by(c).add(x), null], zeros([2]), at)[0].sum())(xs);
+    expect(
+      pruned(
+        steps((c) => c.mul(0.3)),
+        zeros([5, 2]),
+      ),
+    ).toEqual([
+      [1, 1, 1],
+      [1, 0, 2],
+    ]);
+    expect(
+      pruned(
+        steps((c) => c.sin()),
+        zeros([5, 2]),
+      ),
+    ).toEqual([
+      [1, 1, 2],
+      [1, 1, 2],
+    ]);
+  });
+
+  it("carry no value that none of the results depends on", () => {
+    const f = (x: Tensor, ys: Tensor): Tensor =>
+      scan(
+        ([a, b, c, d]: Tensor[], y: Tensor) => {
+          const [all, both] = scan(
+            ([p, q]: Tensor[]) => [[(p as Tensor).add(1), (q as Tensor).sin()], (q as Tensor).exp()],
+            [b as Tensor, d as Tensor],
+            null,
+            { length: 2 },
+          );
+          return [[(a as Tensor).add(all[0] as Tensor), c as Tensor, (c as Tensor).cos(), (d as Tensor).add(a as Tensor).add(y)], both];
+        },
+        [x, x.mul(2), x.mul(3), x.mul(4)],
+        ys,
+      )[0][0] as Tensor;
+    // a needs b, which needs c; d, the slices and the stack are for themselves.
+    expect(pruned(f, zeros([2]), zeros([3, 2]))).toEqual([[3, 0, 3, [1, 0, 1]]]);
   });
 });
