@@ -1,6 +1,6 @@
 import { describe } from "../arguments.js";
 import { valueAndGrad } from "../autograd/grad.js";
-import { add, cast, mul, stack, zeros } from "../autograd/operations.js";
+import { add, cast, mul, stack, sum, zeros } from "../autograd/operations.js";
 import { scan } from "../autograd/scan.js";
 import { Tensor } from "../autograd/tensor.js";
 import { flattenTree, mapTensors, sameForm, tensorsOf } from "../autograd/tree.js";
@@ -50,29 +50,22 @@ export function meanGradients<Params, Batch>(
   const places = new Map<Tensor, string>();
   for (const { tensor, path } of tensorsOf(params)) if (!places.has(tensor)) places.set(tensor, path);
   const none = [...places.keys()].map((p) => zeros(p.shape, { dtype: summableDtype(p.dtype) }));
-  type Sums = readonly [loss: Tensor, grads: readonly Tensor[]];
-  let dtype = "f32" as Tensor["dtype"];
-  const [[total, sums]] = scan(
-    ([sum, sofar]: Sums, x: readonly Tensor[]): [Sums, null] => {
+  const [sums, losses] = scan(
+    (sofar: readonly Tensor[], x: readonly Tensor[]): [readonly Tensor[], Tensor] => {
       const [value, grads] = differentiate(slice(x));
-      dtype = value.dtype;
       const found = new Map(tensorsOf(grads).map(({ path, tensor }) => [path, tensor]));
       const next = [...places.values()].map((path, i) => add(sofar[i] as Tensor, wide(found.get(path) as Tensor)));
-      return [[add(sum, wide(value)), next], null];
+      return [next, value];
     },
-    [zeros([], { dtype: lossDtype(params) }), none],
+    none,
     stacked,
     // Batches that share every tensor leave nothing to count.
     { length: batches.length },
   );
   const share = 1 / batches.length;
   const sumOf = new Map([...places.keys()].map((p, i) => [p, sums[i] as Tensor]));
-  return [cast(mul(total, share), dtype), mapTensors(params, (p) => cast(mul(sumOf.get(p) as Tensor, share), p.dtype))];
+  return [cast(mul(sum(wide(losses)), share), losses.dtype), mapTensors(params, (p) => cast(mul(sumOf.get(p) as Tensor, share), p.dtype))];
 }
-
-/** The dtype in which losses are added up: f64 where parameters are. */
-const lossDtype = (params: unknown): "f32" | "f64" =>
-  flattenTree(params).leaves.some((leaf) => leaf instanceof Tensor && leaf.dtype === "f64") ? "f64" : "f32";
 
 /**
  * The tensors of batches of one form as stacks, and a batch of slices of these. What all batches share is the same in each. Throws

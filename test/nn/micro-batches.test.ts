@@ -78,6 +78,19 @@ describe("micro-batches", () => {
     close(await trained(mse, numbered), await trained(mse, expected));
   });
 
+  it("may have losses of another dtype than the parameters", async () => {
+    const optimizer = sgd();
+    const step = createTrainStep({
+      optimizer,
+      maxNorm: Number.POSITIVE_INFINITY,
+      loss: (p: { w: Tensor }, batch: { x: Tensor }) => p.w.cast("f64").sub(batch.x).square().mean(),
+    });
+    const batch = (...x: number[]): { x: Tensor } => ({ x: tensor(x, { dtype: "f64" }) });
+    const params = { w: tensor([1, 2]) };
+    const [next, , metrics] = step(params, optimizer.init(params), [batch(1, 2), batch(3, 2)], 0.5);
+    expect([metrics.loss.dtype, await metrics.loss.item(), next.w.dtype, await next.w.array()]).toEqual(["f64", 1, "f32", [1.5, 2]]);
+  });
+
   it("are refused where sizes or fields differ, or where there is none", async () => {
     await expect(trained(mse, [batchOf(1, 2), batchOf(3)])).rejects.toThrow(ShapeError);
     await expect(trained(mse, [])).rejects.toThrow(OptionError);
