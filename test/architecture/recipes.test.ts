@@ -61,7 +61,7 @@ describe("the recipes of docs/extending.md", () => {
       }
     `;
     const { code, stdout, stderr } = await runModule(sources, program, { seconds: 100 });
-    expect(stderr.split("\n").filter((line) => /error/i.test(line))).toEqual([]);
+    expect(stderr.split("\n").filter((line) => /Error: /.test(line))).toEqual([]);
     expect(code).toBe(0);
     const results = stdout
       .trim()
