@@ -4,13 +4,14 @@ import { apply, type Call, type CallPullback, type Loop, type Region, Tensor, te
 import { linearize, pullbackOf, structural } from "./trace.js";
 import { whileTracing } from "./tracing.js";
 
-/**
+/*
  * Calls and loops: how they are made of functions.
  *
  * What a function computes inside of a region is traced with placeholders for its arguments. Tensors from outside that it closes over
  * become further inputs (closure conversion): they are those that existed before the trace began, leaves, and plain numbers, so that
  * bodies which differ in numbers alone are one.
  */
+
 /** A function of tensors as a graph. `captured` are the inputs after those of the placeholders. */
 export interface TracedBody {
   readonly body: Graph;

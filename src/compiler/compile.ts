@@ -21,9 +21,7 @@ export interface CompileGraphOptions extends FuseOptions, PrepareOptions {
 }
 
 export function compileGraph(graph: Graph, options: CompileGraphOptions): Lowered {
-  const optimize = (body: Graph): Graph => {
-    return prune(tidyLoops(options.simplify ? simplify(body) : body, optimize));
-  };
+  const optimize = (body: Graph): Graph => prune(tidyLoops(options.simplify ? simplify(body) : body, optimize));
   const lowerAt = (body: Graph, depth: number): Lowered => lower(body, fuse(body, options), lowerAt, depth);
   return lowerAt(prepare(optimize(pruneLoops(inline(graph))), options), 0);
 }

@@ -3,7 +3,7 @@ import { valueAndGrad } from "../autograd/grad.js";
 import { add, cast, mul, stack, sum, zeros } from "../autograd/operations.js";
 import { scan } from "../autograd/scan.js";
 import { Tensor } from "../autograd/tensor.js";
-import { flattenTree, mapTensors, sameForm, tensorsOf } from "../autograd/tree.js";
+import { flattenTree, isBranch, mapTensors, sameForm, tensorsOf } from "../autograd/tree.js";
 import { WeakScalar } from "../autograd/weak-scalar.js";
 import { OptionError, ShapeError, UsageError } from "../errors.js";
 import { summableDtype } from "../ir/dtype.js";
@@ -19,8 +19,6 @@ export type Batches<Batch> = Batch | readonly Batch[];
 /** Whether a list holds micro-batches. */
 export function isMicroBatches<Batch>(batches: Batches<Batch>): batches is readonly Batch[] {
   if (!Array.isArray(batches) || batches.length === 0) return false;
-  const isBranch = (entry: unknown): boolean =>
-    typeof entry === "object" && entry !== null && !(entry instanceof Tensor) && !ArrayBuffer.isView(entry);
   if (!batches.every(isBranch)) return false;
   const [first, ...others] = batches.map((batch) => flattenTree(batch).shape.key);
   return others.every((key) => key === first);
