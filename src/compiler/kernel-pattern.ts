@@ -1,4 +1,4 @@
-import type { Kernel, Store, Value } from "./program.js";
+import { attentionValues, type Kernel, type Store, type Value } from "./program.js";
 
 /**
  * Patterns: what kernels have in common that do the same to other buffers, as those of a model's layers do. Code is generated once for
@@ -46,6 +46,12 @@ function loopsKey(kernel: Kernel, nameOf: (buffer: number) => string): string {
     }
     case "scatter":
       return `${kernel.bin.extent} ${kernel.column.extent} ${kernel.entry.extent} ${kernel.target.id} ${kernel.value.id}`;
+    case "attention":
+    case "attentionBackward": {
+      const extents = Object.values(kernel.loops).map(({ name, extent }) => `${name}<${extent}`);
+      const parts = attentionValues(kernel).map((value) => valueKey(value, nameOf));
+      return `${extents} ${kernel.causal} ${kernel.window} ${kernel.visible !== undefined} ${kernel.results} ${parts}`;
+    }
   }
 }
 

@@ -11,5 +11,10 @@ export function kernelSize(kernel: Kernel): string {
       return `${kernel.batch.extent} × (${kernel.m.extent} × ${kernel.k.extent})·(${kernel.k.extent} × ${kernel.n.extent})`;
     case "scatter":
       return `${kernel.entry.extent} × ${kernel.column.extent} → ${kernel.bin.extent}`;
+    case "attention":
+    case "attentionBackward": {
+      const { batch, head, query, key, channel } = kernel.loops;
+      return `${batch.extent}·${head.extent} × (${query.extent} × ${channel.extent})·(${channel.extent} × ${key.extent})`;
+    }
   }
 }

@@ -1,4 +1,4 @@
-import { argumentsOf, type Kernel, type Lowered, type Step, type Value } from "./program.js";
+import { argumentsOf, attentionValues, type Kernel, type Lowered, type Step, type Value } from "./program.js";
 
 /** Liveness: what each step touches, and how long each buffer holds what somebody needs. */
 
@@ -36,6 +36,7 @@ function findReads(kernel: Kernel): Set<number> {
   if (kernel.kind === "row") for (const stage of kernel.stages) for (const { value } of stage) roots.push(value);
   if (kernel.kind === "matmul") roots.push(kernel.a, kernel.b);
   if (kernel.kind === "scatter") roots.push(kernel.target, kernel.value);
+  if (kernel.kind === "attention" || kernel.kind === "attentionBackward") roots.push(...attentionValues(kernel));
   for (let value = roots.pop(); value !== undefined; value = roots.pop()) {
     if (seen.has(value.id)) continue;
     seen.add(value.id);

@@ -185,5 +185,15 @@ function relocateKernel(kernel: Kernel, placeOf: (buffer: number) => Place): Ker
       return { ...kernel, values, stores, a: at(kernel.a), b: at(kernel.b) };
     case "scatter":
       return { ...kernel, values, stores, target: at(kernel.target), value: at(kernel.value) };
+    case "attention":
+    case "attentionBackward": {
+      const { q, k, v, offset, scale, raw, score, visible } = kernel;
+      const shared = { q: at(q), k: at(k), v: at(v), offset: at(offset), scale: at(scale), raw: at(raw), score: at(score) };
+      const common = { values, stores, ...shared, visible: visible && at(visible) };
+      if (kernel.kind === "attention") return { ...kernel, ...common };
+      const { cotangent, lse, delta, scoreCotangent, pulled } = kernel;
+      const own = { cotangent: at(cotangent), lse: at(lse), delta: at(delta), scoreCotangent: at(scoreCotangent), pulled: at(pulled) };
+      return { ...kernel, ...common, ...own };
+    }
   }
 }

@@ -128,7 +128,91 @@ export interface ScatterKernel extends KernelBase {
   readonly value: Value;
 }
 
-export type Kernel = MapKernel | RowKernel | MatmulKernel | ScatterKernel;
+/**
+ * The loops of attention: batch, query heads, the heads of keys and values (head h reads key head ⌊h · keyHeads / heads⌋), queries, keys,
+ * and the channels of queries and keys and those of values.
+ */
+export interface AttentionLoops {
+  readonly batch: Loop;
+  readonly head: Loop;
+  readonly keyHead: Loop;
+  readonly query: Loop;
+  readonly key: Loop;
+  readonly channel: Loop;
+  readonly valueChannel: Loop;
+}
+
+type Load = Value & { readonly kind: "load" };
+
+interface AttentionBase extends KernelBase {
+  readonly loops: AttentionLoops;
+  /** Depends on batch, head, query and channel, linear in the last two. */
+  readonly q: Load;
+  /** Depends on batch, keyHead, key and channel, linear in the last two. */
+  readonly k: Load;
+  /** Depends on batch, keyHead, key and valueChannel, linear in the last two. */
+  readonly v: Load;
+  /** i32: how far the first query is along the keys. Depends on no loop of the kernel. */
+  readonly offset: Value;
+  /** f32: the factor of the products. Depends on no loop of the kernel. */
+  readonly scale: Value;
+  /** Query i sees key j only where j ≤ i + offset. */
+  readonly causal: boolean;
+  /** Query i sees key j only where |i + offset − j| < window; 0 for all keys. */
+  readonly window: number;
+  /** Register 0, the raw score scale · Σ q·k. */
+  readonly raw: Value;
+  /** What becomes of the raw score: `raw` itself, or computed from it, from batch, head, query and key, and from what it loads. */
+  readonly score: Value;
+  /** bool, from the same: whether the pair counts at all. */
+  readonly visible: Value | undefined;
+  /** Which result each store is for: its place among those that the kernel computes. The values of stores are registers in f32. */
+  readonly results: readonly number[];
+}
+
+/**
+ * Attention: for each batch, head and query, over the keys that it sees,
+ *
+ *   o = Σ exp(score − lse) · v       result 0, over batch, head, query and valueChannel
+ *   lse = ln Σ exp(score)            result 1, over batch, head and query
+ *
+ * A query that sees no key has o = 0 and `hiddenScore` for lse.
+ */
+export interface AttentionKernel extends AttentionBase {
+  readonly kind: "attention";
+}
+
+/**
+ * The cotangents of q, k and v (results 0, 1 and 2) from that of o: with p = exp(score − lse), over the pairs that count,
+ *
+ *   v̄ = Σ p · ō       s̄ = `pulled` with register 1 = p · (ō·v − delta)       q̄ = scale · Σ s̄ · k       k̄ = scale · Σ s̄ · q
+ */
+export interface AttentionBackwardKernel extends AttentionBase {
+  readonly kind: "attentionBackward";
+  /** ō: depends on batch, head, query and valueChannel, linear in the last two. */
+  readonly cotangent: Load;
+  /** Depends on batch, head and query, linear in the last. */
+  readonly lse: Load;
+  /** Σ ō·o less the cotangent of lse: depends on batch, head and query, linear in the last. */
+  readonly delta: Load;
+  /** Register 1, the cotangent of `score`. */
+  readonly scoreCotangent: Value;
+  /** The cotangent of `raw`, computed from `scoreCotangent` and from what `score` is computed from. */
+  readonly pulled: Value;
+}
+
+/** lse of a query that sees no key, and the most negative score that still counts. */
+export const hiddenScore = -1e30;
+
+export type Kernel = MapKernel | RowKernel | MatmulKernel | ScatterKernel | AttentionKernel | AttentionBackwardKernel;
+
+/** The values that an attention kernel is made of. */
+export function attentionValues(kernel: AttentionKernel | AttentionBackwardKernel): readonly Value[] {
+  const { q, k, v, offset, scale, raw, score, visible } = kernel;
+  const all = [q, k, v, offset, scale, raw, score, ...(visible === undefined ? [] : [visible])];
+  if (kernel.kind === "attention") return all;
+  return [...all, kernel.cotangent, kernel.lse, kernel.delta, kernel.scoreCotangent, kernel.pulled];
+}
 
 /**
  * A loop over steps: `body` in order, `iteration.extent` times. Indices in the kernels inside mention `iteration.name`, which no loop

@@ -121,5 +121,8 @@ function print(kernel: Kernel, context: Context, gemm: Gemm): KernelCode[] {
       return matmulKernels(kernel, context, gemm);
     case "scatter":
       return [scatterKernel(kernel, context)];
+    case "attention":
+    case "attentionBackward":
+      throw new Error(`${kernel.kind} is inlined`);
   }
 }

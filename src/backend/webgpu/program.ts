@@ -121,6 +121,9 @@ function print(kernel: Kernel, context: Context): KernelSource {
       return matmulKernel(kernel, context);
     case "scatter":
       return scatterKernel(kernel, context);
+    case "attention":
+    case "attentionBackward":
+      throw new Error(`${kernel.kind} is inlined`);
   }
 }
 
