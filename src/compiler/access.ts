@@ -1,6 +1,7 @@
-import { type Graph, type GraphNode, inputsOf, type OperationNode } from "../ir/graph.js";
+import { type CallNode, type Graph, type GraphNode, inputsOf, type OperationNode } from "../ir/graph.js";
 import { dynamicIndex, flatten, type IndexExpression } from "../ir/index-expression.js";
 import type { Shape } from "../ir/shape.js";
+import { operandsOfCall } from "./call-operands.js";
 import { coordinatesIn, type Domain, isPerRow, isReduction, type MatmulLoops, type ScatterLoops } from "./domain.js";
 import { isView, operandAccesses, readsInPlace, viewAccess } from "./operand-accesses.js";
 
@@ -34,6 +35,11 @@ export interface AccessMap {
   readonly after: readonly number[];
 }
 
+/** What the kernel of a call accesses: by operand those that it does not compute itself, and all. */
+export interface CallAccessMap extends AccessMap {
+  readonly operands: readonly (Access | undefined)[];
+}
+
 /** The materialized node or input below a chain of views, and its place that an element of the chain's upper end is. */
 export function accessThroughViews(
   graph: Graph,
@@ -62,6 +68,7 @@ const nothing: readonly number[] = [];
 export class AccessMaps {
   private readonly known: Map<Domain, AccessMap>[] = [];
   private readonly matmuls: AccessMap[] = [];
+  private readonly calls: CallAccessMap[] = [];
   private readonly makers: (readonly number[] | undefined)[] = [];
 
   constructor(
@@ -97,6 +104,32 @@ export class AccessMaps {
     walk.read(node.inputs[0] as number, values);
     walk.read(node.inputs[1] as number, index);
     return walk.map(false);
+  }
+
+  /** What the kernel of a call accesses: `operands` are the places of those that it reads at its own, row-major buffers of others. */
+  ofCall(position: number): CallAccessMap {
+    this.calls[position] ??= this.findCall(position);
+    return this.calls[position];
+  }
+
+  private findCall(position: number): CallAccessMap {
+    const call = this.graph.nodes[position] as CallNode;
+    const walk = new Walk(this.graph, this.materialized, this);
+    const operands: Access[] = [];
+    const after: number[] = [];
+    operandsOfCall(this.graph, call).forEach((operand, i) => {
+      const input = call.inputs[i] as number;
+      if (operand.kind === "number") {
+        walk.read(input, []);
+        return;
+      }
+      operands[i] = accessThroughViews(this.graph, this.materialized, input, operand.kind === "linear" ? operand.coordinates : []);
+      after.push(...this.orderedThroughViews(input));
+    });
+    const numbers = walk.map(false);
+    const accesses = [...operands.flatMap((access) => access ?? []), ...numbers.accesses];
+    const nodes = accesses.map(({ node }) => node);
+    return { inOuterLoop: false, accesses, operands, nodes, after: [...new Set([...after, ...numbers.after])] };
   }
 
   /** What a loop takes, at whatever places its body reads. */

@@ -1,6 +1,7 @@
 import type { Graph } from "../ir/graph.js";
+import { isLowered } from "./call-operands.js";
 import { type FuseOptions, fuse } from "./fuse.js";
-import { inline } from "./inline.js";
+import { type HasKernel, inline } from "./inline.js";
 import { tidyLoops } from "./loop-bodies.js";
 import { lower } from "./lower.js";
 import { type PrepareOptions, prepare } from "./prepare.js";
@@ -18,10 +19,13 @@ import { prune, simplify } from "./simplify.js";
 export interface CompileGraphOptions extends FuseOptions, PrepareOptions {
   /** False leaves the graph as it is written: every primitive is a kernel. */
   readonly simplify: boolean;
+  /** The calls that are kernels. Default: none. */
+  readonly hasKernel?: HasKernel;
 }
 
 export function compileGraph(graph: Graph, options: CompileGraphOptions): Lowered {
+  const kernels: HasKernel = (call, operands) => isLowered(call, operands) && options.hasKernel?.(call, operands) === true;
   const optimize = (body: Graph): Graph => prune(tidyLoops(options.simplify ? simplify(body) : body, optimize));
   const lowerAt = (body: Graph, depth: number): Lowered => lower(body, fuse(body, options), lowerAt, depth);
-  return lowerAt(prepare(optimize(pruneLoops(inline(graph))), options), 0);
+  return lowerAt(prepare(optimize(pruneLoops(inline(graph, kernels))), options), 0);
 }

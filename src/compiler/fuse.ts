@@ -1,9 +1,9 @@
-import { type Graph, type GraphNode, inputsOf } from "../ir/graph.js";
+import { type Graph, type GraphNode, inputsOf, isRegion } from "../ir/graph.js";
 import { sizeOf } from "../ir/shape.js";
 import { type AccessMap, AccessMaps } from "./access.js";
 import { type Domain, isPerRow, isReduction, matmulLoopsIn, ownDomains, scatterLoops } from "./domain.js";
 import { comparedWithExtrema } from "./extrema.js";
-import { type FusionGroup, FusionGroups, type LoopGroup, loopsOver, type ScatterGroup } from "./groups.js";
+import { type CallGroup, type FusionGroup, FusionGroups, type LoopGroup, loopsOver, type ScatterGroup } from "./groups.js";
 import { type MaterializeOptions, materialize } from "./materialize.js";
 
 /**
@@ -71,9 +71,9 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
   const alone = (position: number): { group: FusionGroup; map: AccessMap } => {
     const node = nodes[position] as GraphNode;
     const members = [position];
-    if (node.kind === "loop") {
-      const map = accesses.ofLoop(position);
-      return { group: { kind: "loop", members, after: map.after }, map };
+    if (node.kind === "loop" || node.kind === "call") {
+      const map = node.kind === "loop" ? accesses.ofLoop(position) : accesses.ofCall(position);
+      return { group: { kind: node.kind, members, after: map.after }, map };
     }
     if (node.kind === "operation" && node.primitive === "dot") {
       const loops = loopsOf(node);
@@ -103,7 +103,7 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     const candidates = [...homes].filter((id) => id !== undefined).sort((a, b) => b - a);
     for (const id of candidates) {
       const group = groups.list[id] as FusionGroup;
-      if (group.kind === "scatter" || group.kind === "loop" || (group.kind === "matmul" && options.epilogues === false)) continue;
+      if (!isJoinable(group) || (group.kind === "matmul" && options.epilogues === false)) continue;
       const domain = joinedDomain(group, node, own);
       if (domain === undefined) continue;
       const map = accesses.in(position, domain);
@@ -127,14 +127,13 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     if (!materialized[position]) return;
     const node = nodes[position] as GraphNode;
     if (node.kind === "input" || node.kind === "scalar") return;
-    if (node.kind === "call") throw new Error("a call is no part of a kernel");
     if (node.kind === "result") {
       const id = groups.home(node.inputs[0] as number) as number;
       const group = groups.list[id] as FusionGroup;
       groups.join(id, { ...group, members: [...group.members, position] }, position, { nodes: [], after: [] });
       return;
     }
-    const hasKernel = node.kind === "loop" || (node.kind === "operation" && (node.primitive === "dot" || node.primitive === "scatterAdd"));
+    const hasKernel = isRegion(node) || (node.kind === "operation" && (node.primitive === "dot" || node.primitive === "scatterAdd"));
     if (options.fuse && !hasKernel && !lonely.has(position) && sizeOf(node.shape) > 0 && join(position)) return;
     const { group, map } = alone(position);
     groups.open(group, position, map);
@@ -146,7 +145,9 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
   let start = 0;
   for (let round = 1; ; round++) {
     for (let position = start; position < nodes.length; position++) add(position);
-    const crowded = groups.list.filter(({ kind, members }) => kind !== "loop" && members.length > 1 && !fits(members, []));
+    const crowded = groups.list.filter(
+      ({ kind, members }) => kind !== "loop" && kind !== "call" && members.length > 1 && !fits(members, []),
+    );
     if (crowded.length === 0) return { accesses, groups: groups.inOrder() };
     start = nodes.length;
     for (const { members } of crowded) {
@@ -178,11 +179,13 @@ const largestKernel = 512;
 /** Rows that make it worth while to give each one to one thread or workgroup. */
 const enoughRows = 32;
 
-const domainOfGroup = (group: FusionGroup | undefined): Domain | undefined =>
-  group === undefined || group.kind === "scatter" || group.kind === "loop" ? undefined : group.domain;
-
 /** Groups that other nodes may join. */
-type JoinableGroup = Exclude<FusionGroup, ScatterGroup | LoopGroup>;
+type JoinableGroup = Exclude<FusionGroup, ScatterGroup | LoopGroup | CallGroup>;
+
+const isJoinable = (group: FusionGroup): group is JoinableGroup => "domain" in group;
+
+const domainOfGroup = (group: FusionGroup | undefined): Domain | undefined =>
+  group !== undefined && isJoinable(group) ? group.domain : undefined;
 
 /** A group with one member more, in the loops of `domain`. */
 function withMember(group: JoinableGroup, domain: Domain, member: number, later: readonly number[]): FusionGroup {

@@ -9,7 +9,7 @@ import type { Domain, MatmulLoops, ScatterLoops } from "./domain.js";
  *   y = mul(x, r)     group 1: [y], after group 0
  *   z = add(r, 1)     may join group 0, whose rows it reads; not if it read y: group 1 runs after group 0
  */
-export type FusionGroup = MapGroup | RowGroup | MatmulGroup | ScatterGroup | LoopGroup;
+export type FusionGroup = MapGroup | RowGroup | MatmulGroup | ScatterGroup | LoopGroup | CallGroup;
 
 interface GroupBase {
   /** In topological order. */
@@ -47,6 +47,11 @@ export interface ScatterGroup extends GroupBase {
 /** A loop node, its first member, and its results. No kernel but a step of the program with kernels of its own. */
 export interface LoopGroup extends GroupBase {
   readonly kind: "loop";
+}
+
+/** A call that is a kernel, its first member, and its results. */
+export interface CallGroup extends GroupBase {
+  readonly kind: "call";
 }
 
 /** A group of loops over a domain: rows where there is an inner loop. */

@@ -1,15 +1,18 @@
-import { type Graph, type GraphNode, withInputs } from "../ir/graph.js";
+import { type CallNode, type Graph, type GraphNode, withInputs } from "../ir/graph.js";
+
+/** Whether a backend has a kernel for a call, whose inputs are the operands. */
+export type HasKernel = (call: CallNode, operands: readonly GraphNode[]) => boolean;
 
 /**
- * Inlining: every call becomes the nodes of its body, in bodies of loops too, so that the passes after this one see nothing but
- * primitives, loops and barriers. What a body computes and nobody reads is for dead-code elimination.
+ * Inlining: every call that no kernel is known for becomes the nodes of its body, in bodies of loops too, so that the passes after this
+ * one see primitives, loops, barriers and calls with kernels. What a body computes and nobody reads is for dead-code elimination.
  *
  *   %2 = call f(%0, %1) { return mul(i0, i1), add(i0, i1) }        %2 = mul(%0, %1)
  *   %3 = result 1(%2)                                         →    %3 = add(%0, %1)
  */
-export function inline(graph: Graph): Graph {
+export function inline(graph: Graph, hasKernel: HasKernel = () => false): Graph {
   if (!hasCalls(graph)) return graph;
-  const target = new Target();
+  const target = new Target(hasKernel);
   const inputs: number[] = [];
   const outputs = target.copy(graph, inputs);
   return { ...graph, nodes: target.nodes, outputs };
@@ -18,6 +21,8 @@ export function inline(graph: Graph): Graph {
 /** A graph in the making. */
 class Target {
   readonly nodes: GraphNode[] = [];
+
+  constructor(private readonly hasKernel: HasKernel) {}
 
   place(node: GraphNode): number {
     return this.nodes.push(node) - 1;
@@ -30,13 +35,13 @@ class Target {
     const calls = new Map<number, readonly number[]>();
     graph.nodes.forEach((node, i) => {
       if (node.kind === "call") {
-        calls.set(
-          i,
-          this.copy(
-            node.body,
-            node.inputs.map((input) => moved[input] as number),
-          ),
+        const operands = node.inputs.map((input) => moved[input] as number);
+        const isKept = this.hasKernel(
+          node,
+          operands.map((operand) => this.nodes[operand] as GraphNode),
         );
+        if (isKept) moved[i] = this.place({ ...node, inputs: operands });
+        else calls.set(i, this.copy(node.body, operands));
         return;
       }
       if (node.kind === "result" && calls.has(node.inputs[0] as number)) {
@@ -48,7 +53,7 @@ class Target {
         return;
       }
       const here = withInputs(node, (input) => moved[input] as number);
-      moved[i] = this.place(here.kind === "loop" ? { ...here, body: inline(here.body) } : here);
+      moved[i] = this.place(here.kind === "loop" ? { ...here, body: inline(here.body, this.hasKernel) } : here);
     });
     return graph.outputs.map((output) => moved[output] as number);
   }

@@ -4,9 +4,10 @@ import { flatten, type IndexExpression, zero } from "../ir/index-expression.js";
 import type { PrimitiveName } from "../ir/primitives.js";
 import { sizeOf } from "../ir/shape.js";
 import type { AccessMaps } from "./access.js";
+import { attentionKernel } from "./attention.js";
 import { coordinatesIn, innerLoop, isPerRow, isReduction, outerLoop } from "./domain.js";
 import type { Fused } from "./fuse.js";
-import type { FusionGroup, LoopGroup, MapGroup, MatmulGroup, RowGroup, ScatterGroup } from "./groups.js";
+import type { CallGroup, FusionGroup, LoopGroup, MapGroup, MatmulGroup, RowGroup, ScatterGroup } from "./groups.js";
 import { loopStep, relocate } from "./loop-steps.js";
 import {
   argumentsOf,
@@ -38,11 +39,12 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
   const readOutside = new Set(graph.outputs);
   const home = new Map<number, FusionGroup>();
   for (const group of groups) for (const member of group.members) home.set(member, group);
-  const drafts = groups.flatMap((group) => (group.kind === "loop" ? [] : [draft(graph, accesses, group)]));
+  const drafts = groups.flatMap((group) => (group.kind === "loop" || group.kind === "call" ? [] : [draft(graph, accesses, group)]));
   for (const { group, values } of drafts) {
     for (const value of values) if (value.kind === "load" && home.get(value.buffer) !== group) readOutside.add(value.buffer);
   }
   for (const group of groups) {
+    if (group.kind === "call") for (const read of accesses.ofCall(group.members[0] as number).nodes) readOutside.add(read);
     if (group.kind !== "loop") continue;
     const [loop, ...results] = group.members as [number, ...number[]];
     for (const read of [...accesses.ofLoop(loop).nodes, ...results]) readOutside.add(read);
@@ -55,6 +57,13 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
     const { members } = made.group;
     if (members.length === 1 && sizeOf(node(members[0] as number).shape) === 0) continue;
     stepOf.set(made.group, finish(graph, made, readOutside));
+  }
+  for (const group of groups) {
+    if (group.kind !== "call") continue;
+    stepOf.set(
+      group,
+      attentionKernel(graph, accesses, group.members, (result) => readOutside.has(result)),
+    );
   }
   nodes.forEach((each, i) => {
     if (each.kind === "input" || readOutside.has(i)) buffers.set(i, { dtype: each.dtype, length: sizeOf(each.shape) });
@@ -145,7 +154,7 @@ type Draft = { readonly values: readonly Value[]; readonly results: readonly Res
 
 type Load = Value & { kind: "load" };
 
-function draft(graph: Graph, accesses: AccessMaps, group: Exclude<FusionGroup, LoopGroup>): Draft {
+function draft(graph: Graph, accesses: AccessMaps, group: Exclude<FusionGroup, LoopGroup | CallGroup>): Draft {
   const scalars = new Scalars(graph, accesses.materialized, new Set(group.members));
   switch (group.kind) {
     case "map":

@@ -1,8 +1,9 @@
-import { type Graph, type GraphNode, inputsOf } from "../ir/graph.js";
-import { coefficient } from "../ir/index-expression.js";
+import { type Graph, type GraphNode, inputsOf, isRegion } from "../ir/graph.js";
+import { coefficient, type IndexExpression } from "../ir/index-expression.js";
 import type { PrimitiveName } from "../ir/primitives.js";
 import { accessThroughViews } from "./access.js";
-import { isReduction, type MatmulLoops, type MatmulLoopsOf } from "./domain.js";
+import { operandsOfCall } from "./call-operands.js";
+import { isReduction, type MatmulLoopsOf } from "./domain.js";
 import { isMovement, isView } from "./operand-accesses.js";
 
 /**
@@ -95,13 +96,26 @@ export function materialize(
   };
   for (const position of fromMemory) need(position);
   const movements = nodes.map(() => 0);
-  const matmulOperands: MatmulOperand[] = [];
+  const linearOperands: LinearOperand[] = [];
+  const needLinear = (operand: LinearOperand): void => {
+    const base = linearBase(graph, materialized, operand);
+    if (base === undefined) materialized[operand.input] = true;
+    else need(base);
+    linearOperands.push(operand);
+  };
   nodes.forEach((node, i) => {
     for (const input of operands[i] as number[]) {
       if (!materialized[input]) movements[i] = Math.max(movements[i] as number, movements[input] as number);
     }
     if (node.kind === "loop") for (const input of operands[i] as number[]) need(input);
-    if (node.kind === "loop" || node.kind === "result") materialized[i] = true;
+    if (isRegion(node) || node.kind === "result") materialized[i] = true;
+    if (node.kind === "call") {
+      operandsOfCall(graph, node).forEach((operand, k) => {
+        const input = (operands[i] as number[])[k] as number;
+        if (operand.kind === "whole") need(input);
+        if (operand.kind === "linear") needLinear({ input, ...operand });
+      });
+    }
     if (node.kind !== "operation") return;
     if (!options.fuse) need(i);
     if (isMovement(node) || node.primitive === "gather") movements[i] = (movements[i] as number) + 1;
@@ -113,14 +127,10 @@ export function materialize(
       need(index);
     }
     if (node.primitive === "dot") {
-      const loops = loopsOf(node);
-      operands[i]?.forEach((input, side) => {
-        const operand = { input, side: side as 0 | 1, loops };
-        const base = linearBase(graph, materialized, operand);
-        if (base === undefined) materialized[input] = true;
-        else need(base);
-        matmulOperands.push(operand);
-      });
+      const { operands: coordinates, m, n, k } = loopsOf(node);
+      const [a, b] = operands[i] as [number, number];
+      needLinear({ input: a, coordinates: coordinates[0], loops: [m.name, k.name] });
+      needLinear({ input: b, coordinates: coordinates[1], loops: [k.name, n.name] });
     }
   });
 
@@ -159,9 +169,9 @@ export function materialize(
     if ((cost[i] as number) > largestCost && node.kind === "operation") materialized[i] = true;
   });
   // A view that was materialized late ends the chains that lead through it, and what is left of them may not be linear any more.
-  const isUneven = (operand: MatmulOperand): boolean =>
+  const isUneven = (operand: LinearOperand): boolean =>
     !materialized[operand.input] && linearBase(graph, materialized, operand) === undefined;
-  for (let more = matmulOperands.filter(isUneven); more.length > 0; more = matmulOperands.filter(isUneven)) {
+  for (let more = linearOperands.filter(isUneven); more.length > 0; more = linearOperands.filter(isUneven)) {
     for (const { input } of more) materialized[input] = true;
   }
   return { materialized, cost };
@@ -187,18 +197,17 @@ function countReaders(
   return { readers, amplified };
 }
 
-/** One operand of a product. */
-interface MatmulOperand {
+/** What a product or another kernel with loops of its own reads at `coordinates`, linear in two of them. */
+interface LinearOperand {
   readonly input: number;
-  readonly side: 0 | 1;
-  readonly loops: MatmulLoops;
+  readonly coordinates: readonly IndexExpression[];
+  readonly loops: readonly string[];
 }
 
-/** The node below an operand of a product that is a view of it whose place is linear in row and column, as kernels want it. */
-function linearBase(graph: Graph, materialized: readonly boolean[], { input, side, loops }: MatmulOperand): number | undefined {
-  const { node, index } = accessThroughViews(graph, materialized, input, loops.operands[side]);
+/** The node below an operand that is a view of it whose place is linear in the loops, as kernels want it. */
+function linearBase(graph: Graph, materialized: readonly boolean[], { input, coordinates, loops }: LinearOperand): number | undefined {
+  const { node, index } = accessThroughViews(graph, materialized, input, coordinates);
   const below = graph.nodes[node] as GraphNode;
   if (isSource(below) && below.kind !== "input") return undefined;
-  const [row, column] = side === 0 ? [loops.m, loops.k] : [loops.k, loops.n];
-  return [row, column].every(({ name }) => (coefficient(index, name) ?? -1) >= 0) ? node : undefined;
+  return loops.every((name) => (coefficient(index, name) ?? -1) >= 0) ? node : undefined;
 }

@@ -1,6 +1,7 @@
 import { isFloat, isHalf } from "../ir/dtype.js";
-import { type Graph, type GraphNode, type LoopNode, type OperationNode, withInputs } from "../ir/graph.js";
+import { type CallNode, type Graph, type GraphNode, type LoopNode, type OperationNode, withInputs } from "../ir/graph.js";
 import { sizeOf } from "../ir/shape.js";
+import { operandsOfCall } from "./call-operands.js";
 import { cast, type Making, placeProduct, placeReduction } from "./long-sums.js";
 import { prune } from "./simplify.js";
 
@@ -33,7 +34,7 @@ export function prepare(graph: Graph, options: PrepareOptions): Graph {
   for (const node of graph.nodes) {
     if (node.kind !== "operation") {
       const here = withInputs(node, (input) => moved[input] as number);
-      moved.push(place(here.kind === "loop" ? readyLoop(here, making, options) : here));
+      moved.push(place(here.kind === "loop" ? readyLoop(here, making, options) : here.kind === "call" ? readyCall(here, making) : here));
       continue;
     }
     const here = readingSomething({ ...node, inputs: node.inputs.map((input) => moved[input] as number) }, nodes);
@@ -69,14 +70,24 @@ function copy({ nodes, place }: Making, position: number): number {
 
 /** A loop whose carried values begin in buffers of their own, which it overwrites, whose other inputs have buffers, and whose body is ready. */
 function readyLoop(loop: LoopNode, making: Making, options: PrepareOptions): LoopNode {
-  /** Whether something is computed from nothing, or is a scalar, and so has no buffer. */
-  const isBufferless = (input: number): boolean => {
-    let node = making.nodes[input] as GraphNode;
-    while (node.kind === "barrier") node = making.nodes[node.inputs[0] as number] as GraphNode;
-    return node.kind === "scalar" || (node.kind === "operation" && (node.primitive === "const" || node.primitive === "iota"));
-  };
-  const inputs = loop.inputs.map((input, i) => (i < loop.carried || isBufferless(input) ? copy(making, input) : input));
+  const inputs = loop.inputs.map((input, i) => (i < loop.carried || isBufferless(input, making) ? copy(making, input) : input));
   return { ...loop, inputs, body: prepare(loop.body, options) };
+}
+
+/** A call with a kernel whose inputs have buffers, where it does not compute them itself. */
+function readyCall(call: CallNode, making: Making): CallNode {
+  const operands = operandsOfCall({ nodes: making.nodes }, call);
+  const inputs = call.inputs.map((input, i) =>
+    operands[i]?.kind !== "number" && isBufferless(input, making) ? copy(making, input) : input,
+  );
+  return { ...call, inputs };
+}
+
+/** Whether something is computed from nothing, or is a scalar, and so has no buffer. */
+function isBufferless(input: number, { nodes }: Making): boolean {
+  let node = nodes[input] as GraphNode;
+  while (node.kind === "barrier") node = nodes[node.inputs[0] as number] as GraphNode;
+  return node.kind === "scalar" || (node.kind === "operation" && (node.primitive === "const" || node.primitive === "iota"));
 }
 
 function concatTree(node: OperationNode<"concat">, nodes: readonly GraphNode[], place: (node: GraphNode) => number, limit: number): number {

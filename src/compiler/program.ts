@@ -201,8 +201,7 @@ export interface AttentionBackwardKernel extends AttentionBase {
   readonly pulled: Value;
 }
 
-/** lse of a query that sees no key, and the most negative score that still counts. */
-export const hiddenScore = -1e30;
+export { hiddenScore } from "../ir/attention.js";
 
 export type Kernel = MapKernel | RowKernel | MatmulKernel | ScatterKernel | AttentionKernel | AttentionBackwardKernel;
 

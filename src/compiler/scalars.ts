@@ -5,6 +5,9 @@ import { shapesOf } from "./access.js";
 import { type Guard, type OperandAccess, operandAccesses } from "./operand-accesses.js";
 import type { ScalarOperation, Value } from "./program.js";
 
+/** What an input of a graph inside of another is: a value, or a buffer that it is loaded from. */
+export type InnerInput = Value | { readonly buffer: number };
+
 type ValueBody = Value extends infer V ? (V extends Value ? Omit<V, "id"> : never) : never;
 
 /**
@@ -15,8 +18,8 @@ type ValueBody = Value extends infer V ? (V extends Value ? Omit<V, "id"> : neve
  *   at [o / 6, o mod 6]                                 →    %1 = load x[o]            %3 = add(%0, %2)
  */
 export class Scalars {
-  readonly values: Value[] = [];
-  private readonly known = new Map<string, Value>();
+  readonly values: Value[];
+  private readonly known: Map<string, Value>;
   /** Members of the group that have a value already. */
   private readonly registers = new Map<number, Value>();
   private readonly lowered = new Map<string, Value>();
@@ -25,7 +28,18 @@ export class Scalars {
     private readonly graph: Graph,
     private readonly materialized: readonly boolean[],
     private readonly members: ReadonlySet<number>,
-  ) {}
+    /** The computation that this is part of, where the graph is one inside of another. */
+    private readonly outside?: { readonly scalars: Scalars; readonly inputs: readonly InnerInput[] },
+  ) {
+    this.values = outside?.scalars.values ?? [];
+    this.known = outside?.scalars.known ?? new Map();
+  }
+
+  /** Computes nodes of an elementwise graph inside of this one, whose inputs are given. */
+  within(graph: Graph, inputs: readonly InnerInput[]): Scalars {
+    const nothing = graph.nodes.map(() => false);
+    return new Scalars(graph, nothing, new Set(), { scalars: this, inputs });
+  }
 
   private intern(body: ValueBody, key: string): Value {
     const full = `${body.dtype} ${key}`;
@@ -47,6 +61,11 @@ export class Scalars {
 
   load(buffer: number, index: IndexExpression, dtype: DType): Value & { kind: "load" } {
     return this.intern({ kind: "load", buffer, index, dtype }, `load ${buffer}[${index.key}]`) as Value & { kind: "load" };
+  }
+
+  /** The number that an index expression has. */
+  index(index: IndexExpression): Value {
+    return this.intern({ kind: "index", index, dtype: "i32" }, `index ${index.key}`);
   }
 
   inside({ index, low, high }: Guard): Value | undefined {
@@ -78,6 +97,9 @@ export class Scalars {
     if (this.members.has(position)) {
       const register = this.registers.get(position);
       if (register) return register;
+    } else if (node.kind === "input" && this.outside !== undefined) {
+      const given = this.outside.inputs[node.input] as InnerInput;
+      return "kind" in given ? given : this.load(given.buffer, flatten(coordinates, node.shape), node.dtype);
     } else if (this.materialized[position] || node.kind === "input")
       return this.load(position, flatten(coordinates, node.shape), node.dtype);
     return this.compute(position, coordinates);
@@ -106,7 +128,7 @@ export class Scalars {
         return this.constant(node.params.value, dtype);
       case "iota": {
         const index = at[node.params.axis] as IndexExpression;
-        const counted = this.intern({ kind: "index", index, dtype: "i32" }, `index ${index.key}`);
+        const counted = this.index(index);
         return dtype === "i32" ? counted : this.operation("cast", [counted], dtype);
       }
       case "randomBits": {
@@ -142,6 +164,8 @@ export class Scalars {
   private accesses(node: OperationNode, at: readonly IndexExpression[]): readonly OperandAccess[] {
     return operandAccesses(node as GraphNode, at, shapesOf(this.graph, node as GraphNode), (place, extent) => {
       const read = this.at(node.inputs[1] as number, place);
+      // Counting is no reading: rows that are taken in order are a view.
+      if (read.kind === "index") return read.index;
       const signed = read.dtype === "i32" ? read : this.operation("cast", [read], "i32");
       return dynamicIndex(signed.id, extent);
     });

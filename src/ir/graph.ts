@@ -35,7 +35,7 @@ export interface ScalarNode {
 export interface CallNode {
   readonly kind: "call";
   readonly name: string;
-  /** Numbers, texts and lists of them that are part of the meaning, as a kernel reads them. */
+  /** Numbers, texts, lists of them and graphs that are part of the meaning, as a kernel reads them. */
   readonly params: object;
   readonly body: Graph;
   readonly inputs: readonly number[];
@@ -99,6 +99,9 @@ export interface Graph {
 
 const none: readonly number[] = [];
 
+/** Whether a node has several results, which are nodes of their own. */
+export const isRegion = (node: GraphNode): node is CallNode | LoopNode => node.kind === "call" || node.kind === "loop";
+
 /** The positions that a node reads. */
 export const inputsOf = (node: GraphNode): readonly number[] => (node.kind === "input" || node.kind === "scalar" ? none : node.inputs);
 
@@ -151,7 +154,13 @@ export function paramsKey(params: object): string {
   let text = "";
   for (const name of Object.keys(params)) {
     const value = (params as Record<string, unknown>)[name];
-    text += `${text === "" ? "{" : ";"}${name}=${Array.isArray(value) ? `[${value.join()}]` : Object.is(value, -0) ? "-0" : String(value)}`;
+    text += `${text === "" ? "{" : ";"}${name}=${paramKey(value)}`;
   }
   return text === "" ? "" : `${text}}`;
+}
+
+function paramKey(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.join()}]`;
+  if (typeof value === "object" && value !== null && "nodes" in value) return `{${graphKey(value as Graph)}}`;
+  return Object.is(value, -0) ? "-0" : String(value);
 }
