@@ -1,5 +1,6 @@
 import { compileGraph } from "../../compiler/compile.js";
 import { heirsOf } from "../../compiler/heirs.js";
+import type { HasKernel } from "../../compiler/inline.js";
 import { patternOf } from "../../compiler/kernel-pattern.js";
 import { type Plan, plan } from "../../compiler/plan.js";
 import type { BufferInfo, Kernel, Loop, Lowered, Step } from "../../compiler/program.js";
@@ -8,6 +9,7 @@ import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import { type MemoryType, ModuleBuilder } from "./assembler.js";
 import { type FlatStep, flatten, type StepTree } from "./flat-steps.js";
+import { hasAttentionKernel } from "./kernels/attention.js";
 import { type Gemm, gemmSignatures } from "./kernels/gemm.js";
 import { type Context, type KernelCode, kernelSignature } from "./kernels/kernel.js";
 import { mapKernel } from "./kernels/map.js";
@@ -49,7 +51,8 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram
   const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
   const auto = options.kernels === "auto";
-  const passes = { simplify: auto, fuse: auto, minRows: 64, maxOperands: 8, maxBuffers, expandScatter: !auto };
+  const hasKernel: HasKernel = (call) => auto && hasAttentionKernel(call);
+  const passes = { hasKernel, simplify: auto, fuse: auto, minRows: 64, maxOperands: 8, maxBuffers, expandScatter: !auto };
   return assemble(compileGraph(graph, passes), scalars, options);
 }
 

@@ -1,6 +1,7 @@
 import { compileGraph } from "../../compiler/compile.js";
 import { describePlan } from "../../compiler/describe-plan.js";
 import { heirsOf } from "../../compiler/heirs.js";
+import type { HasKernel } from "../../compiler/inline.js";
 import { patternOf } from "../../compiler/kernel-pattern.js";
 import { kernelSize } from "../../compiler/kernel-size.js";
 import { type Plan, plan } from "../../compiler/plan.js";
@@ -9,6 +10,7 @@ import { schedule } from "../../compiler/schedule.js";
 import { UsageError } from "../../errors.js";
 import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
+import { hasAttentionKernel } from "./kernels/attention.js";
 import { mostTurns } from "./kernels/iterations.js";
 import { mapKernel } from "./kernels/map.js";
 import { matmulKernel } from "./kernels/matmul.js";
@@ -51,7 +53,8 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
   // that fusing it saves; and products without it share their pipelines.
   const epilogues = options.target.kernelClass === "gpu";
   const minRows = options.target.kernelClass === "gpu" ? 256 : 64;
-  const passes = { simplify: auto, fuse: auto, minRows, maxOperands: 4, maxBuffers, epilogues, expandScatter: !auto };
+  const hasKernel: HasKernel = (call) => auto && hasAttentionKernel(call, options.target);
+  const passes = { hasKernel, simplify: auto, fuse: auto, minRows, maxOperands: 4, maxBuffers, epilogues, expandScatter: !auto };
   return assemble(compileGraph(graph, passes), scalars, options);
 }
 
