@@ -152,8 +152,20 @@ export function addForce(command: Command): void {
   command.option("--force", "replace a run that --out holds; its files stay until the new one is first saved");
 }
 
+/** What the backward pass of a training keeps of a batch. */
+export const checkpointNames = ["none", "blocks"] as const;
+export type CheckpointName = (typeof checkpointNames)[number];
+
+/** How a step of training is computed, which decides what it needs of memory and time and, but for rounding, none of its numbers. */
+export interface StepOptions {
+  /** "blocks" keeps what each layer begins with and computes the layer again; "none" keeps everything. */
+  readonly checkpoint: CheckpointName;
+  /** Sequences that are computed at once, a divisor of the batch; all of them when absent. */
+  readonly microBatch?: number;
+}
+
 /** Options of the learning rule, shared by `train` and `extend`. */
-export interface OptimizerOptions {
+export interface OptimizerOptions extends StepOptions {
   readonly batch: number;
   readonly steps: number;
   /** Peak learning rate of AdamW. */
@@ -192,6 +204,47 @@ export function addOptimizer(command: Command, initial: { readonly batch: number
     wholeNumber({ min: 0, max: mostSteps }),
     100,
   );
+}
+
+/** Adds the options of StepOptions. */
+export function addStepOptions(command: Command): void {
+  addOption(
+    command,
+    "--checkpoint <what>",
+    'what is computed again instead of kept for the backward pass: "none", or "blocks", every layer: less memory for a third more time',
+    parseCheckpoint,
+    "none",
+  );
+  addOption(
+    command,
+    "--micro-batch <n>",
+    "sequences that are computed at once, a divisor of --batch: less memory, the same gradient (default: all)",
+    wholeNumber({ min: 1, max: mostItems }),
+  );
+}
+
+function parseCheckpoint(text: string): CheckpointName {
+  const found = checkpointNames.find((name) => name === text);
+  if (found === undefined) {
+    throw new InvalidArgumentError(`Allowed choices are ${checkpointNames.join(", ")}; a folder to go on from is named with --resume.`);
+  }
+  return found;
+}
+
+/** Refuses micro-batches that do not make up the batch (OptionError). */
+export function checkMicroBatch(microBatch: number | undefined, batch: number): void {
+  if (microBatch === undefined || batch % microBatch === 0) return;
+  const best = divisorsOf(batch).filter((divisor) => divisor <= microBatch);
+  throw new OptionError(`--micro-batch ${microBatch} does not divide --batch ${batch}`, {
+    hint: `take --micro-batch ${best.at(-1)}, or a batch of ${Math.ceil(batch / microBatch) * microBatch}`,
+  });
+}
+
+/** The divisors of a whole number, ascending. */
+export function divisorsOf(n: number): number[] {
+  const small: number[] = [];
+  for (let d = 1; d * d <= n; d++) if (n % d === 0) small.push(d);
+  return [...small, ...small.map((d) => n / d).reverse()].filter((d, i, all) => d !== all[i - 1]);
 }
 
 /** The default of `--warmup`: a tenth of the steps, at most 100. */

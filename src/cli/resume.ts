@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { FormatError, OptionError } from "../errors.js";
 import type { Corpus } from "./corpus.js";
 import type { CommandIo } from "./io.js";
-import { flagOf } from "./options.js";
+import { type CheckpointName, checkMicroBatch, checkpointNames, flagOf, type StepOptions } from "./options.js";
 import type { LearningRule } from "./training-run.js";
 
 /** Reads what an earlier run wrote beside its checkpoint, field by field. Throws FormatError for what is missing or of another type. */
@@ -32,6 +32,11 @@ export class SavedSettings {
     const value = this.values[name];
     if (typeof value !== "string") this.fail(name, "a text", value);
     return value;
+  }
+
+  /** One of a few names, or the first of them where older runs did not write it. */
+  optionalOneOf<T extends string>(name: string, choices: readonly [T, ...T[]]): T {
+    return this.values[name] === undefined ? choices[0] : this.oneOf(name, choices);
   }
 
   oneOf<T extends string>(name: string, choices: readonly T[]): T {
@@ -76,6 +81,27 @@ export function resumedRule(typed: LearningRule & { readonly given: ReadonlySet<
   const of = (name: keyof LearningRule): number => pick(name, typed.given, typed[name], () => saved.number(name));
   return { batch: of("batch"), steps: of("steps"), lr: of("lr"), warmup: of("warmup"), weightDecay: of("weightDecay"), clip: of("clip") };
 }
+
+/** How the steps to come are computed: as before where nothing else was typed. Throws OptionError for micro-batches that do not make up the batch. */
+export function resumedStep(
+  typed: StepOptions & { readonly given: ReadonlySet<string> },
+  saved: SavedSettings,
+  rule: Pick<LearningRule, "batch">,
+): StepOptions {
+  const checkpoint = pick("checkpoint", typed.given, typed.checkpoint, () => saved.optionalOneOf("checkpoint", checkpointNames));
+  const microBatch = pick("microBatch", typed.given, typed.microBatch, () => saved.optionalNumber("microBatch"));
+  checkMicroBatch(microBatch, rule.batch);
+  return stepOptions({ checkpoint, microBatch });
+}
+
+/** The part of options that says how a step is computed, without what is absent. */
+export const stepOptions = ({
+  checkpoint,
+  microBatch,
+}: {
+  readonly checkpoint: CheckpointName;
+  readonly microBatch?: number | undefined;
+}): StepOptions => (microBatch === undefined ? { checkpoint } : { checkpoint, microBatch });
 
 /** SHA-256 of a text that is trained on, its division into documents included. */
 export function digestOf({ train }: Pick<Corpus, "train">): string {

@@ -1,6 +1,19 @@
 /** What other programs call the options of this one, for "did you mean". Each list is tried in its order. */
 const spellings: readonly (readonly [options: readonly string[], names: readonly string[]])[] = [
-  [["batch"], ["batch-size", "bs", "per-device-train-batch-size", "micro-batch-size", "num-sequences"]],
+  [["batch"], ["batch-size", "bs", "num-sequences"]],
+  [
+    ["micro-batch", "batch"],
+    [
+      "micro-batch-size",
+      "microbatch",
+      "per-device-train-batch-size",
+      "device-batch-size",
+      "gradient-accumulation-steps",
+      "grad-accum",
+      "accumulate-grad-batches",
+    ],
+  ],
+  [["checkpoint"], ["gradient-checkpointing", "activation-checkpointing", "recompute", "rematerialize", "remat", "grad-checkpoint"]],
   [["lr"], ["learning-rate", "learningrate", "max-lr", "peak-lr", "rate", "alpha"]],
   [
     ["tokens", "steps"],

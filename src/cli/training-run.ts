@@ -13,7 +13,7 @@ import type { StepInfo, TrainResult } from "../nn/training.js";
 import type { Interrupt } from "./interrupt.js";
 import type { CommandIo } from "./io.js";
 import { metricsName, openMetrics } from "./metrics.js";
-import type { OptimizerOptions } from "./options.js";
+import type { OptimizerOptions, StepOptions } from "./options.js";
 import { needSpace } from "./outputs.js";
 import type { DrawPoint, TrainPoint } from "./results.js";
 
@@ -32,6 +32,12 @@ export const maxNormOf = ({ clip }: Pick<LearningRule, "clip">): number => (clip
 export const needCheckpointSpace = (folder: string, config: LlamaConfig): Promise<void> =>
   needSpace(folder, 4 * 4 * countParameters(config));
 
+/** The options of `train` for a step that is computed so. */
+export const languageOptions = ({ checkpoint, microBatch }: StepOptions): { checkpoint: boolean; microBatch?: number } => ({
+  checkpoint: checkpoint === "blocks",
+  ...(microBatch === undefined ? {} : { microBatch }),
+});
+
 export interface TrainingRunOptions {
   readonly io: CommandIo;
   readonly stop: Interrupt;
@@ -44,6 +50,8 @@ export interface TrainingRunOptions {
   readonly rule: LearningRule;
   readonly windows: WindowSampler;
   readonly positions: PositionSource;
+  /** How a step is computed. Default: as the `trainStep` does, or everything at once. */
+  readonly computing?: StepOptions;
   readonly trainStep?: TrainStep<Llama, AdamWState, LanguageBatch>;
   /** Where checkpoints and metrics go: every `saveEvery` steps, and at the end, interrupted or not. */
   readonly folder: string;
@@ -75,7 +83,7 @@ const mostPoints = 1000;
  */
 export async function runTraining(options: TrainingRunOptions): Promise<TrainingRun> {
   const { io, stop, label, rule, startStep = 0, folder, resumed, extra, saveOptions = {}, positions, detail } = options;
-  const { model, optimizer, optimizerState, windows, trainStep, saveEvery } = options;
+  const { model, optimizer, optimizerState, windows, computing, trainStep, saveEvery } = options;
   const points: TrainPoint[] = [];
   const draws: DrawPoint[] = [];
   const every = Math.ceil(rule.steps / mostPoints);
@@ -101,6 +109,7 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
       optimizer,
       ...(optimizerState === undefined ? {} : { optimizerState }),
       ...(trainStep === undefined ? {} : { trainStep }),
+      ...(computing === undefined ? {} : languageOptions(computing)),
       windows,
       positions,
       steps: rule.steps,

@@ -1,9 +1,9 @@
 import { describe } from "../arguments.js";
 import { valueAndGrad } from "../autograd/grad.js";
-import { add, cast, mul, stack, sum, zeros } from "../autograd/operations.js";
+import { add, cast, mul, reshape, stack, sum, zeros } from "../autograd/operations.js";
 import { scan } from "../autograd/scan.js";
 import { Tensor } from "../autograd/tensor.js";
-import { flattenTree, isBranch, mapTensors, sameForm, tensorsOf } from "../autograd/tree.js";
+import { flattenTree, isBranch, mapTensors, sameForm, type TreeDef, tensorsOf } from "../autograd/tree.js";
 import { WeakScalar } from "../autograd/weak-scalar.js";
 import { OptionError, ShapeError, UsageError } from "../errors.js";
 import { summableDtype } from "../ir/dtype.js";
@@ -30,19 +30,33 @@ export function microBatchesOf<Batch>(batches: Batches<Batch>): readonly Batch[]
   return isMicroBatches(batches) ? batches : [batches as Batch];
 }
 
+/** Micro-batches one after another: what differs between them as stacks [count, …], and a micro-batch from slices of these. */
+interface MicroBatches<Batch> {
+  readonly count: number;
+  readonly stacked: readonly Tensor[];
+  readonly slice: (slices: readonly Tensor[]) => Batch;
+}
+
 /**
- * The averages of the losses and gradients of several batches: a loop over them that carries the sums, in f32 for halves, so that what one
- * batch needs is there once.
+ * The averages of the losses and gradients of several batches, or of one in pieces of `rows` rows: a loop over them that carries the sums,
+ * in f32 for halves, so that what one of them needs is there once. Throws OptionError for several batches that are to be cut on top.
  */
 export function meanGradients<Params, Batch>(
   loss: (params: Params, batch: Batch) => Tensor,
   params: Params,
-  batches: readonly Batch[],
+  batches: Batches<Batch>,
+  rows?: number,
 ): [loss: Tensor, grads: Params] {
-  const [first] = batches as readonly [Batch, ...Batch[]];
   const differentiate = (batch: Batch): [Tensor, Params] => valueAndGrad((at: Params) => loss(at, batch))(params);
-  if (batches.length === 1) return differentiate(first);
-  const { stacked, slice } = stackBatches(batches);
+  const several = microBatchesOf(batches);
+  if (rows !== undefined && several.length > 1)
+    throw new OptionError(`createTrainStep: ${several.length} micro-batches were given, and microBatch: ${rows} makes them itself`, {
+      hint: "give one batch, or leave microBatch out",
+    });
+  const [first] = several as readonly [Batch, ...Batch[]];
+  if (rows === undefined && several.length === 1) return differentiate(first);
+  const { count, stacked, slice } = rows === undefined ? stackBatches(several) : splitRows(first, rows);
+  if (count === 1) return differentiate(first);
   const wide = (x: Tensor): Tensor => cast(x, summableDtype(x.dtype));
   /** The first place of each tensor: one that stands at several has one gradient. */
   const places = new Map<Tensor, string>();
@@ -58,18 +72,56 @@ export function meanGradients<Params, Batch>(
     none,
     stacked,
     // Batches that share every tensor leave nothing to count.
-    { length: batches.length },
+    { length: count },
   );
-  const share = 1 / batches.length;
+  const share = 1 / count;
   const sumOf = new Map([...places.keys()].map((p, i) => [p, sums[i] as Tensor]));
   return [cast(mul(sum(wide(losses)), share), losses.dtype), mapTensors(params, (p) => cast(mul(sumOf.get(p) as Tensor, share), p.dtype))];
+}
+
+/**
+ * A batch in pieces of so many rows. The first axis of its tensors counts the rows; tensors whose first extent is 1 while others have more,
+ * scalars and numbers are the same for all of them. Throws ShapeError where first extents differ otherwise, OptionError for a size that does
+ * not divide the rows.
+ */
+function splitRows<Batch>(batch: Batch, size: number): MicroBatches<Batch> {
+  const { leaves, paths, shape } = flattenTree(batch, "createTrainStep: the batch");
+  const extentOf = (leaf: unknown): number => (leaf instanceof Tensor ? (leaf.shape[0] ?? 1) : 1);
+  const rows = leaves.reduce<number>((most, leaf) => Math.max(most, extentOf(leaf)), 1);
+  if (rows % size !== 0)
+    throw new OptionError(`createTrainStep: micro-batches of ${size} rows do not make up a batch of ${rows}`, {
+      hint: `take a microBatch that divides ${rows}, or another batch`,
+    });
+  const count = rows / size;
+  const stacked: Tensor[] = [];
+  const places = leaves.map((leaf, i): number | undefined => {
+    if (!(leaf instanceof Tensor) || extentOf(leaf) === 1) return undefined;
+    if (extentOf(leaf) !== rows)
+      throw new ShapeError(
+        `createTrainStep: at ${paths[i] || "the root"} the batch has ${leaf.dtype}${show(leaf.shape)}, elsewhere ${rows} rows`,
+        {
+          hint: "for microBatch the first axis of every tensor counts the rows of the batch, or has extent 1 for all of them",
+        },
+      );
+    return stacked.push(reshape(leaf, [count, size, ...leaf.shape.slice(1)])) - 1;
+  });
+  return { count, stacked, slice: slicesInto(shape, leaves, places) };
+}
+
+/** A tree again from slices, and from the leaves that have none. */
+function slicesInto<Batch>(
+  shape: TreeDef,
+  leaves: readonly unknown[],
+  places: readonly (number | undefined)[],
+): (slices: readonly Tensor[]) => Batch {
+  return (slices) => shape.build(leaves.map((leaf, i) => (places[i] === undefined ? leaf : slices[places[i] as number]))) as Batch;
 }
 
 /**
  * The tensors of batches of one form as stacks, and a batch of slices of these. What all batches share is the same in each. Throws
  * ShapeError for batches of different sizes, UsageError where something else than tensors and numbers differs.
  */
-function stackBatches<Batch>(batches: readonly Batch[]): { stacked: readonly Tensor[]; slice: (slices: readonly Tensor[]) => Batch } {
+function stackBatches<Batch>(batches: readonly Batch[]): MicroBatches<Batch> {
   const [first, ...others] = batches as readonly [Batch, ...Batch[]];
   const { leaves, paths, shape } = flattenTree(first, "createTrainStep: a micro-batch");
   const columns = others.map((batch) => sameForm("createTrainStep", ["the first micro-batch", "another"], first, batch));
@@ -95,8 +147,5 @@ function stackBatches<Batch>(batches: readonly Batch[]): { stacked: readonly Ten
       );
     return stacked.push(stack(tensors)) - 1;
   });
-  return {
-    stacked,
-    slice: (slices) => shape.build(leaves.map((leaf, i) => (places[i] === undefined ? leaf : slices[places[i] as number]))) as Batch,
-  };
+  return { count: batches.length, stacked, slice: slicesInto(shape, leaves, places) };
 }

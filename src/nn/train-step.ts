@@ -1,4 +1,4 @@
-import { callable, checkOptions, optional, positive } from "../arguments.js";
+import { callable, checkOptions, integer, optional, positive } from "../arguments.js";
 import { type Compiled, compileAny, type NumbersArriveAsTensors } from "../autograd/compile.js";
 import { and, bitcast, cast, notEqual, type TensorLike, where } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
@@ -6,7 +6,7 @@ import { zipTensors } from "../autograd/tree.js";
 import { combine, type Part } from "../autograd/tree-parts.js";
 import { clipByGlobalNorm } from "./clip.js";
 import { optimizerKind } from "./kinds.js";
-import { type Batches, meanGradients, microBatchesOf } from "./micro-batches.js";
+import { type Batches, meanGradients } from "./micro-batches.js";
 import type { Optimizer } from "./optimizers.js";
 import { type Trainable, trainablePart } from "./trainable.js";
 
@@ -21,6 +21,12 @@ export interface TrainStepOptions<Params, State, Batch> {
    * the norm and none in the optimizer's state, which is `optimizer.init(trainablePart(params, trainable)[0])`.
    */
   readonly trainable?: Trainable;
+  /**
+   * N: rows that are computed at once. The batch is cut along the first axis of its tensors into B/N micro-batches whose losses and gradients
+   * are averaged, in the memory of one of them; tensors whose first extent is 1 are shared. N divides B. Default: all rows. For a loss that
+   * is the mean over rows of equal weight the gradient is that of the whole batch, but for rounding.
+   */
+  readonly microBatch?: number;
 }
 
 /** The fields of a batch that ask for plain numbers, which the loss would receive as tensors: their type is `TensorLike`. */
@@ -48,14 +54,19 @@ const givenToStep = { lr: "the learning rate is an argument of each step: step(p
  * come back unchanged: the device decides that by itself, without waiting for anybody to look.
  */
 export function createTrainStep<Params, State, Batch>(options: TrainStepOptions<Params, State, Batch>): TrainStep<Params, State, Batch> {
-  const kinds = { optimizer: optimizerKind, loss: callable, maxNorm: optional(positive), trainable: optional(callable) };
+  const kinds = {
+    optimizer: optimizerKind,
+    loss: callable,
+    maxNorm: optional(positive),
+    trainable: optional(callable),
+    microBatch: optional(integer(1)),
+  };
   checkOptions("createTrainStep", options, kinds, givenToStep);
-  const { optimizer, loss, maxNorm = 1, trainable } = options;
+  const { optimizer, loss, maxNorm = 1, trainable, microBatch } = options;
   type Trained = Part<Params>;
 
   function trainStep(trained: Trained, rest: Trained, state: State, batch: Batches<Batch>, lr: TensorLike): [Trained, State, StepMetrics] {
-    const batches = microBatchesOf(batch);
-    const [value, grads] = meanGradients((at: Trained, one: Batch) => loss(combine(at, rest), one), trained, batches);
+    const [value, grads] = meanGradients((at: Trained, one: Batch) => loss(combine(at, rest), one), trained, batch, microBatch);
     const [clipped, gradNorm] = clipByGlobalNorm(grads, maxNorm);
     const [newTrained, newState] = optimizer.update(trained, clipped, state, { lr });
     const sound = and(finite(value), finite(gradNorm));

@@ -1,9 +1,20 @@
-import { callable, checkArgument, checkOptions, integer, type OptionKinds, object, objectWith, optional, positive } from "../arguments.js";
+import {
+  callable,
+  checkArgument,
+  checkOptions,
+  flag,
+  integer,
+  type OptionKinds,
+  object,
+  objectWith,
+  optional,
+  positive,
+} from "../arguments.js";
 import { item } from "../autograd/realize.js";
 import { currentBackend } from "../autograd/runtime.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { tensorsOf } from "../autograd/tree.js";
-import { NonFiniteError } from "../errors.js";
+import { NonFiniteError, OptionError } from "../errors.js";
 import type { LanguageBatch } from "./batch.js";
 import { yieldToEvents } from "./events.js";
 import { type LossOptions, lossKinds, modelKind, optimizerKind } from "./kinds.js";
@@ -58,6 +69,10 @@ export interface TrainOptions<State> {
   readonly maxNorm?: number;
   /** Which parameters are trained; the others pass through untouched, see {@link createTrainStep}. Default: all. */
   readonly trainable?: Trainable;
+  /** As in {@link LossOptions}: the backward pass computes each layer a second time instead of keeping what is in it. Default false. */
+  readonly checkpoint?: boolean;
+  /** As in {@link createTrainStep}: rows of a batch that are computed at once. Default: all. */
+  readonly microBatch?: number;
   /** A step made by {@link createTrainStep} from the same optimizer and the same `trainable`, to share its program among several runs. */
   readonly trainStep?: TrainStep<Llama, State, LanguageBatch>;
   /** Called once for each step, in order, when its numbers are there: up to two steps later. */
@@ -85,6 +100,8 @@ export const trainingKinds = {
   schedule: callable,
   maxNorm: optional(positive),
   trainable: optional(callable),
+  checkpoint: optional(flag),
+  microBatch: optional(integer(1)),
   trainStep: optional(callable),
   onStep: optional(callable),
   shouldStop: optional(callable),
@@ -116,20 +133,20 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
     { ...trainingKinds, batches: callable },
     { lr: "the learning rate of each step is its schedule: constant(0.1)" },
   );
+  refuseDecided(options.trainStep, options);
   const {
     optimizer,
     batches,
     steps,
     startStep = options.step ?? 0,
     schedule,
-    maxNorm = 1,
     onStep,
     shouldStop,
     onSave,
     saveEvery = 0,
     trainable,
   } = options;
-  const trainStep = options.trainStep ?? createTrainStep({ optimizer, loss: languageLoss, maxNorm, ...(trainable && { trainable }) });
+  const trainStep = options.trainStep ?? languageStep(options);
 
   let model = options.model;
   let optimizerState = options.optimizerState ?? optimizer.init(trainablePart(model, trainable)[0]);
@@ -177,6 +194,30 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
   while (inFlight.length > 0) await finishOldest();
   if (onSave && last !== undefined && tried < step) await tryState(last, step - 1);
   return { model, optimizerState, step };
+}
+
+/** What decides the step of a training of language. */
+export type LanguageStepOptions<State> = Pick<TrainOptions<State>, "optimizer" | "maxNorm" | "trainable" | "checkpoint" | "microBatch">;
+
+/** The step that {@link train} makes for itself. */
+export function languageStep<State>(options: LanguageStepOptions<State>): TrainStep<Llama, State, LanguageBatch> {
+  const { optimizer, maxNorm = 1, trainable, checkpoint = false, microBatch } = options;
+  return createTrainStep({
+    optimizer,
+    loss: (model: Llama, batch: LanguageBatch) => languageLoss(model, batch, { checkpoint }),
+    maxNorm,
+    ...(trainable && { trainable }),
+    ...(microBatch === undefined ? {} : { microBatch }),
+  });
+}
+
+/** Throws OptionError for options that a step which was handed in has decided already. */
+function refuseDecided(trainStep: unknown, { checkpoint, microBatch }: Pick<TrainOptions<unknown>, "checkpoint" | "microBatch">): void {
+  if (trainStep === undefined || (checkpoint === undefined && microBatch === undefined)) return;
+  const name = checkpoint === undefined ? "microBatch" : "checkpoint";
+  throw new OptionError(`train: ${name} was given beside a trainStep, which decides it`, {
+    hint: name === "checkpoint" ? "give it to the loss of that step" : "give it to createTrainStep",
+  });
 }
 
 interface QueuedStep {

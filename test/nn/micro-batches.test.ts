@@ -1,3 +1,4 @@
+import { fc, test as property } from "@fast-check/vitest";
 import { beforeEach, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import {
@@ -26,13 +27,18 @@ const mse = ({ w }: { w: Tensor }, { x, y, weight }: Batch): Tensor =>
     .square()
     .mul(weight ?? 1)
     .mean();
+const plainMse = (params: { w: Tensor }, { x, y }: { readonly x: Tensor; readonly y: Tensor }): Tensor => mse(params, { x, y });
 const batchOf = (...values: number[]): Batch => ({ x: tensor(values), y: tensor(values.map((value) => 3 * value + 1)) });
 const model = (): { w: Tensor } => ({ w: tensor(0.5) });
 
 type Model = ReturnType<typeof model>;
 
-async function trained<B>(loss: (params: Model, batch: B) => Tensor, batch: B | readonly B[]): Promise<number[]> {
-  const step = createTrainStep<Model, SgdState, B>({ optimizer: sgd(), loss: loss as never, maxNorm: Number.POSITIVE_INFINITY });
+async function trained<B>(
+  loss: (params: Model, batch: B) => Tensor,
+  batch: B | readonly B[],
+  cut: { microBatch?: number } = {},
+): Promise<number[]> {
+  const step = createTrainStep<Model, SgdState, B>({ optimizer: sgd(), loss: loss as never, maxNorm: Number.POSITIVE_INFINITY, ...cut });
   const [params, , metrics] = step(model(), sgd().init(model()), batch, 0.1);
   return [await params.w.item(), await metrics.loss.item(), await metrics.gradNorm.item()];
 }
@@ -104,7 +110,7 @@ describe("micro-batches", () => {
   it("are one loop in the program", () => {
     const step = createTrainStep({
       optimizer: sgd(),
-      loss: (params: { w: Tensor }, { x, y }: { x: Tensor; y: Tensor }) => mse(params, { x, y }),
+      loss: plainMse,
     });
     const text = (count: number): string =>
       step.explain(
@@ -116,5 +122,53 @@ describe("micro-batches", () => {
     const rest = (all: string): number => all.split("\n").filter((line) => !/concat|reshape|input/.test(line)).length;
     expect(text(8)).toMatch(/count=8/);
     expect(rest(text(8))).toBe(rest(text(2)));
+  });
+});
+
+describe("a batch that is cut into micro-batches of so many rows", () => {
+  const divisors = fc.tuple(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 4 }));
+
+  property.prop([divisors, fc.constantFrom("one", "each", "number", "none")])(
+    "trains as the whole batch, whatever is shared by its rows",
+    async ([count, size], kind) => {
+      const rows = count * size;
+      const values = Array.from({ length: rows }, (_, i) => [i + 1, 1 / (i + 1)]);
+      const x = tensor(values);
+      const weight = { one: tensor([[2, 3]]), each: x.add(1), number: 2, none: null }[kind];
+      const batch = { x, y: x.mul(2).sub(1), weight };
+      close(await trained(mse, batch, { microBatch: size }), await trained(mse, batch));
+    },
+  );
+
+  it("is the list of its pieces, to the same bits", async () => {
+    const rows = (from: number): Batch => batchOf(from, from + 1);
+    expect(await trained(mse, batchOf(1, 2, 3, 4), { microBatch: 2 })).toEqual(await trained(mse, [rows(1), rows(3)]));
+  });
+
+  it("is refused where rows are left over, where tensors have other rows, and where it is a list already", async () => {
+    const refusal = (batch: Batch | Batch[], microBatch: number) =>
+      trained(mse, batch, { microBatch }).then(
+        () => undefined,
+        (error: Error) => error,
+      );
+    for (const [rows, size] of [
+      [3, 2],
+      [2, 4],
+      [1, 2],
+    ] as const) {
+      const error = await refusal(batchOf(...Array.from({ length: rows }, (_, i) => i)), size);
+      expect(error).toBeInstanceOf(OptionError);
+      expect(error?.message).toContain(`micro-batches of ${size} rows do not make up a batch of ${rows}`);
+    }
+    expect(await refusal({ ...batchOf(1, 2, 3, 4), weight: tensor([1, 2]) }, 2)).toBeInstanceOf(ShapeError);
+    expect(await refusal([batchOf(1, 2), batchOf(3, 4)], 1)).toBeInstanceOf(OptionError);
+    expect(() => createTrainStep({ optimizer: sgd(), loss: plainMse, microBatch: 0 })).toThrow(OptionError);
+  });
+
+  it("copies no tensor of the batch: the loop reads its rows where they are", () => {
+    const step = createTrainStep({ optimizer: sgd(), loss: plainMse, microBatch: 1 });
+    const text = step.explain(model(), sgd().init(model()), batchOf(1, 2, 3, 4, 5, 6, 7, 8), 0.1);
+    expect(text).toMatch(/count=8/);
+    expect(text).not.toMatch(/concat/);
   });
 });

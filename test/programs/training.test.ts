@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
-import { type Backend, memory, NonFiniteError, UsageError, useBackend } from "../../src/index.js";
+import { type Backend, memory, NonFiniteError, OptionError, UsageError, useBackend } from "../../src/index.js";
 import type { LanguageBatch } from "../../src/nn/batch.js";
 import { copyTree } from "../../src/nn/module.js";
 import { adamw } from "../../src/nn/optimizers.js";
@@ -125,6 +125,28 @@ describe.each(backends())("training on $name", { timeout: 180_000 }, ({ create }
     expect(two.info.gradNorm).toBeCloseTo(one.info.gradNorm, 4);
     expect(two.info.tokens).toBe(one.info.tokens);
     for (const [path, values] of one.state) expect(distance(values, two.state.get(path) as number[]), path).toBeLessThan(1e-6);
+  });
+
+  it("trains to the same numbers whatever is kept, recomputed or cut", async () => {
+    const run = async (options: { checkpoint?: boolean; microBatch?: number }) => {
+      const losses: number[] = [];
+      const model = await tinyLlama();
+      const { trainStep: _, ...others } = common;
+      const result = await train({ ...others, ...options, model, steps: 4, onStep: ({ loss }) => losses.push(loss) });
+      return { losses, values: await valuesOf(result.model) };
+    };
+    const plain = await run({});
+    const ways = [{ checkpoint: true }, { microBatch: 1 }, { checkpoint: true, microBatch: 1 }, { checkpoint: false, microBatch: 2 }];
+    for (const way of ways) {
+      const found = await run(way);
+      expect(distance(found.losses, plain.losses), JSON.stringify(way)).toBeLessThan(1e-4);
+      for (const [path, values] of plain.values) expect(distance(values, found.values.get(path) as number[]), path).toBeLessThan(1e-3);
+    }
+  });
+
+  it("is told by its step alone how that computes", async () => {
+    for (const given of [{ checkpoint: true }, { microBatch: 1 }])
+      await expect(train({ ...common, ...given, trainStep, model: await tinyLlama(), steps: 1 })).rejects.toThrow(OptionError);
   });
 
   it("keeps what a step with a NaN would have destroyed, and names the step", async () => {

@@ -7,8 +7,10 @@ import {
   addOptimizer,
   addOption,
   addSeed,
+  addStepOptions,
   type Command,
   type CommonOptions,
+  checkMicroBatch,
   flagOf,
   givenOptions,
   mostItems,
@@ -55,7 +57,7 @@ export function registerExtend(program: Command, execute: Action<ExtendOptions>)
       `
 "--method plain" spends the same steps without scaling or shifting. Compare with it before you credit E²-LLM.
 --length may be shorter or longer than the window; E²-LLM can hold up to g-max·L, and plain steps on longer text make that the window.
-With --resume the options of the learning rule may change; those that make the run another one (--text, --seed, --method, --g-max,
+With --resume the options of the learning rule and of memory may change; those that make the run another one (--text, --seed, --method, --g-max,
 --granularity, --sinks, --length) are refused where they differ from it.
 
 Examples:
@@ -74,6 +76,7 @@ Examples:
   addOption(command, "--sinks <n>", "first tokens that are never shifted", wholeNumber({ min: 0, max: mostItems }), 4);
   command.optionsGroup("Training:");
   addOptimizer(command, { batch: 8, steps: 400, lr: 5e-4 });
+  addStepOptions(command);
   addOption(command, "--out <dir>", 'folder for the checkpoint (default: "runs/e2" or "runs/plain", or the one of --resume)', nonEmpty);
   addOption(command, "--resume <dir>", "go on from the checkpoint of an interrupted extension", nonEmpty);
   addForce(command);
@@ -94,7 +97,10 @@ export function resolveExtend(raw: RawExtendOptions, given: ReadonlySet<string>)
     });
   }
   // What a resumed run was begun with is known only when its checkpoint has been read.
-  if (raw.resume === undefined) refuseUnread(raw.method, given);
+  if (raw.resume === undefined) {
+    refuseUnread(raw.method, given);
+    checkMicroBatch(raw.microBatch, raw.batch);
+  }
   return { ...raw, warmup: resolveWarmup(raw.warmup, raw.steps), out: raw.out ?? raw.resume ?? `runs/${raw.method}`, given };
 }
 

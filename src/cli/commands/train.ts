@@ -6,8 +6,11 @@ import {
   addOptimizer,
   addOption,
   addSeed,
+  addStepOptions,
   type Command,
   type CommonOptions,
+  checkMicroBatch,
+  divisorsOf,
   flagOf,
   givenOptions,
   nonEmpty,
@@ -57,11 +60,13 @@ export function registerTrain(program: Command, execute: Action<TrainOptions>): 
 The checkpoint is config.json and model.safetensors with the names that Hugging Face's Llama uses. Beside it, metrics.jsonl has a line for
 every step (loss, gradNorm, lr and so on) and training.safetensors what --resume goes on from. A run is not replaced unless --force says
 so, and two runs cannot write to one folder. With --resume the options of the learning rule (--steps, --lr, --warmup, --batch,
---weight-decay, --clip) may change; those that make the run another one are refused.
+--weight-decay, --clip) and of memory (--checkpoint, --micro-batch) may change; those that make the run another one are refused.
+What a run needs is said before its first step. Long sequences fit with --checkpoint blocks, and one at a time with --micro-batch 1.
 
 Examples:
   dawngrad train --text moby-dick --out runs/base
   dawngrad train --text notes/ --window 256 --hidden 256 --layers 6 --heads 8 --kv-heads 2
+  dawngrad train --text notes/ --window 8192 --checkpoint blocks --micro-batch 1
   dawngrad train --resume runs/base --steps 2000         go on up to step 2000`,
     );
   command.optionsGroup("Data:");
@@ -81,6 +86,7 @@ Examples:
   );
   command.optionsGroup("Training:");
   addOptimizer(command, { batch: 8, steps: 1000, lr: 1e-3 });
+  addStepOptions(command);
   addOption(command, "--out <dir>", 'folder for the checkpoint (default: "runs/base", or the one of --resume)', nonEmpty);
   addOption(command, "--resume <dir>", "go on from the checkpoint in this folder", nonEmpty);
   addForce(command);
@@ -122,9 +128,10 @@ export function resolveTrain(raw: RawTrainOptions, given: ReadonlySet<string>): 
       hint: `raise the window, --window ${raw.length}, or take a shorter length`,
     });
   }
+  if (raw.resume === undefined) checkMicroBatch(raw.microBatch, raw.batch);
   if (raw.heads % kvHeads !== 0) {
     throw new OptionError(`--heads ${raw.heads} cannot be grouped over --kv-heads ${kvHeads}`, {
-      hint: `take a divisor of ${raw.heads}: ${divisors(raw.heads).join(", ")}`,
+      hint: `take a divisor of ${raw.heads}: ${divisorsOf(raw.heads).join(", ")}`,
     });
   }
   return {
@@ -135,8 +142,4 @@ export function resolveTrain(raw: RawTrainOptions, given: ReadonlySet<string>): 
     out: raw.out ?? raw.resume ?? "runs/base",
     given,
   };
-}
-
-function divisors(n: number): number[] {
-  return Array.from({ length: n }, (_, i) => i + 1).filter((d) => n % d === 0);
 }

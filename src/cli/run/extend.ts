@@ -10,10 +10,10 @@ import { type ExtendOptions, refuseUnread } from "../commands/extend.js";
 import { loadCorpus } from "../corpus.js";
 import { needRoom, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import { heldOutLoss } from "../held-out.js";
-import { mostItems } from "../options.js";
+import { mostItems, type StepOptions } from "../options.js";
 import { withRunFolder } from "../outputs.js";
 import { formatCount } from "../progress.js";
-import { checkText, digestOf, refuseFinished, resumedRule, SavedSettings, settled } from "../resume.js";
+import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSettings, settled, stepOptions } from "../resume.js";
 import type { Runner } from "../runner.js";
 import { needByteModel, onBackend } from "../session.js";
 import { type LearningRule, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
@@ -40,11 +40,12 @@ interface Start {
   /** What the text was when the run began. */
   readonly savedDigest: string | undefined;
   readonly rule: LearningRule;
+  readonly computing: StepOptions;
 }
 
 /**
- * Goes on training a model by E²-LLM or plainly. JSON: { command, method, out, from, backend, adapter, parameters, window, length, gMax,
- * granularity, sinks (the last three null for "plain"), seed, steps, step, interrupted, loss, heldOut, heldOutSkipped, seconds, train: […],
+ * Goes on training a model by E²-LLM or plainly. JSON: { command, method, out, from, backend, adapter, parameters, window, length, checkpoint,
+ * microBatch (null: the whole batch at once), gMax, granularity, sinks (the last three null for "plain"), seed, steps, step, interrupted, loss, heldOut, heldOutSkipped, seconds, train: […],
  * draws: [{ step, g, t }] }.
  */
 export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
@@ -52,7 +53,7 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
     onBackend(options, io, async (computedOn, info) => {
       const { out } = options;
       const start = options.resume === undefined ? await freshStart(options) : await resumedStart(options, options.resume);
-      const { settings, rule } = start;
+      const { settings, rule, computing } = start;
       const { config } = start.model;
       const { length } = settings;
       const window = config.max_position_embeddings;
@@ -82,12 +83,13 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         ...(start.optimizerState === undefined ? {} : { optimizerState: start.optimizerState }),
         startStep: start.step,
         rule,
+        computing,
         windows,
         positions,
         folder: out,
         ...(options.resume === undefined ? {} : { resumed: options.resume }),
         saveEvery: options.saveEvery,
-        extra: { command: "extend", ...settings, textDigest, ...rule },
+        extra: { command: "extend", ...settings, textDigest, ...rule, ...computing },
         saveOptions: { extraConfig: e2 ? e2Notes(settings, window) : windowNotes(config, length) },
       });
       io.note(`saved to ${out}`);
@@ -105,6 +107,8 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         parameters,
         window,
         length,
+        checkpoint: computing.checkpoint,
+        microBatch: computing.microBatch ?? null,
         gMax: e2 ? settings.gMax : null,
         granularity: e2 ? settings.granularity : null,
         sinks: e2 ? settings.sinks : null,
@@ -179,6 +183,7 @@ async function freshStart(options: ExtendOptions): Promise<Start> {
     settings: { from, text, seed, method, gMax, granularity, sinks, length },
     savedDigest: undefined,
     rule: { batch, steps, lr, warmup, weightDecay, clip },
+    computing: stepOptions(options),
   };
 }
 
@@ -190,6 +195,7 @@ async function resumedStart(options: ExtendOptions, folder: string): Promise<Sta
   const method = settled("method", given, options.method, saved.oneOf("method", ["e2", "plain"]), folder);
   refuseUnread(method, given);
   const length = saved.optionalNumber("length") ?? model.config.max_position_embeddings;
+  const rule = resumedRule(options, saved);
   return {
     model,
     optimizerState,
@@ -205,6 +211,7 @@ async function resumedStart(options: ExtendOptions, folder: string): Promise<Sta
       length: settled("length", given, options.length, length, folder),
     },
     savedDigest: saved.optionalText("textDigest"),
-    rule: resumedRule(options, saved),
+    rule,
+    computing: resumedStep(options, saved, rule),
   };
 }

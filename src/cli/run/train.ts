@@ -10,9 +10,10 @@ import type { TrainOptions } from "../commands/train.js";
 import { loadCorpus } from "../corpus.js";
 import { needRoom, type Room, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import { heldOutLoss } from "../held-out.js";
+import type { StepOptions } from "../options.js";
 import { withRunFolder } from "../outputs.js";
 import { formatCount } from "../progress.js";
-import { checkText, digestOf, refuseFinished, resumedRule, SavedSettings, settled } from "../resume.js";
+import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSettings, settled, stepOptions } from "../resume.js";
 import type { Runner } from "../runner.js";
 import { onBackend } from "../session.js";
 import { type LearningRule, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
@@ -29,10 +30,11 @@ interface Start {
   /** Bytes of a training sequence. */
   readonly length: number;
   readonly rule: LearningRule;
+  readonly computing: StepOptions;
 }
 
 /**
- * Trains a byte-level Llama. JSON: { command, out, backend, adapter, parameters, window, length, seed, steps (asked for), step (reached),
+ * Trains a byte-level Llama. JSON: { command, out, backend, adapter, parameters, window, length, checkpoint, microBatch (null: the whole batch at once), seed, steps (asked for), step (reached),
  * interrupted, loss (last step), heldOut (nats per byte at a context of the shorter of window and length, or null), heldOutSkipped (why it is
  * null, or null), seconds, train: [{ phase, step, loss, gradNorm, lr, tokensPerSecond (or null) }] }.
  */
@@ -42,7 +44,7 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
       const { out } = options;
       const room = roomOf(info);
       const start = options.resume === undefined ? freshStart(options, room) : await resumedStart(options, options.resume);
-      const { rule, text, seed, length } = start;
+      const { rule, computing, text, seed, length } = start;
       const { config } = start.model;
       const window = config.max_position_embeddings;
       refuseFinished(start.step, rule.steps, out);
@@ -68,12 +70,13 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
         ...(start.optimizerState === undefined ? {} : { optimizerState: start.optimizerState }),
         startStep: start.step,
         rule,
+        computing,
         windows,
         positions: createPlainSource(),
         folder: out,
         ...(options.resume === undefined ? {} : { resumed: options.resume }),
         saveEvery: options.saveEvery,
-        extra: { command: "train", text, textDigest, seed, length, ...rule },
+        extra: { command: "train", text, textDigest, seed, length, ...rule, ...computing },
       });
       io.note(`saved to ${out}`);
       if (result.interrupted) {
@@ -87,6 +90,8 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
         parameters,
         window,
         length,
+        checkpoint: computing.checkpoint,
+        microBatch: computing.microBatch ?? null,
         seed,
         steps: rule.steps,
         step: result.step,
@@ -123,6 +128,7 @@ function freshStart(options: TrainOptions, room: Room): Start {
     seed,
     length,
     rule: { batch, steps, lr, warmup, weightDecay, clip },
+    computing: stepOptions(options),
   };
 }
 
@@ -132,6 +138,7 @@ async function resumedStart(options: TrainOptions, folder: string): Promise<Star
   saved.oneOf("command", ["train"]);
   const { given } = options;
   const length = saved.optionalNumber("length") ?? model.config.max_position_embeddings;
+  const rule = resumedRule(options, saved);
   return {
     model,
     optimizerState,
@@ -140,6 +147,7 @@ async function resumedStart(options: TrainOptions, folder: string): Promise<Star
     savedDigest: saved.optionalText("textDigest"),
     seed: settled("seed", given, options.seed, saved.number("seed"), folder),
     length: settled("length", given, options.length, length, folder),
-    rule: resumedRule(options, saved),
+    rule,
+    computing: resumedStep(options, saved, rule),
   };
 }
