@@ -1,7 +1,7 @@
-import { checkArgument, checkOptions, flag, integer, notNegative, number, type OptionKinds, oneOf, optional, text } from "../arguments.js";
+import { checkArgument, checkOptions, flag, integer, notNegative, type OptionKinds, oneOf, optional, text } from "../arguments.js";
 import { DtypeError, OptionError, ShapeError } from "../errors.js";
 import { isFloat, isHalf, isInteger, summableDtype } from "../ir/dtype.js";
-import { broadcastShapes, normalizeAxes, normalizeAxis, show } from "../ir/shape.js";
+import { normalizeAxes, normalizeAxis, show } from "../ir/shape.js";
 import { tensorKind, tensorLikeKind } from "./kinds.js";
 import type { Axes, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
@@ -11,8 +11,6 @@ import type { Tensor } from "./tensor.js";
 
 /** Large enough to vanish in a softmax, small enough for differences of two of them to stay finite. */
 export const maskedScore = -1e30;
-/** The same for f16, which holds no smaller number. */
-const maskedHalfScore = -65504;
 
 const asFloat = (x: TensorLike): Tensor => (typeof x === "number" ? ops.full([], x) : isFloat(x.dtype) ? x : ops.cast(x, "f32"));
 
@@ -212,77 +210,6 @@ export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
   const [c, s] = [ops.unsqueeze(cos, 1), ops.unsqueeze(sin, 1)]; // [B or 1, 1, T, D/2]
   const [a, b] = ops.split(x, [half, half], -1) as [Tensor, Tensor]; // [B, H, T, D/2] each
   return ops.concat([ops.sub(ops.mul(a, c), ops.mul(b, s)), ops.add(ops.mul(b, c), ops.mul(a, s))], -1);
-}
-
-export interface AttentionOptions {
-  /** Key j is seen by query i only if j ≤ i + offset. Default false. A query that sees no key gives zeros, and takes no part in derivatives. */
-  readonly causal?: boolean;
-  /** Position of the first query among the keys, a number or an integer scalar; default S − T. */
-  readonly offset?: TensorLike;
-  /** bool, broadcastable to [B, H, T, S]: false hides a key. A query that sees no key gives zeros. */
-  readonly mask?: Tensor;
-  /** Factor of the scores; default 1/√D. */
-  readonly scale?: number;
-}
-
-const attentionKinds: OptionKinds<AttentionOptions> = {
-  causal: optional(flag),
-  offset: optional(tensorLikeKind),
-  mask: optional(tensorKind),
-  scale: optional(number),
-};
-
-/**
- * softmax(q·kᵀ·scale + mask)·v. q: [B, H, T, D]; k, v: [B, Hkv, S, D] with H a multiple of Hkv: each key/value head serves
- * H/Hkv neighbouring query heads (grouped-query attention, Ainslie et al. 2023). Result: [B, H, T, D].
- */
-export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  for (const [name, value] of Object.entries({ q, k, v })) checkArgument("attention", name, value, tensorKind);
-  checkOptions("attention", options, attentionKinds);
-  const [B, H, T, D] = q.shape as [number, number, number, number];
-  const [, Hkv, S] = k.shape as [number, number, number, number];
-  const fits =
-    q.rank === 4 &&
-    k.rank === 4 &&
-    v.rank === 4 &&
-    k.shape[0] === B &&
-    k.shape[3] === D &&
-    v.shape[0] === B &&
-    v.shape[1] === Hkv &&
-    v.shape[2] === S;
-  if (!fits || H % Hkv !== 0) {
-    throw new ShapeError(`attention: q ${show(q.shape)}, k ${show(k.shape)}, v ${show(v.shape)}`, {
-      hint: "q is [B, H, T, D]; k and v are [B, Hkv, S, D] with H a multiple of Hkv",
-    });
-  }
-  if (options.mask !== undefined && options.mask.dtype !== "bool") {
-    throw new DtypeError(`attention: mask must be bool, found ${options.mask.dtype}`, {
-      hint: "true where a key is seen: mask.notEqual(0)",
-    });
-  }
-  // Without keys no query sees one.
-  if (S === 0) return ops.zeros([B, H, T, v.shape[3] as number], { dtype: v.dtype });
-  const offset = options.offset ?? S - T;
-  const groups = H / Hkv;
-  const rows = ops.reshape(q, [B, Hkv, groups * T, D]);
-  let scores = ops.mul(ops.matmul(rows, ops.transpose(k)), options.scale ?? 1 / Math.sqrt(D)); // [B, Hkv, G·T, S]
-  const full = [B, Hkv, groups, T, S];
-  const seen: Tensor[] = [];
-  // Key − query cannot overflow, as query + offset may.
-  if (options.causal) seen.push(ops.lessEqual(ops.sub(ops.iota(full.slice(-2), 1), ops.iota(full.slice(-2), 0)), offset));
-  if (options.mask) {
-    broadcastShapes(options.mask.shape, [B, H, T, S], "attention mask");
-    seen.push(ops.reshape(ops.broadcastTo(options.mask, [B, H, T, S]), full));
-  }
-  const hidden = scores.dtype === "f16" ? maskedHalfScore : maskedScore;
-  scores = ops.reshape(scores, full);
-  for (const visible of seen) scores = ops.where(visible, scores, hidden);
-  let weights = softmax(scores);
-  // Where nothing is seen all scores are equal, and so are their weights, which must be zero instead.
-  const everyQuerySees = options.mask === undefined && (!options.causal || (typeof offset === "number" && offset >= 0));
-  if (!everyQuerySees) for (const visible of seen) weights = ops.where(visible, weights, 0);
-  weights = ops.reshape(weights, [B, Hkv, groups * T, S]);
-  return ops.reshape(ops.matmul(weights, v), [B, H, T, v.shape[3] as number]);
 }
 
 export interface CrossEntropyOptions {

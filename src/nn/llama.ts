@@ -1,6 +1,7 @@
 import { checkArgument, checkFields, checkOptions } from "../arguments.js";
+import { attention } from "../autograd/attention.js";
 import { checkpoint } from "../autograd/checkpoint.js";
-import { attention, crossEntropy, rope, silu } from "../autograd/composites.js";
+import { crossEntropy, rope, silu } from "../autograd/composites.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { add, matmul, mul, ones, permute, reshape, transpose } from "../autograd/operations.js";
 import { randn, split } from "../autograd/random.js";

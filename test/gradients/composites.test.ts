@@ -1,10 +1,13 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { attention } from "../../src/autograd/attention.js";
 import { checkGrads } from "../../src/autograd/check-grads.js";
-import * as composites from "../../src/autograd/composites.js";
+import * as others from "../../src/autograd/composites.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import * as dawngrad from "../../src/index.js";
 import { type Tensor, tensor, useBackend } from "../../src/index.js";
 import { distinct, floats } from "../support/floats.js";
+
+const composites = { ...others, attention };
 
 type CompositeName = {
   [K in keyof typeof composites]: (typeof composites)[K] extends (...args: never[]) => unknown ? K : never;
@@ -17,7 +20,7 @@ interface Case {
 
 const on = (f: (...args: Tensor[]) => Tensor, ...args: Tensor[]): Case => ({ f, args });
 const integers = (values: number[], shape = [values.length]): Tensor => tensor(Int32Array.from(values), { shape });
-const { attention, einsum, takeAlongAxis } = composites;
+const { einsum, takeAlongAxis } = composites;
 
 const q = floats([2, 4, 3, 2], { seed: 1 });
 const [k, v] = [floats([2, 2, 3, 2], { seed: 2 }), floats([2, 2, 3, 2], { seed: 3 })];
@@ -85,6 +88,24 @@ const cases: { readonly [C in CompositeName]: readonly Case[] } = {
     on((a, b, c) => attention(a as Tensor, b as Tensor, c as Tensor, { causal: true, offset: integers([2], []) }), ...late),
     on((a, b, c) => attention(a as Tensor, b as Tensor, c as Tensor, { causal: true, offset: -1 }), ...late),
     on((a, b, c) => attention(a as Tensor, b as Tensor, c as Tensor, { mask: tensor([[false], [true], [true]]), causal: true }), q, k, v),
+    on((a, b, c) => attention(a as Tensor, b as Tensor, c as Tensor, { window: 2 }), q, k, v),
+    on((a, b, c) => attention(a as Tensor, b as Tensor, c as Tensor, { causal: true, window: 2 }), ...late),
+    on(
+      (a, b, c, d) => attention(a as Tensor, b as Tensor, c as Tensor, { causal: true, bias: d as Tensor }),
+      ...[q, k, v, floats([4, 3, 3], { seed: 4 })],
+    ),
+    on(
+      (a, b, c, d) =>
+        attention(a as Tensor, b as Tensor, c as Tensor, {
+          score: (s, { head, query, key }) =>
+            s
+              .mul(0.5)
+              .tanh()
+              .sub((d as Tensor).take(head).mul(query.sub(key))),
+          scale: (d as Tensor).mean(),
+        }),
+      ...[q, k, v, floats([4], { seed: 5 })],
+    ),
   ],
   crossEntropy: [
     on((x) => composites.crossEntropy(x as Tensor, targets), logits),
