@@ -45,7 +45,10 @@ export function attentionKernel(
   const number = (operand: number): Value => scalars.at(call.inputs[operand] as number, []);
   const raw = scalars.register(position, "f32");
   const scoreCotangent = scalars.register(-1, "f32");
-  const captures = call.inputs.flatMap((_, i) => (i < attentionInputs[name] ? [] : [read(i).node]));
+  const captures = call.inputs.flatMap((_, i): InnerInput[] => {
+    if (i < attentionInputs[name]) return [];
+    return [operands[i] === undefined ? number(i) : { buffer: read(i).node }];
+  });
   const made = scoreValues(call.params.score, { scalars, at, raw, scoreCotangent, captures });
   const base = {
     label: name,
@@ -91,8 +94,7 @@ interface ScoreSurroundings {
   readonly at: Variables;
   readonly raw: Value;
   readonly scoreCotangent: Value;
-  /** The buffers of the captures. */
-  readonly captures: readonly number[];
+  readonly captures: readonly InnerInput[];
 }
 
 /** The score of one pair, whether it counts, and the cotangent of its raw score. */
@@ -106,7 +108,7 @@ function scoreValues(
   given[scoreInputs.raw] = raw;
   for (const name of ["batch", "head", "query", "key"] as const) given[scoreInputs[name]] = scalars.index(at[name]);
   given[scoreInputs.cotangent] = scoreCotangent;
-  const inputs: InnerInput[] = [...given, ...captures.map((buffer) => ({ buffer }))];
+  const inputs: InnerInput[] = [...given, ...captures];
   const inside = scalars.within(graph, inputs);
   const coordinates = [at.batch, at.head, literal(0), at.key];
   const value = (output: keyof typeof scoreOutputs): Value => inside.at(graph.outputs[scoreOutputs[output]] as number, coordinates);

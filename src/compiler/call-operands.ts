@@ -42,7 +42,8 @@ export function operandsOfCall({ nodes }: Pick<Graph, "nodes">, call: CallNode):
     const perQuery = linear(["query"], batch, head, query);
     operands.push(perQuery, linear(["query", "valueChannel"], batch, head, query, valueChannel), perQuery);
   }
-  return call.inputs.map((_, i) => operands[i] ?? { kind: "whole" });
+  const isNumber = (input: number): boolean => (nodes[input] as GraphNode).shape.length === 0;
+  return call.inputs.map((input, i) => operands[i] ?? { kind: isNumber(input) ? "number" : "whole" });
 }
 
 /** The loops of attention. */

@@ -1,4 +1,8 @@
+import { inputsOfKernel, isAttention } from "../ir/attention.js";
 import { type CallNode, type Graph, type GraphNode, withInputs } from "../ir/graph.js";
+
+/** A call with nothing but what its kernel reads. */
+const withKernelInputs = (call: CallNode): CallNode => (isAttention(call) ? { ...call, inputs: inputsOfKernel(call) } : call);
 
 /** Whether a backend has a kernel for a call, whose inputs are the operands. */
 export type HasKernel = (call: CallNode, operands: readonly GraphNode[]) => boolean;
@@ -40,7 +44,7 @@ class Target {
           node,
           operands.map((operand) => this.nodes[operand] as GraphNode),
         );
-        if (isKept) moved[i] = this.place({ ...node, inputs: operands });
+        if (isKept) moved[i] = this.place(withKernelInputs({ ...node, inputs: operands }));
         else calls.set(i, this.copy(node.body, operands));
         return;
       }

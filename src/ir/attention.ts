@@ -35,6 +35,10 @@ export type AttentionNode = CallNode & { readonly name: AttentionCallName; reado
 
 export const isAttention = (node: GraphNode | undefined): node is AttentionNode => node?.kind === "call" && node.name in attentionInputs;
 
+/** The inputs that a kernel reads: the operands, and the captures of the score. Those after them are the body's alone. */
+export const inputsOfKernel = ({ name, inputs, params }: AttentionNode): readonly number[] =>
+  inputs.slice(0, attentionInputs[name] + (params.score === null ? 0 : params.score.inputCount - scoreInputs.captures));
+
 /** Inputs of the score's graph before the captures. */
 export const scoreInputs = { raw: 0, batch: 1, head: 2, query: 3, key: 4, cotangent: 5, captures: 6 } as const;
 /** Its outputs. */
