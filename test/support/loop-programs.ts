@@ -18,7 +18,7 @@ export interface LoopProgram {
 }
 
 /** The scalar computation of one kernel. */
-class Scalars {
+export class Scalars {
   readonly values: Value[] = [];
 
   private push(body: object): Value {

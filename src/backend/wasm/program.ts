@@ -9,7 +9,7 @@ import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import { type MemoryType, ModuleBuilder } from "./assembler.js";
 import { type FlatStep, flatten, type StepTree } from "./flat-steps.js";
-import { hasAttentionKernel } from "./kernels/attention.js";
+import { attentionKernels, hasAttentionKernel } from "./kernels/attention.js";
 import { type Gemm, gemmSignatures } from "./kernels/gemm.js";
 import { type Context, type KernelCode, kernelSignature } from "./kernels/kernel.js";
 import { mapKernel } from "./kernels/map.js";
@@ -125,6 +125,7 @@ function print(kernel: Kernel, context: Context, gemm: Gemm): KernelCode[] {
     case "scatter":
       return [scatterKernel(kernel, context)];
     case "attention":
+      return attentionKernels(kernel, context, gemm);
     case "attentionBackward":
       throw new Error(`${kernel.kind} is inlined`);
   }

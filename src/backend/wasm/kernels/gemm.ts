@@ -12,9 +12,10 @@ import {
   type MemoryType,
   ModuleBuilder,
   op,
-  shuffle,
 } from "../assembler.js";
+import { type AttentionExports, addAttentionLoops, attentionSignatures } from "./attention-loops.js";
 import { copyOne, type Element, elements, readFour, readLast } from "./gemm-elements.js";
+import { addProduct, transposed, words } from "./inner-loops.js";
 import { bytesOf } from "./operations.js";
 
 /**
@@ -63,7 +64,20 @@ export type GemmExports = {
 } & {
   /** C (+)= A·B. Adds to C where `accumulate` is not 0. */
   multiply(a: number, b: number, c: number, cRow: number, rows: number, panels: number, depth: number, accumulate: number): void;
-};
+  /** The same for parts of packed operands, whose tiles and panels are further apart than `depth` steps. */
+  multiplyPart(
+    a: number,
+    aTile: number,
+    b: number,
+    bPanel: number,
+    c: number,
+    cRow: number,
+    rows: number,
+    panels: number,
+    depth: number,
+    accumulate: number,
+  ): void;
+} & AttentionExports;
 
 /** The same functions, as a program imports them. */
 export type Gemm = { readonly [Name in keyof GemmExports]: FunctionReference };
@@ -71,20 +85,32 @@ export type Gemm = { readonly [Name in keyof GemmExports]: FunctionReference };
 /** The function that reads an operand of some dtype. */
 export const reading = (name: keyof Readers, dtype: DType): ReaderName => (isHalf(dtype) ? `${name}_${dtype}` : name);
 
-const words = (count: number) => ({ parameters: new Array<"i32">(count).fill("i32"), results: [] }) as const;
 const readerWords: Readonly<Record<keyof Readers, number>> = { packPanels: 6, packTiles: 6, rowByColumns: 7, rowByRows: 6, gather: 4 };
 const readerNames = Object.keys(readerWords) as (keyof Readers)[];
 
 /** What a module that calls these functions imports as `gemm`. */
 export const gemmSignatures = {
   multiply: words(8),
+  multiplyPart: words(10),
+  ...attentionSignatures,
   ...Object.fromEntries(elements.flatMap((dtype) => readerNames.map((name) => [reading(name, dtype), words(readerWords[name])]))),
 } as Readonly<Record<keyof GemmExports, ReturnType<typeof words>>>;
 
 /** @param fused Multiply and add in one instruction with one rounding, where the engine has relaxed SIMD. */
 export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder(memory);
-  module.function(gemmSignatures.multiply, (code, ...p) => multiply(code, p, fused), "multiply");
+  module.function(
+    gemmSignatures.multiply,
+    (code, ...p) => {
+      const [a, b, c, cRow, rows, panels, depth, accumulate] = p as [Local, Local, Local, Local, Local, Local, Local, Local];
+      const aTile = code.local("i32", times(depth.get, tileRows * 4));
+      const bPanel = code.local("i32", times(depth.get, panelColumns * 4));
+      multiply(code, [a, aTile, b, bPanel, c, cRow, rows, panels, depth, accumulate], fused);
+    },
+    "multiply",
+  );
+  module.function(gemmSignatures.multiplyPart, (code, ...p) => multiply(code, p, fused), "multiplyPart");
+  addAttentionLoops(module, fused);
   for (const dtype of elements) {
     const printers: Readonly<Record<keyof Readers, (code: Code, parameters: readonly Local[]) => void>> = {
       packPanels: (code, p) => pack(code, p, panelColumns, dtype),
@@ -104,12 +130,20 @@ export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<Array
 const add = (a: Expression, b: Expression): Expression => op("i32.add", a, b);
 const times = (a: Expression, n: number): Expression => (n === 1 ? a : op("i32.mul", a, i32(n)));
 
-const addProduct = (sum: Expression, a: Expression, b: Expression, fused: boolean): Expression =>
-  fused ? op("f32x4.relaxed_madd", a, b, sum) : op("f32x4.add", sum, op("f32x4.mul", a, b));
-
 /** For each panel, for each tile of rows: the products of that tile. A panel stays in the first cache while the rows pass. */
 function multiply(code: Code, parameters: readonly Local[], fused: boolean): void {
-  const [a, b, c, cRow, rows, panels, depth, accumulate] = parameters as [Local, Local, Local, Local, Local, Local, Local, Local];
+  const [a, tileStride, b, panelStride, c, cRow, rows, panels, depth, accumulate] = parameters as [
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+    Local,
+  ];
   const [panel, row, aTile, cTile] = [code.local("i32"), code.local("i32"), code.local("i32"), code.local("i32")];
   const bPanel = code.local("i32", b.get);
   code.for(panel, i32(0), panels.get, 1, () => {
@@ -119,14 +153,14 @@ function multiply(code: Code, parameters: readonly Local[], fused: boolean): voi
     code.while(op("i32.ge_s", row.get, i32(tileRows)), () => {
       tile(code, { fused, rows: tileRows, aTile, bPanel, cTile, cRow, depth, accumulate });
       code.increase(row, i32(-tileRows));
-      code.increase(aTile, times(depth.get, tileRows * 4));
+      code.increase(aTile, tileStride.get);
       code.increase(cTile, times(cRow.get, tileRows));
     });
     // What is left are one to three rows.
     for (let left = tileRows - 1; left > 0; left--) {
       code.if(op("i32.eq", row.get, i32(left)), () => tile(code, { fused, rows: left, aTile, bPanel, cTile, cRow, depth, accumulate }));
     }
-    code.increase(bPanel, times(depth.get, panelColumns * 4));
+    code.increase(bPanel, panelStride.get);
   });
 }
 
@@ -294,20 +328,6 @@ function pack(code: Code, parameters: readonly Local[], width: number, dtype: El
     );
     code.increase(column, i32(width));
   });
-}
-
-/** The columns of four rows of four. */
-function transposed(code: Code, [a, b, c, d]: readonly [Local, Local, Local, Local]): Expression[] {
-  const low = (x: Local, y: Local): Local => code.local("v128", shuffle(x.get, y.get, [0, 4, 1, 5]));
-  const high = (x: Local, y: Local): Local => code.local("v128", shuffle(x.get, y.get, [2, 6, 3, 7]));
-  const [ab, cd, ab2, cd2] = [low(a, b), low(c, d), high(a, b), high(c, d)];
-  code.release(ab, cd, ab2, cd2);
-  return [
-    shuffle(ab.get, cd.get, [0, 1, 4, 5]),
-    shuffle(ab.get, cd.get, [2, 3, 6, 7]),
-    shuffle(ab2.get, cd2.get, [0, 1, 4, 5]),
-    shuffle(ab2.get, cd2.get, [2, 3, 6, 7]),
-  ];
 }
 
 /**
