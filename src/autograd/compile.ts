@@ -1,5 +1,5 @@
 import { callable, checkArgument, checkOptions, describe, integer, type Kind, type OptionKinds, optional, text } from "../arguments.js";
-import type { Backend, Executable } from "../backend/backend.js";
+import type { Backend, Executable, ProgramMemory } from "../backend/backend.js";
 import { OptionError, UsageError } from "../errors.js";
 import type { DType } from "../ir/dtype.js";
 import type { Shape } from "../ir/shape.js";
@@ -56,6 +56,8 @@ export interface Compiled<A extends readonly unknown[], R> {
   readonly traces: number;
   /** What runs for these arguments, as text: kernels in order, with shapes and memory. */
   explain(...args: Given<A>): string;
+  /** The bytes that a run with these arguments would take, see {@link memoryOf}. */
+  memory(...args: Given<A>): ProgramMemory;
 }
 
 /** Where each leaf of the result comes from. */
@@ -64,13 +66,18 @@ type Result =
   | { readonly kind: "argument"; readonly position: number }
   | { readonly kind: "value"; readonly value: unknown };
 
-interface Program {
+interface Trace {
   readonly traced: Traced;
   readonly results: readonly Result[];
   readonly form: TreeDef;
-  readonly executable: Executable;
   /** What the trace decided by the numbers among its arguments. */
   readonly decisions: readonly Decision[];
+  /** For each buffer of the graph, whether it is given up. */
+  readonly donated: readonly boolean[];
+}
+
+interface Program extends Trace {
+  readonly executable: Executable;
 }
 
 interface Call {
@@ -80,6 +87,12 @@ interface Call {
   readonly donated: ReadonlySet<Tensor>;
   /** The arguments with other tensors at the places of `leaves`. */
   rebuild(leaves: readonly Tensor[]): unknown[];
+}
+
+/** The same call, once the tensors among its arguments have their numbers. */
+function realized(call: Call): Call {
+  realizeNow(call.leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor));
+  return call;
 }
 
 /** Throws OptionError for settings that name an argument which was not passed. */
@@ -93,11 +106,10 @@ function checkPositions(args: readonly unknown[], settings: CompileSettings, nam
   }
 }
 
-/** What a call asks for, once the tensors among its arguments have their numbers. */
+/** What a call asks for. The tensors among its arguments need no numbers yet. */
 function readCall(args: readonly unknown[], settings: CompileSettings, name: string): Call {
   checkPositions(args, settings, name);
   const trees = args.map((arg, i) => (settings.static?.includes(i) ? undefined : flattenTree(arg, `${name}: argument ${i}`)));
-  realizeNow(trees.flatMap((tree) => tree?.leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor) ?? []));
   const keys: string[] = [];
   const leaves: (Tensor | number)[] = [];
   const donated = new Set<Tensor>();
@@ -205,8 +217,7 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
   let traces = 0;
   let toldOfMany = false;
 
-  function trace(call: Call, backend: Backend): Program {
-    traces++;
+  function trace(call: Call): Trace {
     const token = {};
     const decisions: Decision[] = [];
     const placeholders = call.leaves.map((leaf, position) => {
@@ -245,7 +256,7 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
     const donated = traced.buffers.map((origin) => typeof origin === "number" && isDonated(origin));
     // Of the value its form is kept: the branches of the value itself hold tensors of the trace.
     const { shape: form } = flattenTree(shape.build(leaves.map(() => null)));
-    return { traced, results, form, decisions, executable: backend.compile(traced.graph, { label: name, donated }) };
+    return { traced, results, form, decisions, donated };
   }
 
   function programOf(call: Call): { program: Program; backend: Backend } {
@@ -257,7 +268,9 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
     }
     let program = known.find(call.key, ({ decisions }) => decisions.every((made) => agrees(made, call.leaves[made.position] as number)));
     if (program === undefined) {
-      program = trace(call, backend);
+      traces++;
+      const found = trace(call);
+      program = { ...found, executable: backend.compile(found.traced.graph, { label: name, donated: found.donated }) };
       if (known.add(call.key, program) && !toldOfMany) {
         toldOfMany = true;
         console.warn(tooMany(name, maxPrograms));
@@ -268,7 +281,7 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
 
   const compiled = (...args: A): R => {
     if (isTracing()) return f(...weakNumbers(args, settings));
-    const call = readCall(args, settings, name);
+    const call = realized(readCall(args, settings, name));
     const { program, backend } = programOf(call);
     const label = `${name}()`;
     const { traced } = program;
@@ -301,8 +314,14 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
     traces: { get: () => traces },
     explain: {
       value: (...args: A): string => {
-        const { program } = programOf(readCall(args, settings, name));
+        const { program } = programOf(realized(readCall(args, settings, name)));
         return `${name}: traced ${traces} time${traces === 1 ? "" : "s"}\n${program.executable.describe()}`;
+      },
+    },
+    memory: {
+      value: (...args: A): ProgramMemory => {
+        const { traced, donated } = trace(readCall(args, settings, name));
+        return currentBackend().memoryOf(traced.graph, { label: name, donated });
       },
     },
   });
@@ -314,4 +333,15 @@ export function explain<A extends readonly unknown[]>(f: (...args: A) => unknown
   return (typeof (f as Partial<Compiled<A, unknown>>).explain === "function" ? (f as Compiled<A, unknown>) : compileAny(f)).explain(
     ...args,
   );
+}
+
+/**
+ * The bytes that a run of f with these arguments would take on the current backend: arguments, results, scratch and what the program
+ * itself keeps. Nothing runs and nothing is allocated: of arguments that have no numbers yet (`zeros([B, T])`, a model that was just made)
+ * shapes and dtypes are enough, so sizes may be asked for that the machine could not hold. A function that was compiled is asked with its
+ * donated arguments, whose memory results take over. `memory()` tells what is held already.
+ */
+export function memoryOf<A extends readonly unknown[]>(f: (...args: A) => unknown, ...args: A): ProgramMemory {
+  checkArgument("memoryOf", "f", f, callable);
+  return (typeof (f as Partial<Compiled<A, unknown>>).memory === "function" ? (f as Compiled<A, unknown>) : compileAny(f)).memory(...args);
 }

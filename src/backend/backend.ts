@@ -23,6 +23,22 @@ export interface CompileOptions {
   readonly label?: string;
 }
 
+/** Bytes that a program takes on its backend while it runs, known before there is memory for any of it. */
+export interface ProgramMemory {
+  /** What it reads: arguments, and tensors that the function closes over. */
+  readonly inputBytes: number;
+  /** Results in memory of their own; those that take over a donated input are not in it. */
+  readonly resultBytes: number;
+  /** What is between, during a run. */
+  readonly scratchBytes: number;
+  /** What stays from run to run: tables, code, scalars. */
+  readonly programBytes: number;
+  /** All of that at its most: what `memory().peakBytes` grows to where nothing else is. */
+  readonly peakBytes: number;
+  /** The largest tensor among it, which `info.maxTensorBytes` bounds. */
+  readonly largestTensorBytes: number;
+}
+
 /** Memory that a backend holds at this moment. */
 export interface MemoryReport {
   readonly liveBytes: number;
@@ -63,6 +79,8 @@ export interface Backend {
   write(buffer: DeviceBuffer, dtype: DType, data: HostArray): void;
   read(buffer: DeviceBuffer, dtype: DType, length: number): Promise<HostArray>;
   compile(graph: Graph, options?: CompileOptions): Executable;
+  /** What a run of the program would take. Allocates nothing on the device and refuses no size. */
+  memoryOf(graph: Graph, options?: CompileOptions): ProgramMemory;
   /**
    * Runs a program. `inputs` and `scalars` are in the order of the graph's; a donated input belongs to the backend
    * afterwards, unless the run throws. Returns one new buffer for each output. Throws UsageError where a donated buffer is also another

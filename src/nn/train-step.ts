@@ -86,6 +86,10 @@ export function createTrainStep<Params, State, Batch>(options: TrainStepOptions<
       value: (params: Params, ...others: [State, Batches<Batch>, TensorLike]) =>
         step.explain(...trainablePart(params, trainable), ...others),
     },
+    memory: {
+      value: (params: Params, ...others: [State, Batches<Batch>, TensorLike]) =>
+        step.memory(...trainablePart(params, trainable), ...others),
+    },
   });
 }
 

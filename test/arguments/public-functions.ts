@@ -297,6 +297,7 @@ const functions = {
     ),
   },
   explain: { f: aFunction(loss), x: aTree(matrix) },
+  memoryOf: { f: aFunction(loss), x: aTree(matrix) },
   realize: { tree: aTree(matrix) },
   flattenTree: { tree: aTree(matrix) },
   tensorsOf: { tree: aTree(matrix) },

@@ -30,6 +30,7 @@ export function createRecordingBackend(): { readonly backend: Backend; readonly 
       recorded.push({ graph, options });
       return { graph, describe: () => "" };
     },
+    memoryOf: () => ({ inputBytes: 0, resultBytes: 0, scratchBytes: 0, programBytes: 0, peakBytes: 0, largestTensorBytes: 0 }),
     run: ({ graph }) => graph.outputs.map(fresh),
     release: () => undefined,
     sync: async () => undefined,

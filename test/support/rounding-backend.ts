@@ -10,6 +10,8 @@ export function createRoundingBackend(): Backend {
   const backend = createReferenceBackend();
   const compile = backend.compile.bind(backend);
   backend.compile = (graph, options) => compile(rounding(graph), options);
+  const memoryOf = backend.memoryOf.bind(backend);
+  backend.memoryOf = (graph, options) => memoryOf(rounding(graph), options);
   return backend;
 }
 

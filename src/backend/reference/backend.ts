@@ -1,12 +1,14 @@
 import { OutOfMemoryError, UsageError } from "../../errors.js";
 import { type DType, type HostArray, hostArray, representable } from "../../ir/dtype.js";
-import { type CallNode, type Graph, type GraphNode, type InputNode, inputsOf, type LoopNode } from "../../ir/graph.js";
+import type { CallNode, Graph, GraphNode, InputNode, LoopNode } from "../../ir/graph.js";
 import { sizeOf } from "../../ir/shape.js";
-import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
+import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
 import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { describeGraph } from "./describe.js";
 import { lower } from "./lowerings.js";
 import { MemoryLedger } from "./memory.js";
+import { memoryOfGraph } from "./program-memory.js";
+import { releasesOf } from "./releases.js";
 import { bytesPerElement, type Data, sameStorage, type Value, zeros } from "./values.js";
 
 /** A buffer knows its dtype here, so that a caller who mixes dtypes up is told. `data` is gone once it is freed. */
@@ -35,41 +37,6 @@ class ReferenceExecutable implements Executable {
 }
 
 const copy = ({ shape, dtype, data }: Value): Value => ({ shape, dtype, data: data.slice() });
-
-const knownReleases = new WeakMap<Graph, number[][]>();
-
-/**
- * For each node, the intermediates that nothing needs once it has run. Outputs are never among them, and neither is what outlives its
- * last use under another name: what barriers and results stand for.
- */
-function releasesOf(graph: Graph): number[][] {
-  const known = knownReleases.get(graph);
-  if (known) return known;
-  const releases: number[][] = graph.nodes.map(() => []);
-  const seen = new Set<number>(graph.outputs);
-  for (const output of graph.outputs) keepNamesakes(graph, output, seen);
-  for (let i = graph.nodes.length - 1; i >= 0; i--) {
-    for (const used of [i, ...inputsOf(graph.nodes[i] as GraphNode)]) {
-      if (seen.has(used)) continue;
-      seen.add(used);
-      // From the last use on, what it stands for has seen its last use too.
-      keepNamesakes(graph, used, seen, (namesake) => releases[i]?.push(namesake));
-      releases[i]?.push(used);
-    }
-  }
-  knownReleases.set(graph, releases);
-  return releases;
-}
-
-/** Marks the nodes whose memory a barrier or a result shares. */
-function keepNamesakes({ nodes }: Graph, position: number, seen: Set<number>, found: (node: number) => void = () => undefined): void {
-  for (let node = nodes[position]; node?.kind === "barrier" || node?.kind === "result"; ) {
-    const below = node.inputs[0] as number;
-    if (!seen.has(below)) found(below);
-    seen.add(below);
-    node = nodes[below];
-  }
-}
 
 const info: Omit<BackendInfo, "passedOver"> = {
   name: "reference",
@@ -128,6 +95,10 @@ class ReferenceBackend implements Backend {
     // Throws where a dtype is not offered.
     for (const node of graph.nodes) bytesPerElement(node.dtype);
     return new ReferenceExecutable(graph, options.donated ?? [], options.label ?? "program");
+  }
+
+  memoryOf(graph: Graph): ProgramMemory {
+    return memoryOfGraph(graph);
   }
 
   run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[] {

@@ -1,21 +1,21 @@
-import { loopDepth } from "../../compiler/program.js";
 import { BackendUnavailableError, DtypeError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
 import type { DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
-import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
+import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
 import { decode, encode, encodeScalars } from "../host-data.js";
-import { refuseReleased, refuseSharedDonation } from "../programs.js";
+import { programMemory, refuseReleased, refuseSharedDonation } from "../programs.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
 import { hasRelaxedSimd, hasSimd, planThreads, type ThreadPlan } from "./features.js";
 import { isShared } from "./flat-steps.js";
 import { Block, Heap } from "./heap.js";
 import { gemmModule } from "./kernels/gemm.js";
-import { iterationBytes, tableHeader } from "./kernels/kernel.js";
+import { tableHeader } from "./kernels/kernel.js";
 import { bytesOf } from "./kernels/operations.js";
 import { margin } from "./kernels/places.js";
+import { type Layout, layOut } from "./layout.js";
 import { ThreadPool, trapped } from "./pool.js";
-import { buildProgram, type WasmProgram } from "./program.js";
+import { bufferBytes, buildProgram, type WasmProgram } from "./program.js";
 import { type KernelEntry, runSteps } from "./run-steps.js";
 
 export interface WasmOptions {
@@ -120,16 +120,10 @@ interface Loaded {
   readonly countersAddress: number;
   readonly moduleAddress: number;
   readonly moduleBytes: number;
-  /** The block of a run: the plan's scratch, the arena of the kernels, and `threadBytes` for each thread. */
-  readonly arenaOffset: number;
-  readonly threadOffset: number;
-  readonly threadBytes: number;
-  readonly runBytes: number;
+  readonly layout: Layout;
   /** Whether other threads are worth waking. */
   readonly parallel: boolean;
 }
-
-const ceil64 = (n: number): number => Math.ceil(n / 64) * 64;
 
 class WasmBackend implements Backend {
   readonly info: BackendInfo;
@@ -251,15 +245,24 @@ class WasmBackend implements Backend {
   }
 
   compile(graph: Graph, options: CompileOptions = {}): Executable {
+    return this.executable(graph, this.build(graph, options), options);
+  }
+
+  memoryOf(graph: Graph, options: CompileOptions = {}): ProgramMemory {
+    const program = this.build(graph, options);
+    const { programBytes, runBytes } = layOut(program, this.pool.size);
+    return programMemory(graph, program.plan.slots, { bytesOf: bufferBytes, programBytes, scratchBytes: runBytes });
+  }
+
+  private build(graph: Graph, options: CompileOptions): WasmProgram {
     this.needOpen();
     for (const node of graph.nodes) this.need(node.dtype);
-    const program = buildProgram(graph, {
+    return buildProgram(graph, {
       kernels: this.kernels,
       memory: { shared: this.shared, maximum: this.maximum },
       chunks: this.chunks,
       ...(options.donated ? { donated: options.donated } : {}),
     });
-    return this.executable(graph, program, options);
   }
 
   private executable(graph: Graph, program: WasmProgram, options: CompileOptions): WasmExecutable {
@@ -270,7 +273,7 @@ class WasmBackend implements Backend {
   /** Instantiates a program and lays its tables out in memory. */
   private load(executable: WasmExecutable): Loaded {
     if (executable.loaded) return executable.loaded;
-    const { module, steps, plan, scalars } = executable.program;
+    const { module, steps } = executable.program;
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module), {
       env: { memory: this.mem },
       gemm: this.gemm.exports,
@@ -279,18 +282,9 @@ class WasmBackend implements Backend {
     const kernelSteps = steps.filter((step) => step.kind === "kernel");
     for (const { function: number } of kernelSteps) kernels[number] ??= instance.exports[`k${number}`] as KernelEntry;
 
-    let bytes = 0;
-    const place = (size: number): number => {
-      const offset = bytes;
-      bytes += ceil64(size);
-      return offset;
-    };
-    const scalarOffset = place(4 * scalars.length);
-    const tableOffsets = steps.map((step) => (step.kind === "kernel" ? place(4 * (tableHeader.words + step.buffers.length)) : 0));
-    const stepsOffset = place(4 * stepWords * steps.length);
-    const countersOffset = place(4 * counterWords * steps.length);
-    const moduleOffset = place(this.shared ? module.length : 0);
-    const block = this.reserve(bytes, "program");
+    const layout = layOut(executable.program, this.pool.size);
+    const { tableOffsets, stepsOffset, countersOffset, moduleOffset } = layout;
+    const block = this.reserve(layout.programBytes, "program");
     const words = this.view();
     steps.forEach((step, i) => {
       const at = (block.address + stepsOffset) / 4 + stepWords * i;
@@ -304,32 +298,19 @@ class WasmBackend implements Backend {
     });
     if (this.shared) new Uint8Array(this.mem.buffer, block.address + moduleOffset, module.length).set(module);
 
-    let runBytes = plan.scratchBytes;
-    const inRun = (size: number): number => {
-      const offset = runBytes;
-      runBytes += ceil64(size);
-      return offset;
-    };
-    const arenaOffset = inRun(kernelSteps.reduce((most, { arenaBytes }) => Math.max(most, arenaBytes), 0));
-    const iterations = ceil64(iterationBytes(loopDepth(plan.steps) - 1));
-    const threadBytes = iterations + ceil64(kernelSteps.reduce((most, { scratchBytes }) => Math.max(most, scratchBytes), 0));
-    const threadOffset = iterations + inRun(threadBytes * this.pool.size);
     const shareable = kernelSteps.filter(isShared).reduce((sum, { cost, turns }) => sum + cost * turns, 0);
     const countable = kernelSteps.every(({ units, unitsPerChunk, turns }) => turns * Math.ceil(units / unitsPerChunk) <= mostChunks);
     const loaded: Loaded = {
       number: this.programs++,
       kernels,
       block,
-      scalars: block.address + scalarOffset,
+      scalars: block.address + layout.scalarOffset,
       tables: tableOffsets.map((offset) => block.address + offset),
       stepsAddress: block.address + stepsOffset,
       countersAddress: block.address + countersOffset,
       moduleAddress: block.address + moduleOffset,
       moduleBytes: module.length,
-      arenaOffset,
-      threadOffset,
-      threadBytes,
-      runBytes,
+      layout,
       parallel: this.shared && countable && (shareable > worthWaking || this.chunks === "finest"),
     };
     executable.loaded = loaded;
@@ -379,7 +360,7 @@ class WasmBackend implements Backend {
     const loaded = this.load(executable);
     const heirs = new Set<number | undefined>(outputs);
     const made: Block[] = [];
-    const scratch = loaded.runBytes > 0 ? this.reserve(loaded.runBytes, "program") : undefined;
+    const scratch = loaded.layout.runBytes > 0 ? this.reserve(loaded.layout.runBytes, "program") : undefined;
     try {
       const blocks = slots.map(({ use, bytes }): Block | undefined => {
         if (use.kind === "scratch") return undefined;
@@ -426,7 +407,7 @@ class WasmBackend implements Backend {
       if (step.kind !== "kernel") return;
       const table = (loaded.tables[i] as number) / 4;
       words[table + tableHeader.scalars] = loaded.scalars;
-      words[table + tableHeader.arena] = base + loaded.arenaOffset;
+      words[table + tableHeader.arena] = base + loaded.layout.arenaOffset;
       step.buffers.forEach((buffer, k) => {
         words[table + tableHeader.words + k] = addresses[slotOf.get(buffer) as number] as number;
       });
@@ -435,7 +416,7 @@ class WasmBackend implements Backend {
   }
 
   private execute(loaded: Loaded, { steps }: WasmProgram, base: number): void {
-    const scratchAddress = base + loaded.threadOffset;
+    const scratchAddress = base + loaded.layout.threadOffset;
     const { kernels, stepsAddress } = loaded;
     if (!loaded.parallel) {
       const nobody = (): void => undefined;
@@ -453,7 +434,7 @@ class WasmBackend implements Backend {
       stepCount: steps.length,
       countersAddress: loaded.countersAddress,
       scratchAddress,
-      scratchBytes: loaded.threadBytes,
+      scratchBytes: loaded.layout.threadBytes,
     });
   }
 

@@ -1,14 +1,14 @@
 import { DtypeError, OutOfMemoryError } from "../../errors.js";
 import type { DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
-import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport } from "../backend.js";
+import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
 import { decode, encode, encodeScalars } from "../host-data.js";
-import { refuseReleased, refuseSharedDonation } from "../programs.js";
+import { programMemory, refuseReleased, refuseSharedDonation } from "../programs.js";
 import { openDevice } from "./adapter.js";
-import type { GpuBuffer } from "./buffer-pool.js";
+import { type GpuBuffer, sizeClass } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
 import { fitUniform, type Target } from "./kernels/source.js";
-import { buildProgram, describeProgram, type Order, type WebGpuProgram } from "./program.js";
+import { bufferBytes, buildProgram, describeProgram, type Order, type WebGpuProgram } from "./program.js";
 import { type Dispatch, Recorder } from "./recorder.js";
 import { Turns, turnNumbers } from "./turns.js";
 import { bytesOf } from "./wgsl.js";
@@ -140,12 +140,23 @@ class WebGpuBackend implements Backend {
       const bytes = node.shape.reduce((n, extent) => n * extent, 1) * bytesOf[node.dtype];
       if (node.kind === "input" && bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
     }
-    const program = buildProgram(graph, {
+    return this.executable(graph, this.build(graph, options), options);
+  }
+
+  memoryOf(graph: Graph, options: CompileOptions = {}): ProgramMemory {
+    for (const node of graph.nodes) this.need(node.dtype);
+    const { plan, scalars } = this.build(graph, options);
+    const held = (bytes: number): number => sizeClass(bytes, Number.POSITIVE_INFINITY);
+    const programBytes = scalars.length === 0 ? 0 : held(4 * scalars.length);
+    return programMemory(graph, plan.slots, { bytesOf: bufferBytes, held, programBytes });
+  }
+
+  private build(graph: Graph, options: CompileOptions): WebGpuProgram {
+    return buildProgram(graph, {
       kernels: this.kernels,
       target: this.target,
       ...(options.donated ? { donated: options.donated } : {}),
     });
-    return this.executable(graph, program, options);
   }
 
   private executable(graph: Graph, program: WebGpuProgram, options: CompileOptions): WebGpuExecutable {
