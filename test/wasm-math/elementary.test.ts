@@ -1,7 +1,7 @@
 import { erf as erfOf } from "mathjs";
 import { describe, expect, it } from "vitest";
 import { bitsOf, everyBits, valuesAt, worstError } from "./floats.js";
-import { applied } from "./vectors.js";
+import { applied, forms } from "./vectors.js";
 
 const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
 const tiny = 2 ** -149;
@@ -143,8 +143,10 @@ const facts: readonly Facts[] = [
   },
 ];
 
-describe.each(facts)("$name", ({ name, exact, bound, step, critical, special }) => {
-  const f = applied(name, 1);
+const both = facts.flatMap((fact) => forms.map((form) => ({ ...fact, ...form })));
+
+describe.each(both)("$name $form", ({ name, exact, bound, step, critical, special, fused }) => {
+  const f = applied(name, 1, fused);
 
   it(`is within ${bound} ulp on a grid over all 2^32 bit patterns`, () => {
     const worst = worstError(f, exact, everyBits(f, -(2 ** 31), 2 ** 31, step));

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { MathName } from "../../src/backend/wasm/math/index.js";
 import { asFloats, floatOf, ulps, valuesAt } from "./floats.js";
-import { type Applied, applied } from "./vectors.js";
+import { type Applied, applied, forms } from "./vectors.js";
 
 const operandsOf: Readonly<Record<MathName, number>> = {
   exp: 1,
@@ -40,8 +40,11 @@ const vectors = (x: fc.Arbitrary<number>): fc.Arbitrary<number[]> => fc.array(x,
 const outputBits = (f: Applied, count: number, asFloat: boolean): number[] =>
   [...f.output.subarray(0, count)].map((word) => (asFloat && Number.isNaN(floatOf(word)) ? 0x7fc00000 : word));
 
-describe.each(Object.entries(operandsOf) as [MathName, number][])("%s", (name, operands) => {
-  const f = applied(name, operands);
+const functions = Object.entries(operandsOf) as [MathName, number][];
+const both = functions.flatMap(([name, operands]) => forms.map((form) => ({ name, operands, ...form })));
+
+describe.each(both)("$name $form", ({ name, operands, fused }) => {
+  const f = applied(name, operands, fused);
   const rows = fc.array(fc.tuple(...Array.from({ length: operands }, () => bits)), { minLength: 4, maxLength: 4 });
   const run = (lanes: readonly (readonly number[])[]): number[] => {
     lanes.forEach((row, i) => row.forEach((word, k) => (f.inputs[k] as Int32Array).fill(word, i, i + 1)));
@@ -61,9 +64,9 @@ describe.each(Object.entries(operandsOf) as [MathName, number][])("%s", (name, o
   });
 });
 
-describe("symmetries", () => {
+describe.each(forms)("symmetries $form", ({ fused }) => {
   it.each(["sin", "tanh", "erf"] as const)("%s(−x) is −%s(x) bit for bit", (name) => {
-    const f = applied(name, 1);
+    const f = applied(name, 1, fused);
     fc.assert(
       fc.property(vectors(finite), (x) => {
         const negated = valuesAt(
@@ -76,7 +79,7 @@ describe("symmetries", () => {
   });
 
   it("cos(−x) is cos(x) bit for bit", () => {
-    const f = applied("cos", 1);
+    const f = applied("cos", 1, fused);
     fc.assert(
       fc.property(vectors(finite), (x) => {
         const negated = valuesAt(
@@ -89,9 +92,9 @@ describe("symmetries", () => {
   });
 });
 
-describe("order", () => {
+describe.each(forms)("order $form", ({ fused }) => {
   it("exp of the next number is at most one ulp smaller", () => {
-    const f = applied("exp", 1);
+    const f = applied("exp", 1, fused);
     const start = fc.float({ min: -105, max: 90, noNaN: true, noDefaultInfinity: true });
     fc.assert(
       fc.property(start, (x) => {
@@ -110,7 +113,7 @@ describe("order", () => {
   });
 
   it.each(["tanh", "erf", "sin", "cos"] as const)("|%s| is at most 1", (name) => {
-    const f = applied(name, 1);
+    const f = applied(name, 1, fused);
     for (let from = -(2 ** 31); from < 2 ** 31; from += 2 ** 16 * 65521) {
       const input = f.inputs[0] as Int32Array;
       for (let i = 0; i < input.length; i++) input[i] = from + i * 65521;

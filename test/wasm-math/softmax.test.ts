@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { bitsOf, everyBits, valuesAt, worstError } from "./floats.js";
-import { applied } from "./vectors.js";
+import { applied, forms } from "./vectors.js";
 
-describe("the exponential of numbers that are not positive", () => {
-  const f = applied("exp_negative", 1);
+describe.each(forms)("the exponential of numbers that are not positive, $form", ({ fused }) => {
+  const f = applied("exp_negative", 1, fused);
   const smallest = Math.log(2 ** -126);
 
   it("is within 1.01 ulp as long as the result is a normal number", () => {

@@ -1,5 +1,18 @@
+import { setFlagsFromString } from "node:v8";
 import { type Code, type Expression, i32, type Local, load, ModuleBuilder, op } from "../../src/backend/wasm/assembler.js";
+import { hasRelaxedSimd } from "../../src/backend/wasm/features.js";
 import { MathFunctions, type MathName } from "../../src/backend/wasm/math/index.js";
+
+// Some engines have relaxed SIMD behind a flag only, which must be set before the first module is compiled.
+if (!hasRelaxedSimd()) setFlagsFromString("--experimental-wasm-relaxed-simd");
+
+/** The forms in which functions are printed that multiply and add, as far as this engine has them; each with its name for titles. */
+export const forms = (
+  [
+    { form: "multiplying, then adding", fused: false },
+    { form: "with fused multiply-add", fused: true },
+  ] as const
+).filter(({ fused }) => !fused || hasRelaxedSimd());
 
 /** Elements that go through a function at a time. */
 export const CHUNK = 1 << 16;
@@ -14,10 +27,10 @@ export interface Applied {
 
 const bytes = 4 * CHUNK;
 
-/** A function over arrays: output[i] = f(inputs[0][i], …), four at a time. */
-export function applied(name: MathName, operands: number): Applied {
+/** A function over arrays: output[i] = f(inputs[0][i], …), four at a time; `fused` picks its form. */
+export function applied(name: MathName, operands: number, fused = false): Applied {
   const module = new ModuleBuilder({ shared: false, maximum: 64 });
-  const functions = new MathFunctions(module);
+  const functions = new MathFunctions(module, fused);
   const signature = { parameters: ["i32"], results: [] } as const;
   const loop = (code: Code, count: Local): void => {
     const at = code.local("i32");

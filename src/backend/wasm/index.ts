@@ -148,7 +148,7 @@ class WasmBackend implements Backend {
     private readonly maximum: number,
     gemm: WebAssembly.Module,
     private readonly pool: ThreadPool,
-    fused: boolean,
+    private readonly fused: boolean,
     plan: ThreadPlan,
     options: WasmOptions,
   ) {
@@ -260,6 +260,7 @@ class WasmBackend implements Backend {
     return buildProgram(graph, {
       kernels: this.kernels,
       memory: { shared: this.shared, maximum: this.maximum },
+      fused: this.fused,
       chunks: this.chunks,
       ...(options.donated ? { donated: options.donated } : {}),
     });

@@ -23,6 +23,8 @@ export interface ProgramOptions {
   /** "definitions": one kernel for each primitive, none of them written by hand. */
   readonly kernels: "auto" | "definitions";
   readonly memory: MemoryType;
+  /** Functions such as exp multiply and add in one instruction, which needs an engine with relaxed SIMD. Default false. */
+  readonly fused?: boolean;
   readonly donated?: readonly boolean[];
   /** "finest" cuts the work of every kernel into the smallest chunks. */
   readonly chunks?: "auto" | "finest";
@@ -65,7 +67,7 @@ export function assemble(lowered: Lowered, scalars: readonly DType[], options: O
   const gemm = Object.fromEntries(names.map((name) => [name, module.import("gemm", name, gemmSignatures[name])])) as unknown as Gemm;
   const context: Omit<Context, "loops"> = {
     module,
-    math: new MathFunctions(module),
+    math: new MathFunctions(module, options.fused ?? false),
     info: (buffer) => planned.buffers.get(buffer) as BufferInfo,
   };
   /** Functions by their code. */

@@ -171,14 +171,14 @@ function softmaxPanel(code: Code, parameters: readonly Local[], fused: boolean):
   }
 }
 
-function endSoftmax(code: Code, parameters: readonly Local[]): void {
+function endSoftmax(code: Code, parameters: readonly Local[], fused: boolean): void {
   const [state, factors, lse] = parameters as [Local, Local, Local];
   for (const at of [0, 16]) {
     const sum = code.local("v128", load("v128.load", state.get, 32 + at));
     const none = code.local("v128", op("f32x4.eq", sum.get, f32x4(0)));
     code.store("v128.store", factors.get, op("v128.andnot", op("f32x4.div", f32x4(1), sum.get), none.get), at);
     const most = op("f32x4.mul", load("v128.load", state.get, at), f32x4(Math.LN2));
-    const value = op("f32x4.add", most, log(code, sum));
+    const value = op("f32x4.add", most, log(code, sum, fused));
     code.store("v128.store", lse.get, op("v128.bitselect", f32x4(-1e30), value, none.get), at);
     code.release(sum, none);
   }

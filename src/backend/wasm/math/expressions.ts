@@ -11,6 +11,16 @@ export const and = (a: Expression, b: Expression): Expression => op("v128.and", 
 export const or = (a: Expression, b: Expression): Expression => op("v128.or", a, b);
 export const xor = (a: Expression, b: Expression): Expression => op("v128.xor", a, b);
 
+/** a·b + c of f32 lanes. */
+export type MultiplyAdd = (a: Expression, b: Expression, c: Expression) => Expression;
+
+/**
+ * Multiplying and adding in one instruction where `fused`, which an engine has with relaxed SIMD, and in two otherwise. Processors from
+ * 2013 on round once in the one.
+ */
+export const multiplyAdd = (fused: boolean): MultiplyAdd =>
+  fused ? (a, b, c) => op("f32x4.relaxed_madd", a, b, c) : (a, b, c) => add(mul(a, b), c);
+
 /** Each lane of a where the mask is all ones, of b where it is all zeros. */
 export const pick = (mask: Expression, a: Expression, b: Expression): Expression => op("v128.bitselect", a, b, mask);
 
@@ -26,30 +36,21 @@ export const shiftLeft = (x: Expression, by: Expression): Expression => op("i32x
 export const shiftRight = (x: Expression, by: Expression): Expression => op("i32x4.shr_u", x, by);
 
 /** c₀ + x·(c₁ + x·(c₂ + …)) by Horner's rule; x is evaluated once for each coefficient. */
-export const polynomial = (x: Expression, coefficients: readonly number[]): Expression => horner("f32x4", f32x4, x, coefficients);
+export const polynomial = (x: Expression, coefficients: readonly number[], madd: MultiplyAdd): Expression =>
+  coefficients.map(f32x4).reduceRight((rest, term) => madd(rest, x, term));
 /** The same in two lanes of f64. */
-export const polynomial64 = (x: Expression, coefficients: readonly number[]): Expression => horner("f64x2", f64x2, x, coefficients);
+export const polynomial64 = (x: Expression, coefficients: readonly number[]): Expression =>
+  coefficients.map(f64x2).reduceRight((rest, term) => op("f64x2.add", op("f64x2.mul", rest, x), term));
 
 /**
  * The same as (c₀ + c₁x) + x²·((c₂ + c₃x) + x²·…): as many operations, and half as many that wait for another. How long the
  * chain is decides the speed of short functions.
  */
-export function polynomialByPairs(x: Expression, square: Expression, coefficients: readonly number[]): Expression {
+export function polynomialByPairs(x: Expression, square: Expression, coefficients: readonly number[], madd: MultiplyAdd): Expression {
   const pairs: Expression[] = [];
   for (let i = 0; i < coefficients.length; i += 2) {
     const [even, odd] = coefficients.slice(i, i + 2) as [number, number | undefined];
-    pairs.push(odd === undefined ? f32x4(even) : add(f32x4(even), mul(f32x4(odd), x)));
+    pairs.push(odd === undefined ? f32x4(even) : madd(f32x4(odd), x, f32x4(even)));
   }
-  return pairs.reduceRight((rest, pair) => add(mul(rest, square), pair));
-}
-
-function horner(
-  type: "f32x4" | "f64x2",
-  constant: (value: number) => Expression,
-  x: Expression,
-  coefficients: readonly number[],
-): Expression {
-  const terms = coefficients.map(constant);
-  const last = terms.pop() as Expression;
-  return terms.reduceRight((rest, term) => op(`${type}.add`, op(`${type}.mul`, rest, x), term), last);
+  return pairs.reduceRight((rest, pair) => madd(rest, square, pair));
 }

@@ -34,8 +34,11 @@ export type MathName =
   | "bfloat_to_float"
   | "float_to_bfloat";
 
-/** Short functions of one operand: they write their statements into the caller, may overwrite their operand and give the result. */
-const inlined: { readonly [N in MathName]?: (code: Code, x: Local) => Expression } = {
+/**
+ * Short functions of one operand: they write their statements into the caller, may overwrite their operand and give the result. Where a
+ * loop applies one to several vectors in a round, their chains do not wait for each other.
+ */
+const inlined: { readonly [N in MathName]?: (code: Code, x: Local, fused: boolean) => Expression } = {
   exp,
   exp_negative: expOfNegative,
   log,
@@ -50,27 +53,34 @@ const inlined: { readonly [N in MathName]?: (code: Code, x: Local) => Expression
 export class MathFunctions {
   private readonly added = new Map<string, FunctionReference>();
 
-  constructor(private readonly module: ModuleBuilder) {}
+  /** @param fused Multiply and add in one instruction, where the engine has relaxed SIMD; results may differ in their last bits. */
+  constructor(
+    private readonly module: ModuleBuilder,
+    readonly fused: boolean,
+  ) {}
 
   /**
    * Writes into `code` what computes a function of vectors, each evaluated once, and gives its result, which stays valid.
    * Vectors are f32x4, or i32x4 where the name says so; 16-bit patterns lie in the low halves of i32 lanes.
+   *
+   * A softmax takes "exp_negative", of what its largest element was subtracted from: `const p = math.apply("exp_negative", code, x)`,
+   * once for each vector of a round; p is 0 where x is below −88, as where it is masked.
    */
   apply(name: MathName, code: Code, ...operands: readonly Expression[]): Expression {
     const write = inlined[name];
     const local = write ? code.local("v128", operands[0]) : code.local("v128", call(this.reference(name), ...operands));
-    return write ? write(code, local) : local.get;
+    return write ? write(code, local, this.fused) : local.get;
   }
 
   private reference(name: MathName): FunctionReference {
     return this.once(name, () => {
       switch (name) {
         case "sin":
-          return sin(this.module, this.turns());
+          return sin(this.module, this.turns(), this.fused);
         case "cos":
-          return cos(this.module, this.turns());
+          return cos(this.module, this.turns(), this.fused);
         case "erf":
-          return erf(this.module);
+          return erf(this.module, this.fused);
         case "pow":
           return pow(this.module);
         case "mod_f32":
