@@ -1,3 +1,4 @@
+import { writesInPlace } from "./in-place.js";
 import { type StepNode, stepNodes } from "./liveness.js";
 import type { BufferInfo, Lowered } from "./program.js";
 
@@ -36,7 +37,11 @@ export function heirsOf(lowered: Lowered, donated: readonly boolean[] = []): Map
   for (const { output, writer } of outputs) {
     const node = nodes[writer] as StepNode;
     const fits = (input: number): boolean =>
-      spare.has(input) && lastReader.get(input) === writer && kindOf(input) === kindOf(output) && readsInPlace(node, input, output);
+      spare.has(input) &&
+      lastReader.get(input) === writer &&
+      kindOf(input) === kindOf(output) &&
+      node.step.kind !== "loop" &&
+      writesInPlace(node.step, input, output);
     const input = [...node.reads].find(fits);
     if (input !== undefined) inherit(output, input);
   }
@@ -58,11 +63,4 @@ export function heirsOf(lowered: Lowered, donated: readonly boolean[] = []): Map
     inherit(output, longest.input);
   }
   return heirs;
-}
-
-/** Whether a kernel reads `input` nowhere but where it writes `output` in the same turn of its loop. */
-function readsInPlace({ step }: StepNode, input: number, output: number): boolean {
-  if (step.kind !== "map") return false;
-  const place = step.stores.find(({ buffer }) => buffer === output)?.index.key;
-  return step.values.every((value) => value.kind !== "load" || value.buffer !== input || value.index.key === place);
 }

@@ -1,6 +1,7 @@
 import type { LoopNode } from "../ir/graph.js";
 import { add, type IndexExpression, literal, scale, variable, zero } from "../ir/index-expression.js";
 import { outerLoop } from "./domain.js";
+import { writesInPlace } from "./in-place.js";
 import { readBuffers } from "./liveness.js";
 import { type BufferInfo, type Kernel, kernelsOf, type Lowered, type MapKernel, type Step, type Store, type Value } from "./program.js";
 
@@ -99,10 +100,7 @@ function inPlace(
 ): readonly Step[] | undefined {
   const writer = steps.findIndex((step) => touches(step, next, "writes"));
   const kernel = steps[writer];
-  if (kernel === undefined || (kernel.kind !== "map" && kernel.kind !== "matmul")) return undefined;
-  const place = kernel.stores.find(({ buffer }) => buffer === next)?.index.key;
-  if (kernel.kind === "matmul" && (kernel.a.buffer === own || kernel.b.buffer === own)) return undefined;
-  if (!kernel.values.every((value) => value.kind !== "load" || value.buffer !== own || value.index.key === place)) return undefined;
+  if (kernel === undefined || kernel.kind === "loop" || !writesInPlace(kernel, own, next)) return undefined;
   const later = steps.slice(writer + 1);
   if (!later.some((step) => touches(step, own, "reads"))) return steps;
   // Others that read the old value come before the writer, unless they need what it makes or overwrite what it reads.

@@ -94,6 +94,14 @@ export function materialize(
     const node = nodes[position] as GraphNode;
     return node.kind === "operation" && node.primitive === "cast" ? ((operands[position] as number[])[0] as number) : position;
   };
+  /** What a reshaped tensor lies in: it has the same numbers in the same order. */
+  const belowReshapes = (position: number): number => {
+    const node = nodes[position] as GraphNode;
+    if (materialized[position] || node.kind !== "operation" || node.primitive !== "reshape") return position;
+    const below = belowReshapes((operands[position] as number[])[0] as number);
+    const source = nodes[below] as GraphNode;
+    return isSource(source) && source.kind !== "input" ? position : below;
+  };
   for (const position of fromMemory) need(position);
   const movements = nodes.map(() => 0);
   const linearOperands: LinearOperand[] = [];
@@ -107,7 +115,7 @@ export function materialize(
     for (const input of operands[i] as number[]) {
       if (!materialized[input]) movements[i] = Math.max(movements[i] as number, movements[input] as number);
     }
-    if (node.kind === "loop") for (const input of operands[i] as number[]) need(input);
+    if (node.kind === "loop") (operands[i] as number[]).forEach((input, k) => need(k < node.carried ? input : belowReshapes(input)));
     if (isRegion(node) || node.kind === "result") materialized[i] = true;
     if (node.kind === "call") {
       operandsOfCall(graph, node).forEach((operand, k) => {

@@ -1,4 +1,5 @@
-import { lifetimes, liveBytes, scratchOf, stepNodes } from "./liveness.js";
+import { overwritten } from "./in-place.js";
+import { type Lifetime, lifetimes, liveBytes, scratchOf, stepNodes } from "./liveness.js";
 import { type Item, packBlock, sharePieces } from "./packing.js";
 import type { BufferInfo, Lowered, Step } from "./program.js";
 
@@ -43,7 +44,8 @@ export interface PlanOptions {
 
 /**
  * Gives each buffer a slot: inputs and outputs their own, or outputs that of the input whose memory they take over (`heirs`, output to
- * input); everything between shares the program's scratch by lifetimes (liveness.ts, packing.ts).
+ * input); everything between shares the program's scratch by lifetimes (liveness.ts, packing.ts), and what is written over what it was made
+ * of has its place (in-place.ts).
  *
  *   b = f(a); c = g(b); d = h(c)      a  input      b  scratch 0–63      c  scratch 64–127      d  output
  */
@@ -69,7 +71,21 @@ export function plan(lowered: Lowered, heirs: ReadonlyMap<number, number>, optio
   const nodes = stepNodes(steps);
   const scratch = scratchOf(lowered);
   const aligned = (buffer: number): number => Math.ceil(size(buffer) / alignment) * alignment;
-  const living = lifetimes(nodes).filter(({ buffer }) => scratch.has(buffer));
+  /** Of each buffer that is written over another one, or that another one is written over: the last of them, which has the slot of all. */
+  const lastOver = new Map<number, number>();
+  const over = overwritten(lowered, nodes, heirs);
+  for (const [output, input] of [...over].reverse()) lastOver.set(input, lastOver.get(output) ?? output);
+  const merged = new Map<number, Lifetime>();
+  for (const lifetime of lifetimes(nodes)) {
+    if (!scratch.has(lifetime.buffer)) continue;
+    const buffer = lastOver.get(lifetime.buffer) ?? lifetime.buffer;
+    // What becomes an output lies there from the beginning.
+    if (!scratch.has(buffer)) continue;
+    const { first, last } = merged.get(buffer) ?? lifetime;
+    merged.set(buffer, { buffer, first: Math.min(first, lifetime.first), last: Math.max(last, lifetime.last) });
+  }
+  const living = [...merged.values()];
+  for (const buffer of lastOver.keys()) scratch.delete(buffer);
   // What has no elements is never written, but may be bound.
   for (const { buffer } of living) scratch.delete(buffer);
   const count = nodes.at(-1)?.end ?? 0;
@@ -94,6 +110,7 @@ export function plan(lowered: Lowered, heirs: ReadonlyMap<number, number>, optio
     }
     for (const { buffer } of items) slotOf.set(buffer, first + (pieceOf.get(buffer) as number));
   }
+  for (const [buffer, last] of lastOver) slotOf.set(buffer, slotOf.get(last) as number);
   return {
     steps,
     slots,

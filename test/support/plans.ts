@@ -76,9 +76,10 @@ export function symbolically(lowered: Lowered, planned?: Plan, donated: readonly
     const loads = loadsOf(step);
     const texts = loads.map(({ buffer, index }) => `${read(buffer)}[${index.key}]`);
     const written = new Set(step.stores.map(({ buffer }) => buffer).filter((buffer) => !isEmpty(buffer)));
-    for (const { buffer, index } of step.stores) {
+    for (const { buffer, index, inner } of step.stores) {
+      const inPlace = step.kind === "map" || (step.kind === "row" && inner) || step.kind === "matmul";
       const here = (other: number): boolean => !isEmpty(other) && overlap(region(other), region(buffer));
-      const read = loads.find((load) => here(load.buffer) && (step.kind !== "map" || load.index.key !== index.key));
+      const read = loads.find((load) => here(load.buffer) && (!inPlace || load.index.key !== index.key));
       const other = [...written].find((each) => each !== buffer && here(each));
       if (read !== undefined) throw new Error(`a kernel writes ${buffer} over ${read.buffer} while it reads it`);
       if (other !== undefined) throw new Error(`a kernel writes ${buffer} and ${other} to one place`);

@@ -17,7 +17,7 @@ const tallest = 128;
 /** Multiplications that are worth taking a chunk for. */
 const chunkWork = 1 << 20;
 /** Packed operands that all threads share may take so many bytes. */
-const largestArena = 1 << 28;
+const largestArena = 1 << 24;
 
 /** How a product is cut: blocks of rows and columns of the result, of which one thread does one at a time. */
 interface Blocks {
