@@ -5,6 +5,7 @@ export { type CheckGradsOptions, checkGrads, type GradientMode } from "./autogra
 export { checkpoint } from "./autograd/checkpoint.js";
 export { type Compiled, type CompileSettings, compile, explain, memoryOf } from "./autograd/compile.js";
 export * from "./autograd/composites.js";
+export { type CrossEntropyOptions, crossEntropy, linearCrossEntropy } from "./autograd/cross-entropy.js";
 export { customVjp } from "./autograd/custom-vjp.js";
 export { grad, hvp, jvp, valueAndGrad, vjp } from "./autograd/grad.js";
 export * from "./autograd/operations.js";

@@ -1,4 +1,5 @@
-import { checkArgument, checkOptions, flag, integer, notNegative, type OptionKinds, oneOf, optional, text } from "../arguments.js";
+import { checkArgument, checkOptions, flag, integer, notNegative, type OptionKinds, optional, text } from "../arguments.js";
+
 import { DtypeError, OptionError, ShapeError } from "../errors.js";
 import { isFloat, isHalf, isInteger, summableDtype } from "../ir/dtype.js";
 import { normalizeAxes, normalizeAxis, show } from "../ir/shape.js";
@@ -210,50 +211,6 @@ export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
   const [c, s] = [ops.unsqueeze(cos, 1), ops.unsqueeze(sin, 1)]; // [B or 1, 1, T, D/2]
   const [a, b] = ops.split(x, [half, half], -1) as [Tensor, Tensor]; // [B, H, T, D/2] each
   return ops.concat([ops.sub(ops.mul(a, c), ops.mul(b, s)), ops.add(ops.mul(b, c), ops.mul(a, s))], -1);
-}
-
-export interface CrossEntropyOptions {
-  /** "mean" over the targets that count (default), "sum", or "none" for one loss per target. */
-  readonly reduction?: "mean" | "sum" | "none";
-  /** Targets of this number do not count: their loss and its derivative are 0. Default −100. */
-  readonly ignoreIndex?: number;
-}
-
-const crossEntropyKinds: OptionKinds<CrossEntropyOptions> = {
-  reduction: optional(oneOf("mean", "sum", "none")),
-  ignoreIndex: optional(integer()),
-};
-
-/**
- * Negative log-likelihood in nats, −ln softmax(logits)[target]. logits: […, V] float; targets: […] integers, classes in 0…V − 1 or
- * `ignoreIndex`. Any other target makes its loss and derivative NaN, and with it the sum and the mean; so does, as in PyTorch, the
- * mean where no target counts (0/0).
- */
-export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
-  for (const [name, value] of Object.entries({ logits, targets })) checkArgument("crossEntropy", name, value, tensorKind);
-  checkOptions("crossEntropy", options, crossEntropyKinds);
-  if (show(logits.shape.slice(0, -1)) !== show(targets.shape) || !isInteger(targets.dtype)) {
-    throw new ShapeError(`crossEntropy: logits ${show(logits.shape)} with targets ${targets.dtype}${show(targets.shape)}`, {
-      hint: "targets are integers of the shape of logits without its last axis",
-    });
-  }
-  if (isHalf(logits.dtype)) return widened(logits, (wide) => crossEntropy(wide, targets, options));
-  const hit = ops.equal(ops.iota(logits.shape, -1, { dtype: targets.dtype }), ops.unsqueeze(targets, targets.rank));
-  const picked = ops.sum(ops.where(hit, logits, 0), -1);
-  const counts = ops.notEqual(targets, options.ignoreIndex ?? -100);
-  const exists = ops.and(ops.greaterEqual(targets, 0), ops.less(targets, logits.shape.at(-1) as number));
-  // A factor, so that the derivative is NaN as well.
-  const factor = ops.where(ops.and(counts, ops.not(exists)), Number.NaN, one(logits));
-  const losses = ops.where(counts, ops.mul(ops.sub(logSumExp(logits, -1), picked), factor), 0);
-  switch (options.reduction ?? "mean") {
-    case "none":
-      return losses;
-    case "sum":
-      return ops.sum(losses);
-    case "mean":
-      // Counted in f32, because halves count no further than 2048.
-      return ops.cast(ops.div(ops.sum(losses), ops.sum(ops.cast(counts, "f32"))), logits.dtype);
-  }
 }
 
 /**

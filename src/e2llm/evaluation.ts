@@ -2,7 +2,7 @@
 
 import { callable, checkOptions, instanceOf, listOf, number, type OptionKinds, optional } from "../arguments.js";
 import { compile } from "../autograd/compile.js";
-import { crossEntropy } from "../autograd/composites.js";
+import { crossEntropy } from "../autograd/cross-entropy.js";
 import { slice } from "../autograd/operations.js";
 import { data } from "../autograd/realize.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";

@@ -1,7 +1,8 @@
 import { checkArgument, checkFields, checkOptions } from "../arguments.js";
 import { attention } from "../autograd/attention.js";
 import { checkpoint } from "../autograd/checkpoint.js";
-import { crossEntropy, rope, silu } from "../autograd/composites.js";
+import { rope, silu } from "../autograd/composites.js";
+import { type CrossEntropyOptions, linearCrossEntropy } from "../autograd/cross-entropy.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { add, matmul, mul, ones, permute, reshape, transpose } from "../autograd/operations.js";
 import { randn, split } from "../autograd/random.js";
@@ -77,7 +78,17 @@ export class Llama {
 
   /** […, C] → […, V] */
   head(x: Tensor): Tensor {
-    return this.lm_head ? this.lm_head.forward(x) : matmul(x, transpose(this.model.embed_tokens.weight));
+    return matmul(x, transpose(this.headWeight()));
+  }
+
+  /** The cross-entropy of the head's logits, which are never all there at once: x […, C], targets […]; see `linearCrossEntropy`. */
+  headLoss(x: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
+    return linearCrossEntropy(x, this.headWeight(), targets, options);
+  }
+
+  /** [V, C] */
+  private headWeight(): Tensor {
+    return (this.lm_head ?? this.model.embed_tokens).weight;
   }
 }
 
@@ -216,7 +227,7 @@ export function llamaLoss(model: Llama, batch: TokenBatch, tables: RopeTensors, 
   checkFields("llamaLoss", "batch", batch, { inputs: tensorKind, targets: tensorKind });
   checkFields("llamaLoss", "tables", tables, { cos: tensorKind, sin: tensorKind });
   checkOptions("llamaLoss", options, lossKinds);
-  return crossEntropy(model.head(model.hidden(batch.inputs, tables, undefined, options.checkpoint)), batch.targets);
+  return model.headLoss(model.hidden(batch.inputs, tables, undefined, options.checkpoint), batch.targets);
 }
 
 function checkTables({ cos, sin }: RopeTensors, B: number, T: number, D: number): void {

@@ -90,6 +90,11 @@ const scoring = {
 const dtype = optional(aName("f32"));
 const key = aTensor(() => dawngrad.key(1));
 const x = aTensor();
+const crossEntropyOptions = options({
+  reduction: optional(aName("sum")),
+  ignoreIndex: optional(anInteger(-100)),
+  labelSmoothing: optional(aBoundedNumber(0.5)),
+});
 const like = aTensorLike();
 const anyLike = (value: number) => aTensorLike(() => value);
 const isFunction = (value: unknown): boolean => typeof value === "function";
@@ -243,7 +248,13 @@ const functions = {
   crossEntropy: {
     logits: x,
     targets: aTensor(() => integers()),
-    options: optional(options({ reduction: optional(aName("sum")), ignoreIndex: optional(anInteger(-100)) })),
+    options: optional(crossEntropyOptions),
+  },
+  linearCrossEntropy: {
+    x,
+    weight: x,
+    targets: aTensor(() => integers()),
+    options: optional(crossEntropyOptions),
   },
   // Derivatives and programs.
   grad: { f: aFunction(loss), argnum: optional(anInteger(0)) },

@@ -1,4 +1,5 @@
 import { add, checkpoint, concat, customVjp, matmul, scan, split, stack, type Tensor, tensor, where, zeros } from "../../src/index.js";
+import { headCases } from "./head-cases.js";
 
 /** A function that uses calls and loops, and the same one without them, by the same float tensors. */
 export interface RegionCase {
@@ -255,4 +256,5 @@ export const regionCases: readonly RegionCase[] = [
       return [...last, (ys[0] as Tensor).sum(0)];
     },
   },
+  ...headCases,
 ];
