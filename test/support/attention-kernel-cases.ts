@@ -1,4 +1,75 @@
-import type { AttentionCase } from "./attention-programs.js";
+import { add, literal, scale, variable } from "../../src/ir/index-expression.js";
+import type { AttentionCase, Score } from "./attention-programs.js";
+
+/** −(i − j)·slope of the head. */
+const alibi: Score = {
+  name: "ALiBi",
+  data: ({ heads = 1 }) => Array.from({ length: heads }, (_, h) => 2 ** -(h + 2)),
+  print: (s, at, { raw, data }) => {
+    const distance = s.operation("cast", [s.place(add(at.query, scale(at.key, -1)))]);
+    return { score: s.operation("sub", [raw, s.operation("mul", [s.load(data, at.head), distance])]) };
+  },
+  score: (raw, { head, query, key }, data) => raw - (data[head] as number) * (query - key),
+};
+
+/** 2·tanh(raw/2), with 1 − tanh² for its slope. */
+const softCap: Score = {
+  name: "soft cap",
+  print: (s, _, { raw, cotangent }) => {
+    const t = s.operation("tanh", [s.operation("mul", [raw, s.constant(0.5)])]);
+    const slope = s.operation("sub", [s.constant(1), s.operation("mul", [t, t])]);
+    return { score: s.operation("mul", [t, s.constant(2)]), pulled: s.operation("mul", [cotangent, slope]) };
+  },
+  score: (raw) => 2 * Math.tanh(raw / 2),
+  slope: (raw) => 1 - Math.tanh(raw / 2) ** 2,
+};
+
+const documentOf = (position: number): number => Math.floor(position / 11);
+/** Queries see the keys of their own document alone, the last of which is longer than there are keys. */
+const documents: Score = {
+  name: "document mask",
+  data: ({ queries, keys }) => Array.from({ length: queries + keys }, (_, i) => documentOf(i < queries ? i : i - queries)),
+  print: (s, at, { raw, data, sizes }) => {
+    const [own, other] = [s.load(data, at.query), s.load(data, add(variable("key", sizes.keys), literal(sizes.queries)))];
+    return { score: raw, visible: s.operation("eq", [own, other], "bool") };
+  },
+  score: (raw) => raw,
+  visible: ({ query, key }) => documentOf(query) === documentOf(key),
+};
+
+const biasAt = (at: number): number => Math.fround(Math.sin(at));
+/** raw·1.5 + bias[head, query, key], every seventh of which hides its pair. */
+const bias: Score = {
+  name: "bias and mask",
+  data: ({ heads = 1, queries, keys }) => Array.from({ length: heads * queries * keys }, (_, i) => biasAt(i)),
+  print: (s, at, { raw, cotangent, data, sizes }) => {
+    const place = add(scale(at.head, sizes.queries * sizes.keys), scale(at.query, sizes.keys), at.key);
+    const read = s.load(data, place);
+    const grown = s.operation("mul", [raw, s.constant(1.5)]);
+    return {
+      score: s.operation("add", [grown, read]),
+      visible: s.operation("lt", [read, s.constant(0.8)], "bool"),
+      pulled: s.operation("mul", [cotangent, s.constant(1.5)]),
+    };
+  },
+  score: (raw, { head, query, key }, data, { queries, keys }) => 1.5 * raw + (data[(head * queries + query) * keys + key] as number),
+  visible: ({ head, query, key }, data, { queries, keys }) => (data[(head * queries + query) * keys + key] as number) < Math.fround(0.8),
+  slope: () => 1.5,
+};
+
+/** ln(i − j), which is no number where it is hidden. */
+const logarithm: Score = {
+  name: "logarithm of the distance",
+  print: (s, at, { raw, cotangent }) => {
+    const distance = s.operation("cast", [s.place(add(at.query, scale(at.key, -1)))]);
+    const log = s.operation("log", [s.operation("add", [distance, s.constant(1)])]);
+    return { score: s.operation("mul", [raw, log]), pulled: s.operation("mul", [cotangent, log]) };
+  },
+  score: (raw, { query, key }) => raw * Math.log(query - key + 1),
+  slope: (_, { query, key }) => Math.log(query - key + 1),
+};
+
+const scores = [alibi, softCap, documents, bias, logarithm];
 
 const square = (n: number, channels: number, more: Partial<AttentionCase> = {}): AttentionCase => ({
   queries: n,
@@ -39,5 +110,17 @@ export const attentionKernelCases: readonly AttentionCase[] = [
   square(70, 19, { causal: true, dtype: "f16", turned: true }),
   square(33, 16, { causal: true, results: [0] }),
   square(33, 16, { results: [1] }),
+  square(33, 16, { causal: true, results: [2] }),
+  square(33, 16, { results: [0, 2] }),
   square(21, 16, { causal: true, heads: 2, iterations: 3 }),
+  ...scores.flatMap((score) => [
+    square(16, 8, { score, causal: true }),
+    square(67, 16, { score, causal: true, heads: 2 }),
+    square(131, 24, { score, causal: true, window: 40, heads: 4, keyHeads: 2 }),
+    square(20, 16, { score, causal: true, iterations: 2 }),
+  ]),
+  ...[alibi, softCap, documents, bias].flatMap((score) => [
+    { queries: 70, keys: 45, channels: 12, score, batch: 2 },
+    { queries: 19, keys: 140, channels: 12, score, window: 30, offset: 60, dtype: "f16" as const },
+  ]),
 ];

@@ -316,7 +316,7 @@ export function attentionProgram(pass: Pass, c: AttentionCase): LoopProgram {
     score: printed?.score ?? raw,
     visible: printed?.visible,
   };
-  const results = c.results ?? (pass === "attention" ? [0, 1] : [0, 1, 2]);
+  const results = (c.results ?? [0, 1, 2]).filter((result) => result < (pass === "attention" ? 2 : 3));
   const made =
     pass === "attention"
       ? [

@@ -27,9 +27,9 @@ function run(backend: Backend, program: LoopProgram, { chunks = "auto" }: WasmOp
   });
 }
 
-const programs = attentionKernelCases.map((each) => attentionProgram("attention", each));
+describe.each(["attention", "attentionBackward"] as const)("kernels of %s against plain loops", (pass) => {
+  const programs = attentionKernelCases.map((each) => attentionProgram(pass, each));
 
-describe("kernels of attention against plain loops", () => {
   const backends: Backend[] = [];
   let plain: Backend;
   beforeAll(async () => {

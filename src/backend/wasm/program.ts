@@ -10,6 +10,7 @@ import type { Graph } from "../../ir/graph.js";
 import { type MemoryType, ModuleBuilder } from "./assembler.js";
 import { type FlatStep, flatten, type StepTree } from "./flat-steps.js";
 import { attentionKernels, hasAttentionKernel } from "./kernels/attention.js";
+import { attentionBackwardKernels } from "./kernels/attention-backward.js";
 import { type Gemm, gemmSignatures } from "./kernels/gemm.js";
 import { type Context, type KernelCode, kernelSignature } from "./kernels/kernel.js";
 import { mapKernel } from "./kernels/map.js";
@@ -129,6 +130,6 @@ function print(kernel: Kernel, context: Context, gemm: Gemm): KernelCode[] {
     case "attention":
       return attentionKernels(kernel, context, gemm);
     case "attentionBackward":
-      throw new Error(`${kernel.kind} is inlined`);
+      return attentionBackwardKernels(kernel, context, gemm);
   }
 }

@@ -1,11 +1,14 @@
-import type { AttentionBackwardKernel, AttentionKernel, Value } from "../../../compiler/program.js";
+import type { AttentionBackwardKernel, AttentionKernel, Loop, Value } from "../../../compiler/program.js";
 import { call, type Expression, f32x4, i32, type Local, lane, load, op } from "../assembler.js";
+import { panelRow } from "./attention-loops.js";
 import { larger, smaller } from "./epilogue.js";
 import type { Gemm } from "./gemm.js";
-import type { KernelFunction } from "./kernel.js";
-import { bytesOf } from "./operations.js";
+import { costOf, type KernelFunction } from "./kernel.js";
+import type { Width } from "./places.js";
 
 /** What the kernels of attention's forward and backward pass have in common. */
+
+type AttentionAny = AttentionKernel | AttentionBackwardKernel;
 
 export const plus = (a: Expression, b: Expression): Expression => op("i32.add", a, b);
 export const less = (a: Expression, b: Expression): Expression => op("i32.sub", a, b);
@@ -31,7 +34,7 @@ export class Visibility {
 
   constructor(
     private readonly f: KernelFunction,
-    private readonly kernel: AttentionKernel | AttentionBackwardKernel,
+    private readonly kernel: AttentionAny,
   ) {
     const { causal, offset, loops } = kernel;
     const window = Math.min(kernel.window, 2 ** 29);
@@ -109,38 +112,133 @@ export class Visibility {
 }
 
 /** Whether the raw score is what counts. */
-export const isPlain = ({ score, raw, visible }: AttentionKernel | AttentionBackwardKernel): boolean =>
-  score.id === raw.id && visible === undefined;
+export const isPlain = ({ score, raw, visible }: AttentionAny): boolean => score.id === raw.id && visible === undefined;
 
-/** Writes four equal numbers. */
-export function storeSplat(f: KernelFunction, address: Expression, value: Expression): void {
-  f.code.store("v128.store", address, value);
+/** Hands out parts of a thread's own memory. */
+export class Rooms {
+  bytes = 0;
+
+  constructor(private readonly f: KernelFunction) {}
+
+  take(bytes: number): Local {
+    const place = this.f.code.local("i32", plus(this.f.scratch.get, i32(this.bytes)));
+    this.bytes += ceilTo(bytes, 64);
+    return place;
+  }
 }
 
-/** The vectors that scores are multiplied with in memory: by the kernel's scale and log₂ e, by log₂ e alone, by 1. */
+/** Rows of eight numbers to multiply with: the kernel's scale, the same times log₂ e, and 1. */
 export interface Factors {
+  readonly scale: Local;
   readonly scaled: Local;
-  readonly log2e: Local;
   readonly one: Local;
 }
 
-export const factorBytes = 64;
-
-export function storeFactors(f: KernelFunction, at: Expression, scale: Value): Factors {
+export function storeFactors(f: KernelFunction, rooms: Rooms, scale: Value): Factors {
   const { code, values } = f;
-  const scaled = code.local("i32", at);
-  const log2e = code.local("i32", plus(scaled.get, i32(16)));
-  const one = code.local("i32", plus(scaled.get, i32(32)));
-  storeSplat(f, scaled.get, op("f32x4.mul", values.get(scale).get, f32x4(Math.LOG2E)));
-  storeSplat(f, log2e.get, f32x4(Math.LOG2E));
-  storeSplat(f, one.get, f32x4(1));
-  return { scaled, log2e, one };
+  const row = (value: Expression): Local => {
+    const place = rooms.take(panelRow);
+    for (const at of [0, 16]) code.store("v128.store", place.get, value, at);
+    return place;
+  };
+  const by = values.get(scale).get;
+  return { scale: row(by), scaled: row(op("f32x4.mul", by, f32x4(Math.LOG2E))), one: row(f32x4(1)) };
 }
+
+/** A part of a panel of eight columns: rows and columns of the kernel's pairs, and which loops they are. */
+export interface PanelPart {
+  readonly row: Loop;
+  readonly column: Loop;
+  readonly firstRow: Local;
+  readonly rowEnd: Expression;
+  readonly firstColumn: Local;
+  readonly columnEnd: Local;
+}
+
+/** Prints a scalar computation for each pair of a panel. `body` gets where the pair, or four of them, lies in each of the panels. */
+function eachPair(
+  f: KernelFunction,
+  part: PanelPart,
+  panels: readonly Expression[],
+  targets: readonly Value[],
+  body: (places: readonly Expression[], width: Width) => void,
+): void {
+  const { code, values } = f;
+  const { row, column } = part;
+  const lines = panels.map((panel) => code.local("i32", less(panel, times(part.firstColumn.get, 4))));
+  const at = code.local("i32");
+  const end = code.local("i32", part.rowEnd);
+  code.for(at, part.firstRow.get, end.get, 1, () => {
+    values.within(row.name, at, () => {
+      values.prepare(targets, [column.name], column.name);
+      const range = { from: part.firstColumn.get, to: part.columnEnd.get, extent: column.extent, groups: 2 };
+      f.vectorLoop(range, (width, counters) => {
+        for (const counter of counters) {
+          const places = lines.map((line) => plus(line.get, times(counter.get, 4)));
+          values.within(column.name, counter, () => body(places, width), width);
+        }
+      });
+    });
+    for (const line of lines) code.increase(line, i32(panelRow));
+  });
+  code.release(at, end, ...lines);
+}
+
+const read = (width: Width, place: Expression): Expression => load(width === 4 ? "v128.load" : "v128.load32_splat", place);
+
+function write(f: KernelFunction, width: Width, place: Expression, value: Expression): void {
+  if (width === 4) f.code.store("v128.store", place, value);
+  else f.code.storeLane("v128.store32_lane", 0, place, value);
+}
+
+/** Scores times log₂ e from products, −∞ where a pair does not count. The two panels may be one. */
+export function printScores(f: KernelFunction, kernel: AttentionAny, part: PanelPart, products: Expression, scores: Expression): void {
+  const { code, values } = f;
+  const { raw, score, visible, scale } = kernel;
+  eachPair(f, part, [products, scores], visible ? [score, visible] : [score], ([from, to], width) => {
+    values.defineFor(raw, code.local("v128", op("f32x4.mul", read(width, from as Expression), values.get(scale).get)));
+    const value = op("f32x4.mul", values.get(score).get, f32x4(Math.LOG2E));
+    const counts = visible ? values.get(visible).get : undefined;
+    const hidden = f32x4(Number.NEGATIVE_INFINITY);
+    write(f, width, to as Expression, counts === undefined ? value : op("v128.bitselect", value, hidden, counts));
+  });
+}
+
+/** Cotangents of raw scores from those of scores, in place, where the pairs' weights are not 0. */
+export function printPulled(
+  f: KernelFunction,
+  kernel: AttentionBackwardKernel,
+  part: PanelPart,
+  panels: { readonly products: Expression; readonly weights: Expression; readonly cotangents: Expression },
+): void {
+  const { code, values } = f;
+  const { raw, pulled, scoreCotangent, scale } = kernel;
+  eachPair(f, part, [panels.products, panels.weights, panels.cotangents], [pulled], ([from, weight, cotangent], width) => {
+    values.defineFor(raw, code.local("v128", op("f32x4.mul", read(width, from as Expression), values.get(scale).get)));
+    values.defineFor(scoreCotangent, code.local("v128", read(width, cotangent as Expression)));
+    const result = values.get(pulled).get;
+    const counts = op("f32x4.ne", read(width, weight as Expression), f32x4(0));
+    write(f, width, cotangent as Expression, op("v128.and", result, counts));
+  });
+}
+
+/** How many of all pairs are visible, if the offset is the difference of the extents. */
+export function visibleShare({ loops, causal, window }: AttentionAny): number {
+  const [queries, keys] = [loops.query.extent, loops.key.extent];
+  const share = !causal ? 1 : queries <= keys ? 1 - queries / (2 * keys) : keys / (2 * queries);
+  return window > 0 ? Math.min(share, (causal ? window : 2 * window) / keys) : share;
+}
+
+/** Nanoseconds for one pair in the forward pass. */
+export const pairCost = (kernel: AttentionAny): number => {
+  const { channel, valueChannel } = kernel.loops;
+  return (channel.extent + valueChannel.extent) / 25 + 0.5 + (isPlain(kernel) ? 0 : costOf(kernel.values));
+};
 
 /** Stores rows of f32 in memory, `count` of them from `first` on of the loop `row`, as a result with the loops `row` and `column`. */
 export function storeRows(
   f: KernelFunction,
-  kernel: AttentionKernel | AttentionBackwardKernel,
+  kernel: AttentionAny,
   result: number,
   rows: {
     readonly row: string;
@@ -165,10 +263,7 @@ export function storeRows(
           column.name,
           c,
           () => {
-            const value = code.local(
-              "v128",
-              load(width === 4 ? "v128.load" : "v128.load32_splat", plus(line.get, times(c.get, bytesOf.f32))),
-            );
+            const value = code.local("v128", read(width, plus(line.get, times(c.get, 4))));
             values.store(store.buffer, store.index, value);
             code.release(value);
           },

@@ -1,17 +1,31 @@
 import type { AttentionKernel } from "../../../compiler/program.js";
-import { attentionCall, isAttention } from "../../../ir/attention.js";
+import { isAttention } from "../../../ir/attention.js";
 import type { CallNode } from "../../../ir/graph.js";
 import { call, type Expression, f32x4, i32, type Local, load, op } from "../assembler.js";
 import { lowest, panelRow } from "./attention-loops.js";
-import { ceilTo, factorBytes, isPlain, less, pieceOf, plus, storeFactors, storeRows, times, Visibility } from "./attention-parts.js";
+import {
+  ceilTo,
+  isPlain,
+  less,
+  pairCost,
+  pieceOf,
+  plus,
+  printScores,
+  Rooms,
+  storeFactors,
+  storeRows,
+  times,
+  Visibility,
+  visibleShare,
+} from "./attention-parts.js";
 import { larger, smaller } from "./epilogue.js";
 import { type Gemm, panelColumns, reading, tileRows } from "./gemm.js";
-import { type Context, costOf, type KernelCode, KernelFunction, tableHeader, unitsPerChunk } from "./kernel.js";
+import { type Context, type KernelCode, KernelFunction, tableHeader, unitsPerChunk } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
 
 /** Whether there is a kernel for a call, so that it need not be inlined. */
 export function hasAttentionKernel(call: CallNode): boolean {
-  return isAttention(call) && call.name === attentionCall && call.params.score === null;
+  return isAttention(call);
 }
 
 /** Keys of a block: its packed keys and values stay in the second cache while the queries of a unit pass. */
@@ -139,23 +153,18 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
   const visibility = new Visibility(f, kernel);
   const panels = blocks.queries / panelColumns;
 
-  let scratchBytes = 0;
-  const room = (bytes: number): Local => {
-    const place = code.local("i32", plus(f.scratch.get, i32(scratchBytes)));
-    scratchBytes += ceilTo(bytes, 64);
-    return place;
-  };
+  const rooms = new Rooms(f);
   const panelBytes = panelRow * channel.extent;
   const sumBytes = panelRow * ceilTo(valueChannel.extent, 4);
   const rowBytes = 4 * ceilTo(valueChannel.extent, 4);
-  const factors = storeFactors(f, room(factorBytes).get, kernel.scale);
-  const qPanels = room(panels * panelBytes);
-  const scores = room(blocks.keys * panelRow);
-  const sums = room(panels * sumBytes);
-  const states = room(panels * 2 * panelRow);
-  const ends = room(2 * panelRow);
-  const rows = room(panelColumns * rowBytes);
-  const packed = ahead ? code.local("i32") : room(blocks.bytes);
+  const factors = storeFactors(f, rooms, kernel.scale);
+  const qPanels = rooms.take(panels * panelBytes);
+  const scores = rooms.take(blocks.keys * panelRow);
+  const sums = rooms.take(panels * sumBytes);
+  const states = rooms.take(panels * 2 * panelRow);
+  const ends = rooms.take(2 * panelRow);
+  const rows = rooms.take(panelColumns * rowBytes);
+  const packed = ahead ? code.local("i32") : rooms.take(blocks.bytes);
 
   const number = (): Local => code.local("i32");
   const [unit, b, h, kh, top, bottom] = [number(), number(), number(), number(), number(), number()];
@@ -198,6 +207,10 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
         const operands = [keys, tile, qPanel.get, i32(0), scores.get, i32(panelRow)];
         code.do(call(gemm.multiplyPart, ...operands, count.get, i32(1), i32(channel.extent), i32(0)));
         const factor = code.local("i32", (plain ? factors.scaled : factors.one).get);
+        if (!plain) {
+          const part = { row: key, column: query, firstRow: from, rowEnd: to.get, firstColumn: panel, columnEnd: end };
+          printScores(f, kernel, part, scores.get, scores.get);
+        }
         visibility.whereCut(panel.get, end.get, from.get, to.get, () => {
           visibility.hide(gemm, scores.get, count.get, factor.get, panel.get, from.get, "keys");
           code.set(factor, factors.one.get);
@@ -289,28 +302,23 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
     code.set(b, op("i32.div_u", h.get, i32(head.extent)));
     code.set(h, op("i32.rem_u", h.get, i32(head.extent)));
     code.set(kh, op("i32.div_u", times(h.get, keyHead.extent), i32(head.extent)));
-    values.within(batch.name, b, () => values.within(head.name, h, () => values.within(keyHead.name, kh, onUnit)));
+    values.within(batch.name, b, () =>
+      values.within(head.name, h, () => {
+        values.prepare(kernel.visible ? [kernel.score, kernel.visible] : [kernel.score], [query.name, key.name]);
+        values.within(keyHead.name, kh, onUnit);
+      }),
+    );
   });
 
-  const seen = averageKeys(kernel);
-  const pairCost = (channel.extent + valueChannel.extent) / 20 + 0.7 + (plain ? 0 : costOf(kernel.values));
-  const cost = Math.min(blocks.queries, query.extent) * seen * pairCost;
+  const cost = Math.min(blocks.queries, query.extent) * key.extent * visibleShare(kernel) * pairCost(kernel);
   const units = batch.extent * head.extent * blocks.queryBlocks;
   return f.finish({
     label: kernel.label,
     units,
     unitMultiple: 1,
     unitsPerChunk: unitsPerChunk(cost),
-    scratchBytes,
+    scratchBytes: rooms.bytes,
     arenaBytes,
     cost: cost * units,
   });
-}
-
-/** Keys that a query sees, if the offset is 0 or as large as the difference of the extents. */
-function averageKeys({ loops, causal, window }: AttentionKernel): number {
-  const { query, key } = loops;
-  const offset = key.extent - query.extent;
-  const all = causal ? Math.max(key.extent / 2, key.extent - query.extent / 2, Math.min(offset, 0)) : key.extent;
-  return window > 0 ? Math.min(all, causal ? window : 2 * window) : all;
 }
