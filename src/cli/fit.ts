@@ -2,6 +2,7 @@
 import { totalmem } from "node:os";
 import type { BackendInfo } from "../backend/backend.js";
 import { OptionError } from "../errors.js";
+import { type BlockPlan, keptPerRow } from "../nn/block-reader.js";
 import { countParameters, type LlamaConfig, type LlamaSizes } from "../nn/config.js";
 import { formatBytes } from "./machine.js";
 import { formatCount } from "./progress.js";
@@ -76,10 +77,10 @@ export const readModel = (config: LlamaConfig): Need => ({
   advice: "a smaller model",
 });
 
-/** Rows that are read in one pass. */
-export const readBatch = (config: LlamaConfig, batch: number, context: number): Need => ({
-  what: `a pass over ${batch} ${batch === 1 ? "sequence" : "sequences"} of ${context} bytes`,
-  numbers: batch * context * (3 * config.hidden_size + config.intermediate_size),
+/** Rows that are read together, in blocks that keep keys and values. */
+export const readRows = (config: LlamaConfig, rows: number, blocks: BlockPlan): Need => ({
+  what: `reading ${rows} ${rows === 1 ? "sequence" : "sequences"} of ${blocks.context} bytes`,
+  numbers: rows * (keptPerRow(config, blocks) + blocks.length * (3 * config.hidden_size + config.intermediate_size)),
   advice: "a smaller --batch or shorter --contexts",
 });
 
@@ -89,15 +90,3 @@ export const generatedText = (config: LlamaConfig, length: number): Need => ({
   numbers: length * config.head_dim * (2 * config.num_hidden_layers * config.num_key_value_heads + 1),
   advice: "fewer --tokens",
 });
-
-/** Refuses windows over a text that, laid out on the host, would not fit (OptionError). */
-export function slidingWindows(options: { readonly text: number; readonly context: number; readonly stride: number }): void {
-  const { text, context, stride } = options;
-  const count = Math.max(0, Math.ceil((text - 1 - context) / stride));
-  const bytes = 4 * count * (context + stride);
-  const host = hostMemory();
-  if (bytes <= host && count * context <= 2 ** 31) return;
-  throw new OptionError(`${count} windows of ${context} bytes over a text of ${text} need ${formatBytes(bytes)} of memory`, {
-    hint: "take a larger --stride or shorter --contexts",
-  });
-}

@@ -6,8 +6,9 @@ import type { TokenDocument } from "../nn/data.js";
 import type { TargetBlock } from "../nn/evaluation-targets.js";
 import { blocksKind, documentsKind, modelKind } from "../nn/kinds.js";
 import type { Llama } from "../nn/llama.js";
-import { type EvaluationProgress, evaluateContexts } from "./evaluation.js";
+import { evaluateContexts } from "./evaluation.js";
 import { type Reading, type ReadingSchedule, readingTables } from "./reading.js";
+import { type EvaluationProgress, planScoring, type ScoringCost, scoringCost } from "./scoring.js";
 
 /** "base": the pretrained model; "plain": after further ordinary steps, the control; "e2": after as many steps of E²-LLM. */
 export type ComparedVariant = "base" | "plain" | "e2";
@@ -67,9 +68,9 @@ export interface ComparisonOptions {
   readonly blocks: readonly TargetBlock[];
   /** T: targets of a block. */
   readonly targetLength: number;
-  /** Sequences per forward pass for a context. Default 8 for each. */
+  /** Sequences that are read together at a context. Default: as many as `evaluateContexts` takes. */
   readonly batch?: (context: number) => number;
-  /** Called after each forward pass with the row that it is for, the tokens that it read, and how many passes are done. */
+  /** Called after each forward pass with the row that it is for; passes and work are those of all rows. */
   readonly onProgress?: (progress: EvaluationProgress & { readonly row: ComparisonRow }) => void;
   readonly shouldStop?: () => boolean;
 }
@@ -98,20 +99,25 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
     onProgress: optional(callable),
     shouldStop: optional(callable),
   });
-  const { models, window, rows, documents, blocks, targetLength, batch = () => 8, onProgress, shouldStop } = options;
+  const { models, window, rows, documents, blocks, targetLength, batch, onProgress, shouldStop } = options;
   if (rows.length === 0) throw new OptionError("a comparison needs at least one row");
   const measured = new Map<string, number>();
   const baselines = baselinesOf(rows, window);
   const jobs = distinctJobs([...baselines, ...rows]);
-  const passesOf = ({ context }: ComparisonRow): number => Math.ceil(blocks.length / Math.min(batch(context), blocks.length));
-  const totalPasses = jobs.reduce((sum, [, row]) => sum + passesOf(row), 0);
-  let before = 0;
+  const costs = jobs.map(([, { variant, context }]) => {
+    checkArgument("compareVariants", `models.${variant}`, models[variant], modelKind);
+    const { config } = models[variant];
+    return scoringCost(config, planScoring(config, { context, targetLength, count: blocks.length, batch: batch?.(context) }));
+  });
+  const total = costs.reduce((sum, { passes }) => sum + passes, 0);
+  const totalWork = costs.reduce((sum, { work }) => sum + work, 0);
+  let before: ScoringCost = { passes: 0, work: 0 };
 
   let complete = true;
-  for (const [job, row] of jobs) {
+  for (const [i, [job, row]] of jobs.entries()) {
     const { variant, context, schedule, scale } = row;
     const model = models[variant];
-    checkArgument("compareVariants", `models.${variant}`, model, modelKind);
+    const rowBatch = batch?.(context);
     const found = await evaluateContexts({
       model,
       documents,
@@ -119,8 +125,9 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
       targetLength,
       contexts: [context],
       tables: (length) => readingTables(model.config, { schedule, scale, length, window }),
-      batch: batch(context),
-      onProgress: ({ done, tokens }) => onProgress?.({ row, tokens, done: before + done, total: totalPasses }),
+      ...(rowBatch === undefined ? {} : { batch: rowBatch }),
+      onProgress: ({ done, tokens, work }) =>
+        onProgress?.({ row, tokens, done: before.passes + done, total, work: before.work + work, totalWork }),
       ...(shouldStop === undefined ? {} : { shouldStop }),
     });
     const [loss] = found;
@@ -129,7 +136,8 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
       break;
     }
     measured.set(job, loss.nats);
-    before += passesOf(row);
+    const { passes, work } = costs[i] as ScoringCost;
+    before = { passes: before.passes + passes, work: before.work + work };
   }
   const losses = rows.flatMap((row) => {
     const nats = measured.get(jobOf(row));

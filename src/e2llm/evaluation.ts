@@ -1,19 +1,23 @@
 /** The loss of a model at several context lengths. */
 
-import { callable, checkOptions, instanceOf, listOf, number, type OptionKinds, optional } from "../arguments.js";
-import { compile } from "../autograd/compile.js";
-import { crossEntropy } from "../autograd/cross-entropy.js";
-import { slice } from "../autograd/operations.js";
-import { data } from "../autograd/realize.js";
-import { type Tensor, tensor } from "../autograd/tensor.js";
+import { checkOptions, instanceOf, listOf, number, type OptionKinds } from "../arguments.js";
 import { OptionError } from "../errors.js";
-import { type HostTables, ropeTensors } from "../nn/batch.js";
 import type { TokenDocument } from "../nn/data.js";
-import { type TargetBlock, targetWindows } from "../nn/evaluation-targets.js";
-import { yieldToEvents } from "../nn/events.js";
-import { blocksKind, documentsKind, modelKind } from "../nn/kinds.js";
-import type { Llama, RopeTensors } from "../nn/llama.js";
-import { automaticScale, readingTables } from "./reading.js";
+import { blocksKind, documentsKind } from "../nn/kinds.js";
+import { type TargetBlock, targetWindow } from "../nn/target-window.js";
+import {
+  defaultTables,
+  PassCounter,
+  planScoring,
+  type ReadingOptions,
+  readingOptionKinds,
+  type ScoredRow,
+  type ScoringPlan,
+  scoreRows,
+  scoringCost,
+} from "./scoring.js";
+
+export type { EvaluationProgress, ReadingOptions } from "./scoring.js";
 
 /** The loss at one context length. */
 export interface ContextLoss {
@@ -25,24 +29,7 @@ export interface ContextLoss {
   readonly targets: number;
 }
 
-/** Progress of an evaluation: forward passes that are done, of all. */
-export interface EvaluationProgress {
-  readonly done: number;
-  readonly total: number;
-  /** Tokens read by the last pass. */
-  readonly tokens: number;
-}
-
-interface ScoringOptions {
-  readonly model: Llama;
-  /** B: sequences per forward pass. Default 8. */
-  readonly batch?: number;
-  readonly onProgress?: (progress: EvaluationProgress) => void;
-  /** Asked before each pass; true ends the evaluation, and its promise is resolved with what is complete by then. */
-  readonly shouldStop?: () => boolean;
-}
-
-export interface ContextEvaluationOptions extends ScoringOptions {
+export interface ContextEvaluationOptions extends ReadingOptions {
   readonly documents: readonly TokenDocument[];
   /** Blocks of T targets from `evaluationTargets` for these documents, with maxContext at least the longest context. */
   readonly blocks: readonly TargetBlock[];
@@ -50,33 +37,20 @@ export interface ContextEvaluationOptions extends ScoringOptions {
   readonly targetLength: number;
   /** Context lengths W, each at least T. */
   readonly contexts: readonly number[];
-  /**
-   * RoPE tables [1, W, D/2] for a context W. Default: positions divided by g = max(1, ceil(W/L)), where L is the model's
-   * `max_position_embeddings`: how a model that E²-LLM extended is read.
-   */
-  readonly tables?: (context: number) => HostTables;
 }
 
-const scoringKinds: OptionKinds<ScoringOptions> = {
-  model: modelKind,
-  batch: optional(number),
-  onProgress: optional(callable),
-  shouldStop: optional(callable),
-};
 const contextKinds: OptionKinds<ContextEvaluationOptions> = {
-  ...scoringKinds,
+  ...readingOptionKinds,
   documents: documentsKind,
   blocks: blocksKind,
   targetLength: number,
   contexts: listOf(number),
-  tables: optional(callable),
 };
 const slidingKinds: OptionKinds<SlidingWindowOptions> = {
-  ...scoringKinds,
+  ...readingOptionKinds,
   tokens: instanceOf("an Int32Array of tokens", Int32Array),
   window: number,
   stride: number,
-  tables: optional(callable),
 };
 
 /**
@@ -92,39 +66,45 @@ const slidingKinds: OptionKinds<SlidingWindowOptions> = {
  */
 export async function evaluateContexts(options: ContextEvaluationOptions): Promise<ContextLoss[]> {
   checkOptions("evaluateContexts", options, contextKinds);
-  const { model, documents, blocks, targetLength, contexts, batch = 8, onProgress, shouldStop } = options;
+  const { model, documents, blocks, targetLength, contexts, shouldStop } = options;
   if (contexts.length === 0) throw new OptionError("an evaluation needs at least one context length");
   if (blocks.length === 0) throw new OptionError("an evaluation needs at least one block of targets");
   const tables = options.tables ?? defaultTables(model);
-  const jobs = contexts.map((context) => ({ context, windows: targetWindows({ documents, blocks, targetLength, context }) }));
-  const rows = Math.min(checkBatch(batch), blocks.length);
-  const total = jobs.length * Math.ceil(blocks.length / rows);
+  const jobs = contexts.map((context) => ({
+    context,
+    rows: blocks.map((block) => targetWindow({ documents, block, targetLength, context })),
+    plan: planScoring(model.config, { ...options, context, count: blocks.length }),
+  }));
+  const counter = new PassCounter(
+    jobs.map(({ plan }) => scoringCost(model.config, plan)),
+    options.onProgress,
+  );
   const found: ContextLoss[] = [];
-  let done = 0;
-  for (const { context, windows } of jobs) {
-    const placed = ropeTensors(tables(context));
+  for (const { context, rows, plan } of jobs) {
     let sum = 0;
-    for (let first = 0; first < windows.count; first += rows) {
-      if (shouldStop?.()) return found;
-      const losses = await scoreRows(model, windows, { first, rows, tables: placed });
-      for (const loss of losses) sum += loss;
-      onProgress?.({ done: ++done, total, tokens: rows * context });
-    }
-    const targets = windows.count * targetLength;
+    const complete = await scoreRows(model, (i) => rows[i] as ScoredRow, {
+      plan,
+      tables: tables(context),
+      counter,
+      shouldStop,
+      onScores: ({ losses }) => {
+        for (const row of losses) for (const loss of row) sum += loss;
+      },
+    });
+    if (!complete) break;
+    const targets = rows.length * targetLength;
     found.push({ context, nats: sum / targets, targets });
   }
   return found;
 }
 
-export interface SlidingWindowOptions extends ScoringOptions {
+export interface SlidingWindowOptions extends ReadingOptions {
   /** The text, of at least two tokens. */
   readonly tokens: Int32Array;
   /** W: tokens that are read at once. */
   readonly window: number;
   /** S: tokens that the window moves, from 1 to W. Every scored token after the first window has between W − S + 1 and W tokens of context. */
   readonly stride: number;
-  /** As in {@link ContextEvaluationOptions}. */
-  readonly tables?: (context: number) => HostTables;
 }
 
 export interface SlidingWindowLoss {
@@ -143,7 +123,7 @@ export interface SlidingWindowLoss {
  */
 export async function slidingWindowPerplexity(options: SlidingWindowOptions): Promise<SlidingWindowLoss> {
   checkOptions("slidingWindowPerplexity", options, slidingKinds);
-  const { model, tokens, stride, batch = 8, onProgress, shouldStop } = options;
+  const { model, tokens, stride, shouldStop } = options;
   const scored = tokens.length - 1;
   if (scored < 1) throw new OptionError(`a text of ${tokens.length} tokens has nothing to predict`, { hint: "give at least two tokens" });
   if (!Number.isInteger(options.window) || options.window < 1) {
@@ -157,93 +137,53 @@ export async function slidingWindowPerplexity(options: SlidingWindowOptions): Pr
     });
   }
   const window = Math.min(options.window, scored);
-  const tables = ropeTensors((options.tables ?? defaultTables(model))(window));
+  const tables = (options.tables ?? defaultTables(model))(window);
 
-  const head = windowsEndingAt(tokens, [window], window, window);
-  // How many predictions are scored once each of the later windows is done.
-  const ends = Array.from({ length: Math.ceil((scored - window) / stride) }, (_, i) => Math.min(window + (i + 1) * stride, scored));
-  const rest = windowsEndingAt(tokens, ends, window, Math.min(stride, window));
-  const rows = Math.max(1, Math.min(checkBatch(batch), ends.length));
-  const total = 1 + Math.ceil(ends.length / rows);
+  /** How many predictions are scored once each of the later windows is done. */
+  const later = Math.ceil((scored - window) / stride);
+  const endOf = (i: number): number => Math.min(window + (i + 1) * stride, scored);
+  const planOf = (count: number, targetLength: number): ScoringPlan =>
+    planScoring(model.config, { ...options, context: window, count, targetLength });
+  const [head, rest] = [planOf(1, window), planOf(later, Math.min(stride, window))];
+  const counter = new PassCounter(
+    [head, rest].map((plan) => scoringCost(model.config, plan)),
+    options.onProgress,
+  );
 
   let sum = 0;
   let targets = 0;
-  if (!shouldStop?.()) {
-    for (const loss of await scoreRows(model, head, { first: 0, rows: 1, tables })) sum += loss;
-    targets = window;
-    onProgress?.({ done: 1, total, tokens: window });
-  }
-  for (let first = 0; first < ends.length && !shouldStop?.(); first += rows) {
-    const losses = await scoreRows(model, rest, { first, rows, tables });
-    const perRow = rest.targetLength;
-    for (let row = first; row < Math.min(first + rows, ends.length); row++) {
-      const end = ends[row] as number;
-      const fresh = end - targets; // fewer than the stride in the last window
-      for (let i = perRow - fresh; i < perRow; i++) sum += losses[(row - first) * perRow + i] as number;
-      targets = end;
-    }
-    onProgress?.({ done: 2 + first / rows, total, tokens: rows * window });
+  const whole = await scoreRows(model, () => windowEndingAt(tokens, window, head), {
+    plan: head,
+    tables,
+    counter,
+    shouldStop,
+    onScores: ({ losses: [row], scored: found }) => {
+      for (const loss of (row as Float32Array).subarray(0, found)) sum += loss;
+      targets = found;
+    },
+  });
+  if (whole) {
+    await scoreRows(model, (i) => windowEndingAt(tokens, endOf(i), rest), {
+      plan: rest,
+      tables,
+      counter,
+      shouldStop,
+      onScores: ({ losses, scored: found }, first) => {
+        if (found < rest.targetLength) return; // a window that was not read to its end
+        losses.forEach((row, i) => {
+          const end = endOf(first + i);
+          const fresh = end - targets; // fewer than the stride in the last window
+          for (const loss of row.subarray(rest.targetLength - fresh)) sum += loss;
+          targets = end;
+        });
+      },
+    });
   }
   const nats = targets === 0 ? 0 : sum / targets;
   return { nats, perplexity: Math.exp(nats), targets };
 }
 
-/** Rows whose last targets are the predictions number `end` (counted from 1), with `context` tokens before each. */
-function windowsEndingAt(tokens: Int32Array, ends: readonly number[], context: number, targetLength: number): ScoredRows {
-  const inputs = new Int32Array(ends.length * context);
-  const targets = new Int32Array(ends.length * targetLength);
-  ends.forEach((end, row) => {
-    inputs.set(tokens.subarray(end - context, end), row * context);
-    targets.set(tokens.subarray(end - targetLength + 1, end + 1), row * targetLength);
-  });
-  return { inputs, targets, count: ends.length, context, targetLength };
-}
-
-interface ScoredRows {
-  readonly inputs: Int32Array; // [N, W]
-  readonly targets: Int32Array; // [N, T]
-  readonly count: number;
-  readonly context: number;
-  readonly targetLength: number;
-}
-
-/** Losses [B, T] of the last T places of tokens [B, W]. */
-const scoreTargets = compile(
-  (model: Llama, inputs: Tensor, targets: Tensor, tables: RopeTensors): Tensor => {
-    const x = model.hidden(inputs, tables); // [B, W, C]
-    const last = slice(x, [null, [-(targets.shape[1] as number)]]); // [B, T, C]
-    return crossEntropy(model.head(last), targets, { reduction: "none" });
-  },
-  { name: "evaluate" },
-);
-
-/** Losses of rows first … first + rows − 1 that exist, row by row. A short last batch is filled up with zeros, whose losses are dropped. */
-async function scoreRows(
-  model: Llama,
-  all: ScoredRows,
-  options: { readonly first: number; readonly rows: number; readonly tables: RopeTensors },
-): Promise<ArrayLike<number> & Iterable<number>> {
-  const { first, rows, tables } = options;
-  const { context: W, targetLength: T } = all;
-  const inputs = new Int32Array(rows * W);
-  const targets = new Int32Array(rows * T);
-  inputs.set(all.inputs.subarray(first * W, (first + rows) * W));
-  targets.set(all.targets.subarray(first * T, (first + rows) * T));
-  const losses = scoreTargets(model, tensor(inputs, { shape: [rows, W] }), tensor(targets, { shape: [rows, T] }), tables);
-  const values = await data(losses);
-  losses.dispose();
-  await yieldToEvents(); // signals are heard here
-  return values.subarray(0, Math.min(rows, all.count - first) * T);
-}
-
-const defaultTables =
-  (model: Llama) =>
-  (length: number): HostTables => {
-    const window = model.config.max_position_embeddings;
-    return readingTables(model.config, { schedule: "linear", scale: automaticScale("linear", length, window), length, window });
-  };
-
-function checkBatch(batch: number): number {
-  if (!Number.isInteger(batch) || batch < 1) throw new OptionError(`batch must be a positive integer, found ${batch}`);
-  return batch;
+/** The row whose last T targets are the predictions up to number `end` (counted from 1). */
+function windowEndingAt(tokens: Int32Array, end: number, { blocks, targetLength }: ScoringPlan): ScoredRow {
+  return { inputs: tokens.subarray(end - blocks.context, end), targets: tokens.subarray(end - targetLength + 1, end + 1) };
 }

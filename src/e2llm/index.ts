@@ -5,6 +5,7 @@ export * from "./evaluation.js";
 export * from "./extension.js";
 export * from "./hf-rope.js";
 export * from "./model-frequencies.js";
+export * from "./position-loss.js";
 export * from "./positions.js";
 export * from "./reading.js";
 export * from "./schedules.js";

@@ -3,14 +3,9 @@ import { checkOptions, number, type OptionKinds } from "../arguments.js";
 import { OptionError } from "../errors.js";
 import type { TokenDocument } from "./data.js";
 import { blocksKind, documentsKind } from "./kinds.js";
+import { checkAtLeast, type TargetBlock, targetWindow } from "./target-window.js";
 
-/** T consecutive target tokens of one document. */
-export interface TargetBlock {
-  /** Index of the document. */
-  readonly document: number;
-  /** Index of the first target token in it. */
-  readonly start: number;
-}
+export type { TargetBlock } from "./target-window.js";
 
 export interface TargetOptions {
   readonly documents: readonly TokenDocument[];
@@ -94,24 +89,15 @@ export function targetWindows(options: {
   readonly context: number;
 }): TargetWindows {
   checkOptions("targetWindows", options, { documents: documentsKind, blocks: blocksKind, targetLength: number, context: number });
-  const { documents, blocks, targetLength, context } = options;
+  const { blocks, targetLength, context } = options;
   checkAtLeast("targetLength", targetLength, 1);
   checkAtLeast("context", context, targetLength);
   const inputs = new Int32Array(blocks.length * context);
   const targets = new Int32Array(blocks.length * targetLength);
-  blocks.forEach(({ document, start }, row) => {
-    const tokens = documents[document]?.tokens ?? new Int32Array();
-    const end = start + targetLength;
-    if (!Number.isInteger(start) || end - 1 - context < 0 || end > tokens.length) {
-      throw new OptionError(
-        `document ${document} of ${tokens.length} tokens has no ${context} tokens of context before target ${end - 1}`,
-        {
-          hint: "choose the blocks with maxContext of at least this context, from the same documents",
-        },
-      );
-    }
-    inputs.set(tokens.subarray(end - 1 - context, end - 1), row * context);
-    targets.set(tokens.subarray(start, end), row * targetLength);
+  blocks.forEach((block, row) => {
+    const window = targetWindow({ ...options, block });
+    inputs.set(window.inputs, row * context);
+    targets.set(window.targets, row * targetLength);
   });
   return { inputs, targets, count: blocks.length, context, targetLength };
 }
@@ -125,9 +111,3 @@ function blocksPerDocument({ documents, targetLength, maxContext }: TargetOption
 
 /** The last of T targets, at start + T − 1, has W tokens before it. */
 const firstStart = (targetLength: number, maxContext: number): number => maxContext - targetLength + 1;
-
-function checkAtLeast(name: string, value: number, least: number): void {
-  if (!Number.isInteger(value) || value < least) {
-    throw new OptionError(`${name} must be an integer of at least ${least}, found ${value}`, { hint: `give ${name} as a whole number` });
-  }
-}

@@ -83,7 +83,9 @@ const training = {
 };
 const scoring = {
   model: anObject(llama),
+  tables: optional(aFunction(() => tables)),
   batch: optional(anInteger()),
+  block: optional(anInteger()),
   onProgress: optional(aFunction(() => () => undefined)),
   shouldStop: optional(aFunction(() => () => false)),
 };
@@ -580,16 +582,16 @@ const functions = {
       blocks: aList(blocks),
       targetLength: anInteger(2),
       contexts: aList(() => [4]),
-      tables: optional(aFunction(() => tables)),
     }),
   },
+  lossByPosition: { options: options({ ...scoring, tokens: anObject(() => Int32Array.of(1, 2, 3, 4, 5)) }) },
+  positionBuckets: { nats: aList(() => [Float32Array.of(1, 2)]), options: optional(options({ first: optional(anInteger(1)) })) },
   slidingWindowPerplexity: {
     options: options({
       ...scoring,
       tokens: anObject(() => Int32Array.of(1, 2, 3, 4, 5)),
       window: anInteger(4),
       stride: anInteger(2),
-      tables: optional(aFunction(() => tables)),
     }),
   },
   comparisonRows: {

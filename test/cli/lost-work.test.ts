@@ -210,12 +210,13 @@ describe("an evaluation", () => {
     await writeFile(bench.at("nan/model.safetensors"), writeSafetensors(tensors, { format: "pt" }));
     await writeFile(bench.at("nan/config.json"), await readFile(bench.at("base/config.json")));
 
-    const line = evaluate(`--sliding --out ${bench.at("nan-measured")}`).replace(bench.at("base"), bench.at("nan"));
+    const line = evaluate(`--sliding --by-position --out ${bench.at("nan-measured")}`).replace(bench.at("base"), bench.at("nan"));
     const words = await command(line);
     expect(words.code).toBe(1);
     expect(words.stderr).toContain("weights are NaN or infinite in model.norm.weight");
     expect(words.stderr).toContain("the loss is not a number at 8, 16 bytes of context, because the weights are not");
     expect(words.stdout).toMatch(/context +scale +nats\/byte\n +8 +1 +NaN\n +16 +1 +NaN\n/);
+    expect(words.stdout).toMatch(/position +nats\/byte\n +0 … 15 +NaN\n/);
 
     const found = await command(`${line} --json`);
     const document = JSON.parse(found.stdout);

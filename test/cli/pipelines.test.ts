@@ -76,7 +76,7 @@ describe("train, extend, eval and generate", { timeout: 120_000 }, () => {
     expect(config).toMatchObject({ max_position_embeddings: 8, e2llm: { trained_window: 8, g_max: 4 } });
 
     const measured = await cli(
-      `eval --model ${at("e2")} --text ${at("text.txt")} --schedule linear --targets 32 --sliding --out ${at("measured")} ${onReference}`,
+      `eval --model ${at("e2")} --text ${at("text.txt")} --schedule linear --targets 32 --sliding --by-position --out ${at("measured")} ${onReference}`,
     );
     expect(measured).toMatchObject({ code: 0 });
     const table = JSON.parse(measured.stdout);
@@ -89,6 +89,8 @@ describe("train, extend, eval and generate", { timeout: 120_000 }, () => {
     expect(table.targets).toBe(32);
     expect(table.truncation).toBe(table.rows[0].nats);
     expect(table.sliding.rows).toHaveLength(4);
+    expect(table.positions).toMatchObject({ context: 64, scale: 8, buckets: [{ from: 0, to: 64, targets: 64 }] });
+    expect(await readFile(at("measured/by-position.html"), "utf8")).toContain("<svg");
     expect(JSON.parse(await readFile(at("measured/eval.json"), "utf8"))).toEqual(table);
     expect(measured.stderr).toContain("the line to beat");
 

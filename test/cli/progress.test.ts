@@ -1,5 +1,7 @@
 import { fc, test as property } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
+import { EvaluationMeter } from "../../src/cli/evaluation-progress.js";
+import { createIo } from "../../src/cli/io.js";
 import { createProgress, formatCount, formatDuration, formatProgress, SmoothedRate } from "../../src/cli/progress.js";
 import { CapturedStream } from "./capture.js";
 
@@ -127,6 +129,23 @@ describe("progress on a stream", () => {
     }
     expect(stream.text).toContain("1m17s left");
     expect(stream.text).not.toContain("4.0s left");
+  });
+
+  it("takes the time left of an evaluation from its work: late blocks of a long text take longer than early ones", () => {
+    let time = 0;
+    const now = () => time;
+    const stderr = new CapturedStream();
+    const io = createIo({ stdout: new CapturedStream(), stderr, env: {}, json: false, verbose: false, now });
+    const meter = new EvaluationMeter(io, "eval", now);
+    let work = 0;
+    for (let done = 1; done <= 5; done++) {
+      time += 1000 * done; // a second for each unit of work
+      work += done;
+      meter.update({ done, total: 10, tokens: 1, work, totalWork: 55 });
+    }
+    expect(stderr.text).toMatch(/eval {2}5\/10 {2}50% {2}40s left\n$/);
+    meter.finish();
+    expect(stderr.text).toContain("eval: 5 steps in ");
   });
 
   it("leaves the first step, which compiles, out of the rate, and tells none before five steps were timed", () => {

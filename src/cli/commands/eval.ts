@@ -28,14 +28,16 @@ export interface EvalOptions extends CommonOptions {
   readonly scale: ScaleOption;
   /** Number of target bytes, the same for every context. */
   readonly targets: number;
-  /** Sequences per forward pass. */
-  readonly batch: number;
+  /** Sequences that are read together; as many as fit, 8 at most, when absent. */
+  readonly batch?: number;
   readonly seed: number;
   /** Sliding-window perplexity beside the fixed-target loss. */
   readonly sliding: boolean;
   /** Bytes that the sliding window moves; half a context when absent. */
   readonly stride?: number;
-  /** Folder for eval.json. */
+  /** The loss at each position of one text as long as the longest context. */
+  readonly byPosition: boolean;
+  /** Folder for eval.json, and for by-position.html with `byPosition`. */
   readonly out?: string;
 }
 
@@ -47,7 +49,8 @@ export function registerEval(program: Command, execute: Action<EvalOptions>): vo
     .description(
       "Measures the loss (nats per byte) of held-out text. The target bytes stay the same and only the context before them grows, so a " +
         "difference between two columns is what more context buys. The loss with only the last L bytes (truncation) is shown beside it: " +
-        "a method that is not below that line gains nothing from long context.",
+        "a method that is not below that line gains nothing from long context. Long contexts are read in blocks, in memory in proportion to " +
+        "their length.",
     )
     .addHelpText(
       "after",
@@ -63,7 +66,8 @@ Schedules (how RoPE is changed when reading; nothing is trained):
 Examples:
   dawngrad eval --model runs/e2 --schedule linear
   dawngrad eval --model runs/base --schedule yarn --contexts 128,256,512,1024
-  dawngrad eval --model runs/e2 --schedule linear --scale 4 --sliding --stride 64`,
+  dawngrad eval --model runs/e2 --schedule linear --scale 4 --sliding --stride 64
+  dawngrad eval --model runs/e2 --schedule linear --contexts 16384 --targets 64 --by-position --out runs/long`,
     );
   command.optionsGroup("Data:");
   addOption(command, "--model <dir>", "folder of the model", nonEmpty);
@@ -74,7 +78,12 @@ Examples:
   addChoice(command, "--schedule <name>", "how RoPE is scaled", scheduleNames, "none");
   addOption(command, "--scale <g>", '"auto" (max(1, ceil(context / L))) or a number of at least 1', parseScale, "auto");
   addOption(command, "--targets <n>", "target bytes, the same for every context", wholeNumber({ min: 1, max: mostItems }), 1024);
-  addOption(command, "--batch <n>", "sequences per forward pass", wholeNumber({ min: 1, max: mostItems }), 8);
+  addOption(
+    command,
+    "--batch <n>",
+    "sequences that are read together (default: as many as fit, 8 at most)",
+    wholeNumber({ min: 1, max: mostItems }),
+  );
   addFlag(command, "sliding", "also sliding-window perplexity, weighted by tokens");
   addOption(
     command,
@@ -82,7 +91,8 @@ Examples:
     "bytes that the sliding window moves (default: half a context)",
     wholeNumber({ min: 1, max: mostItems }),
   );
-  addOption(command, "--out <dir>", "folder for eval.json (default: none is written)", nonEmpty);
+  addFlag(command, "by-position", "also the loss by position over one text as long as the longest context, as means");
+  addOption(command, "--out <dir>", "folder for eval.json and figures (default: none is written)", nonEmpty);
   addCommon(command);
   command.action(() => execute(resolveEval(command.opts<Omit<EvalOptions, "model"> & { model?: string }>())));
 }

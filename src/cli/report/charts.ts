@@ -1,6 +1,7 @@
 import type { TopLevelSpec } from "vega-lite";
 import type { DemoResults, TrainPoint, Variant } from "../results.js";
 import { contextsOf, type Series, scheduleLabel, seriesOf, variantLabel } from "../table.js";
+import { compact, config, full, ink, muted, narrow, type Size, wide } from "./chart-style.js";
 import { e2Covering } from "./findings.js";
 
 /** A figure for one panel: a Vega-Lite specification and what it shows in words. */
@@ -12,17 +13,6 @@ export interface Chart {
   /** The same for a narrow screen, on which the wide one would be shrunk until nobody could read its labels. */
   readonly compact?: TopLevelSpec;
 }
-
-/** Colours are CSS variables of the page, so that one SVG serves light and dark. */
-const ink = "var(--ink)";
-const muted = "var(--muted)";
-
-/** Sizes of a panel: the whole width, and the height inside the axes, so that the scales of neighbours line up. */
-const narrow = { width: 310, height: 215, autosize: { type: "fit-x", contains: "padding" } } as const;
-const wide = { width: 460, height: 200, autosize: { type: "fit-x", contains: "padding" } } as const;
-const full = { width: 900, height: 260, autosize: { type: "fit-x", contains: "padding" } } as const;
-const compact = { width: 290, height: 200, autosize: { type: "fit-x", contains: "padding" } } as const;
-type Size = typeof narrow | typeof wide | typeof full | typeof compact;
 
 /** Points that a training curve is thinned to. */
 const curvePoints = 240;
@@ -42,24 +32,6 @@ const scheduleColors: Readonly<Record<string, string>> = {
 /** From pale to strong: a larger scale is a stronger blue. */
 const scaleColors = ["var(--g-1)", "var(--g-2)", "var(--g-3)", "var(--g-4)", "var(--g-5)", "var(--g-6)"];
 const shapes = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"];
-
-const config = {
-  background: "transparent",
-  font: "system-ui, sans-serif",
-  view: { stroke: null },
-  axis: {
-    labelColor: muted,
-    titleColor: ink,
-    domainColor: muted,
-    tickColor: muted,
-    gridColor: "var(--grid)",
-    labelFontSize: 11,
-    titleFontSize: 12,
-    titleFontWeight: "normal",
-  },
-  legend: { labelColor: ink, labelFontSize: 12, titleColor: muted, labelLimit: 0, symbolSize: 70, symbolStrokeWidth: 2 },
-  aria: false,
-} as const;
 
 /** Loss against context, one panel for each variant, all with the same axes; the variant's truncation baseline is dashed. */
 export function lossCharts(results: DemoResults): Chart[] {

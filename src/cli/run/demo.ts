@@ -18,12 +18,13 @@ import { languageLoss } from "../../nn/training.js";
 import type { DemoOptions, PresetName } from "../commands/demo.js";
 import { type Corpus, loadCorpus } from "../corpus.js";
 import { type DemoPhase, type DemoState, demoOutputs, demoPhases, openDemo, phaseFolder, removeState, writeState } from "../demo-state.js";
+import { EvaluationMeter } from "../evaluation-progress.js";
 import { type Need, needRoom, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import type { Interrupt } from "../interrupt.js";
 import type { CommandIo, JsonValue } from "../io.js";
 import { withOutputs } from "../outputs.js";
 import { type Preset, presets } from "../presets.js";
-import { formatCount, formatDuration, type Progress } from "../progress.js";
+import { formatCount, formatDuration } from "../progress.js";
 import { canDraw, figuresLine } from "../report/draw.js";
 import { renderReport } from "../report/report.js";
 import { type DemoResults, type DrawPoint, resultsVersion, type TrainPoint } from "../results.js";
@@ -224,8 +225,7 @@ class Demo {
     const blocks = evaluationTargets({ documents, targetLength, maxContext: this.contexts().at(-1) as number, count });
     const begun = performance.now();
     // Its passes are slower for their work than the steps of training, and it is all that is left.
-    const clock = new WorkClock(this.evaluationWork());
-    let progress: Progress | undefined;
+    const meter = new EvaluationMeter(io, "evaluate");
     const comparison = await compareVariants({
       models,
       window,
@@ -235,15 +235,9 @@ class Demo {
       targetLength,
       batch: (context) => Math.max(1, Math.floor(evaluationBytes / context)),
       shouldStop: () => stop.requested !== undefined,
-      onProgress: ({ row, tokens, done, total }) => {
-        progress ??= io.progress({ label: "evaluate", total });
-        clock.add(tokens * this.forwardCost(row.context));
-        const detail = `${row.variant} ${row.schedule} at ${row.context}`;
-        const { secondsLeft } = clock;
-        progress.update({ step: done, amount: tokens, detail, ...(secondsLeft === undefined ? {} : { secondsLeft }) });
-      },
+      onProgress: ({ row, ...progress }) => meter.update(progress, `${row.variant} ${row.schedule} at ${row.context}`),
     });
-    progress?.finish();
+    meter.finish();
     this.addSeconds("evaluate", (performance.now() - begun) / 1000);
     if (comparison.complete) return comparison;
     await this.save();

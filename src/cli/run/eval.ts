@@ -1,17 +1,20 @@
 import { evaluateContexts, slidingWindowPerplexity } from "../../e2llm/evaluation.js";
+import { planScoring } from "../../e2llm/scoring.js";
 import { loadModel } from "../../nn/checkpoint.js";
 import type { TokenDocument } from "../../nn/data.js";
 import { writeFileAtomic } from "../../nn/files.js";
 import { checkStride, type EvalOptions } from "../commands/eval.js";
 import { loadCorpus, planTargets } from "../corpus.js";
+import { EvaluationMeter } from "../evaluation-progress.js";
 import { exitCodes } from "../exit.js";
-import { needRoom, readBatch, readModel, roomOf, slidingWindows } from "../fit.js";
+import { needRoom, readModel, readRows, roomOf } from "../fit.js";
 import { nonFiniteTensors } from "../model-check.js";
-import { withOutputs } from "../outputs.js";
+import { type OutputFolder, withOutputs } from "../outputs.js";
 import { formatLoss } from "../progress.js";
 import { modelReading } from "../reading.js";
 import type { Runner } from "../runner.js";
 import { needByteModel, onBackend } from "../session.js";
+import { measurePositions, type PositionResult, positionFile, positionTable, savePositions } from "./eval-positions.js";
 
 /** Sliding-window loss of one context length; null where it is no number. */
 interface SlidingRow {
@@ -35,11 +38,12 @@ const orNull = (value: number): number | null => (Number.isFinite(value) ? value
 /**
  * Loss at several contexts on the same targets. JSON (and eval.json): { command, model, text, backend, adapter, window, schedule, targets,
  * rows: [{ context, scale, nats }], truncation (nats with the last L bytes only, read as trained),
- * sliding: null or { document, rows: [{ context, stride, scale, nats, perplexity, targets }] }, nonFinite (names of weights that hold NaN or
- * infinities), interrupted, seconds }. A loss that is no number is null, and then the exit code is 1.
+ * sliding: null or { document, rows: [{ context, stride, scale, nats, perplexity, targets }] },
+ * positions: null or { document, context, scale, buckets: [{ from, to, nats, targets }] } (means over positions from … to − 1),
+ * nonFinite (names of weights that hold NaN or infinities), interrupted, seconds }. A loss that is no number is null, and then the exit code is 1.
  */
 export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
-  withOutputs(options.out === undefined ? [] : [{ folder: options.out, files: ["eval.json"] }], { lock: false }, () =>
+  withOutputs(outputsOf(options), { lock: false }, () =>
     onBackend(options, io, async (computedOn, info) => {
       const begun = performance.now();
       const model = await loadModel(options.model);
@@ -55,11 +59,15 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
       const targets = plan.blocks.length * plan.targetLength;
       const document = longest(documents);
       const strideAt = (context: number): number => options.stride ?? Math.max(1, Math.floor(context / 2));
-      const rows = Math.min(options.batch, plan.blocks.length);
-      needRoom(roomOf(info), [readModel(model.config), readBatch(model.config, rows, Math.max(...reach))]);
-      if (options.sliding) {
-        for (const context of contexts) slidingWindows({ text: document.tokens.length, context, stride: strideAt(context) });
-      }
+      const batch = options.batch === undefined ? {} : { batch: options.batch };
+      const longestContext = Math.max(...contexts);
+      const { rows, blocks } = planScoring(model.config, {
+        context: Math.max(...reach),
+        targetLength: plan.targetLength,
+        count: plan.blocks.length,
+        ...batch,
+      });
+      needRoom(roomOf(info), [readModel(model.config), readRows(model.config, rows, blocks)]);
       const nonFinite = await nonFiniteTensors(model);
       if (nonFinite.length > 0) {
         io.warn(
@@ -69,26 +77,23 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
 
       const stop = onInterrupt();
       const shouldStop = (): boolean => stop.requested !== undefined;
-      const common = { model, documents, ...plan, batch: options.batch, shouldStop };
+      const common = { model, documents, ...plan, ...batch, shouldStop };
       const [baseline] = await evaluateContexts({ ...common, contexts: [window], tables: (length) => asTrained.tables(length) });
-      const progress = io.progress({ label: "eval", total: contexts.length * Math.ceil(plan.blocks.length / rows) });
+      const meter = new EvaluationMeter(io, "eval");
       const found = await evaluateContexts({
         ...common,
         contexts,
         tables: (length) => reading.tables(length),
-        onProgress: ({ done, tokens }) => progress.update({ step: done, amount: tokens }),
+        onProgress: (progress) => meter.update(progress),
       });
-      progress.finish();
+      meter.finish();
       const measured: ContextRow[] = found.map(({ context, nats }) => ({ context, scale: reading.scaleAt(context), nats: orNull(nats) }));
 
       const sliding: SlidingRow[] = [];
       for (const context of options.sliding ? contexts : []) {
         if (shouldStop()) break;
         const stride = strideAt(context);
-        const bar = io.progress({
-          label: `sliding ${context}`,
-          total: Math.max(1, Math.ceil((document.tokens.length - context) / stride / options.batch)) + 1,
-        });
+        const bar = new EvaluationMeter(io, `sliding ${context}`);
         const {
           nats,
           perplexity,
@@ -98,10 +103,10 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
           tokens: document.tokens,
           window: context,
           stride,
-          batch: options.batch,
+          ...batch,
           shouldStop,
           tables: (length) => reading.tables(length, context),
-          onProgress: ({ done, tokens }) => bar.update({ step: done, amount: tokens }),
+          onProgress: (progress) => bar.update(progress),
         });
         bar.finish();
         if (shouldStop()) break;
@@ -115,6 +120,11 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
         });
       }
 
+      const positions =
+        options.byPosition && !shouldStop()
+          ? await measurePositions({ io, model, document, context: longestContext, reading, shouldStop })
+          : null;
+
       const result = {
         command: "eval",
         model: options.model,
@@ -126,6 +136,7 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
         rows: measured,
         truncation: baseline === undefined ? null : orNull(baseline.nats),
         sliding: options.sliding ? { document: document.name, rows: sliding } : null,
+        positions,
         nonFinite,
         interrupted: shouldStop(),
         seconds: (performance.now() - begun) / 1000,
@@ -137,8 +148,12 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
       if (options.out !== undefined) {
         await writeFileAtomic(`${options.out}/eval.json`, `${JSON.stringify(result, null, 2)}\n`);
         io.note(`saved to ${options.out}/eval.json`);
+        if (positions !== null) {
+          await savePositions(io, options.out, { ...positions, model: options.model, schedule: options.schedule, window });
+        }
       }
-      const lost = [...measured, ...sliding].filter(({ nats }) => nats === null);
+      const lostPositions = positions?.buckets.some(({ nats }) => nats === null) ? [{ context: positions.context }] : [];
+      const lost = [...[...measured, ...sliding].filter(({ nats }) => nats === null), ...lostPositions];
       if (lost.length === 0 && (baseline === undefined || result.truncation !== null)) return stop.exitCode;
       const where = [...new Set(lost.map(({ context }) => context))].join(", ");
       io.warn(
@@ -148,6 +163,9 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
       return stop.exitCode || exitCodes.failed;
     }),
   );
+
+const outputsOf = ({ out, byPosition }: EvalOptions): OutputFolder[] =>
+  out === undefined ? [] : [{ folder: out, files: byPosition ? ["eval.json", positionFile] : ["eval.json"] }];
 
 const longest = (documents: readonly TokenDocument[]): TokenDocument =>
   documents.reduce((best, document) => (document.tokens.length > best.tokens.length ? document : best));
@@ -159,8 +177,9 @@ function table(result: {
   readonly rows: readonly ContextRow[];
   readonly truncation: number | null;
   readonly sliding: { readonly document: string; readonly rows: readonly SlidingRow[] } | null;
+  readonly positions: PositionResult | null;
 }): string {
-  const { window, schedule, targets, rows, truncation, sliding } = result;
+  const { window, schedule, targets, rows, truncation, sliding, positions } = result;
   const line = (cells: readonly (string | number)[]): string => cells.map((cell) => String(cell).padStart(10)).join("");
   const lines = [
     `the same ${targets} target bytes at every context; schedule ${schedule}, trained window L = ${window}`,
@@ -178,6 +197,7 @@ function table(result: {
       lines.push(line([context, stride, format(scale), lossText(nats), perplexity === null ? "NaN" : perplexity.toFixed(3)]));
     }
   }
+  if (positions !== null) lines.push("", positionTable(positions));
   return lines.join("\n");
 }
 

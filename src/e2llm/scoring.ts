@@ -1,0 +1,269 @@
+/** Losses of the last T places of rows of W tokens, which are read in blocks. */
+import { callable, number, type OptionKinds, optional } from "../arguments.js";
+import { type Compiled, compile } from "../autograd/compile.js";
+import { add, arange, clip, gather } from "../autograd/operations.js";
+import { data } from "../autograd/realize.js";
+import { sync } from "../autograd/runtime.js";
+import { type Tensor, tensor } from "../autograd/tensor.js";
+import { OptionError } from "../errors.js";
+import { type HostTables, ropeTensors } from "../nn/batch.js";
+import { type BlockPlan, blockRange, bytesPerRow, planBlocks, readInBlocks } from "../nn/block-reader.js";
+import type { LlamaConfig } from "../nn/config.js";
+import { modelKind } from "../nn/kinds.js";
+import type { Llama, RopeTensors } from "../nn/llama.js";
+import { automaticScale, readingTables } from "./reading.js";
+
+/** Progress of an evaluation, reported after each forward pass. */
+export interface EvaluationProgress {
+  /** Forward passes that are done, of all; each reads one block of some rows. */
+  readonly done: number;
+  readonly total: number;
+  /** Tokens read by the last pass. */
+  readonly tokens: number;
+  /**
+   * Multiply-adds that are done, of all: those of the products and of attention, of which a late block of a long row has many more
+   * than an early one. The share of the time that has passed is that of the work, not that of the passes.
+   */
+  readonly work: number;
+  readonly totalWork: number;
+}
+
+/** How texts are read, whatever is measured. */
+export interface ReadingOptions {
+  readonly model: Llama;
+  /**
+   * RoPE tables [1, W, D/2] for a context W. Default: positions divided by g = max(1, ceil(W/L)), where L is the model's
+   * `max_position_embeddings`: how a model that E²-LLM extended is read.
+   */
+  readonly tables?: (context: number) => HostTables;
+  /** B: sequences that are read together. Default: as many as need some 256 MiB beside the weights, from 1 to 8. */
+  readonly batch?: number;
+  /**
+   * Tokens that are read at once, at most: a longer row is read in blocks that keep the keys and values of earlier ones, so that memory
+   * grows with W and not with W². Rows of at most so many tokens are read whole. Default 1024.
+   */
+  readonly block?: number;
+  readonly onProgress?: (progress: EvaluationProgress) => void;
+  /** Asked before each pass; true ends the evaluation, and its promise is resolved with what is complete by then. */
+  readonly shouldStop?: () => boolean;
+}
+
+export const readingOptionKinds: OptionKinds<ReadingOptions> = {
+  model: modelKind,
+  tables: optional(callable),
+  batch: optional(number),
+  block: optional(number),
+  onProgress: optional(callable),
+  shouldStop: optional(callable),
+};
+
+/** Positions divided by g = max(1, ceil(W/L)). */
+export const defaultTables =
+  (model: Llama) =>
+  (length: number): HostTables => {
+    const window = model.config.max_position_embeddings;
+    return readingTables(model.config, { schedule: "linear", scale: automaticScale("linear", length, window), length, window });
+  };
+
+/** W tokens, and what the last T places should predict. */
+export interface ScoredRow {
+  readonly inputs: Int32Array;
+  readonly targets: Int32Array;
+}
+
+/** How rows of one context are read. */
+export interface ScoringPlan {
+  readonly blocks: BlockPlan;
+  /** T */
+  readonly targetLength: number;
+  /** N: rows in all. */
+  readonly count: number;
+  /** B: rows that are read together; a short last group is filled up with zeros. */
+  readonly rows: number;
+}
+
+/** Tokens that are read at once, so many that products and attention are large and what is done once for a block is small beside them. */
+export const defaultBlock = 1024;
+/** Rows that are read together where nobody says how many: so many, and no more than fit into the memory. */
+const mostRows = 8;
+const rowsMemory = 2 ** 28;
+
+/** Divides rows into groups and their tokens into blocks. Throws OptionError for a batch or a block that is no positive integer. */
+export function planScoring(
+  config: LlamaConfig,
+  sizes: {
+    readonly context: number;
+    readonly targetLength: number;
+    readonly count: number;
+    readonly batch?: number | undefined;
+    readonly block?: number | undefined;
+  },
+): ScoringPlan {
+  const { context, targetLength, count, block = defaultBlock } = sizes;
+  const blocks = planBlocks(context, checkCount("block", block));
+  const fitting = Math.floor(rowsMemory / bytesPerRow(config, blocks));
+  const most = sizes.batch === undefined ? Math.max(1, Math.min(mostRows, fitting)) : checkCount("batch", sizes.batch);
+  const groups = Math.max(1, Math.ceil(count / most));
+  return { blocks, targetLength, count, rows: Math.max(1, Math.ceil(count / groups)) };
+}
+
+function checkCount(name: string, value: number): number {
+  if (!Number.isInteger(value) || value < 1) throw new OptionError(`${name} must be a positive integer, found ${value}`);
+  return value;
+}
+
+/** What a reading costs. */
+export interface ScoringCost {
+  readonly passes: number;
+  /** In multiply-adds. */
+  readonly work: number;
+}
+
+const groupsOf = ({ count, rows }: ScoringPlan): number => Math.ceil(count / rows);
+
+/** Passes and multiply-adds of all rows. */
+export function scoringCost(config: LlamaConfig, plan: ScoringPlan): ScoringCost {
+  const groups = groupsOf(plan);
+  let work = 0;
+  for (let block = 0; block < plan.blocks.count; block++) work += groups * passWork(config, plan, block);
+  return { passes: groups * plan.blocks.count, work };
+}
+
+/**
+ * Multiply-adds of a pass over B rows of tokens a … b − 1: those of the weights for each token, 2·H·D a layer for each key that a query
+ * sees (Σ i + 1 for i = a … b − 1), and those of the head for each target.
+ */
+function passWork(config: LlamaConfig, plan: ScoringPlan, block: number): number {
+  const { hidden_size: C, intermediate_size: F, num_hidden_layers: layers, vocab_size: V } = config;
+  const { num_attention_heads: H, num_key_value_heads: Hkv, head_dim: D } = config;
+  const { from, to } = blockRange(plan.blocks, block);
+  const weights = layers * (2 * C * H * D + 2 * C * Hkv * D + 3 * C * F);
+  const seen = (to * (to + 1) - from * (from + 1)) / 2;
+  const scored = to - scoredFrom(plan, block);
+  return plan.rows * ((to - from) * weights + 2 * layers * H * D * seen + scored * C * V);
+}
+
+/** The first place of a block that is scored; its end where none is. */
+function scoredFrom({ blocks, targetLength }: ScoringPlan, block: number): number {
+  const { from, to } = blockRange(blocks, block);
+  return Math.min(to, Math.max(from, blocks.context - targetLength));
+}
+
+/** Counts passes over several readings and tells of each. */
+export class PassCounter {
+  private done = 0;
+  private work = 0;
+  private readonly total: number;
+  private readonly totalWork: number;
+
+  constructor(
+    costs: readonly ScoringCost[],
+    private readonly onProgress: ((progress: EvaluationProgress) => void) | undefined,
+  ) {
+    this.total = costs.reduce((sum, { passes }) => sum + passes, 0);
+    this.totalWork = costs.reduce((sum, { work }) => sum + work, 0);
+  }
+
+  add(pass: { readonly tokens: number; readonly work: number }): void {
+    const { total, totalWork } = this;
+    this.done++;
+    this.work += pass.work;
+    this.onProgress?.({ done: this.done, total, tokens: pass.tokens, work: this.work, totalWork });
+  }
+}
+
+/** Losses [B, t] of the places first … first + t − 1 of a block [B, b, C]. */
+const scoreBlock: Compiled<[model: Llama, hidden: Tensor, targets: Tensor, first: Tensor], Tensor> = compile(
+  (model, hidden, targets, first) => {
+    const [, b] = hidden.shape as [number, number, number];
+    const places = clip(add(arange(targets.shape[1] as number), first), 0, b - 1);
+    return model.headLoss(gather(hidden, places, 1), targets, { reduction: "none" });
+  },
+  { name: "score" },
+);
+
+/** A target that is not there. */
+const noTarget = -100;
+
+export interface ScoringOptions {
+  readonly plan: ScoringPlan;
+  readonly tables: RopeTensors;
+  readonly counter: PassCounter;
+  readonly shouldStop: (() => boolean) | undefined;
+}
+
+/** Losses of some rows. */
+export interface RowScores {
+  /** In nats, row by row. */
+  readonly losses: readonly Float32Array[];
+  /** Targets of each row that have a loss, from the first: T, or fewer where `shouldStop` ended the reading. */
+  readonly scored: number;
+}
+
+/** Reads one group of at most B rows. The head computes logits of the last T places alone, block by block. */
+export async function scoreGroup(model: Llama, group: readonly ScoredRow[], options: ScoringOptions): Promise<RowScores> {
+  const { plan, tables, counter, shouldStop } = options;
+  const { blocks, targetLength: T, rows: B } = plan;
+  const { context: W } = blocks;
+  const inputs = new Int32Array(B * W);
+  group.forEach((row, i) => {
+    inputs.set(row.inputs, i * W);
+  });
+  const losses = group.map(() => new Float32Array(T));
+  const t = Math.min(T, blocks.length); // targets of a run of the program, which is one for all blocks
+  let scored = 0;
+  let block = 0;
+  for await (const { hidden, from, to } of readInBlocks(model, inputs, { plan: blocks, tables, shouldStop })) {
+    const first = scoredFrom(plan, block);
+    if (first < to) {
+      const nth = first - (W - T); // of the targets of a row
+      const wanted = new Int32Array(B * t).fill(noTarget);
+      group.forEach((row, i) => {
+        wanted.set(row.targets.subarray(nth, nth + to - first), i * t);
+      });
+      const targets = tensor(wanted, { shape: [B, t] });
+      const found = scoreBlock(model, hidden, targets, first - from);
+      const values = await data(found);
+      found.dispose();
+      targets.dispose();
+      losses.forEach((row, i) => {
+        row.set(values.subarray(i * t, i * t + to - first) as Float32Array, nth);
+      });
+      scored = nth + to - first;
+    } else {
+      await sync(); // a block that is only read is done before it is counted
+    }
+    hidden.dispose();
+    counter.add({ tokens: group.length * (to - from), work: passWork(model.config, plan, block) });
+    block++;
+  }
+  return { losses, scored };
+}
+
+/**
+ * Reads rows 0 … N − 1 in groups and hands on the losses of each group with the number of its first row. Returns false where `shouldStop`
+ * ended it; what the last group has by then is handed on too.
+ */
+export async function scoreRows(
+  model: Llama,
+  rowAt: (index: number) => ScoredRow,
+  options: Omit<ScoringOptions, "tables"> & {
+    readonly tables: HostTables;
+    readonly onScores: (scores: RowScores, firstRow: number) => void;
+  },
+): Promise<boolean> {
+  const { plan, onScores } = options;
+  const tables = ropeTensors(options.tables);
+  try {
+    for (let first = 0; first < plan.count; first += plan.rows) {
+      const group = Array.from({ length: Math.min(plan.rows, plan.count - first) }, (_, i) => rowAt(first + i));
+      const scores = await scoreGroup(model, group, { ...options, tables });
+      onScores(scores, first);
+      if (scores.scored < plan.targetLength) return false;
+    }
+    return true;
+  } finally {
+    tables.cos.dispose();
+    tables.sin.dispose();
+  }
+}
