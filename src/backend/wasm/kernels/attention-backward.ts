@@ -1,17 +1,23 @@
-import type { AttentionBackwardKernel } from "../../../compiler/program.js";
+import type { AttentionBackwardKernel, Loop } from "../../../compiler/program.js";
 import { call, type Expression, f32x4, i32, type Local, load, op } from "../assembler.js";
 import { panelRow } from "./attention-loops.js";
 import {
   ceilTo,
   isPlain,
   less,
+  liesReady,
+  type ProductOperand,
+  packedPanels,
+  packedTiles,
   pairCost,
   pieceOf,
   plus,
+  printProduct,
   printPulled,
   printScores,
   Rooms,
   storeFactors,
+  storePanel,
   storeRows,
   times,
   Visibility,
@@ -36,6 +42,12 @@ interface Blocks {
   readonly queryTiles: number;
   /** Parts that the key tiles are dealt to. */
   readonly parts: number;
+  /** Whether queries, cotangents and keys are read where they lie where their channels are rows or columns of a product. */
+  readonly qReady: boolean;
+  readonly cotangentReady: boolean;
+  readonly keysReady: boolean;
+  /** Whether one tile has all keys, so that nothing needs to be kept for others. */
+  readonly alone: boolean;
   /** Bytes of the packed forms of a tile of queries and of what belongs to them, and where each begins. */
   readonly q: number;
   readonly qTurned: number;
@@ -51,7 +63,7 @@ interface Blocks {
   readonly arenaBytes: number;
 }
 
-function blocksOf({ loops, results }: AttentionBackwardKernel): Blocks {
+function blocksOf({ loops, results, q, k, cotangent }: AttentionBackwardKernel): Blocks {
   const { batch, head, keyHead, query, key, channel, valueChannel } = loops;
   const pairs = batch.extent * keyHead.extent;
   let keys = pieceOf(key.extent, mostKeys, panelColumns);
@@ -66,20 +78,26 @@ function blocksOf({ loops, results }: AttentionBackwardKernel): Blocks {
     bytes += 4 * queries * columns;
     return at;
   };
-  const [qColumns, vColumns] = [ceilTo(channel.extent, tileRows), ceilTo(valueChannel.extent, tileRows)];
+  const qReady = liesReady(q, query.name, channel.name);
+  const cotangentReady = liesReady(cotangent, query.name, valueChannel.name);
   const places = {
+    qReady,
+    cotangentReady,
+    // The end of a panel is found by its steps.
+    keysReady: liesReady(k, key.name, channel.name) && layoutOf(k, key.name, channel.name).row > 0,
     q: place(channel.extent),
-    qTurned: place(qColumns),
+    qTurned: qReady ? 0 : place(ceilTo(channel.extent, tileRows)),
     cotangent: place(valueChannel.extent),
-    cotangentTurned: place(vColumns),
+    cotangentTurned: cotangentReady ? 0 : place(ceilTo(valueChannel.extent, tileRows)),
     lse: place(1),
     delta: place(1),
   };
   const sumRow = 4 * ceilTo(channel.extent, panelColumns);
   const sums = ceilTo(batch.extent * head.extent * queryTiles * bytes, 64);
   const partBytes = batch.extent * head.extent * query.extent * sumRow;
-  const arenaBytes = sums + (results.includes(0) ? parts * partBytes : 0);
-  return { keys, keyTiles, queries, queryTiles, parts, ...places, tileBytes: bytes, sumRow, sums, partBytes, arenaBytes };
+  const alone = keyTiles === 1;
+  const arenaBytes = alone ? 0 : sums + (results.includes(0) ? parts * partBytes : 0);
+  return { keys, keyTiles, alone, queries, queryTiles, parts, ...places, tileBytes: bytes, sumRow, sums, partBytes, arenaBytes };
 }
 
 /**
@@ -91,40 +109,43 @@ function blocksOf({ loops, results }: AttentionBackwardKernel): Blocks {
  *   v̄ᵀ += ōᵀ·p    k̄ᵀ += qᵀ·s̄        channels in tiles of four
  *   q̄ += s̄·k        s̄ turned into tiles of four queries
  *
- * Each part of the keys adds up a q̄ of its own; the third step adds these in order, so that no result depends on the threads.
+ * Each part of the keys adds up a q̄ of its own; the third step adds these in order, so that no result depends on the threads. Where one tile
+ * has all the keys, the second step is the only one.
  */
 export function attentionBackwardKernels(kernel: AttentionBackwardKernel, context: Context, gemm: Gemm): KernelCode[] {
   const blocks = blocksOf(kernel);
-  const codes = [packKernel(kernel, context, gemm, blocks), mainKernel(kernel, context, gemm, blocks)];
+  const main = mainKernel(kernel, context, gemm, blocks);
+  if (blocks.alone) return [main];
+  const codes = [packKernel(kernel, context, gemm, blocks), main];
   return kernel.results.includes(0) ? [...codes, sumKernel(kernel, context, blocks)] : codes;
 }
 
-function packKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gemm, blocks: Blocks): KernelCode {
-  const { batch, head, query, channel, valueChannel } = kernel.loops;
-  const f = new KernelFunction(kernel, context);
+/** Prints how a tile of queries and what belongs to them is packed, those of the batch and head that have been entered. */
+function packQueries(
+  f: KernelFunction,
+  kernel: AttentionBackwardKernel,
+  gemm: Gemm,
+  blocks: Blocks,
+  place: { readonly first: Local; readonly count: Local; readonly to: Local },
+): void {
+  const { query, channel, valueChannel } = kernel.loops;
   const { code, values } = f;
-  const arena = f.word(tableHeader.arena);
-  const number = (): Local => code.local("i32");
-  const [unit, b, h, first, count, to] = [number(), number(), number(), number(), number(), number()];
-  const pack = (
-    operand: AttentionBackwardKernel["q"],
-    column: { readonly name: string; readonly extent: number },
-    rowsAt: number,
-    turnedAt: number,
-  ): void => {
+  const pack = (operand: AttentionBackwardKernel["q"], column: Loop, rowsAt: number, turnedAt: number | undefined): void => {
     const { base, row, column: step } = layoutOf(operand, query.name, column.name);
-    const from = code.local("i32", addressOf(f, operand, base, times(first.get, row)));
+    const from = code.local("i32", addressOf(f, operand, base, times(place.first.get, row)));
     const packTiles = gemm[reading("packTiles", operand.dtype)];
-    code.do(call(packTiles, from.get, i32(step), i32(row), plus(to.get, i32(rowsAt)), i32(column.extent), count.get));
-    code.do(call(packTiles, from.get, i32(row), i32(step), plus(to.get, i32(turnedAt)), count.get, i32(column.extent)));
+    code.do(call(packTiles, from.get, i32(step), i32(row), plus(place.to.get, i32(rowsAt)), i32(column.extent), place.count.get));
+    if (turnedAt !== undefined) {
+      code.do(call(packTiles, from.get, i32(row), i32(step), plus(place.to.get, i32(turnedAt)), place.count.get, i32(column.extent)));
+    }
     code.release(from);
   };
   /** A number for each query, times a factor. */
   const copy = (operand: AttentionBackwardKernel["lse"], at: number, factor: number): void => {
-    const base = code.local("i32", less(plus(to.get, i32(at)), times(first.get, 4)));
-    const end = plus(first.get, count.get);
+    const base = code.local("i32", less(plus(place.to.get, i32(at)), times(place.first.get, 4)));
+    const end = plus(place.first.get, place.count.get);
     values.prepare([operand], [query.name], query.name);
-    f.vectorLoop({ from: first.get, to: end, extent: query.extent }, (width, [counter]) => {
+    f.vectorLoop({ from: place.first.get, to: end, extent: query.extent }, (width, [counter]) => {
       const c = counter as Local;
       values.within(
         query.name,
@@ -141,6 +162,19 @@ function packKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
     });
     code.release(base);
   };
+  pack(kernel.q, channel, blocks.q, blocks.qReady ? undefined : blocks.qTurned);
+  pack(kernel.cotangent, valueChannel, blocks.cotangent, blocks.cotangentReady ? undefined : blocks.cotangentTurned);
+  copy(kernel.lse, blocks.lse, Math.LOG2E);
+  copy(kernel.delta, blocks.delta, 1);
+}
+
+function packKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gemm, blocks: Blocks): KernelCode {
+  const { batch, head, query, channel, valueChannel } = kernel.loops;
+  const f = new KernelFunction(kernel, context);
+  const { code, values } = f;
+  const arena = f.word(tableHeader.arena);
+  const number = (): Local => code.local("i32");
+  const [unit, b, h, first, count, to] = [number(), number(), number(), number(), number(), number()];
   code.for(unit, f.begin.get, f.end.get, 1, () => {
     code.set(first, times(op("i32.rem_u", unit.get, i32(blocks.queryTiles)), blocks.queries));
     code.set(count, smaller(i32(blocks.queries), less(i32(query.extent), first.get)));
@@ -148,14 +182,7 @@ function packKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
     code.set(b, op("i32.div_u", h.get, i32(head.extent)));
     code.set(h, op("i32.rem_u", h.get, i32(head.extent)));
     code.set(to, plus(arena.get, times(unit.get, blocks.tileBytes)));
-    values.within(batch.name, b, () =>
-      values.within(head.name, h, () => {
-        pack(kernel.q, channel, blocks.q, blocks.qTurned);
-        pack(kernel.cotangent, valueChannel, blocks.cotangent, blocks.cotangentTurned);
-        copy(kernel.lse, blocks.lse, Math.LOG2E);
-        copy(kernel.delta, blocks.delta, 1);
-      }),
-    );
+    values.within(batch.name, b, () => values.within(head.name, h, () => packQueries(f, kernel, gemm, blocks, { first, count, to })));
   });
   const cost = 0.5 * blocks.queries * (channel.extent + valueChannel.extent);
   const units = batch.extent * head.extent * blocks.queryTiles;
@@ -190,7 +217,7 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
   const [kSumBytes, vSumBytes] = [panelRow * ceilTo(channel.extent, 4), panelRow * ceilTo(valueChannel.extent, 4)];
   const kPanels = rooms.take(panels * kPanelBytes);
   const vPanels = rooms.take(panels * vPanelBytes);
-  const kChannels = rooms.take(blocks.keys * blocks.sumRow);
+  const kChannels = rooms.take(blocks.keysReady ? 0 : blocks.keys * blocks.sumRow);
   const kSums = rooms.take(panels * kSumBytes);
   const vSums = rooms.take(panels * vSumBytes);
   const raws = rooms.take(blocks.queries * panelRow);
@@ -198,14 +225,16 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
   const pulls = rooms.take(blocks.queries * panelRow);
   const tiles = rooms.take(4 * blocks.keys * blocks.queries);
   const tileBytes = 4 * tileRows * blocks.keys;
-  const rowBytes = 4 * ceilTo(Math.max(channel.extent, valueChannel.extent), 4);
-  const rows = rooms.take(panelColumns * rowBytes);
+  const rows = rooms.take(panelColumns * 4 * ceilTo(Math.max(channel.extent, valueChannel.extent), 4));
 
   const number = (): Local => code.local("i32");
   const [unit, part, b, h, headEnd, kh] = [number(), number(), number(), number(), number(), number()];
   const [tile, first, keys, end] = [number(), number(), number(), number()];
-  const [block, blockEnd, top, queries, packed] = [number(), number(), number(), number(), number()];
+  const [block, blockEnd, top, bottom, queries] = [number(), number(), number(), number(), number()];
+  const packed = blocks.alone ? rooms.take(blocks.tileBytes) : number();
+  const qSums = rooms.take(blocks.alone && needsQ ? blocks.queries * blocks.sumRow : 0);
   const [panel, panelEnd, from, count, skipped, factor] = [number(), number(), number(), number(), number(), number()];
+  const [rowStep, depth] = [number(), number()];
 
   const packKeys = (): void => {
     const at = layoutOf(kernel.k, key.name, channel.name);
@@ -215,7 +244,8 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
     const vFrom = addressOf(f, kernel.v, vAt.base, times(first.get, vAt.row));
     code.do(call(kPack, kFrom.get, i32(at.column), i32(at.row), kPanels.get, i32(channel.extent), keys.get));
     code.do(call(vPack, vFrom, i32(vAt.column), i32(vAt.row), vPanels.get, i32(valueChannel.extent), keys.get));
-    if (needsQ) code.do(call(kPack, kFrom.get, i32(at.row), i32(at.column), kChannels.get, keys.get, i32(channel.extent)));
+    if (needsQ && !blocks.keysReady)
+      code.do(call(kPack, kFrom.get, i32(at.row), i32(at.column), kChannels.get, keys.get, i32(channel.extent)));
     code.release(kFrom);
     code.do(op("memory.fill", kSums.get, i32(0), i32(panels * kSumBytes)));
     code.do(op("memory.fill", vSums.get, i32(0), i32(panels * vSumBytes)));
@@ -241,13 +271,17 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
       code.set(from, plus(top.get, skipped.get));
       const inTile = (bytes: number): Expression => times(skipped.get, bytes);
       const rowsOf = (place: Local): Expression => plus(place.get, inTile(panelRow));
-      const scores = (a: number, channels: number, bPanel: Expression, c: Local): void => {
-        const aTiles = plus(plus(packed.get, i32(a)), inTile(4 * channels));
-        const tileStride = i32(4 * tileRows * channels);
-        code.do(
-          call(gemm.multiplyPart, aTiles, tileStride, bPanel, i32(0), rowsOf(c), i32(panelRow), count.get, i32(1), i32(channels), i32(0)),
-        );
-      };
+      const scores = (a: number, channels: number, panels: Expression, to: Local): void =>
+        printProduct(f, gemm, {
+          a: packedTiles(plus(plus(packed.get, i32(a)), inTile(4 * channels)), i32(channels)),
+          b: packedPanels(panels, i32(0)),
+          to: rowsOf(to),
+          toRow: panelRow,
+          rows: count.get,
+          panels: 1,
+          depth: i32(channels),
+          adds: false,
+        });
       scores(blocks.q, channel.extent, plus(kPanels.get, inPanel(kPanelBytes)), raws);
       scores(blocks.cotangent, valueChannel.extent, plus(vPanels.get, inPanel(vPanelBytes)), pulls);
       code.set(factor, (plain ? factors.scaled : factors.one).get);
@@ -283,17 +317,36 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
         printPulled(f, kernel, panelPart, { products: rowsOf(raws), weights: rowsOf(weights), cotangents: rowsOf(pulls) });
         code.do(call(gemm.turnTiles, rowsOf(pulls), count.get, turned, i32(tileBytes)));
       }
-      const sum = (a: number, channels: number, bPanel: Expression, c: Expression): void => {
-        const aTiles = plus(plus(packed.get, i32(a)), inTile(4 * tileRows));
-        const tileStride = times(queries.get, 4 * tileRows);
-        code.do(call(gemm.multiplyPart, aTiles, tileStride, bPanel, i32(0), c, i32(panelRow), i32(channels), i32(1), count.get, i32(1)));
+      const sum = (a: ProductOperand, channels: number, panel: Local, to: Expression): void =>
+        printProduct(f, gemm, {
+          a,
+          b: packedPanels(rowsOf(panel), i32(0)),
+          to,
+          toRow: panelRow,
+          rows: i32(channels),
+          panels: 1,
+          depth: count.get,
+          adds: true,
+        });
+      /** Queries or cotangents whose channels are rows, from the first query at hand on. */
+      const turnedOperand = (operand: AttentionBackwardKernel["q"], column: Loop, isReady: boolean, at: number): ProductOperand => {
+        if (!isReady) return packedTiles(plus(plus(packed.get, i32(at)), inTile(4 * tileRows)), queries.get);
+        const { base, row } = layoutOf(operand, query.name, column.name);
+        return { from: addressOf(f, operand, base, times(from.get, row)), next: i32(4 * tileRows), step: row };
       };
-      if (needsV) sum(blocks.cotangentTurned, valueChannel.extent, rowsOf(weights), plus(vSums.get, inPanel(vSumBytes)));
-      if (needsK) sum(blocks.qTurned, channel.extent, rowsOf(pulls), plus(kSums.get, inPanel(kSumBytes)));
+      if (needsV) {
+        const a = turnedOperand(kernel.cotangent, valueChannel, blocks.cotangentReady, blocks.cotangentTurned);
+        sum(a, valueChannel.extent, weights, plus(vSums.get, inPanel(vSumBytes)));
+      }
+      if (needsK) {
+        const a = turnedOperand(kernel.q, channel, blocks.qReady, blocks.qTurned);
+        sum(a, channel.extent, pulls, plus(kSums.get, inPanel(kSumBytes)));
+      }
     });
   };
 
   const sumsOf = (row: Expression): Expression => {
+    if (blocks.alone) return plus(qSums.get, times(less(row, top.get), blocks.sumRow));
     const all = plus(times(plus(times(b.get, head.extent), h.get), query.extent), row);
     return plus(plus(arena.get, i32(blocks.sums)), plus(times(part.get, blocks.partBytes), times(all, blocks.sumRow)));
   };
@@ -301,30 +354,54 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
   const onQueries = (): void => {
     code.set(top, times(block.get, blocks.queries));
     code.set(queries, smaller(i32(blocks.queries), less(i32(query.extent), top.get)));
-    const at = plus(times(plus(times(b.get, head.extent), h.get), blocks.queryTiles), block.get);
-    code.set(packed, plus(arena.get, times(at, blocks.tileBytes)));
-    if (needsQ) {
-      visibility.whereCut(top.get, plus(top.get, queries.get), first.get, end.get, () =>
-        code.do(op("memory.fill", tiles.get, i32(0), i32(4 * blocks.keys * blocks.queries))),
-      );
+    code.set(bottom, plus(top.get, queries.get));
+    if (blocks.alone) packQueries(f, kernel, gemm, blocks, { first: top, count: queries, to: packed });
+    else {
+      const at = plus(times(plus(times(b.get, head.extent), h.get), blocks.queryTiles), block.get);
+      code.set(packed, plus(arena.get, times(at, blocks.tileBytes)));
     }
+    if (!needsQ) {
+      eachPanel(onPanel);
+      return;
+    }
+    // Where not all is visible, what is not stays 0, and eight queries at a time take the keys that they see.
+    code.set(rowStep, queries.get);
+    visibility.whereCut(top.get, bottom.get, first.get, end.get, () => {
+      code.set(rowStep, i32(panelColumns));
+      code.do(op("memory.fill", tiles.get, i32(0), i32(4 * blocks.keys * blocks.queries)));
+    });
     eachPanel(onPanel);
-    if (!needsQ) return;
-    code.do(
-      call(
-        gemm.multiplyPart,
-        tiles.get,
-        i32(tileBytes),
-        kChannels.get,
-        times(keys.get, panelRow),
-        sumsOf(top.get),
-        i32(blocks.sumRow),
-        queries.get,
-        i32(blocks.sumRow / panelRow),
-        keys.get,
-        i32(1),
-      ),
-    );
+    if (blocks.alone) code.do(op("memory.fill", qSums.get, i32(0), i32(blocks.queries * blocks.sumRow)));
+    code.set(from, top.get);
+    code.while(op("i32.lt_s", from.get, bottom.get), () => {
+      code.set(count, smaller(rowStep.get, less(bottom.get, from.get)));
+      code.set(skipped, larger(i32(0), less(visibility.firstKey(from.get), first.get)));
+      const last = less(plus(from.get, count.get), i32(1));
+      code.set(depth, less(smaller(keys.get, less(visibility.keyEnd(last), first.get)), skipped.get));
+      code.if(op("i32.gt_s", depth.get, i32(0)), () => {
+        const { base, row } = layoutOf(kernel.k, key.name, channel.name);
+        const kFrom = (): Expression => addressOf(f, kernel.k, base, times(plus(first.get, skipped.get), row));
+        printProduct(f, gemm, {
+          a: packedTiles(
+            plus(tiles.get, plus(times(less(from.get, top.get), tileBytes / tileRows), times(skipped.get, 4 * tileRows))),
+            i32(blocks.keys),
+          ),
+          b: blocks.keysReady
+            ? { from: kFrom(), next: i32(panelRow), step: row }
+            : packedPanels(plus(kChannels.get, times(skipped.get, panelRow)), keys.get),
+          to: sumsOf(from.get),
+          toRow: blocks.sumRow,
+          rows: count.get,
+          panels: blocks.sumRow / panelRow,
+          depth: depth.get,
+          adds: true,
+        });
+      });
+      code.increase(from, count.get);
+    });
+    if (!blocks.alone) return;
+    const factor = values.get(kernel.scale);
+    storeRows(f, kernel, 0, { row: query, column: channel, first: top, end: bottom, from: qSums.get, rowBytes: blocks.sumRow, factor });
   };
 
   const onTile = (): void => {
@@ -337,20 +414,22 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
       values.within(head.name, h, () => {
         values.prepare([kernel.score, kernel.pulled, ...(kernel.visible ? [kernel.visible] : [])], [query.name, key.name]);
         const afterLast = larger(i32(0), visibility.queryEnd(less(end.get, i32(1))));
-        code.set(blockEnd, op("i32.div_u", plus(afterLast, i32(blocks.queries - 1)), i32(blocks.queries)));
-        code.for(block, op("i32.div_u", visibility.firstQuery(first.get), i32(blocks.queries)), blockEnd.get, 1, onQueries);
+        const seenEnd = op("i32.div_u", plus(afterLast, i32(blocks.queries - 1)), i32(blocks.queries));
+        code.set(blockEnd, blocks.alone ? i32(blocks.queryTiles) : seenEnd);
+        const seen = op("i32.div_u", visibility.firstQuery(first.get), i32(blocks.queries));
+        code.for(block, blocks.alone ? i32(0) : seen, blockEnd.get, 1, onQueries);
       }),
     );
-    const store = (
-      result: number,
-      sums: Local,
-      bytes: number,
-      factorOf: Local,
-      column: { readonly name: string; readonly extent: number },
-    ): void => {
-      code.do(call(gemm.turnPanel, plus(sums.get, inPanel(bytes)), factorOf.get, rows.get, i32(rowBytes), i32(column.extent)));
-      storeRows(f, kernel, result, { row: key.name, column, first: panel, end: panelEnd, from: rows.get, rowBytes });
-    };
+    const store = (result: number, sums: Local, bytes: number, factor: Local, column: Loop): void =>
+      storePanel(f, kernel, gemm, result, {
+        panel: plus(sums.get, inPanel(bytes)),
+        factors: factor,
+        room: rows,
+        row: key,
+        column,
+        first: panel,
+        end: panelEnd,
+      });
     eachPanel(() => {
       if (needsK) store(1, kSums, kSumBytes, factors.scale, channel);
       if (needsV) store(2, vSums, vSumBytes, factors.one, valueChannel);
@@ -362,7 +441,7 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
     code.set(kh, op("i32.div_u", unit.get, i32(blocks.parts)));
     code.set(b, op("i32.div_u", kh.get, i32(keyHead.extent)));
     code.set(kh, op("i32.rem_u", kh.get, i32(keyHead.extent)));
-    if (needsQ) {
+    if (needsQ && !blocks.alone) {
       code.set(h, times(kh.get, group));
       code.do(op("memory.fill", sumsOf(i32(0)), i32(0), i32(group * query.extent * blocks.sumRow)));
     }

@@ -2,8 +2,9 @@ import type { AttentionBackwardKernel, AttentionKernel, Loop, Value } from "../.
 import { call, type Expression, f32x4, i32, type Local, lane, load, op } from "../assembler.js";
 import { panelRow } from "./attention-loops.js";
 import { larger, smaller } from "./epilogue.js";
-import type { Gemm } from "./gemm.js";
+import { type Gemm, panelColumns, tileRows } from "./gemm.js";
 import { costOf, type KernelFunction } from "./kernel.js";
+import { addressOf, layoutOf, type Operand } from "./operand-layout.js";
 import type { Width } from "./places.js";
 
 /** What the kernels of attention's forward and backward pass have in common. */
@@ -109,6 +110,53 @@ export class Visibility {
     const limit = most === undefined ? halfOfAll : most - least + 1;
     this.f.code.do(call(gemm.hideScores, panel, rows, factor, first, i32(rowsAre === "keys" ? -1 : 1), i32(limit)));
   }
+}
+
+/**
+ * Whether a product reads an operand where it lies, with its channels for rows of A or for columns of B: four or eight of them are
+ * neighbours then. Others are packed first.
+ */
+export const liesReady = (operand: Operand, row: string, column: string): boolean =>
+  operand.dtype === "f32" && layoutOf(operand, row, column).column === 4;
+
+/** One operand of a product: where it begins, and the bytes from tile to tile, or from panel to panel, and from step to step of k. */
+export interface ProductOperand {
+  readonly from: Expression;
+  readonly next: Expression;
+  readonly step: number;
+}
+
+/** Tiles of four rows or panels of eight columns that were packed with so many steps of k each. */
+export const packedTiles = (from: Expression, depth: Expression): ProductOperand => ({
+  from,
+  next: times(depth, 4 * tileRows),
+  step: 4 * tileRows,
+});
+export const packedPanels = (from: Expression, depth: Expression): ProductOperand => ({
+  from,
+  next: times(depth, 4 * panelColumns),
+  step: 4 * panelColumns,
+});
+
+/** Prints C (+)= A·B. */
+export function printProduct(
+  f: KernelFunction,
+  gemm: Gemm,
+  {
+    a,
+    b,
+    ...c
+  }: { readonly a: ProductOperand; readonly b: ProductOperand } & {
+    readonly to: Expression;
+    readonly toRow: number;
+    readonly rows: Expression;
+    readonly panels: number;
+    readonly depth: Expression;
+    readonly adds: boolean;
+  },
+): void {
+  const operands = [a, b].flatMap(({ from, next, step }) => [from, next, i32(step)]);
+  f.code.do(call(gemm.multiplyPart, ...operands, c.to, i32(c.toRow), c.rows, i32(c.panels), c.depth, i32(c.adds ? 1 : 0)));
 }
 
 /** Whether the raw score is what counts. */
@@ -235,27 +283,39 @@ export const pairCost = (kernel: AttentionAny): number => {
   return (channel.extent + valueChannel.extent) / 25 + 0.5 + (isPlain(kernel) ? 0 : costOf(kernel.values));
 };
 
-/** Stores rows of f32 in memory, `count` of them from `first` on of the loop `row`, as a result with the loops `row` and `column`. */
+/** Rows in memory or in a panel that are stored as a result: those of the loop `row` from `first` up to `end`. */
+export interface StoredRows {
+  readonly row: Loop;
+  readonly column: Loop;
+  readonly first: Local;
+  readonly end: Local;
+}
+
+/** Stores rows of f32 that are `rowBytes` apart, times a vector if one is given, as a result, if anybody wants it. */
 export function storeRows(
   f: KernelFunction,
   kernel: AttentionAny,
   result: number,
-  rows: {
-    readonly row: string;
-    readonly column: { readonly name: string; readonly extent: number };
-    readonly first: Local;
-    readonly end: Local;
+  {
+    row,
+    column,
+    first,
+    end,
+    from,
+    rowBytes,
+    factor,
+  }: StoredRows & {
     readonly from: Expression;
     readonly rowBytes: number;
+    readonly factor?: Local;
   },
 ): void {
   const { code, values } = f;
   const store = kernel.stores[kernel.results.indexOf(result)];
   if (store === undefined) return;
-  const { row, column, first, end, from, rowBytes } = rows;
   const [at, line] = [code.local("i32"), code.local("i32", from)];
   code.for(at, first.get, end.get, 1, () => {
-    values.within(row, at, () => {
+    values.within(row.name, at, () => {
       values.prepareStore(store.buffer, store.index, column.name);
       f.vectorLoop({ from: i32(0), to: i32(column.extent), extent: column.extent }, (width, [counter]) => {
         const c = counter as Local;
@@ -263,7 +323,8 @@ export function storeRows(
           column.name,
           c,
           () => {
-            const value = code.local("v128", read(width, plus(line.get, times(c.get, 4))));
+            const number = read(width, plus(line.get, times(c.get, 4)));
+            const value = code.local("v128", factor === undefined ? number : op("f32x4.mul", number, factor.get));
             values.store(store.buffer, store.index, value);
             code.release(value);
           },
@@ -274,4 +335,38 @@ export function storeRows(
     code.increase(line, i32(rowBytes));
   });
   code.release(at, line);
+}
+
+/**
+ * Stores a panel of up to eight rows, [column][8], each times its factor, as a result: at once where the rows lie in vectors of f32, else
+ * by way of `room` for eight of them.
+ */
+export function storePanel(
+  f: KernelFunction,
+  kernel: AttentionAny,
+  gemm: Gemm,
+  result: number,
+  { panel, factors, room, ...rows }: StoredRows & { readonly panel: Expression; readonly factors: Local; readonly room: Local },
+): void {
+  const { code } = f;
+  const store = kernel.stores[kernel.results.indexOf(result)];
+  if (store === undefined) return;
+  const { row, column, first, end } = rows;
+  const turn = (to: Expression, toRow: number): void =>
+    code.do(call(gemm.turnPanel, panel, factors.get, to, i32(toRow), i32(column.extent)));
+  const rowBytes = 4 * ceilTo(column.extent, 4);
+  const byWayOf = (): void => {
+    turn(room.get, rowBytes);
+    storeRows(f, kernel, result, { ...rows, from: room.get, rowBytes });
+  };
+  const operand = { buffer: store.buffer, index: store.index, dtype: f.dtype(store.buffer) };
+  const { base, row: step, column: next } = layoutOf(operand, row.name, column.name);
+  if (operand.dtype !== "f32" || next !== 4 || column.extent % 4 !== 0 || row.extent < panelColumns) byWayOf();
+  else {
+    code.if(
+      op("i32.eq", less(end.get, first.get), i32(panelColumns)),
+      () => turn(addressOf(f, operand, base, times(first.get, step)), step),
+      byWayOf,
+    );
+  }
 }

@@ -7,13 +7,17 @@ import {
   ceilTo,
   isPlain,
   less,
+  liesReady,
+  packedPanels,
+  packedTiles,
   pairCost,
   pieceOf,
   plus,
+  printProduct,
   printScores,
   Rooms,
   storeFactors,
-  storeRows,
+  storePanel,
   times,
   Visibility,
   visibleShare,
@@ -41,25 +45,29 @@ interface Blocks {
   readonly keyBlocks: number;
   readonly queries: number;
   readonly queryBlocks: number;
-  /** Bytes of a packed block of keys, and of one of values after it. */
+  /** Bytes of a packed block of keys, and of one with the values after it. */
   readonly keyBytes: number;
   readonly bytes: number;
+  /** Whether values are read where they lie. */
+  readonly valuesReady: boolean;
 }
 
-function blocksOf({ loops }: AttentionKernel): Blocks {
+function blocksOf({ loops, v }: AttentionKernel): Blocks {
   const { batch, head, query, key, channel, valueChannel } = loops;
   const keys = pieceOf(key.extent, mostKeys, panelColumns);
   let queries = pieceOf(query.extent, mostQueries, panelColumns);
   const units = (): number => batch.extent * head.extent * Math.ceil(query.extent / queries);
   while (units() < 16 && queries >= 2 * panelColumns) queries = ceilTo(queries / 2, panelColumns);
   const keyBytes = 4 * keys * channel.extent;
+  const valuesReady = liesReady(v, key.name, valueChannel.name);
   return {
     keys,
     keyBlocks: Math.ceil(key.extent / keys),
     queries,
     queryBlocks: Math.ceil(query.extent / queries),
     keyBytes,
-    bytes: keyBytes + 4 * keys * ceilTo(valueChannel.extent, tileRows),
+    bytes: keyBytes + (valuesReady ? 0 : 4 * keys * ceilTo(valueChannel.extent, tileRows)),
+    valuesReady,
   };
 }
 
@@ -86,29 +94,21 @@ function packBlock(
   f: KernelFunction,
   kernel: AttentionKernel,
   gemm: Gemm,
-  first: Local,
-  count: Local,
-  keyBytes: number,
-  to: Expression,
+  { keyBytes, valuesReady }: Blocks,
+  place: { readonly first: Local; readonly count: Local; readonly to: Expression },
 ): void {
   const { code } = f;
   const { k, v, loops } = kernel;
   const { key, channel, valueChannel } = loops;
-  const [kAt, vAt] = [layoutOf(k, key.name, channel.name), layoutOf(v, key.name, valueChannel.name)];
+  const { first, count, to } = place;
+  const kAt = layoutOf(k, key.name, channel.name);
   const kFrom = addressOf(f, k, kAt.base, times(first.get, kAt.row));
-  const vFrom = addressOf(f, v, vAt.base, times(first.get, vAt.row));
   code.do(call(gemm[reading("packTiles", k.dtype)], kFrom, i32(kAt.column), i32(kAt.row), to, i32(channel.extent), count.get));
-  code.do(
-    call(
-      gemm[reading("packTiles", v.dtype)],
-      vFrom,
-      i32(vAt.row),
-      i32(vAt.column),
-      plus(to, i32(keyBytes)),
-      count.get,
-      i32(valueChannel.extent),
-    ),
-  );
+  if (valuesReady) return;
+  const vAt = layoutOf(v, key.name, valueChannel.name);
+  const vFrom = addressOf(f, v, vAt.base, times(first.get, vAt.row));
+  const vTo = plus(to, i32(keyBytes));
+  code.do(call(gemm[reading("packTiles", v.dtype)], vFrom, i32(vAt.row), i32(vAt.column), vTo, count.get, i32(valueChannel.extent)));
 }
 
 function packKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, blocks: Blocks, arenaBytes: number): KernelCode {
@@ -125,7 +125,7 @@ function packKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, block
     code.set(count, smaller(i32(blocks.keys), less(i32(key.extent), first.get)));
     values.within(batch.name, b, () =>
       values.within(keyHead.name, h, () =>
-        packBlock(f, kernel, gemm, first, count, blocks.keyBytes, plus(arena.get, times(unit.get, blocks.bytes))),
+        packBlock(f, kernel, gemm, blocks, { first, count, to: plus(arena.get, times(unit.get, blocks.bytes)) }),
       ),
     );
   });
@@ -156,18 +156,19 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
   const rooms = new Rooms(f);
   const panelBytes = panelRow * channel.extent;
   const sumBytes = panelRow * ceilTo(valueChannel.extent, 4);
-  const rowBytes = 4 * ceilTo(valueChannel.extent, 4);
   const factors = storeFactors(f, rooms, kernel.scale);
   const qPanels = rooms.take(panels * panelBytes);
   const scores = rooms.take(blocks.keys * panelRow);
   const sums = rooms.take(panels * sumBytes);
   const states = rooms.take(panels * 2 * panelRow);
   const ends = rooms.take(2 * panelRow);
-  const rows = rooms.take(panelColumns * rowBytes);
+  const rows = rooms.take(panelColumns * 4 * ceilTo(valueChannel.extent, 4));
   const packed = ahead ? code.local("i32") : rooms.take(blocks.bytes);
 
   const number = (): Local => code.local("i32");
   const [unit, b, h, kh, top, bottom] = [number(), number(), number(), number(), number(), number()];
+  const vAt = layoutOf(kernel.v, key.name, valueChannel.name);
+  const valuesFrom = number();
   const [block, blockEnd, blockFirst, blockKeys] = [number(), number(), number(), number()];
   const [panel, end, from, to, count, qPanel, o, state] = [0, 1, 2, 3, 4, 5, 6, 7].map(number) as [
     Local,
@@ -202,10 +203,16 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
       code.set(count, less(to.get, from.get));
       code.if(op("i32.gt_s", count.get, i32(0)), () => {
         const skipped = (): Expression => less(from.get, blockFirst.get);
-        const keys = plus(packed.get, times(skipped(), 4 * channel.extent));
-        const tile = i32(4 * tileRows * channel.extent);
-        const operands = [keys, tile, qPanel.get, i32(0), scores.get, i32(panelRow)];
-        code.do(call(gemm.multiplyPart, ...operands, count.get, i32(1), i32(channel.extent), i32(0)));
+        printProduct(f, gemm, {
+          a: packedTiles(plus(packed.get, times(skipped(), 4 * channel.extent)), i32(channel.extent)),
+          b: packedPanels(qPanel.get, i32(0)),
+          to: scores.get,
+          toRow: panelRow,
+          rows: count.get,
+          panels: 1,
+          depth: i32(channel.extent),
+          adds: false,
+        });
         const factor = code.local("i32", (plain ? factors.scaled : factors.one).get);
         if (!plain) {
           const part = { row: key, column: query, firstRow: from, rowEnd: to.get, firstColumn: panel, columnEnd: end };
@@ -217,27 +224,25 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
         });
         code.do(call(gemm.softmaxPanel, scores.get, count.get, state.get, factor.get, o.get, i32(valueChannel.extent)));
         code.release(factor);
-        const vTiles = plus(plus(packed.get, i32(blocks.keyBytes)), times(skipped(), 4 * tileRows));
-        code.do(
-          call(
-            gemm.multiplyPart,
-            vTiles,
-            times(blockKeys.get, 4 * tileRows),
-            scores.get,
-            i32(0),
-            o.get,
-            i32(panelRow),
-            i32(valueChannel.extent),
-            i32(1),
-            count.get,
-            i32(1),
-          ),
-        );
+        const vPacked = plus(plus(packed.get, i32(blocks.keyBytes)), times(skipped(), 4 * tileRows));
+        printProduct(f, gemm, {
+          a: blocks.valuesReady
+            ? { from: plus(valuesFrom.get, times(from.get, vAt.row)), next: i32(4 * tileRows), step: vAt.row }
+            : packedTiles(vPacked, blockKeys.get),
+          b: packedPanels(scores.get, i32(0)),
+          to: o.get,
+          toRow: panelRow,
+          rows: i32(valueChannel.extent),
+          panels: 1,
+          depth: count.get,
+          adds: true,
+        });
       });
     });
 
   const onUnit = (): void => {
     const q = layoutOf(kernel.q, query.name, channel.name);
+    if (blocks.valuesReady) code.set(valuesFrom, addressOf(f, kernel.v, vAt.base, i32(0)));
     const qFrom = addressOf(f, kernel.q, q.base, times(top.get, q.row));
     const queries = (): Expression => less(bottom.get, top.get);
     code.do(
@@ -260,14 +265,13 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
       if (ahead) {
         const place = plus(times(plus(times(b.get, keyHead.extent), kh.get), blocks.keyBlocks), block.get);
         code.set(packed, plus(arena.get, times(place, blocks.bytes)));
-      } else packBlock(f, kernel, gemm, blockFirst, blockKeys, blocks.keyBytes, packed.get);
+      } else packBlock(f, kernel, gemm, blocks, { first: blockFirst, count: blockKeys, to: packed.get });
       onBlock();
     });
     eachPanel(() => {
       const lse = plus(ends.get, i32(panelRow));
       code.do(call(gemm.endSoftmax, state.get, ends.get, lse));
-      code.do(call(gemm.turnPanel, o.get, ends.get, rows.get, i32(rowBytes), i32(valueChannel.extent)));
-      storeRows(f, kernel, 0, { row: query.name, column: valueChannel, first: panel, end, from: rows.get, rowBytes });
+      storePanel(f, kernel, gemm, 0, { panel: o.get, factors: ends, room: rows, row: query, column: valueChannel, first: panel, end });
       storeLse(lse);
     });
   };

@@ -64,12 +64,17 @@ export type GemmExports = {
 } & {
   /** C (+)= A·B. Adds to C where `accumulate` is not 0. */
   multiply(a: number, b: number, c: number, cRow: number, rows: number, panels: number, depth: number, accumulate: number): void;
-  /** The same for parts of packed operands, whose tiles and panels are further apart than `depth` steps. */
+  /**
+   * The same for operands that are packed in part or not at all: `aTile` and `bPanel` are the bytes from tile to tile and from panel to
+   * panel, `aStep` and `bStep` those from one step of k to the next.
+   */
   multiplyPart(
     a: number,
     aTile: number,
+    aStep: number,
     b: number,
     bPanel: number,
+    bStep: number,
     c: number,
     cRow: number,
     rows: number,
@@ -91,7 +96,7 @@ const readerNames = Object.keys(readerWords) as (keyof Readers)[];
 /** What a module that calls these functions imports as `gemm`. */
 export const gemmSignatures = {
   multiply: words(8),
-  multiplyPart: words(10),
+  multiplyPart: words(12),
   ...attentionSignatures,
   ...Object.fromEntries(elements.flatMap((dtype) => readerNames.map((name) => [reading(name, dtype), words(readerWords[name])]))),
 } as Readonly<Record<keyof GemmExports, ReturnType<typeof words>>>;
@@ -105,11 +110,22 @@ export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<Array
       const [a, b, c, cRow, rows, panels, depth, accumulate] = p as [Local, Local, Local, Local, Local, Local, Local, Local];
       const aTile = code.local("i32", times(depth.get, tileRows * 4));
       const bPanel = code.local("i32", times(depth.get, panelColumns * 4));
-      multiply(code, [a, aTile, b, bPanel, c, cRow, rows, panels, depth, accumulate], fused);
+      const steps = { aStep: i32(tileRows * 4), bStep: i32(panelColumns * 4), blockBytes: i32(blockTerms * panelColumns * 4) };
+      multiply(code, { fused, a, aTile, b, bPanel, ...steps, c, cRow, rows, panels, depth, accumulate });
     },
     "multiply",
   );
-  module.function(gemmSignatures.multiplyPart, (code, ...p) => multiply(code, p, fused), "multiplyPart");
+  module.function(
+    gemmSignatures.multiplyPart,
+    (code, ...p) => {
+      const [a, aTile, aStep, b, bPanel, bStep, ...rest] = p as [Local, Local, Local, Local, Local, Local, ...Local[]];
+      const [c, cRow, rows, panels, depth, accumulate] = rest as [Local, Local, Local, Local, Local, Local];
+      const blockBytes = code.local("i32", times(bStep.get, blockTerms)).get;
+      const steps = { aStep: aStep.get, bStep: bStep.get, blockBytes };
+      multiply(code, { fused, a, aTile, b, bPanel, ...steps, c, cRow, rows, panels, depth, accumulate });
+    },
+    "multiplyPart",
+  );
   addAttentionLoops(module, fused);
   for (const dtype of elements) {
     const printers: Readonly<Record<keyof Readers, (code: Code, parameters: readonly Local[]) => void>> = {
@@ -130,57 +146,62 @@ export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<Array
 const add = (a: Expression, b: Expression): Expression => op("i32.add", a, b);
 const times = (a: Expression, n: number): Expression => (n === 1 ? a : op("i32.mul", a, i32(n)));
 
+/** What a product is told; see `multiplyPart`. `blockBytes` are those of `blockTerms` steps of b. */
+interface Product {
+  readonly fused: boolean;
+  readonly a: Local;
+  readonly aTile: Local;
+  readonly aStep: Expression;
+  readonly b: Local;
+  readonly bPanel: Local;
+  readonly bStep: Expression;
+  readonly blockBytes: Expression;
+  readonly c: Local;
+  readonly cRow: Local;
+  readonly rows: Local;
+  readonly panels: Local;
+  readonly depth: Local;
+  readonly accumulate: Local;
+}
+
 /** For each panel, for each tile of rows: the products of that tile. A panel stays in the first cache while the rows pass. */
-function multiply(code: Code, parameters: readonly Local[], fused: boolean): void {
-  const [a, tileStride, b, panelStride, c, cRow, rows, panels, depth, accumulate] = parameters as [
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-  ];
+function multiply(code: Code, product: Product): void {
+  const { a, b, c, cRow, rows, panels } = product;
   const [panel, row, aTile, cTile] = [code.local("i32"), code.local("i32"), code.local("i32"), code.local("i32")];
   const bPanel = code.local("i32", b.get);
+  const places = { aTile, bPanel, cTile };
   code.for(panel, i32(0), panels.get, 1, () => {
     code.set(cTile, add(c.get, times(panel.get, panelColumns * 4)));
     code.set(aTile, a.get);
     code.set(row, rows.get);
     code.while(op("i32.ge_s", row.get, i32(tileRows)), () => {
-      tile(code, { fused, rows: tileRows, aTile, bPanel, cTile, cRow, depth, accumulate });
+      tile(code, product, places, tileRows);
       code.increase(row, i32(-tileRows));
-      code.increase(aTile, tileStride.get);
+      code.increase(aTile, product.aTile.get);
       code.increase(cTile, times(cRow.get, tileRows));
     });
     // What is left are one to three rows.
     for (let left = tileRows - 1; left > 0; left--) {
-      code.if(op("i32.eq", row.get, i32(left)), () => tile(code, { fused, rows: left, aTile, bPanel, cTile, cRow, depth, accumulate }));
+      code.if(op("i32.eq", row.get, i32(left)), () => tile(code, product, places, left));
     }
-    code.increase(bPanel, panelStride.get);
+    code.increase(bPanel, product.bPanel.get);
   });
 }
 
-interface Tile {
-  readonly fused: boolean;
-  readonly rows: number;
+/** Where a tile of results and its operands begin. */
+interface TilePlaces {
   readonly aTile: Local;
   readonly bPanel: Local;
   readonly cTile: Local;
-  readonly cRow: Local;
-  readonly depth: Local;
-  readonly accumulate: Local;
 }
 
 /** One tile of results: for each block of k, sums in registers and then into memory. */
-function tile(code: Code, { fused, rows, aTile, bPanel, cTile, cRow, depth, accumulate }: Tile): void {
+function tile(code: Code, product: Product, { aTile, bPanel, cTile }: TilePlaces, rows: number): void {
+  const { fused, aStep, bStep, blockBytes, cRow, depth, accumulate } = product;
   const sums = Array.from({ length: rows }, () => Array.from({ length: vectors }, () => code.local("v128")));
   const bVectors = Array.from({ length: vectors }, () => code.local("v128"));
   const [a, b, end, aElement] = [code.local("i32", aTile.get), code.local("i32", bPanel.get), code.local("i32"), code.local("v128")];
-  code.set(end, add(bPanel.get, times(depth.get, panelColumns * 4)));
+  code.set(end, add(bPanel.get, op("i32.mul", depth.get, bStep)));
 
   const cPointers = Array.from({ length: rows }, () => code.local("i32"));
   cPointers.forEach((pointer, r) => code.set(pointer, r === 0 ? cTile.get : add((cPointers[r - 1] as Local).get, cRow.get)));
@@ -189,7 +210,7 @@ function tile(code: Code, { fused, rows, aTile, bPanel, cTile, cRow, depth, accu
 
   const [stop, isFirst] = [code.local("i32"), code.local("i32", op("i32.eq", accumulate.get, i32(0)))];
   code.while(op("i32.lt_u", b.get, end.get), () => {
-    code.set(stop, add(b.get, i32(blockTerms * panelColumns * 4)));
+    code.set(stop, add(b.get, blockBytes));
     code.if(op("i32.lt_u", end.get, stop.get), () => code.set(stop, end.get));
     eachSum((sum) => code.set(sum, f32x4(0)));
     code.while(op("i32.lt_u", b.get, stop.get), () => {
@@ -201,8 +222,8 @@ function tile(code: Code, { fused, rows, aTile, bPanel, cTile, cRow, depth, accu
           code.set(sum, addProduct(sum.get, aElement.get, vector.get, fused));
         });
       });
-      code.increase(a, i32(tileRows * 4));
-      code.increase(b, i32(panelColumns * 4));
+      code.increase(a, aStep);
+      code.increase(b, bStep);
     });
     code.if(
       isFirst.get,

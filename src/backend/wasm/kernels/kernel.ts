@@ -1,6 +1,7 @@
 import { changesWith } from "../../../compiler/kernel-places.js";
 import { readBuffers } from "../../../compiler/liveness.js";
 import type { BufferInfo, Kernel, Loop, Value } from "../../../compiler/program.js";
+import type { DType } from "../../../ir/dtype.js";
 import { type Atom, add, coefficient, type IndexExpression, mentions, scale, substitute, variable } from "../../../ir/index-expression.js";
 import { Code, type Expression, i32, type Local, load, type ModuleBuilder, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
@@ -59,7 +60,11 @@ export class KernelFunction {
   readonly values: ValueEmitter;
   private readonly bases: ReadonlyMap<number, Local>;
 
-  constructor(kernel: Kernel, context: Context, facts?: Facts) {
+  constructor(
+    kernel: Kernel,
+    private readonly context: Context,
+    facts?: Facts,
+  ) {
     this.buffers = [...new Set([...readBuffers(kernel), ...kernel.stores.map(({ buffer }) => buffer)])];
     this.bases = new Map(this.buffers.map((buffer, i) => [buffer, this.word(tableHeader.words + i)]));
     const scalars = kernel.values.some(({ kind }) => kind === "scalar") ? this.word(tableHeader.scalars) : undefined;
@@ -83,6 +88,11 @@ export class KernelFunction {
   /** The address of a buffer. */
   base(buffer: number): Local {
     return this.bases.get(buffer) as Local;
+  }
+
+  /** What a buffer's elements are. */
+  dtype(buffer: number): DType {
+    return this.context.info(buffer).dtype;
   }
 
   /** A word of the kernel's table. */
