@@ -1,6 +1,7 @@
 import { DawngradError, DtypeError, FormatError, OptionError, ShapeError } from "../errors.js";
 import type { Interrupt } from "./interrupt.js";
 import type { ShellIo } from "./io.js";
+import { MemoryNeedError } from "./memory-need.js";
 
 /** Exit codes of the command; 129, 130 and 143 (interrupted after saving) come from `signalExitCodes`. */
 export const exitCodes = { done: 0, failed: 1, badInput: 2 } as const;
@@ -11,6 +12,8 @@ export interface ErrorSummary {
   readonly message: string;
   readonly hint: string;
   readonly exitCode: number;
+  /** Bytes that a run needs which cannot fit, and the options with which it would. */
+  readonly memory?: MemoryNeedError["memory"];
 }
 
 /** System errors that mean "the path you gave is not what is needed". */
@@ -46,6 +49,7 @@ export function summarizeError(error: unknown): ErrorSummary {
       message: oneLine(error.message),
       hint: oneLine(error.hint),
       exitCode: badInput ? exitCodes.badInput : exitCodes.failed,
+      ...(error instanceof MemoryNeedError ? { memory: error.memory } : {}),
     };
   }
   if (isSystemError(error)) {

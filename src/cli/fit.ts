@@ -1,5 +1,5 @@
 /** Refuses sizes that no machine here can hold, in the words of the command and before anything is allocated. */
-import { totalmem } from "node:os";
+import { freemem, totalmem } from "node:os";
 import type { BackendInfo } from "../backend/backend.js";
 import { OptionError } from "../errors.js";
 import { type BlockPlan, keptPerRow } from "../nn/block-reader.js";
@@ -7,8 +7,6 @@ import { countParameters, type LlamaConfig, type LlamaSizes } from "../nn/config
 import { formatBytes } from "./machine.js";
 import { formatCount } from "./progress.js";
 
-/** Memory of a 32-bit WebAssembly module. */
-const wasmBytes = 2 ** 32;
 /** What GPUs have is not told; none has so much. */
 const gpuBytes = 2 ** 40;
 
@@ -19,6 +17,14 @@ export interface Room {
   readonly bytes: number;
   /** Bytes of a number: the reference backend computes in f64. */
   readonly numberBytes: number;
+  /** Whether `bytes` is what there is: what a GPU has is not told, and none has so much as is taken for it. */
+  readonly known: boolean;
+  /** The part of the machine's memory that nobody uses at the moment; null where a GPU computes. */
+  readonly free: number | null;
+  /** Bytes that a single tensor may take. */
+  readonly tensorBytes: number;
+  /** Where tensors are held. */
+  readonly holder: string;
 }
 
 /** Memory of this process: the machine's, or less where the system limits it. */
@@ -27,11 +33,20 @@ export function hostMemory(): number {
   return constrained > 0 ? Math.min(totalmem(), constrained) : totalmem();
 }
 
+/** The part of it that nobody uses at the moment. */
+export const freeMemory = (): number => Math.min(process.availableMemory?.() ?? freemem(), hostMemory());
+
 /** The room that a backend has. */
-export function roomOf({ name, software }: Pick<BackendInfo, "name" | "software">, host = hostMemory()): Room {
-  if (name === "webgpu" && !software) return { name: "a GPU", bytes: gpuBytes, numberBytes: 4 };
-  if (name === "wasm" && wasmBytes < host) return { name: "the wasm backend", bytes: wasmBytes, numberBytes: 4 };
-  return { name: "this machine", bytes: host, numberBytes: name === "reference" ? 8 : 4 };
+export function roomOf(
+  info: Pick<BackendInfo, "name" | "adapter" | "software" | "maxTensorBytes" | "maxBytes">,
+  host = hostMemory(),
+): Room {
+  const { name, adapter, software, maxTensorBytes: tensorBytes, maxBytes = Number.POSITIVE_INFINITY } = info;
+  const numberBytes = name === "reference" ? 8 : 4;
+  const common = { numberBytes, tensorBytes, free: freeMemory(), holder: name === "webgpu" ? adapter : `the ${name} backend` };
+  if (name === "webgpu" && !software) return { ...common, name: "a GPU", bytes: gpuBytes, known: false, free: null };
+  if (maxBytes < host) return { ...common, name: `the ${name} backend`, bytes: maxBytes, known: true };
+  return { ...common, name: "this machine", bytes: host, known: true };
 }
 
 /** Something that takes memory: how much of it at the very least, and which options decide that. */
@@ -63,10 +78,13 @@ export const trainedModel = (config: LlamaSizes): Need => ({
   advice: "a smaller --hidden, --intermediate or --layers",
 });
 
-/** What the backward pass keeps of a batch: a few rows of the width for each layer, those of the SwiGLU, and the tables of RoPE. */
+/**
+ * What no way of computing a batch does without: its tokens and their targets, and for one sequence what each layer begins with and the tables
+ * of RoPE.
+ */
 export const trainedBatch = (config: LlamaSizes, batch: number, length: number): Need => ({
   what: `a batch of ${batch} ${batch === 1 ? "sequence" : "sequences"} of ${length} bytes`,
-  numbers: batch * length * (config.num_hidden_layers * (4 * config.hidden_size + 2 * config.intermediate_size) + config.head_dim),
+  numbers: 2 * batch * length + length * (config.num_hidden_layers * config.hidden_size + config.head_dim),
   advice: "a smaller --batch or --length",
 });
 

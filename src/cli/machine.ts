@@ -1,5 +1,5 @@
 import { installLine } from "../backend/optional-packages.js";
-import type { WasmSurvey } from "../backend/wasm/features.js";
+import { mostMemoryBytes, type WasmSurvey } from "../backend/wasm/features.js";
 import { BackendUnavailableError } from "../errors.js";
 import type { BackendName } from "../init.js";
 import { type BackendOptions, wantedBackend } from "./options.js";
@@ -36,6 +36,13 @@ export interface MachineSurvey {
   /** Where no adapter was found, and why. */
   readonly problems: readonly string[];
   readonly wasm: MachineWasm;
+  readonly memory: MachineMemory;
+}
+
+/** Bytes of memory: what this process may have, and what nobody uses at the moment. */
+export interface MachineMemory {
+  readonly total: number;
+  readonly free: number;
 }
 
 /** Which backend a program gets here, and the reason in words. */
@@ -129,6 +136,10 @@ export function advise(survey: MachineSurvey, platform: NodeJS.Platform): string
   }
   return advice;
 }
+
+/** What there is of memory, in a line for a terminal. */
+export const describeMemory = ({ total, free }: MachineMemory): string =>
+  `${formatBytes(total)}, of which ${formatBytes(free)} are free; the wasm backend holds ${formatBytes(Math.min(total, mostMemoryBytes))} at most`;
 
 /** The wasm backend in a few lines for a terminal. */
 export function describeWasm({ simd, relaxedSimd, relaxedSimdInCommand, sharedMemory, processors, threads }: MachineWasm): string[] {

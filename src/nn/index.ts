@@ -31,3 +31,4 @@ export * from "./tokenizers.js";
 export * from "./train-step.js";
 export * from "./trainable.js";
 export { languageLoss, type StepInfo, type TrainOptions, type TrainResult, train } from "./training.js";
+export { type TrainingMemory, type TrainingMemoryOptions, trainingMemory } from "./training-memory.js";

@@ -387,6 +387,21 @@ const functions = {
     tables: anObject(ropeTensors),
     options: optional(options({ checkpoint: optional(aFlag()) })),
   },
+  trainingMemory: {
+    options: options({
+      model: anObject(llama),
+      optimizer: anObject(optimizer),
+      optimizerState: training.optimizerState,
+      maxNorm: training.maxNorm,
+      trainable: training.trainable,
+      checkpoint: training.checkpoint,
+      microBatch: training.microBatch,
+      batch: anInteger(1),
+      length: anInteger(1),
+      tableRows: optional(anInteger(1)),
+      saves: optional(aFlag()),
+    }),
+  },
   train: { options: options({ ...training, batches: aFunction(() => () => batch()) }) },
   llamaConfig: {
     options: options({

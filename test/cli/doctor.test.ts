@@ -30,6 +30,7 @@ const survey = (...adapters: MachineAdapter[]): MachineSurvey => ({
   adapters,
   problems: adapters.length === 0 ? ["system: none"] : [],
   wasm: engine,
+  memory: { total: 2 ** 34, free: 3 * 2 ** 30 },
 });
 const having = (found: MachineSurvey, wasm: Partial<MachineSurvey["wasm"]>): MachineSurvey => ({
   ...found,
@@ -174,6 +175,7 @@ describe("doctor", () => {
       wasm: engine,
       adapters: [],
       problems: ["system: none"],
+      memory: { total: 2 ** 34, free: 3 * 2 ** 30 },
       chosen: { backend: "wasm", adapter: null, threads: 16, software: true },
     });
     expect(JSON.parse((await doctor(["--json"], survey(gpu))).stdout).chosen).toMatchObject({

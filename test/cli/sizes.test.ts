@@ -113,12 +113,21 @@ describe("a number that cannot fit", () => {
   });
 
   it("is held against the smaller of machine and backend, for all that is needed together", () => {
-    expect(roomOf({ name: "wasm", software: true }, 2 ** 40)).toMatchObject({ bytes: 2 ** 32, name: "the wasm backend" });
-    expect(roomOf({ name: "wasm", software: true }, 2 ** 30)).toMatchObject({ bytes: 2 ** 30, name: "this machine" });
-    expect(roomOf({ name: "reference", software: true }, 2 ** 30)).toMatchObject({ bytes: 2 ** 30, numberBytes: 8 });
-    expect(roomOf({ name: "webgpu", software: false }, 2 ** 30).bytes).toBe(2 ** 40);
+    const tensors = { adapter: "a chip", maxTensorBytes: 2 ** 31 };
+    const wasm = { ...tensors, name: "wasm", software: true, maxBytes: 2 ** 32 } as const;
+    expect(roomOf(wasm, 2 ** 40)).toMatchObject({ bytes: 2 ** 32, name: "the wasm backend", known: true });
+    expect(roomOf(wasm, 2 ** 30)).toMatchObject({ bytes: 2 ** 30, name: "this machine", known: true });
+    expect(roomOf({ ...tensors, name: "reference", software: true }, 2 ** 30)).toMatchObject({ bytes: 2 ** 30, numberBytes: 8 });
+    expect(roomOf({ ...tensors, name: "webgpu", software: false }, 2 ** 30)).toMatchObject({
+      known: false,
+      free: null,
+      bytes: 2 ** 40,
+      holder: "a chip",
+    });
     expect(hostMemory()).toBeGreaterThan(2 ** 28);
-    const room = { name: "this machine", bytes: 100, numberBytes: 4 };
+    const room = { ...roomOf(wasm, 2 ** 30), bytes: 100 };
+    expect(room.free).toBeGreaterThan(0);
+    expect(room.free).toBeLessThanOrEqual(hostMemory());
     const half = { what: "half", numbers: 13, advice: "less" };
     expect(() => needRoom(room, [half])).not.toThrow();
     expect(() => needRoom(room, [half, half])).toThrow(OptionError);
@@ -132,7 +141,7 @@ describe("a number that cannot fit", () => {
       num_attention_heads: 8,
       tie_word_embeddings: true,
     });
-    const room = roomOf({ name: "wasm", software: true }, 2 ** 33);
+    const room = roomOf({ name: "wasm", adapter: "a chip", software: true, maxTensorBytes: 2 ** 31, maxBytes: 2 ** 32 }, 2 ** 33);
     expect(() => needRoom(room, [trainedModel(config), trainedBatch(config, 16, 1024)])).not.toThrow();
   });
 });

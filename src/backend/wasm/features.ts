@@ -27,6 +27,9 @@ export async function surveyWasm(): Promise<WasmSurvey> {
 
 const mostThreads = 16;
 
+/** What a memory with addresses of 32 bits can hold. */
+export const mostMemoryBytes = 2 ** 32;
+
 /** How many threads a backend gets. */
 export interface ThreadPlan {
   readonly count: number;

@@ -6,7 +6,7 @@ import { decode, encode, encodeScalars } from "../host-data.js";
 import { programMemory, refuseReleased, refuseSharedDonation } from "../programs.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
-import { hasRelaxedSimd, hasSimd, planThreads, type ThreadPlan } from "./features.js";
+import { hasRelaxedSimd, hasSimd, mostMemoryBytes, planThreads, type ThreadPlan } from "./features.js";
 import { isShared } from "./flat-steps.js";
 import { Block, Heap } from "./heap.js";
 import { gemmModule } from "./kernels/gemm.js";
@@ -57,7 +57,7 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Back
   }
   const plan = await planThreads(threads);
   const { count } = plan;
-  const memory = openMemory(count > 1, options.maximumBytes ?? 65_536 * pageBytes);
+  const memory = openMemory(count > 1, options.maximumBytes ?? mostMemoryBytes);
   const fused = (options.fusedMultiplyAdd ?? true) && hasRelaxedSimd();
   const gemm = compileModule(gemmModule({ shared: count > 1, maximum: memory.maximum }, fused));
   const pool = await ThreadPool.start(memory.memory, gemm, count - 1);
@@ -168,6 +168,7 @@ class WasmBackend implements Backend {
       threads: pool.size,
       dtypes: new Set<DType>(["f32", "f16", "bf16", "i32", "u32", "bool"]),
       maxTensorBytes: Math.min(2 ** 31, maximum * pageBytes),
+      maxBytes: maximum * pageBytes,
       passedOver: options.passedOver ?? [],
     };
   }

@@ -1,12 +1,14 @@
 import { importOptional } from "../../backend/optional-packages.js";
 import { surveyWasm } from "../../backend/wasm/features.js";
 import type { DoctorOptions } from "../commands/doctor.js";
+import { freeMemory, hostMemory } from "../fit.js";
 import {
   advise,
   type Choice,
   chooseBackend,
   count,
   describeAdapter,
+  describeMemory,
   describeWasm,
   type MachineSurvey,
   type MachineWasm,
@@ -21,9 +23,9 @@ export const run: Runner<DoctorOptions> = async (options, context) => {
   return undefined;
 };
 
-/** What is there to compute on: adapters, WebAssembly. */
+/** What is there to compute on: adapters, WebAssembly, memory. */
 export async function survey(): Promise<MachineSurvey> {
-  return { ...(await surveyWebGpu()), wasm: await surveyWasmHere() };
+  return { ...(await surveyWebGpu()), wasm: await surveyWasmHere(), memory: { total: hostMemory(), free: freeMemory() } };
 }
 
 /** What WebAssembly can do in any program, and what more it can in the command's own process. */
@@ -33,7 +35,7 @@ async function surveyWasmHere(): Promise<MachineWasm> {
 }
 
 /** What the WebGPU layer finds here; a layer that cannot even be loaded is a finding too. */
-async function surveyWebGpu(): Promise<Omit<MachineSurvey, "wasm">> {
+async function surveyWebGpu(): Promise<Omit<MachineSurvey, "wasm" | "memory">> {
   try {
     const { surveyAdapters } = await import("../../backend/webgpu/adapter.js");
     const { adapters, problems } = await surveyAdapters();
@@ -60,6 +62,9 @@ export function report(found: MachineSurvey, options: DoctorOptions, { io }: Pic
   io.print("");
   io.print(io.style("bold", "wasm"));
   for (const line of describeWasm(found.wasm)) io.print(`  ${line}`);
+  io.print("");
+  io.print(io.style("bold", "Memory"));
+  io.print(`  ${describeMemory(found.memory)}`);
   for (const adapter of found.adapters) {
     io.print("");
     io.print(io.style("bold", adapter.name));
@@ -79,6 +84,7 @@ export function report(found: MachineSurvey, options: DoctorOptions, { io }: Pic
     ...machine,
     backends: { webgpu: found.adapters.length > 0, wasm: found.wasm.simd, reference: true },
     wasm: found.wasm,
+    memory: found.memory,
     adapters: found.adapters,
     problems: found.problems,
     chosen: chosenDocument(choice),

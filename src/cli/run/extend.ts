@@ -16,6 +16,7 @@ import { formatCount } from "../progress.js";
 import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSettings, settled, stepOptions } from "../resume.js";
 import type { Runner } from "../runner.js";
 import { needByteModel, onBackend } from "../session.js";
+import { sayTrainingNeed } from "../training-need.js";
 import { type LearningRule, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 
 /** What an extension is, as it is saved beside its checkpoint. */
@@ -45,7 +46,7 @@ interface Start {
 
 /**
  * Goes on training a model by E²-LLM or plainly. JSON: { command, method, out, from, backend, adapter, parameters, window, length, checkpoint,
- * microBatch (null: the whole batch at once), gMax, granularity, sinks (the last three null for "plain"), seed, steps, step, interrupted, loss, heldOut, heldOutSkipped, seconds, train: […],
+ * microBatch (null: the whole batch at once), memory (MemoryFigures), gMax, granularity, sinks (the last three null for "plain"), seed, steps, step, interrupted, loss, heldOut, heldOutSkipped, seconds, train: […],
  * draws: [{ step, g, t }] }.
  */
 export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
@@ -62,6 +63,16 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
       if (e2) checkReach(settings, window);
       needRoom(roomOf(info), [trainedModel(config), trainedBatch(config, rule.batch, length)]);
       const positions = positionsOf(settings, window);
+      const memory = sayTrainingNeed(io, {
+        info,
+        model: start.model,
+        ...(start.optimizerState === undefined ? {} : { optimizerState: start.optimizerState }),
+        rule,
+        computing,
+        length,
+        tableRows: e2 && settings.granularity === "sample" ? rule.batch : 1,
+        ...(options.resume === undefined ? ({ shorter: "--length" } as const) : {}),
+      });
       const corpus = await loadCorpus(settings.text);
       const textDigest = digestOf(corpus);
       if (options.resume !== undefined)
@@ -109,6 +120,7 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         length,
         checkpoint: computing.checkpoint,
         microBatch: computing.microBatch ?? null,
+        memory,
         gMax: e2 ? settings.gMax : null,
         granularity: e2 ? settings.granularity : null,
         sinks: e2 ? settings.sinks : null,

@@ -16,6 +16,7 @@ import { formatCount } from "../progress.js";
 import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSettings, settled, stepOptions } from "../resume.js";
 import type { Runner } from "../runner.js";
 import { onBackend } from "../session.js";
+import { sayTrainingNeed } from "../training-need.js";
 import { type LearningRule, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 
 /** Where a training begins: at step 0, or where a checkpoint ends. */
@@ -34,7 +35,7 @@ interface Start {
 }
 
 /**
- * Trains a byte-level Llama. JSON: { command, out, backend, adapter, parameters, window, length, checkpoint, microBatch (null: the whole batch at once), seed, steps (asked for), step (reached),
+ * Trains a byte-level Llama. JSON: { command, out, backend, adapter, parameters, window, length, checkpoint, microBatch (null: the whole batch at once), memory (MemoryFigures), seed, steps (asked for), step (reached),
  * interrupted, loss (last step), heldOut (nats per byte at a context of the shorter of window and length, or null), heldOutSkipped (why it is
  * null, or null), seconds, train: [{ phase, step, loss, gradNorm, lr, tokensPerSecond (or null) }] }.
  */
@@ -49,6 +50,16 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
       const window = config.max_position_embeddings;
       refuseFinished(start.step, rule.steps, out);
       needRoom(room, [trainedModel(config), trainedBatch(config, rule.batch, length)]);
+      const memory = sayTrainingNeed(io, {
+        info,
+        model: start.model,
+        ...(start.optimizerState === undefined ? {} : { optimizerState: start.optimizerState }),
+        rule,
+        computing,
+        length,
+        tableRows: 1,
+        ...(options.resume !== undefined ? {} : ({ shorter: options.given.has("length") ? "--length" : "--window" } as const)),
+      });
       const corpus = await loadCorpus(text);
       const textDigest = digestOf(corpus);
       if (options.resume !== undefined) checkText(io, options, { saved: text, savedDigest: start.savedDigest, digest: textDigest });
@@ -92,6 +103,7 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
         length,
         checkpoint: computing.checkpoint,
         microBatch: computing.microBatch ?? null,
+        memory,
         seed,
         steps: rule.steps,
         step: result.step,
