@@ -39,7 +39,7 @@ export const DRIVER_HINT = [
 ].join("; ");
 
 /** The optional features that kernels use. */
-const FEATURES = ["shader-f16"] as const satisfies readonly GPUFeatureName[];
+const FEATURES = ["shader-f16", "subgroups"] as const satisfies readonly GPUFeatureName[];
 
 interface Candidate {
   readonly report: AdapterReport;
@@ -60,7 +60,7 @@ export async function surveyAdapters(): Promise<{ adapters: AdapterReport[]; pro
 }
 
 /**
- * Opens a device with the optional feature that kernels use (`shader-f16`) where the adapter has it. Throws BackendUnavailableError with the reason for each source that was tried, and how to get
+ * Opens a device with the optional features that kernels use (`shader-f16`, `subgroups`) where the adapter has them. Throws BackendUnavailableError with the reason for each source that was tried, and how to get
  * a driver; MissingPackageError in Node where the package `webgpu` is not installed.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<GpuDevice> {

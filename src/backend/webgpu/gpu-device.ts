@@ -46,6 +46,8 @@ export class GpuDevice {
   readonly limits: GPUSupportedLimits;
   readonly software: boolean;
   readonly kernelClass: KernelClass;
+  /** Invocations of every subgroup, where there are subgroups and all have the same size. */
+  readonly subgroupSize: number | undefined;
   private readonly errors: DeviceErrors;
   private readonly calls: DeviceCalls;
   private readonly poison: Uint32Array<ArrayBuffer> | undefined;
@@ -67,6 +69,8 @@ export class GpuDevice {
     this.limits = gpu.limits;
     this.software = info.software;
     this.kernelClass = options.kernelClass;
+    const { subgroupMinSize, subgroupMaxSize } = gpu.adapterInfo;
+    this.subgroupSize = this.features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : undefined;
     this.calls = options.faults ? faultyCalls(options.faults) : deviceCalls;
     this.poison = options.poison ? new Uint32Array(2 ** 18).fill(NAN_BITS) : undefined;
     this.errors = new DeviceErrors(() => this.lastLabel);

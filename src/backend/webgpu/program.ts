@@ -10,7 +10,8 @@ import { schedule } from "../../compiler/schedule.js";
 import { UsageError } from "../../errors.js";
 import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
-import { hasAttentionKernel } from "./kernels/attention.js";
+import { attentionKernel, hasAttentionKernel } from "./kernels/attention.js";
+import { splitAttention } from "./kernels/attention-split.js";
 import { mostTurns } from "./kernels/iterations.js";
 import { mapKernel } from "./kernels/map.js";
 import { matmulKernel } from "./kernels/matmul.js";
@@ -53,7 +54,7 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
   // that fusing it saves; and products without it share their pipelines.
   const epilogues = options.target.kernelClass === "gpu";
   const minRows = options.target.kernelClass === "gpu" ? 256 : 64;
-  const hasKernel: HasKernel = (call) => auto && hasAttentionKernel(call, options.target);
+  const hasKernel: HasKernel = (call, operands) => auto && hasAttentionKernel(call, operands, options.target);
   const passes = { hasKernel, simplify: auto, fuse: auto, minRows, maxOperands: 4, maxBuffers, epilogues, expandScatter: !auto };
   return assemble(compileGraph(graph, passes), scalars, options);
 }
@@ -63,8 +64,9 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
  * more than can be counted.
  */
 export function assemble(lowered: Lowered, scalars: readonly DType[], options: Omit<ProgramOptions, "kernels">): WebGpuProgram {
-  const heirs = heirsOf(lowered, options.donated);
-  const planned = plan(schedule(lowered, heirs, bufferBytes), heirs, { bytesOf: bufferBytes, scratch: "pieces" });
+  const split = splitAttention(lowered, options.target, guaranteedBuffers - (fitUniform(scalars.length) ? 0 : 1));
+  const heirs = heirsOf(split, options.donated);
+  const planned = plan(schedule(split, heirs, bufferBytes), heirs, { bytesOf: bufferBytes, scratch: "pieces" });
   const context: Omit<Context, "loops"> = {
     info: (buffer) => planned.buffers.get(buffer) as BufferInfo,
     slotOf: (buffer) => planned.slotOf.get(buffer) as number,
@@ -126,7 +128,7 @@ function print(kernel: Kernel, context: Context): KernelSource {
       return scatterKernel(kernel, context);
     case "attention":
     case "attentionBackward":
-      throw new Error(`${kernel.kind} is inlined`);
+      return attentionKernel(kernel, context);
   }
 }
 

@@ -7,6 +7,8 @@ export interface Target {
   /** "software": no workgroup memory, no barriers, operands uniform in a small workgroup. "gpu": tiles and barriers. */
   readonly kernelClass: "software" | "gpu";
   readonly maxWorkgroupsPerDimension: number;
+  /** Invocations of every subgroup, where kernels may use subgroups and all have the same size. */
+  readonly subgroupSize?: number | undefined;
 }
 
 /** What printing a kernel needs to know of its surroundings. */
@@ -36,13 +38,15 @@ export interface KernelSource {
 export const fitUniform = (scalarCount: number): boolean => scalarCount <= 16_384;
 
 /** What a template writes. */
-interface Body {
+export interface Body {
   readonly width: number;
   readonly workgroups: readonly [number, number, number];
   /** Functions and variables of the module. */
   readonly declarations: readonly string[];
   /** The entry point. */
   readonly lines: readonly string[];
+  /** Whether it passes values around in subgroups; `lane` is then the number within one. Default false. */
+  readonly subgroups?: boolean;
 }
 
 /** Hands out bindings for the buffers of one kernel. */
@@ -75,9 +79,10 @@ export class Bindings {
   }
 
   /** The whole text, with the declarations of everything that was named so far. */
-  finish({ width, workgroups, declarations, lines }: Body): KernelSource {
+  finish({ width, workgroups, declarations, lines, subgroups = false }: Body): KernelSource {
     const { kernel, context } = this;
-    const scalars = kernel.values.some((value) => value.kind === "scalar");
+    // Part of a computation may need none of its scalars, and what is declared must be used.
+    const scalars = [...declarations, ...lines].some((text) => text.includes("scalars["));
     const first = scalars ? 1 : 0;
     const buffers = this.list.map(
       ({ access, name, type }, i) => `@group(0) @binding(${i + first}) var<storage, ${access}> ${name}: array<${type}>;`,
@@ -91,11 +96,13 @@ export class Bindings {
     const iterations = iterationText(kernel, context.loops);
     const wgsl = [
       ...(halves ? ["enable f16;"] : []),
+      // Bounds of loops are data that all invocations read alike, which compilers cannot always tell.
+      ...(subgroups ? ["enable subgroups;", "diagnostic(off, subgroup_uniformity);"] : []),
       ...buffers,
       ...(iterations?.declarations ?? []),
       ...declarations.filter((text) => text !== ""),
       `@compute @workgroup_size(${width})`,
-      `fn main(${entryPoint}) {`,
+      `fn main(${entryPoint}, @builtin(${subgroups ? "subgroup_invocation_id" : "local_invocation_index"}) lane: u32) {`,
       indent([...(iterations?.lines ?? []), ...lines]),
       "}",
       "",
@@ -118,9 +125,8 @@ export function fold(count: number, target: Target): [number, number, number] {
  */
 export const steps = (count: number, target: Target): string => (target.kernelClass === "software" ? `${count}u * groups.z` : `${count}u`);
 
-/** The parameters of every entry point. */
-const entryPoint =
-  "@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32";
+/** What every entry point is told beside the number of the invocation. */
+const entryPoint = "@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>";
 
 /** The number of a workgroup in a folded line. */
 export const foldedGroup = (workgroups: readonly [number, number, number]): string =>

@@ -1,0 +1,407 @@
+import { type AttentionBackwardKernel, type AttentionKernel, hiddenScore } from "../../../compiler/program.js";
+import { AttentionText, keysOf, queriesOf, sees, unseen } from "./attention-text.js";
+import { type Context, fold, foldedGroup, type KernelSource, steps, type Target } from "./source.js";
+
+/**
+ * Attention for software adapters. An invocation has a few rows (queries, or keys where their cotangents are wanted) in registers, whole,
+ * and goes over the rows of the other side, which all invocations of a workgroup need at the same time. Loads cost drivers most: a
+ * subgroup that is the workgroup loads a different vector in each invocation and passes them around. Without subgroups every
+ * invocation loads them all. No workgroup memory, no barriers; and little text, since drivers compile each vector for long.
+ */
+
+type Attention = AttentionKernel | AttentionBackwardKernel;
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/** Invocations of a workgroup where there are no subgroups. */
+const plainWidth = 8;
+/** Vectors that the rows of an invocation have together, unless one row has more. */
+const heldVectors = 32;
+/** Pairs of rows that are written out. */
+const mostPairs = 4;
+/** Vectors of the other side that are written out for each row of an invocation, unless one row has more. */
+const sharedVectors = 8;
+
+interface Shape {
+  readonly width: number;
+  /** Rows of an invocation. */
+  readonly rows: number;
+  /** Rows of the other side at a time. */
+  readonly block: number;
+}
+
+/** How a kernel whose rows hold so many vectors, and read rows of `parts` vectors, is cut up. */
+function shapeOf(held: number, parts: number, count: number, target: Target): Shape {
+  const { subgroupSize } = target;
+  const width = subgroupSize ?? plainWidth;
+  const rows = Math.max(1, Math.min(2, Math.floor(heldVectors / held), Math.ceil(count / width)));
+  const block = Math.max(1, Math.min(Math.floor(mostPairs / rows), Math.floor(sharedVectors / parts)));
+  return { width, rows, block };
+}
+
+/** Rows that the invocations of a workgroup read together, a block of them at a time. */
+interface Shared {
+  /** The function that loads, and the place of the first row. */
+  readonly name: string;
+  readonly at: string;
+  readonly parts: number;
+}
+
+/** Loads of a block of shared rows from row `start` on, `last` being the last there is; and the text of one of their vectors. */
+function share(
+  { name, at, parts }: Shared,
+  { width, block }: Shape,
+  target: Target,
+  start: string,
+  last: number,
+): { readonly before: string[]; readonly loads: string[]; readonly vector: (row: number, part: number) => string } {
+  if (target.subgroupSize === undefined) {
+    return {
+      before: [],
+      loads: [],
+      vector: (row, part) => `${name}(${at}, ${row === 0 ? start : `min(${start} + ${row}u, ${last}u)`}, ${part}u)`,
+    };
+  }
+  const loads = range(Math.ceil((block * parts) / width));
+  const single = block === 1;
+  const row = (i: number): string => (single ? start : `min(${start} + ${name}_row${i}, ${last}u)`);
+  const part = (i: number): string => `${name}_part${i}`;
+  return {
+    before: loads.flatMap((i) => [
+      ...(single ? [] : [`let ${name}_row${i} = (lane + ${i * width}u) / ${parts}u;`]),
+      `let ${part(i)} = ${single ? `min(lane + ${i * width}u, ${parts - 1}u)` : `(lane + ${i * width}u) % ${parts}u`};`,
+    ]),
+    loads: loads.map((i) => `let ${name}_load${i} = ${name}(${at}, ${row(i)}, ${part(i)});`),
+    vector: (r, p) => {
+      const place = r * parts + p;
+      return `subgroupBroadcast(${name}_load${Math.floor(place / width)}, ${place % width}u)`;
+    },
+  };
+}
+
+/** Sums, the terms in one line. */
+const sum = (terms: readonly string[]): string => terms.join(" + ");
+
+/** o and lse: an invocation for each query, online softmax over blocks of keys. */
+export function softwareAttention(kernel: AttentionKernel, context: Context): KernelSource {
+  const { target } = context;
+  const { batch, head, keyHead, query, key, channel, valueChannel } = kernel.loops;
+  const [parts, valueParts] = [Math.ceil(channel.extent / 4), Math.ceil(valueChannel.extent / 4)];
+  const shape = shapeOf(parts + valueParts, Math.max(parts, valueParts), query.extent, target);
+  const { width, rows, block } = shape;
+  const text = new AttentionText(kernel, context);
+  text.rows("q", kernel.q, head, query, channel);
+  text.rows("k", kernel.k, keyHead, key, channel);
+  text.rows("v", kernel.v, keyHead, key, valueChannel);
+  text.offset();
+  text.scale();
+  text.score();
+  const exp = text.use("exp_f32");
+  const [r, z] = [range(rows), range(block)];
+
+  const k = share({ name: "k", at: "at_k", parts }, shape, target, "j", key.extent - 1);
+  const v = share({ name: "v", at: "at_v", parts: valueParts }, shape, target, "j", key.extent - 1);
+  const [from, stop] = keysOf(kernel, "first", `min(first + ${width * rows - 1}u, ${query.extent - 1}u)`, steps(key.extent, target));
+  const tiles = Math.ceil(query.extent / (width * rows));
+  const workgroups = fold(tiles * head.extent * batch.extent, target);
+
+  const lines = [
+    ...tileLines(tiles, head.extent, workgroups, batch.extent),
+    `let key_head = ${keyHeadOf(kernel)};`,
+    "let offset = offset_of();",
+    "let scale = scale_of();",
+    `let first = tile * ${width * rows}u;`,
+    "let at_q = q_at(batch, head);",
+    "let at_k = k_at(batch, key_head);",
+    "let at_v = v_at(batch, key_head);",
+    // Rows beyond the last are the last once more.
+    ...r.flatMap((x) => [
+      `let i${x} = min(first + lane + ${x * width}u, ${query.extent - 1}u);`,
+      ...range(parts).map((c) => `let q${x}_${c} = q(at_q, i${x}, ${c}u);`),
+      `var m${x} = ${unseen}f;`,
+      `var l${x} = 0.0;`,
+      ...range(valueParts).map((c) => `var o${x}_${c} = vec4<f32>(0.0);`),
+    ]),
+    ...k.before,
+    ...v.before,
+    `let from_key = ${from};`,
+    `let stop_key = ${stop};`,
+    `for (var j = from_key; j < stop_key; j += ${block}u) {`,
+    ...indented([
+      ...k.loads,
+      ...r.flatMap((x) => z.map((y) => `var s${x}_${y} = 0.0;`)),
+      ...z.flatMap((y) => range(parts).flatMap((c) => oneVector("x", k.vector(y, c), r, (x) => `s${x}_${y} += dot(q${x}_${c}, x);`))),
+      ...r.flatMap((x) => [
+        ...z.map((y) => `s${x}_${y} = ${scoreOf(kernel, `i${x}`, "j", y, block, `scale * s${x}_${y}`)};`),
+        `let n${x} = ${z.reduce((most, y) => `max(${most}, s${x}_${y})`, `m${x}`)};`,
+        `let a${x} = ${exp}(m${x} - n${x});`,
+        `m${x} = n${x};`,
+        ...z.map((y) => `let p${x}_${y} = select(${exp}(s${x}_${y} - n${x}), 0.0, s${x}_${y} <= ${unseen}f);`),
+        `l${x} = l${x} * a${x} + (${sum(z.map((y) => `p${x}_${y}`))});`,
+      ]),
+      ...v.loads,
+      ...range(valueParts).flatMap((c) => [
+        "{",
+        ...z.map((y) => `  let x${y} = ${v.vector(y, c)};`),
+        ...r.map((x) => `  o${x}_${c} = o${x}_${c} * a${x} + (${sum(z.map((y) => `p${x}_${y} * x${y}`))});`),
+        "}",
+      ]),
+    ]),
+    "}",
+  ];
+  if (text.put("put_o", 0, [batch, head, query, valueChannel])) {
+    for (const x of r) {
+      lines.push(`let w${x} = select(1.0 / l${x}, 0.0, l${x} == 0.0);`);
+      lines.push(...puts("put_o", `batch, head, i${x}`, valueChannel.extent, (c) => `o${x}_${c}`, `w${x}`));
+    }
+  }
+  if (text.put("put_lse", 1, [batch, head, query])) {
+    const log = text.use("log_f32");
+    for (const x of r) lines.push(`put_lse(batch, head, i${x}, select(m${x} + ${log}(l${x}), ${hiddenScore}f, l${x} == 0.0));`);
+  }
+  return text.finish({ width, workgroups, lines, subgroups: target.subgroupSize !== undefined });
+}
+
+/** q̄: an invocation for each query. */
+export function softwareQueryCotangent(kernel: AttentionBackwardKernel, context: Context): KernelSource {
+  const { target } = context;
+  const { batch, head, keyHead, query, key, channel, valueChannel } = kernel.loops;
+  const [parts, valueParts] = [Math.ceil(channel.extent / 4), Math.ceil(valueChannel.extent / 4)];
+  const shape = shapeOf(2 * parts + valueParts, Math.max(parts, valueParts), query.extent, target);
+  const { width, rows, block } = shape;
+  const text = new AttentionText(kernel, context);
+  text.rows("q", kernel.q, head, query, channel);
+  text.rows("k", kernel.k, keyHead, key, channel);
+  text.rows("v", kernel.v, keyHead, key, valueChannel);
+  text.rows("g", kernel.cotangent, head, query, valueChannel);
+  text.perQuery("lse_of", kernel.lse);
+  text.perQuery("delta_of", kernel.delta);
+  text.offset();
+  text.scale();
+  text.score();
+  text.pulled(kernel);
+  const exp = text.use("exp_f32");
+  const [r, z] = [range(rows), range(block)];
+
+  const k = share({ name: "k", at: "at_k", parts }, shape, target, "j", key.extent - 1);
+  const v = share({ name: "v", at: "at_v", parts: valueParts }, shape, target, "j", key.extent - 1);
+  const [from, stop] = keysOf(kernel, "first", `min(first + ${width * rows - 1}u, ${query.extent - 1}u)`, steps(key.extent, target));
+  const tiles = Math.ceil(query.extent / (width * rows));
+  const workgroups = fold(tiles * head.extent * batch.extent, target);
+
+  const lines = [
+    ...tileLines(tiles, head.extent, workgroups, batch.extent),
+    `let key_head = ${keyHeadOf(kernel)};`,
+    "let offset = offset_of();",
+    "let scale = scale_of();",
+    `let first = tile * ${width * rows}u;`,
+    "let at_q = q_at(batch, head);",
+    "let at_g = g_at(batch, head);",
+    "let at_k = k_at(batch, key_head);",
+    "let at_v = v_at(batch, key_head);",
+    ...r.flatMap((x) => [
+      `let i${x} = min(first + lane + ${x * width}u, ${query.extent - 1}u);`,
+      ...range(parts).map((c) => `let q${x}_${c} = q(at_q, i${x}, ${c}u);`),
+      ...range(valueParts).map((c) => `let g${x}_${c} = g(at_g, i${x}, ${c}u);`),
+      `let lse${x} = lse_of(batch, head, i${x});`,
+      `let delta${x} = delta_of(batch, head, i${x});`,
+      ...range(parts).map((c) => `var d${x}_${c} = vec4<f32>(0.0);`),
+    ]),
+    ...k.before,
+    ...v.before,
+    `let from_key = ${from};`,
+    `let stop_key = ${stop};`,
+    `for (var j = from_key; j < stop_key; j += ${block}u) {`,
+    ...indented([
+      ...k.loads,
+      ...v.loads,
+      ...r.flatMap((x) => z.flatMap((y) => [`var s${x}_${y} = 0.0;`, `var t${x}_${y} = 0.0;`])),
+      ...z.flatMap((y) => [
+        ...range(parts).flatMap((c) => oneVector("x", k.vector(y, c), r, (x) => `s${x}_${y} += dot(q${x}_${c}, x);`)),
+        ...range(valueParts).flatMap((c) => oneVector("x", v.vector(y, c), r, (x) => `t${x}_${y} += dot(g${x}_${c}, x);`)),
+      ]),
+      ...r.flatMap((x) =>
+        z.flatMap((y) => [
+          `let raw${x}_${y} = scale * s${x}_${y};`,
+          `let score${x}_${y} = ${scoreOf(kernel, `i${x}`, "j", y, block, `raw${x}_${y}`)};`,
+          `let pulled${x}_${y} = pulled_of(batch, head, i${x}, ${shifted("j", y)}, raw${x}_${y}, ${exp}(score${x}_${y} - lse${x}) * (t${x}_${y} - delta${x}));`,
+          `let u${x}_${y} = select(pulled${x}_${y}, 0.0, score${x}_${y} <= ${unseen}f);`,
+        ]),
+      ),
+      ...range(parts).flatMap((c) => [
+        "{",
+        ...z.map((y) => `  let x${y} = ${k.vector(y, c)};`),
+        ...r.map((x) => `  d${x}_${c} += ${sum(z.map((y) => `u${x}_${y} * x${y}`))};`),
+        "}",
+      ]),
+    ]),
+    "}",
+  ];
+  text.put("put_q", 0, [batch, head, query, channel]);
+  for (const x of r) lines.push(...puts("put_q", `batch, head, i${x}`, channel.extent, (c) => `d${x}_${c}`, "scale"));
+  return text.finish({ width, workgroups, lines, subgroups: target.subgroupSize !== undefined });
+}
+
+/** k̄, v̄ or both: an invocation for each key, over the queries of all heads that read it. */
+export function softwareKeyCotangent(kernel: AttentionBackwardKernel, context: Context): KernelSource {
+  const { target } = context;
+  const { batch, head, keyHead, query, key, channel, valueChannel } = kernel.loops;
+  const [parts, valueParts] = [Math.ceil(channel.extent / 4), Math.ceil(valueChannel.extent / 4)];
+  const [wantsK, wantsV] = [kernel.results.includes(1), kernel.results.includes(2)];
+  const held = parts + (wantsK ? parts + valueParts : 0) + (wantsV ? valueParts : 0);
+  const shape = shapeOf(held, Math.max(parts, valueParts), key.extent, target);
+  const { width, rows, block } = shape;
+  const text = new AttentionText(kernel, context);
+  text.rows("q", kernel.q, head, query, channel);
+  text.rows("k", kernel.k, keyHead, key, channel);
+  text.rows("g", kernel.cotangent, head, query, valueChannel);
+  text.perQuery("lse_of", kernel.lse);
+  text.offset();
+  text.scale();
+  text.score();
+  if (wantsK) {
+    text.rows("v", kernel.v, keyHead, key, valueChannel);
+    text.perQuery("delta_of", kernel.delta);
+    text.pulled(kernel);
+  }
+  const exp = text.use("exp_f32");
+  const [r, z] = [range(rows), range(block)];
+
+  const q = share({ name: "q", at: "at_q", parts }, shape, target, "i", query.extent - 1);
+  const g = share({ name: "g", at: "at_g", parts: valueParts }, shape, target, "i", query.extent - 1);
+  const [from, stop] = queriesOf(kernel, "first", `min(first + ${width * rows - 1}u, ${key.extent - 1}u)`, steps(query.extent, target));
+  const tiles = Math.ceil(key.extent / (width * rows));
+  const workgroups = fold(tiles * keyHead.extent * batch.extent, target);
+  const group = head.extent / keyHead.extent;
+  const last = query.extent - 1;
+  const queryAt = (y: number): string => (block === 1 ? "i" : `min(i + ${y}u, ${last}u)`);
+
+  const lines = [
+    ...tileLines(tiles, keyHead.extent, workgroups, batch.extent, "key_head"),
+    "let offset = offset_of();",
+    "let scale = scale_of();",
+    `let first = tile * ${width * rows}u;`,
+    "let at_k = k_at(batch, key_head);",
+    ...(wantsK ? ["let at_v = v_at(batch, key_head);"] : []),
+    ...r.flatMap((x) => [
+      `let j${x} = min(first + lane + ${x * width}u, ${key.extent - 1}u);`,
+      ...range(parts).map((c) => `let k${x}_${c} = k(at_k, j${x}, ${c}u);`),
+      ...(wantsK ? range(valueParts).map((c) => `let v${x}_${c} = v(at_v, j${x}, ${c}u);`) : []),
+      ...(wantsK ? range(parts).map((c) => `var d${x}_${c} = vec4<f32>(0.0);`) : []),
+      ...(wantsV ? range(valueParts).map((c) => `var e${x}_${c} = vec4<f32>(0.0);`) : []),
+    ]),
+    ...q.before,
+    ...g.before,
+    `let from_query = ${from};`,
+    `let stop_query = ${stop};`,
+    `for (var member = 0u; member < ${steps(group, target)}; member++) {`,
+    `  let head = key_head * ${group}u + member;`,
+    "  let at_q = q_at(batch, head);",
+    "  let at_g = g_at(batch, head);",
+    `  for (var i = from_query; i < stop_query; i += ${block}u) {`,
+    ...indented(
+      indented([
+        ...q.loads,
+        ...g.loads,
+        ...z.flatMap((y) => [
+          `let lse${y} = lse_of(batch, head, ${queryAt(y)});`,
+          ...(wantsK ? [`let delta${y} = delta_of(batch, head, ${queryAt(y)});`] : []),
+        ]),
+        ...r.flatMap((x) => z.flatMap((y) => [`var s${x}_${y} = 0.0;`, ...(wantsK ? [`var t${x}_${y} = 0.0;`] : [])])),
+        ...z.flatMap((y) => [
+          ...range(parts).flatMap((c) => oneVector("x", q.vector(y, c), r, (x) => `s${x}_${y} += dot(k${x}_${c}, x);`)),
+          ...(wantsK
+            ? range(valueParts).flatMap((c) => oneVector("x", g.vector(y, c), r, (x) => `t${x}_${y} += dot(v${x}_${c}, x);`))
+            : []),
+        ]),
+        ...r.flatMap((x) =>
+          z.flatMap((y) => [
+            `let raw${x}_${y} = scale * s${x}_${y};`,
+            `let score${x}_${y} = ${queryScoreOf(kernel, `j${x}`, y, block, `raw${x}_${y}`)};`,
+            `let p${x}_${y} = select(${exp}(score${x}_${y} - lse${y}), 0.0, score${x}_${y} <= ${unseen}f);`,
+            ...(wantsK
+              ? [
+                  `let pulled${x}_${y} = pulled_of(batch, head, ${shifted("i", y)}, j${x}, raw${x}_${y}, p${x}_${y} * (t${x}_${y} - delta${y}));`,
+                  `let u${x}_${y} = select(pulled${x}_${y}, 0.0, score${x}_${y} <= ${unseen}f);`,
+                ]
+              : []),
+          ]),
+        ),
+        ...(wantsV
+          ? range(valueParts).flatMap((c) => [
+              "{",
+              ...z.map((y) => `  let x${y} = ${g.vector(y, c)};`),
+              ...r.map((x) => `  e${x}_${c} += ${sum(z.map((y) => `p${x}_${y} * x${y}`))};`),
+              "}",
+            ])
+          : []),
+        ...(wantsK
+          ? range(parts).flatMap((c) => [
+              "{",
+              ...z.map((y) => `  let x${y} = ${q.vector(y, c)};`),
+              ...r.map((x) => `  d${x}_${c} += ${sum(z.map((y) => `u${x}_${y} * x${y}`))};`),
+              "}",
+            ])
+          : []),
+      ]),
+    ),
+    "  }",
+    "}",
+  ];
+  if (text.put("put_k", 1, [batch, keyHead, key, channel])) {
+    for (const x of r) lines.push(...puts("put_k", `batch, key_head, j${x}`, channel.extent, (c) => `d${x}_${c}`, "scale"));
+  }
+  if (text.put("put_v", 2, [batch, keyHead, key, valueChannel])) {
+    for (const x of r) lines.push(...puts("put_v", `batch, key_head, j${x}`, valueChannel.extent, (c) => `e${x}_${c}`));
+  }
+  return text.finish({ width, workgroups, lines, subgroups: target.subgroupSize !== undefined });
+}
+
+const indented = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
+
+const shifted = (name: string, by: number): string => (by === 0 ? name : `${name} + ${by}u`);
+
+/** One vector that several rows use. */
+const oneVector = (name: string, vector: string, rows: readonly number[], use: (row: number) => string): string[] => [
+  "{",
+  `  let ${name} = ${vector};`,
+  ...rows.map((row) => `  ${use(row)}`),
+  "}",
+];
+
+/** The place of a workgroup: a tile of a head of a batch. */
+function tileLines(tiles: number, heads: number, workgroups: readonly [number, number, number], batches: number, head = "head"): string[] {
+  return [
+    `let place = ${foldedGroup(workgroups)};`,
+    ...(workgroups[1] === 1 ? [] : [`if (place >= ${tiles * heads * batches}u) { return; }`]),
+    `let tile = place % ${tiles}u;`,
+    `let ${head} = (place / ${tiles}u) % ${heads}u;`,
+    `let batch = place / ${tiles * heads}u;`,
+  ];
+}
+
+const keyHeadOf = ({ loops: { head, keyHead } }: Attention): string =>
+  head.extent === keyHead.extent ? "head" : `head / ${head.extent / keyHead.extent}u`;
+
+/** The score of query `i` and the key `by` after `j`. */
+function scoreOf(kernel: Attention, i: string, j: string, by: number, block: number, raw: string): string {
+  const key = shifted(j, by);
+  const conditions = [
+    ...(block > 1 && (kernel.loops.key.extent % block !== 0 || kernel.window > 0) ? [`${key} < ${kernel.loops.key.extent}u`] : []),
+    ...[sees(kernel, i, key) ?? []].flat(),
+  ];
+  const score = `score_of(batch, head, ${i}, ${key}, ${raw})`;
+  return conditions.length === 0 ? score : `select(${unseen}f, ${score}, ${conditions.join(" && ")})`;
+}
+
+/** The score of the query `by` after `i` and key `j`. */
+function queryScoreOf(kernel: Attention, j: string, by: number, block: number, raw: string): string {
+  const query = shifted("i", by);
+  const conditions = [...(block > 1 ? [`${query} < ${kernel.loops.query.extent}u`] : []), ...[sees(kernel, query, j) ?? []].flat()];
+  const score = `score_of(batch, head, ${query}, ${j}, ${raw})`;
+  return conditions.length === 0 ? score : `select(${unseen}f, ${score}, ${conditions.join(" && ")})`;
+}
+
+/** Writes the channels of a row, times a factor. */
+const puts = (name: string, row: string, channels: number, vector: (part: number) => string, factor?: string): string[] =>
+  range(channels).map((c) => `${name}(${row}, ${c}u, ${vector(c >> 2)}.${"xyzw"[c & 3]}${factor === undefined ? "" : ` * ${factor}`});`);
