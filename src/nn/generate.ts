@@ -1,9 +1,11 @@
-import { callable, checkOptions, number, numbers, type OptionKinds, optional } from "../arguments.js";
+import { callable, checkOptions, integer, number, numbers, type OptionKinds, optional } from "../arguments.js";
 import { type Compiled, compile } from "../autograd/compile.js";
 import { gather, reshape, sub } from "../autograd/operations.js";
 import { data } from "../autograd/realize.js";
+import { sync } from "../autograd/runtime.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
 import { NonFiniteError, OptionError } from "../errors.js";
+import { blockRange, planBlocks } from "./block-reader.js";
 import { yieldToEvents } from "./events.js";
 import { modelKind } from "./kinds.js";
 import { KeyValueCache } from "./kv-cache.js";
@@ -21,9 +23,11 @@ export interface GenerateOptions extends SamplingOptions {
    * that a scale may grow with the text; give the same tensors for as long as nothing changes.
    */
   readonly tables: (length: number, tokens: number) => RopeTensors;
+  /** Tokens of the prompt that are read at once, at most: a longer one is read in blocks, in memory that grows with its length. Default 1024. */
+  readonly block?: number;
   /** Called with each new token. */
   readonly onToken?: (token: number, index: number) => void;
-  /** Asked before each token; true ends the text there. */
+  /** Asked before each token, and between the blocks of a long prompt; true ends the text there. */
   readonly shouldStop?: () => boolean;
 }
 
@@ -33,6 +37,7 @@ const generateKinds: OptionKinds<GenerateOptions> = {
   prompt: numbers,
   tokens: number,
   tables: callable,
+  block: optional(integer(1)),
   onToken: optional(callable),
   shouldStop: optional(callable),
 };
@@ -56,14 +61,14 @@ const read: Reader = compile(
 /**
  * Continues a prompt and returns the new tokens.
  *
- * The prompt is read at once, padded to a length from a short list; then each token is one run of one program over the
- * {@link KeyValueCache}. The logits of a token are those of a forward pass over the whole text so far.
+ * The prompt is read at once, padded to a length from a short list, or in blocks of one length; then each token is one run of one
+ * program over the {@link KeyValueCache}. The logits of a token are those of a forward pass over the whole text so far.
  * Throws OptionError for an empty prompt, for tokens outside of the vocabulary and for impossible sampling options, and
  * NonFiniteError where the model gives logits that are no numbers.
  */
 export async function generate(options: GenerateOptions): Promise<Int32Array> {
   checkOptions("generate", options, generateKinds);
-  const { model, tokens: wanted, onToken, shouldStop } = options;
+  const { model, tokens: wanted, block = 1024, onToken, shouldStop } = options;
   const prompt = Int32Array.from(options.prompt);
   const { vocab_size: V } = model.config;
   if (prompt.length === 0) throw new OptionError("generate: the prompt is empty", { hint: "give at least one token to go on from" });
@@ -78,18 +83,21 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
   const sample = createSampler({ temperature, seed, ...(topK === undefined ? {} : { topK }) });
 
   const capacity = bucket(prompt.length + wanted);
-  const padded = new Int32Array(bucket(prompt.length));
-  padded.set(prompt);
-
+  const unread = piecesOf(prompt, block);
   const found: number[] = [];
   let cache = new KeyValueCache(model.config, { capacity });
-  let next = padded;
-  let count = prompt.length;
   try {
     while (found.length < wanted && !shouldStop?.()) {
       const tables = options.tables(capacity, prompt.length + found.length);
+      const { tokens, count } = unread.shift() as Piece;
       let logits: Tensor;
-      [logits, cache] = read(model, tensor(next, { shape: [1, next.length] }), tensor(Int32Array.of(count)), tables, cache);
+      [logits, cache] = read(model, tensor(tokens, { shape: [1, tokens.length] }), tensor(Int32Array.of(count)), tables, cache);
+      if (unread.length > 0) {
+        logits.dispose();
+        await sync();
+        await yieldToEvents();
+        continue;
+      }
       const values = await data(logits);
       logits.dispose();
       const broken = values.findIndex((value) => !Number.isFinite(value));
@@ -101,14 +109,31 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
       const token = sample(values, found.length);
       found.push(token);
       onToken?.(token, found.length - 1);
-      next = Int32Array.of(token);
-      count = 1;
+      unread.push({ tokens: Int32Array.of(token), count: 1 });
       await yieldToEvents();
     }
   } finally {
     cache.dispose();
   }
   return Int32Array.from(found);
+}
+
+/** Tokens to read next, the first `count` of them; the others fill up. */
+interface Piece {
+  readonly tokens: Int32Array;
+  readonly count: number;
+}
+
+/** A prompt in one piece, or in pieces of one length, at most `longest`. */
+function piecesOf(prompt: Int32Array, longest: number): Piece[] {
+  const plan = planBlocks(prompt.length, longest);
+  const length = plan.count === 1 ? bucket(plan.length) : plan.length;
+  return Array.from({ length: plan.count }, (_, i) => {
+    const { from, to } = blockRange(plan, i);
+    const tokens = new Int32Array(length);
+    tokens.set(prompt.subarray(from, to));
+    return { tokens, count: to - from };
+  });
 }
 
 /** A length of at least 16 from a short list, at most a quarter larger than needed: few lengths mean few programs. */

@@ -429,6 +429,7 @@ const functions = {
       prompt: aList(() => [1]),
       tokens: anInteger(1),
       tables: aFunction(() => (length: number) => ropeTensors(length)),
+      block: optional(anInteger(1)),
       onToken: optional(aFunction(() => () => undefined)),
       shouldStop: optional(aFunction(() => () => false)),
       temperature: optional(aBoundedNumber(0)),

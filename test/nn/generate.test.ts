@@ -86,6 +86,16 @@ describe.each(backends())("generation on $name", { timeout: 180_000 }, ({ create
     }
   });
 
+  it("continues a long prompt, which is read in blocks, as one that is read at once", async () => {
+    const model = await tinyLlama();
+    const prompt = integers(41, V, 8);
+    const whole = await generate({ model, prompt, tokens: 6, tables, temperature: 0 });
+    for (const block of [7, 16]) expect(await generate({ model, prompt, tokens: 6, tables, temperature: 0, block })).toEqual(whole);
+    let asked = 0;
+    const stopped = await generate({ model, prompt, tokens: 6, tables, block: 7, shouldStop: () => ++asked > 3 });
+    expect([stopped.length, asked]).toEqual([0, 4]);
+  });
+
   it("repeats a text from its seed, and gives another for another seed", async () => {
     const model = await tinyLlama(tinyConfig, { scale: 4 });
     const draw = (seed: number) => generate({ model, prompt: [1, 2], tokens: 20, tables, seed });
