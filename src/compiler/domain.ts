@@ -119,6 +119,8 @@ export interface ScatterLoops {
   readonly bin: Loop;
   readonly column: Loop;
   readonly entry: Loop;
+  /** The places of the entries in an order by bins. */
+  readonly place: Loop;
   readonly values: readonly IndexExpression[];
   readonly index: readonly IndexExpression[];
   /** The row-major place in the result. */
@@ -131,11 +133,13 @@ export function scatterLoops(graph: Graph, { inputs, params, shape }: OperationN
   const bin = { name: "s", extent: params.size };
   const column = { name: "c", extent: sizeOf(rowShape) };
   const entry = { name: "e", extent: sizeOf(indexShape) };
+  const place = { name: "p", extent: entry.extent };
   const index = unflatten(loopVariable(entry), indexShape);
   return {
     bin,
     column,
     entry,
+    place,
     index,
     values: [...index, ...unflatten(loopVariable(column), rowShape)],
     result: flatten([loopVariable(bin), loopVariable(column)], [bin.extent, column.extent]),

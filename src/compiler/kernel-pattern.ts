@@ -44,8 +44,12 @@ function loopsKey(kernel: Kernel, nameOf: (buffer: number) => string): string {
       const { batch, m, n, k, a, b } = kernel;
       return `${batch.extent} ${m.extent} ${n.extent} ${k.extent} ${valueKey(a, nameOf)} ${valueKey(b, nameOf)}`;
     }
-    case "scatter":
-      return `${kernel.bin.extent} ${kernel.column.extent} ${kernel.entry.extent} ${kernel.target.id} ${kernel.value.id}`;
+    case "bins":
+      return `${kernel.bin.extent} ${kernel.entry.extent} ${kernel.target.id}`;
+    case "scatter": {
+      const { from, to, order, value } = kernel;
+      return `${kernel.bin.extent} ${kernel.column.extent} ${kernel.entry.extent} ${[from, to, order, value].map(({ id }) => id)}`;
+    }
     case "attention":
     case "attentionBackward": {
       const extents = Object.values(kernel.loops).map(({ name, extent }) => `${name}<${extent}`);

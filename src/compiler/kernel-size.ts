@@ -9,6 +9,8 @@ export function kernelSize(kernel: Kernel): string {
       return `${kernel.outer.extent} × ${kernel.inner.extent}`;
     case "matmul":
       return `${kernel.batch.extent} × (${kernel.m.extent} × ${kernel.k.extent})·(${kernel.k.extent} × ${kernel.n.extent})`;
+    case "bins":
+      return `${kernel.entry.extent} → ${kernel.bin.extent}`;
     case "scatter":
       return `${kernel.entry.extent} × ${kernel.column.extent} → ${kernel.bin.extent}`;
     case "attention":

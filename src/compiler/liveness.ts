@@ -35,7 +35,8 @@ function findReads(kernel: Kernel): Set<number> {
   const roots: Value[] = kernel.stores.map(({ value }) => value);
   if (kernel.kind === "row") for (const stage of kernel.stages) for (const { value } of stage) roots.push(value);
   if (kernel.kind === "matmul") roots.push(kernel.a, kernel.b);
-  if (kernel.kind === "scatter") roots.push(kernel.target, kernel.value);
+  if (kernel.kind === "bins") roots.push(kernel.target);
+  if (kernel.kind === "scatter") roots.push(kernel.from, kernel.to, kernel.order, kernel.value);
   if (kernel.kind === "attention" || kernel.kind === "attentionBackward") roots.push(...attentionValues(kernel));
   for (let value = roots.pop(); value !== undefined; value = roots.pop()) {
     if (seen.has(value.id)) continue;

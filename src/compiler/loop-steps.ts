@@ -181,8 +181,12 @@ function relocateKernel(kernel: Kernel, placeOf: (buffer: number) => Place): Ker
     }
     case "matmul":
       return { ...kernel, values, stores, a: at(kernel.a), b: at(kernel.b) };
-    case "scatter":
-      return { ...kernel, values, stores, target: at(kernel.target), value: at(kernel.value) };
+    case "bins":
+      return { ...kernel, values, stores, target: at(kernel.target) };
+    case "scatter": {
+      const { from, to, order, value } = kernel;
+      return { ...kernel, values, stores, from: at(from), to: at(to), order: at(order), value: at(value) };
+    }
     case "attention":
     case "attentionBackward": {
       const { q, k, v, offset, scale, raw, score, visible } = kernel;

@@ -1,6 +1,6 @@
 import { isHalf, summableDtype } from "../ir/dtype.js";
 import type { Graph, GraphNode, LoopNode, OperationNode, ResultNode } from "../ir/graph.js";
-import { flatten, type IndexExpression, zero } from "../ir/index-expression.js";
+import { add, flatten, type IndexExpression, literal, variable, zero } from "../ir/index-expression.js";
 import type { PrimitiveName } from "../ir/primitives.js";
 import { sizeOf } from "../ir/shape.js";
 import type { AccessMaps } from "./access.js";
@@ -11,12 +11,14 @@ import type { CallGroup, FusionGroup, LoopGroup, MapGroup, MatmulGroup, RowGroup
 import { loopStep, relocate } from "./loop-steps.js";
 import {
   argumentsOf,
+  type BinsKernel,
   type BufferInfo,
   type Kernel,
   kernelsOf,
   type Lowered,
   type Reducer,
   type Reduction,
+  type ScatterKernel,
   type Step,
   type Store,
   type Value,
@@ -39,9 +41,21 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
   const readOutside = new Set(graph.outputs);
   const home = new Map<number, FusionGroup>();
   for (const group of groups) for (const member of group.members) home.set(member, group);
-  const drafts = groups.flatMap((group) => (group.kind === "loop" || group.kind === "call" ? [] : [draft(graph, accesses, group)]));
-  for (const { group, values } of drafts) {
-    for (const value of values) if (value.kind === "load" && home.get(value.buffer) !== group) readOutside.add(value.buffer);
+  /** The first number of the two lists by which each sum into bins finds its entries. */
+  const lists = new Map<FusionGroup, number>();
+  let free = nodes.length;
+  for (const group of groups) {
+    if (group.kind !== "scatter") continue;
+    lists.set(group, free);
+    free += 2;
+  }
+  const drafts = groups.flatMap((group) =>
+    group.kind === "loop" || group.kind === "call" ? [] : [draft(graph, accesses, group, lists.get(group))],
+  );
+  for (const made of drafts) {
+    const { group } = made;
+    for (const value of "bins" in made ? [...made.values, ...made.bins.values] : made.values)
+      if (value.kind === "load" && home.get(value.buffer) !== group) readOutside.add(value.buffer);
   }
   for (const group of groups) {
     if (group.kind === "call") for (const read of accesses.ofCall(group.members[0] as number).nodes) readOutside.add(read);
@@ -51,12 +65,20 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
   }
 
   const stepOf = new Map<FusionGroup, Step>();
+  /** What runs before the step of a group, for it. */
+  const binsOf = new Map<FusionGroup, BinsKernel>();
   const buffers = new Map<number, BufferInfo>();
   const after = new Map<Kernel, readonly number[]>();
   for (const made of drafts) {
     const { members } = made.group;
     if (members.length === 1 && sizeOf(node(members[0] as number).shape) === 0) continue;
     stepOf.set(made.group, finish(graph, made, readOutside));
+    if (!("bins" in made)) continue;
+    const { bins } = made;
+    binsOf.set(made.group, bins);
+    const [starts, order] = bins.stores as readonly [Store, Store];
+    buffers.set(starts.buffer, { dtype: "i32", length: bins.bin.extent + 2 });
+    buffers.set(order.buffer, { dtype: "i32", length: bins.entry.extent });
   }
   for (const group of groups) {
     if (group.kind !== "call") continue;
@@ -70,7 +92,6 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
   });
   /** The buffers in which loops begin with what they carry, and those of the results that these become. */
   const becomes = new Map<number, number>();
-  let free = nodes.length;
   for (const group of groups) {
     if (group.kind !== "loop") continue;
     const [position, ...members] = group.members as [number, ...number[]];
@@ -107,9 +128,12 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
       if (from === undefined || from.kind === "loop") return from === undefined ? [] : [earlier];
       return (from.stores.find(({ buffer }) => buffer === earlier) ?? from.stores[0])?.buffer ?? [];
     });
-    if (written.length > 0) after.set(kernel, [...new Set([...(after.get(kernel) ?? []), ...written])]);
+    if (written.length === 0) continue;
+    after.set(kernel, [...new Set([...(after.get(kernel) ?? []), ...written])]);
+    const bins = binsOf.get(group);
+    if (bins !== undefined) after.set(bins, written);
   }
-  const steps = groups.flatMap((group) => stepOf.get(group) ?? []);
+  const steps = groups.flatMap((group): Step[] => [binsOf.get(group) ?? [], stepOf.get(group) ?? []].flat());
   return renamed({ steps, buffers, inputs, outputs: graph.outputs, after }, becomes);
 }
 
@@ -149,12 +173,12 @@ interface Result {
 type Draft = { readonly values: readonly Value[]; readonly results: readonly Result[] } & (
   | { readonly group: MapGroup | RowGroup; readonly reductions: readonly Reduction[] }
   | { readonly group: MatmulGroup; readonly operands: readonly [a: Load, b: Load] }
-  | { readonly group: ScatterGroup; readonly target: Value; readonly value: Value }
+  | (Pick<ScatterKernel, "from" | "to" | "order" | "value"> & { readonly group: ScatterGroup; readonly bins: BinsKernel })
 );
 
 type Load = Value & { kind: "load" };
 
-function draft(graph: Graph, accesses: AccessMaps, group: Exclude<FusionGroup, LoopGroup | CallGroup>): Draft {
+function draft(graph: Graph, accesses: AccessMaps, group: Exclude<FusionGroup, LoopGroup | CallGroup>, lists = 0): Draft {
   const scalars = new Scalars(graph, accesses.materialized, new Set(group.members));
   switch (group.kind) {
     case "map":
@@ -163,7 +187,7 @@ function draft(graph: Graph, accesses: AccessMaps, group: Exclude<FusionGroup, L
     case "matmul":
       return draftMatmul(graph, accesses, group, scalars);
     case "scatter":
-      return draftScatter(graph, group, scalars);
+      return draftScatter(graph, group, scalars, draftBins(graph, accesses, group, lists));
   }
 }
 
@@ -218,16 +242,29 @@ function draftMatmul(graph: Graph, accesses: AccessMaps, group: MatmulGroup, sca
   return { group, values: scalars.values, results, operands };
 }
 
-function draftScatter(graph: Graph, group: ScatterGroup, scalars: Scalars): Draft {
+/** The counting sort for a sum into bins, whose lists are buffers `starts` and the one after it. */
+function draftBins(graph: Graph, { materialized }: AccessMaps, { members, loops }: ScatterGroup, starts: number): BinsKernel {
+  const scalars = new Scalars(graph, materialized, new Set(members));
+  const node = graph.nodes[members[0] as number] as OperationNode<"scatterAdd">;
+  const bin = scalars.at(node.inputs[1] as number, loops.index);
+  const target = bin.dtype === "i32" ? bin : scalars.operation("cast", [bin], "i32");
+  const list = (buffer: number): Store => ({ buffer, index: zero, value: target, inner: false });
+  const stores = [list(starts), list(starts + 1)];
+  return { kind: "bins", label: "order by bins", values: scalars.values, stores, bin: loops.bin, entry: loops.entry, target };
+}
+
+function draftScatter(graph: Graph, group: ScatterGroup, scalars: Scalars, bins: BinsKernel): Draft {
   const [member] = group.members as [number];
   const node = graph.nodes[member] as OperationNode<"scatterAdd">;
-  const [values, index] = node.inputs as [number, number];
-  const { loops } = group;
-  const bin = scalars.at(index, loops.index);
-  const target = bin.dtype === "i32" ? bin : scalars.operation("cast", [bin], "i32");
-  const value = scalars.at(values, loops.values);
-  const results = [{ member, value: scalars.register(member, node.dtype), index: loops.result, inner: false }];
-  return { group, values: scalars.values, results, target, value };
+  const { bin, place, values, result } = group.loops;
+  const [starts, order] = bins.stores as readonly [Store, Store];
+  const start = variable(bin.name, bin.extent);
+  const results = [{ member, value: scalars.register(member, node.dtype), index: result, inner: false }];
+  const from = scalars.load(starts.buffer, start, "i32");
+  const to = scalars.load(starts.buffer, add(start, literal(1)), "i32");
+  const at = scalars.load(order.buffer, variable(place.name, place.extent), "i32");
+  const value = scalars.at(node.inputs[0] as number, values);
+  return { group, values: scalars.values, results, bins, from, to, order: at, value };
 }
 
 function finish(graph: Graph, made: Draft, readOutside: ReadonlySet<number>): Kernel {
@@ -241,9 +278,10 @@ function finish(graph: Graph, made: Draft, readOutside: ReadonlySet<number>): Ke
     const [a, b] = made.operands;
     return { kind: "matmul", ...base, a, b, batch, m, n, k };
   }
-  if ("target" in made) {
-    const { bin, column, entry } = made.group.loops;
-    return { kind: "scatter", ...base, target: made.target, value: made.value, bin, column, entry };
+  if ("bins" in made) {
+    const { bin, column, entry, place } = made.group.loops;
+    const { from, to, order, value } = made;
+    return { kind: "scatter", ...base, bin, column, entry, place, from, to, order, value };
   }
   const { domain } = made.group;
   const outer = { name: outerLoop, extent: domain.outer };

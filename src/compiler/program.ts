@@ -116,14 +116,32 @@ export interface MatmulKernel extends KernelBase {
   readonly b: Value & { kind: "load" };
 }
 
-/** Sums of rows into bins: for each bin and column, Σ of `value` over the entries whose `target` is that bin. */
+/**
+ * A stable counting sort of entries by the bin that is their `target`. Its two stores are lists of i32: `starts`, of two numbers more than
+ * there are bins, and `order`, so that the entries of bin b, in their order, are order[starts[b]] … order[starts[b + 1] − 1]. Entries whose
+ * target is no bin are not among them, and then the end of `order` holds nothing.
+ */
+export interface BinsKernel extends KernelBase {
+  readonly kind: "bins";
+  readonly bin: Loop;
+  readonly entry: Loop;
+  /** Depends on entry alone. */
+  readonly target: Value;
+}
+
+/** Sums of rows into bins: for each bin and column, Σ of `value` over the entries that lie from `from` to before `to` in an order by bins. */
 export interface ScatterKernel extends KernelBase {
   readonly kind: "scatter";
   readonly bin: Loop;
   readonly column: Loop;
   readonly entry: Loop;
-  /** Depends on entry alone. */
-  readonly target: Value;
+  /** The places of the order. */
+  readonly place: Loop;
+  /** Depend on bin alone. */
+  readonly from: Value;
+  readonly to: Value;
+  /** The entry at a place. */
+  readonly order: Value;
   /** Depends on entry and column. */
   readonly value: Value;
 }
@@ -203,7 +221,7 @@ export interface AttentionBackwardKernel extends AttentionBase {
 
 export { hiddenScore } from "../ir/attention.js";
 
-export type Kernel = MapKernel | RowKernel | MatmulKernel | ScatterKernel | AttentionKernel | AttentionBackwardKernel;
+export type Kernel = MapKernel | RowKernel | MatmulKernel | BinsKernel | ScatterKernel | AttentionKernel | AttentionBackwardKernel;
 
 /** The values that an attention kernel is made of. */
 export function attentionValues(kernel: AttentionKernel | AttentionBackwardKernel): readonly Value[] {

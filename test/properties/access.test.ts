@@ -111,9 +111,14 @@ describe("kernels", () => {
       const fused = fuse(ready, { fuse: fusing, maxBuffers: 7 });
       const groups = fused.groups.filter(({ members }) => members.some((member) => sizeOf((ready.nodes[member] as GraphNode).shape) > 0));
       const kernels = kernelsOf(lower(ready, fused).steps);
-      expect(kernels).toHaveLength(groups.length);
+      // The sort that finds the entries of bins is part of the sum into them, and its lists hold no node.
+      const values = kernels.flatMap((kernel, k) => {
+        const before = kernels[k - 1];
+        return kernel.kind === "bins" ? [] : [[...(before?.kind === "bins" ? before.values : []), ...kernel.values]];
+      });
+      expect(values).toHaveLength(groups.length);
       groups.forEach((group, k) => {
-        const loads = (kernels[k]?.values ?? []).flatMap((value) => (value.kind === "load" ? [value] : []));
+        const loads = (values[k] ?? []).flatMap((value) => (value.kind === "load" && value.buffer < ready.nodes.length ? [value] : []));
         const found = loads.map(({ buffer, index }) => (group.kind === "matmul" ? `${buffer}` : `${buffer}[${anonymous(index.key)}]`));
         expect(unique(found)).toEqual(expectedOf(ready, fused.accesses, group));
       });

@@ -1,5 +1,5 @@
 import type { Backend, DeviceBuffer, Executable } from "../../src/backend/backend.js";
-import type { BufferInfo, Kernel, Loop, Lowered, Reducer, ScalarOperation, Step, Value } from "../../src/compiler/program.js";
+import type { BufferInfo, Kernel, Loop, Lowered, Reducer, ScalarOperation, Step, Store, Value } from "../../src/compiler/program.js";
 import type { DType } from "../../src/ir/dtype.js";
 import type { Graph } from "../../src/ir/graph.js";
 import { add, dynamicIndex, type IndexExpression, literal, scale, variable } from "../../src/ir/index-expression.js";
@@ -154,28 +154,31 @@ function matmul(
   return { kind: "matmul", label: "dot", values: s.values, stores, a, b, ...loops };
 }
 
+/** A sum into bins with the counting sort before it, whose lists are two buffers. */
 function scatter(
+  [starts, order]: readonly [number, number],
   [bins, columns, entries]: readonly [number, number, number],
   target: (s: Scalars, e: IndexExpression) => Value,
   value: (s: Scalars, e: IndexExpression, c: IndexExpression) => Value,
   store: (place: IndexExpression) => { readonly buffer: number; readonly index: IndexExpression },
-): Kernel {
-  const s = new Scalars();
+): readonly Kernel[] {
+  const loops = { bin: { name: "s", extent: bins }, entry: { name: "e", extent: entries } };
   const [bin, column, entry] = [variable("s", bins), variable("c", columns), variable("e", entries)];
-  const wanted = target(s, entry);
-  const added = value(s, entry, column);
-  const stores = [{ ...store(add(scale(bin, columns), column)), value: s.register(0), inner: false }];
-  return {
-    kind: "scatter",
-    label: "scatterAdd",
-    values: s.values,
-    stores,
-    bin: { name: "s", extent: bins },
-    column: { name: "c", extent: columns },
-    entry: { name: "e", extent: entries },
-    target: wanted,
-    value: added,
+  const sorted = new Scalars();
+  const wanted = target(sorted, entry);
+  const list = (buffer: number): Store => ({ buffer, index: literal(0), value: wanted, inner: false });
+  const stores = [list(starts), list(order)];
+  const sort: Kernel = { kind: "bins", label: "bins", values: sorted.values, stores, ...loops, target: wanted };
+  const s = new Scalars();
+  const parts = {
+    from: s.load(starts, bin, "i32"),
+    to: s.load(starts, add(bin, literal(1)), "i32"),
+    order: s.load(order, variable("p", entries), "i32"),
+    value: value(s, entry, column),
   };
+  const sums = [{ ...store(add(scale(bin, columns), column)), value: s.register(0), inner: false }];
+  const others = { column: { name: "c", extent: columns }, place: { name: "p", extent: entries } };
+  return [sort, { kind: "scatter", label: "scatterAdd", values: s.values, stores: sums, ...loops, ...others, ...parts }];
 }
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
@@ -356,7 +359,8 @@ function bins(count: number, [bin, column, entry]: readonly [number, number, num
   const rowsOf = numbers(count * entry * column, 8);
   const [t, x] = [b.input(targets, "i32"), b.input(rowsOf)];
   const sums = b.buffer(count * bin * column);
-  const kernel = scatter(
+  const kernels = scatter(
+    [b.buffer(bin + 2, "i32"), b.buffer(entry, "i32")],
     [bin, column, entry],
     (s, e) => s.load(t, slice(i, entry, e), "i32"),
     (s, e, c) => s.load(x, slice(i, entry * column, add(scale(e, column), c))),
@@ -369,7 +373,7 @@ function bins(count: number, [bin, column, entry]: readonly [number, number, num
     const base = (Math.floor(at / entry) * bin + target) * column;
     for (const c of range(column)) expected[base + c] = (expected[base + c] as number) + (rowsOf[at * column + c] as number);
   }
-  return b.build(`${count} sums of ${entry} rows of ${column} into ${bin} bins`, [loop(i, kernel)], [{ buffer: sums, expected }], 1e-5);
+  return b.build(`${count} sums of ${entry} rows of ${column} into ${bin} bins`, [loop(i, ...kernels)], [{ buffer: sums, expected }], 1e-5);
 }
 
 /** Elements that lie where another slice says, and random bits of each step. */
@@ -508,7 +512,7 @@ export const largestError = (outputs: readonly Float64Array[], { expected }: Loo
 /** Of what a program says of itself, the kinds of its kernels and its loops, indented. */
 export function outline(description: string): string[] {
   const found = description.split("\n").flatMap((line) => {
-    const step = /\b(map|row|matmul|scatter|loop × \d+)( |$)/.exec(line);
+    const step = /\b(map|row|matmul|bins|scatter|loop × \d+)( |$)/.exec(line);
     return step === null ? [] : [{ indent: step.index, text: step[1] as string }];
   });
   const least = Math.min(...found.map(({ indent }) => indent));

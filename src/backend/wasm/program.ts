@@ -17,7 +17,7 @@ import { mapKernel } from "./kernels/map.js";
 import { matmulKernels } from "./kernels/matmul.js";
 import { bytesOf } from "./kernels/operations.js";
 import { rowKernel } from "./kernels/row.js";
-import { scatterKernel } from "./kernels/scatter.js";
+import { binsKernel, scatterKernel } from "./kernels/scatter.js";
 import { MathFunctions } from "./math/index.js";
 
 export interface ProgramOptions {
@@ -125,6 +125,8 @@ function print(kernel: Kernel, context: Context, gemm: Gemm): KernelCode[] {
       return [rowKernel(kernel, context)];
     case "matmul":
       return matmulKernels(kernel, context, gemm);
+    case "bins":
+      return [binsKernel(kernel, context)];
     case "scatter":
       return [scatterKernel(kernel, context)];
     case "attention":

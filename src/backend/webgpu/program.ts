@@ -16,7 +16,7 @@ import { mostTurns } from "./kernels/iterations.js";
 import { mapKernel } from "./kernels/map.js";
 import { matmulKernel } from "./kernels/matmul.js";
 import { rowKernel } from "./kernels/row.js";
-import { scatterKernel } from "./kernels/scatter.js";
+import { binsKernel, scatterKernel } from "./kernels/scatter.js";
 import { type Context, fitUniform, type KernelSource, type Target } from "./kernels/source.js";
 import { bytesOf } from "./wgsl.js";
 
@@ -124,6 +124,8 @@ function print(kernel: Kernel, context: Context): KernelSource {
       return rowKernel(kernel, context);
     case "matmul":
       return matmulKernel(kernel, context);
+    case "bins":
+      return binsKernel(kernel, context);
     case "scatter":
       return scatterKernel(kernel, context);
     case "attention":

@@ -1,85 +1,166 @@
-import type { BufferInfo, ScatterKernel } from "../../../compiler/program.js";
+import type { BinsKernel, ScatterKernel } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
-import { coefficient, literal, substitute } from "../../../ir/index-expression.js";
 import { constant, index, registerType, stored, ValuePrinter } from "../wgsl.js";
 import { pairwise } from "./pairwise.js";
-import { Bindings, type Context, fold, foldedGroup, type KernelSource, steps } from "./source.js";
-import { aligned, quarter } from "./vectors.js";
+import { Bindings, type Context, fold, foldedGroup, indent, type KernelSource, steps } from "./source.js";
+
+/** Invocations of the workgroup that sorts. */
+const sorters = 256;
 
 /**
- * Sums of rows into bins. A workgroup walks over all entries in order: which entry belongs to its bin is the same for the
- * whole workgroup, so that most steps cost one comparison, and the order of the sum is fixed. Where there are
- * fewer bins than entries, many may fall into one: then sums are taken in blocks, and these in pairs.
+ * A counting sort in one workgroup: counts at starts[b + 2], then sums of these, then each entry at the place that starts[b + 1] has
+ * come to. Processors do so one entry after another. On GPUs the invocations take tiles of entries side by side: those of one bin count how
+ * many of them come before, and the last one moves the bin on, so nothing depends on who is first.
+ */
+export function binsKernel(kernel: BinsKernel, context: Context): KernelSource {
+  return context.target.kernelClass === "software" ? serialSort(kernel, context) : tiledSort(kernel, context);
+}
+
+/** What both ways of sorting are printed from. */
+function sortTexts(kernel: BinsKernel, context: Context) {
+  const bindings = new Bindings(context, kernel);
+  const printer = new ValuePrinter(
+    kernel,
+    (buffer) => bindings.name(buffer),
+    () => "",
+  );
+  const [starts, order] = kernel.stores.map(({ buffer }) => bindings.name(buffer)) as [string, string];
+  const target = (): string[] => printer.statements([kernel.target], new Set());
+  return { bindings, printer, starts, order, target, bin: `u32(${printer.name(kernel.target)})` };
+}
+
+function serialSort(kernel: BinsKernel, context: Context): KernelSource {
+  const { bindings, printer, starts, order, target, bin } = sortTexts(kernel, context);
+  const [bins, entries] = [kernel.bin.extent, kernel.entry.extent];
+  const e = kernel.entry.name;
+  const eachEntry = (body: readonly string[]): string[] => [
+    `for (var ${e} = 0u; ${e} < ${steps(entries, context.target)}; ${e}++) {`,
+    ...target().map((line) => `  ${line}`),
+    `  let wanted = ${bin};`,
+    `  if (wanted < ${bins}u) { ${body.join(" ")} }`,
+    "}",
+  ];
+  const lines = [
+    "if (lane > 0u) { return; }",
+    `for (var b = 0u; b < ${steps(bins + 2, context.target)}; b++) { ${starts}[b] = 0; }`,
+    ...eachEntry([`${starts}[wanted + 2u] += 1;`]),
+    "var total = 0;",
+    `for (var b = 0u; b < ${steps(bins + 2, context.target)}; b++) { total += ${starts}[b]; ${starts}[b] = total; }`,
+    ...eachEntry([`let at = ${starts}[wanted + 1u];`, `${order}[at] = i32(${e});`, `${starts}[wanted + 1u] = at + 1;`]),
+  ];
+  return bindings.finish({ width: 1, workgroups: [1, 1, 1], declarations: [printer.prelude.text()], lines });
+}
+
+function tiledSort(kernel: BinsKernel, context: Context): KernelSource {
+  const { bindings, printer, starts, order, target, bin } = sortTexts(kernel, context);
+  const [bins, entries] = [kernel.bin.extent, kernel.entry.extent];
+  const e = kernel.entry.name;
+  /** All of the workgroup have written what the others may read. */
+  const together = ["storageBarrier();", "workgroupBarrier();"];
+  /** A loop over tiles; `before` is how many of this invocation's bin come before it in the tile, `isLast` whether none comes after. */
+  const eachTile = (body: readonly string[]): string[] => [
+    `for (var tile = 0u; tile < ${Math.ceil(entries / sorters)}u; tile++) {`,
+    `  let ${e} = tile * ${sorters}u + lane;`,
+    `  var mine = ${bins}u;`,
+    `  if (${e} < ${entries}u) {`,
+    ...indent(target(), 2).split("\n"),
+    `    mine = min(${bin}, ${bins}u);`,
+    "  }",
+    "  wanted[lane] = mine;",
+    "  workgroupBarrier();",
+    "  var before = 0u;",
+    `  var isLast = mine < ${bins}u;`,
+    `  for (var other = 0u; other < ${sorters}u; other++) {`,
+    "    if (wanted[other] == mine) { if (other < lane) { before++; } else if (other > lane) { isLast = false; } }",
+    "  }",
+    ...body.map((line) => `  ${line}`),
+    ...together.map((line) => `  ${line}`),
+    "}",
+  ];
+  const share = Math.ceil((bins + 2) / sorters);
+  const eachOfShare = (body: string): string =>
+    `for (var b = lane * ${share}u; b < min(lane * ${share}u + ${share}u, ${bins + 2}u); b++) { ${body} }`;
+  const lines = [
+    `for (var b = lane; b < ${bins + 2}u; b += ${sorters}u) { ${starts}[b] = 0; }`,
+    ...together,
+    ...eachTile([`if (isLast) { ${starts}[mine + 2u] += i32(before) + 1; }`]),
+    "var total = 0;",
+    eachOfShare(`total += ${starts}[b];`),
+    "totals[lane] = total;",
+    "workgroupBarrier();",
+    "total = 0;",
+    "for (var other = 0u; other < lane; other++) { total += totals[other]; }",
+    eachOfShare(`total += ${starts}[b]; ${starts}[b] = total;`),
+    ...together,
+    ...eachTile([
+      `if (mine < ${bins}u) { ${order}[u32(${starts}[mine + 1u]) + before] = i32(${e}); }`,
+      ...together,
+      `if (isLast) { ${starts}[mine + 1u] += i32(before) + 1; }`,
+    ]),
+  ];
+  const declarations = [
+    `var<workgroup> wanted: array<u32, ${sorters}>;\nvar<workgroup> totals: array<i32, ${sorters}>;\n`,
+    printer.prelude.text(),
+  ];
+  return bindings.finish({ width: sorters, workgroups: [1, 1, 1], declarations, lines });
+}
+
+/**
+ * Sums of rows into bins, each by one invocation that goes over the entries of its bin in their order. Long sums are taken in blocks, and
+ * these in pairs. On processors a workgroup has one bin, so that the entry is the same for all of it.
  */
 export function scatterKernel(kernel: ScatterKernel, context: Context): KernelSource {
-  const { bin, column, entry } = kernel;
-  const { info, target } = context;
+  const { bin, column, entry, place } = kernel;
+  const { target } = context;
   const dtype = kernel.value.dtype;
-  // Processors look for entries once per bin and then go over all columns; the sum grows in memory, where each place
-  // belongs to one invocation. GPUs have enough invocations for one per column. Sums of halves need wider registers.
-  const width = target.kernelClass === "software" ? 8 : 64;
-  const many = registerType[dtype] === "f32" && entry.extent > Math.max(bin.extent, blockTerms);
-  const inMemory = target.kernelClass === "software" && dtype !== "f16" && kernel.stores.length === 1 && !many;
-  const groups = inMemory ? 1 : Math.ceil(column.extent / width);
-  const workgroups = fold(groups * bin.extent, target);
+  const software = target.kernelClass === "software";
+  const width = software ? 8 : 64;
+  const sharesBin = software && column.extent >= width;
+  const workgroups = fold(sharesBin ? bin.extent : Math.ceil((bin.extent * column.extent) / width), target);
   const bindings = new Bindings(context, kernel);
   const printer = new ValuePrinter(
     kernel,
     (buffer) => bindings.name(buffer),
     () => "sum",
   );
-  const done = new Set<number>();
-  const quads = quadTargets(kernel, info);
-  const targets = quads !== undefined ? bindings.name(quads.buffer, 4) : "";
-  const targetLines = printer.statements([kernel.target], done);
-  const valueLines = printer.statements([kernel.value], done);
-  const zero = constant(0, dtype, printer.prelude);
-  const places = kernel.stores.map(({ buffer, index: place }) => `${bindings.name(buffer)}[${index(place)}]`);
-  const columns = `for (var ${column.name} = lane; ${column.name} < ${steps(column.extent, target)}; ${column.name} += ${width}u) {`;
-  const add = [...valueLines, `${inMemory ? places[0] : "sum"} += ${printer.name(kernel.value)};`];
-  const pairs = many ? pairwise("sum", `(taken / ${blockTerms}u)`, Math.ceil(entry.extent / blockTerms)) : undefined;
-  if (pairs) add.push(`if (taken % ${blockTerms}u == ${blockTerms - 1}u) ${pairs.put.join(" ")}`, "taken++;");
-  const body = [
-    ...targetLines.map((line) => `  ${line}`),
-    `  if (${printer.name(kernel.target)} == i32(${bin.name})) {`,
-    ...(inMemory ? [columns, ...add.map((line) => `  ${line}`), "}"] : add).map((line) => `    ${line}`),
-    "  }",
-  ];
-  const plain = [`for (var ${entry.name} = 0u; ${entry.name} < ${steps(entry.extent, target)}; ${entry.name}++) {`, ...body, "}"];
-  // Few entries belong to one bin: eight are ruled out with two loads.
-  const skipping = [
-    `let wanted = vec4<i32>(i32(${bin.name}));`,
-    `for (var block = 0u; block < ${steps(entry.extent / 8, target)}; block++) {`,
-    `  let at = ${quads?.from} + block * 2u;`,
-    `  if (!any(${targets}[at] == wanted) && !any(${targets}[at + 1u] == wanted)) { continue; }`,
-    `  for (var ${entry.name} = block * 8u; ${entry.name} < block * 8u + 8u; ${entry.name}++) {`,
-    ...body.map((line) => `  ${line}`),
-    "  }",
+  const outside = new Set<number>();
+  const bounds = printer.statements([kernel.from, kernel.to], outside);
+  const inside = new Set(outside);
+  const which = printer.statements([kernel.order], inside);
+  const added = printer.statements([kernel.value], inside);
+  const isLong = registerType[dtype] === "f32" && entry.extent > blockTerms;
+  const pairs = isLong ? pairwise("sum", `(taken / ${blockTerms}u)`, Math.ceil(entry.extent / blockTerms)) : undefined;
+  const sum = [
+    `var sum: ${registerType[dtype]} = ${constant(0, dtype, printer.prelude)};`,
+    ...(pairs ? [pairs.declaration, "var taken = 0u;"] : []),
+    `for (var ${place.name} = u32(${printer.name(kernel.from)}); ${place.name} < u32(${printer.name(kernel.to)}); ${place.name}++) {`,
+    ...indent([
+      ...which,
+      `let ${entry.name} = u32(${printer.name(kernel.order)});`,
+      ...added,
+      `sum += ${printer.name(kernel.value)};`,
+      ...(pairs ? [`if (taken % ${blockTerms}u == ${blockTerms - 1}u) ${pairs.put.join(" ")}`, "taken++;"] : []),
+    ]).split("\n"),
     "}",
+    ...(pairs ? pairs.finish : []),
+    ...kernel.stores.map(({ buffer, index: at }) => `${bindings.name(buffer)}[${index(at)}] = ${stored("sum", dtype)};`),
   ];
-  const search = quads !== undefined ? skipping : plain;
-  const lines = inMemory
-    ? [`if (${bin.name} >= ${bin.extent}u) { return; }`, columns, `  ${places[0]} = ${zero};`, "}", ...search]
+  const lines = sharesBin
+    ? [
+        `let ${bin.name} = ${foldedGroup(workgroups)};`,
+        `if (${bin.name} >= ${bin.extent}u) { return; }`,
+        ...bounds,
+        `for (var ${column.name} = lane; ${column.name} < ${steps(column.extent, target)}; ${column.name} += ${width}u) {`,
+        ...indent(sum).split("\n"),
+        "}",
+      ]
     : [
-        `let ${column.name} = (part % ${groups}u) * ${width}u + lane;`,
-        `if (${bin.name} >= ${bin.extent}u || ${column.name} >= ${column.extent}u) { return; }`,
-        `var sum: ${registerType[dtype]} = ${zero};`,
-        ...(pairs ? [pairs.declaration, "var taken = 0u;"] : []),
-        ...search,
-        ...(pairs ? pairs.finish : []),
-        ...places.map((place) => `${place} = ${stored("sum", dtype)};`),
+        `let at = ${foldedGroup(workgroups)} * ${width}u + lane;`,
+        `if (at >= ${bin.extent * column.extent}u) { return; }`,
+        `let ${bin.name} = at / ${column.extent}u;`,
+        `let ${column.name} = at % ${column.extent}u;`,
+        ...bounds,
+        ...sum,
       ];
-  const place = [`let part = ${foldedGroup(workgroups)};`, `let ${bin.name} = part / ${groups}u;`];
-  return bindings.finish({ width, workgroups, declarations: [printer.prelude.text()], lines: [...place, ...lines] });
-}
-
-/** The buffer of the targets and the vector of four where they begin, if they are i32 in order and can be read four at a time. */
-function quadTargets(
-  { target, entry }: ScatterKernel,
-  info: (buffer: number) => BufferInfo,
-): { readonly buffer: number; readonly from: string } | undefined {
-  if (target.kind !== "load" || info(target.buffer).dtype !== "i32" || entry.extent % 8 !== 0) return undefined;
-  if (coefficient(target.index, entry.name) !== 1) return undefined;
-  const from = substitute(target.index, new Map([[entry.name, literal(0)]]));
-  return aligned(from) ? { buffer: target.buffer, from: quarter(from) } : undefined;
+  return bindings.finish({ width, workgroups, declarations: [printer.prelude.text()], lines });
 }
