@@ -102,6 +102,14 @@ export const attentionKernelCases: readonly AttentionCase[] = [
   { queries: 90, keys: 200, channels: 16, window: 64, offset: 40 },
   { queries: 5, keys: 300, channels: 40, causal: true, offset: 295, heads: 4, keyHeads: 2 },
   { queries: 1, keys: 500, channels: 64, causal: true, offset: 499 },
+  { queries: 1, keys: 2500, channels: 8, heads: 2 },
+  { queries: 1, keys: 1300, channels: 33, valueChannels: 30, causal: true, offset: 1100, heads: 6, keyHeads: 2, batch: 3 },
+  { queries: 3, keys: 709, channels: 16, causal: true, offset: 706, window: 100, heads: 2 },
+  { queries: 2, keys: 40, channels: 16, causal: true, offset: -1 },
+  { queries: 2, keys: 300, channels: 64, dtype: "f16", heads: 2 },
+  { queries: 1, keys: 300, channels: 64, dtype: "bf16", scale: -2 },
+  { queries: 2, keys: 30, channels: 12, turned: true },
+  { queries: 3, keys: 30, channels: 12, iterations: 3 },
   { queries: 31, keys: 31, channels: 20, valueChannels: 9, causal: true, turned: true },
   { queries: 40, keys: 72, channels: 8, valueChannels: 48, scale: -0.7 },
   { queries: 40, keys: 72, channels: 8, scale: 0 },
@@ -121,6 +129,8 @@ export const attentionKernelCases: readonly AttentionCase[] = [
   ]),
   ...[alibi, softCap, documents, bias].flatMap((score) => [
     { queries: 70, keys: 45, channels: 12, score, batch: 2 },
+    { queries: 1, keys: 403, channels: 12, score, heads: 2, causal: true, offset: 402 },
+    { queries: 3, keys: 86, channels: 12, score, heads: 4, keyHeads: 1, window: 50, offset: 70 },
     { queries: 19, keys: 140, channels: 12, score, window: 30, offset: 60, dtype: "f16" as const },
   ]),
 ];

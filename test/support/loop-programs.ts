@@ -506,8 +506,15 @@ function turns(outer: number, inner: number, expected: readonly number[]): LoopP
 }
 
 /** The largest difference between outputs and what is expected of them. */
-export const largestError = (outputs: readonly Float64Array[], { expected }: LoopProgram): number =>
-  Math.max(...expected.flatMap((wanted, i) => wanted.map((number, at) => Math.abs((outputs[i]?.[at] ?? Number.NaN) - number))), 0);
+export function largestError(outputs: readonly Float64Array[], { expected }: LoopProgram): number {
+  let most = 0;
+  expected.forEach((wanted, i) => {
+    wanted.forEach((number, at) => {
+      most = Math.max(most, Math.abs((outputs[i]?.[at] ?? Number.NaN) - number));
+    });
+  });
+  return most;
+}
 
 /** Of what a program says of itself, the kinds of its kernels and its loops, indented. */
 export function outline(description: string): string[] {

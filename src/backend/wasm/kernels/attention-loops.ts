@@ -1,4 +1,4 @@
-import { type Code, type Expression, f32x4, i32, i32x4of, type Local, load, type ModuleBuilder, op } from "../assembler.js";
+import { type Code, type Expression, f32x4, i32, i32x4of, type Local, load, type ModuleBuilder, op, shuffle } from "../assembler.js";
 import { log } from "../math/logarithm.js";
 import { powersOfTwo } from "../math/power-of-two.js";
 import { addProduct, transposed, words } from "./inner-loops.js";
@@ -28,6 +28,16 @@ export interface AttentionExports {
    * are `tileBytes` apart. lse, times log₂ e, and delta are those of the rows. Rows are done by fours.
    */
   probabilities(s: number, dp: number, rows: number, lse: number, delta: number, factor: number, tiles: number, tileBytes: number): void;
+  /**
+   * p = 2^(s·factor − m) in place of a row of scores, to the next multiple of four, with the largest of them, m, and the sum of p as the
+   * two numbers of `state`.
+   */
+  softmaxRow(s: number, keys: number, state: number, factor: number): void;
+  /**
+   * o = Σ 2^(mᵢ − m)·oᵢ / Σ 2^(mᵢ − m)·lᵢ and the log-sum-exp of what parts of the keys gave, each of `partBytes`: mᵢ, lᵢ, and oᵢ from
+   * byte 16 on. lse is written four times.
+   */
+  combineParts(parts: number, count: number, partBytes: number, o: number, channels: number, lse: number): void;
   /** The tiles alone. */
   turnTiles(panel: number, rows: number, tiles: number, tileBytes: number): void;
 }
@@ -38,6 +48,8 @@ export const attentionSignatures = {
   endSoftmax: words(3),
   turnPanel: words(5),
   probabilities: words(8),
+  softmaxRow: words(4),
+  combineParts: words(6),
   turnTiles: words(4),
 } as const;
 
@@ -58,6 +70,8 @@ export function addAttentionLoops(module: ModuleBuilder, fused: boolean): void {
   add("turnPanel", turnPanel);
   add("probabilities", probabilities);
   add("turnTiles", turnTiles);
+  add("softmaxRow", softmaxRow);
+  add("combineParts", combineParts);
 }
 
 const plus = (a: Expression, b: Expression): Expression => op("i32.add", a, b);
@@ -254,4 +268,86 @@ function turnTiles(code: Code, parameters: readonly Local[]): void {
     code.increase(tiles, tileBytes.get);
     code.increase(rows, i32(-4));
   });
+}
+
+/** A vector combined with itself, so that each lane has what all lanes have. */
+function acrossLanes(code: Code, x: Local, combine: (a: Expression, b: Expression) => Expression): void {
+  code.set(x, combine(x.get, shuffle(x.get, x.get, [2, 3, 0, 1])));
+  code.set(x, combine(x.get, shuffle(x.get, x.get, [1, 0, 3, 2])));
+}
+
+const sumOf = (a: Expression, b: Expression): Expression => op("f32x4.add", a, b);
+
+function softmaxRow(code: Code, parameters: readonly Local[], fused: boolean): void {
+  const [s, keys, state, factor] = parameters as [Local, Local, Local, Local];
+  const scale = code.local("v128", load("v128.load", factor.get));
+  const most = code.local("v128", f32x4(lowest));
+  const score = code.local("v128");
+  const at = code.local("i32", s.get);
+  const end = code.local("i32", plus(s.get, times(keys.get, 4)));
+  const scaled = op("f32x4.mul", load("v128.load", at.get), scale.get);
+  const eachVector = (body: () => void): void => {
+    code.set(at, s.get);
+    code.while(op("i32.lt_u", at.get, end.get), () => {
+      body();
+      code.increase(at, i32(16));
+    });
+  };
+  eachVector(() => {
+    // Lanes after the last key are hidden.
+    const left = op("i32x4.splat", op("i32.sub", end.get, at.get));
+    const inside = op("i32x4.gt_s", left, i32x4of(0, 4, 8, 12));
+    code.set(score, op("v128.bitselect", scaled, f32x4(Number.NEGATIVE_INFINITY), inside));
+    code.store("v128.store", at.get, score.get);
+    code.set(most, larger(most.get, score.get));
+  });
+  acrossLanes(code, most, larger);
+  const sum = code.local("v128", f32x4(0));
+  eachVector(() => {
+    code.set(score, op("f32x4.sub", load("v128.load", at.get), most.get));
+    powersOfTwo(code, [score], fused);
+    code.store("v128.store", at.get, score.get);
+    code.set(sum, sumOf(sum.get, score.get));
+  });
+  acrossLanes(code, sum, sumOf);
+  code.storeLane("v128.store32_lane", 0, state.get, most.get);
+  code.storeLane("v128.store32_lane", 0, state.get, sum.get, 4);
+}
+
+function combineParts(code: Code, parameters: readonly Local[], fused: boolean): void {
+  const [parts, count, partBytes, o, channels, lse] = parameters as [Local, Local, Local, Local, Local, Local];
+  const part = code.local("i32");
+  const end = code.local("i32", plus(parts.get, op("i32.mul", count.get, partBytes.get)));
+  const eachPart = (body: () => void): void => {
+    code.set(part, parts.get);
+    code.while(op("i32.lt_u", part.get, end.get), () => {
+      body();
+      code.increase(part, partBytes.get);
+    });
+  };
+  const most = code.local("v128", f32x4(lowest));
+  eachPart(() => code.set(most, larger(most.get, load("v128.load32_splat", part.get))));
+  const bytes = code.local("i32", op("i32.and", plus(times(channels.get, 4), i32(15)), i32(-16)));
+  const at = code.local("i32");
+  const eachVector = (body: () => void): void => code.for(at, i32(0), bytes.get, 16, body);
+  eachVector(() => code.store("v128.store", plus(o.get, at.get), f32x4(0)));
+  const [sum, weight] = [code.local("v128", f32x4(0)), code.local("v128")];
+  eachPart(() => {
+    code.set(weight, op("f32x4.sub", load("v128.load32_splat", part.get), most.get));
+    powersOfTwo(code, [weight], fused);
+    code.set(sum, addProduct(sum.get, weight.get, load("v128.load32_splat", part.get, 4), fused));
+    eachVector(() => {
+      const place = plus(o.get, at.get);
+      code.store(
+        "v128.store",
+        place,
+        addProduct(load("v128.load", place), weight.get, load("v128.load", plus(part.get, at.get), 16), fused),
+      );
+    });
+  });
+  const none = code.local("v128", op("f32x4.eq", sum.get, f32x4(0)));
+  code.set(weight, op("v128.andnot", op("f32x4.div", f32x4(1), sum.get), none.get));
+  eachVector(() => code.store("v128.store", plus(o.get, at.get), op("f32x4.mul", load("v128.load", plus(o.get, at.get)), weight.get)));
+  const value = op("f32x4.add", op("f32x4.mul", most.get, f32x4(Math.LN2)), log(code, sum, fused));
+  code.store("v128.store", lse.get, op("v128.bitselect", f32x4(-1e30), value, none.get));
 }

@@ -22,6 +22,7 @@ import {
   Visibility,
   visibleShare,
 } from "./attention-parts.js";
+import { attentionRowKernels } from "./attention-rows.js";
 import { larger, smaller } from "./epilogue.js";
 import { type Gemm, panelColumns, reading, tileRows } from "./gemm.js";
 import { type Context, type KernelCode, KernelFunction, tableHeader, unitsPerChunk } from "./kernel.js";
@@ -37,7 +38,7 @@ const mostKeys = 64;
 /** Queries that one thread takes at once. */
 const mostQueries = 64;
 /** Packed keys and values that all threads share may take so many bytes. */
-const largestArena = 1 << 28;
+const largestArena = 1 << 26;
 
 /** How attention is cut: blocks of keys, and units of queries. */
 interface Blocks {
@@ -80,6 +81,8 @@ function blocksOf({ loops, v }: AttentionKernel): Blocks {
  *   oᵀ += vᵀ·pᵀ    values in tiles of four channels; pᵀ is a packed panel as it lies
  */
 export function attentionKernels(kernel: AttentionKernel, context: Context, gemm: Gemm): KernelCode[] {
+  const ofRows = attentionRowKernels(kernel, context, gemm);
+  if (ofRows) return ofRows;
   const blocks = blocksOf(kernel);
   const { batch, head, keyHead } = kernel.loops;
   const uses = blocks.queryBlocks * (head.extent / keyHead.extent);

@@ -1,4 +1,5 @@
-import { type Code, type Expression, type Local, op, shuffle } from "../assembler.js";
+import { type Code, type Expression, type Local, shuffle } from "../assembler.js";
+import { multiplyAdd } from "../math/expressions.js";
 
 /** What the inner loops of products and of attention are made of. */
 
@@ -6,8 +7,7 @@ import { type Code, type Expression, type Local, op, shuffle } from "../assemble
 export const words = (count: number) => ({ parameters: new Array<"i32">(count).fill("i32"), results: [] }) as const;
 
 /** sum + a·b, in one rounding where `fused`. */
-export const addProduct = (sum: Expression, a: Expression, b: Expression, fused: boolean): Expression =>
-  fused ? op("f32x4.relaxed_madd", a, b, sum) : op("f32x4.add", sum, op("f32x4.mul", a, b));
+export const addProduct = (sum: Expression, a: Expression, b: Expression, fused: boolean): Expression => multiplyAdd(fused)(a, b, sum);
 
 /** The columns of four rows of four. */
 export function transposed(code: Code, [a, b, c, d]: readonly [Local, Local, Local, Local]): Expression[] {

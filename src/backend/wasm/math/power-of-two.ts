@@ -1,6 +1,5 @@
 import { type Code, f32x4, i32, type Local, op } from "../assembler.js";
-import { addProduct } from "../kernels/inner-loops.js";
-import { mul, shiftLeft, sub } from "./expressions.js";
+import { mul, multiplyAdd, shiftLeft, sub } from "./expressions.js";
 
 /** Added to a number, it leaves the nearest integer, with the bias of an exponent, in the last bits of the sum. */
 const ROUNDER = 1.5 * 2 ** 23 + 127;
@@ -19,16 +18,14 @@ export function powersOfTwo(code: Code, xs: readonly Local[], fused: boolean): v
   const powers = xs.map(() => code.local("v128"));
   const each = (visit: (x: Local, n: Local, power: Local) => void): void =>
     xs.forEach((x, i) => visit(x, ns[i] as Local, powers[i] as Local));
-  const madd = (a: Local, b: Local, c: number) => addProduct(f32x4(c), a.get, b.get, fused);
+  const madd = multiplyAdd(fused);
   each((x) => code.set(x, op("f32x4.pmax", x.get, f32x4(-127))));
   each((x, n) => code.set(n, op("f32x4.add", x.get, f32x4(ROUNDER))));
   each((x, n) => code.set(x, sub(x.get, sub(n.get, f32x4(ROUNDER)))));
   const [last, ...rest] = [...TAIL].reverse() as [number, ...number[]];
   rest.push(1);
   rest.forEach((coefficient, i) =>
-    each((x, _, power) =>
-      code.set(power, i === 0 ? addProduct(f32x4(coefficient), f32x4(last), x.get, fused) : madd(power, x, coefficient)),
-    ),
+    each((x, _, power) => code.set(power, madd(i === 0 ? f32x4(last) : power.get, x.get, f32x4(coefficient)))),
   );
   each((x, n, power) => code.set(x, mul(power.get, shiftLeft(n.get, i32(23)))));
   code.release(...ns, ...powers);
