@@ -76,6 +76,31 @@ describe.each(backendVariants())("attention on $name", ({ create, stride }) => {
       });
     },
   );
+
+  it("reads halves as the numbers that they hold, sums in f32, and rounds its results once", { timeout: 60_000 }, async () => {
+    useBackend(backend);
+    const each = { name: "halves", B: 2, H: 4, Hkv: 2, T: 37, S: 70, D: 16 };
+    const weights = floats([2, 4, 37, 16], { seed: 4, dtype: "f32" });
+    const all = (at: Inputs): Tensor[] => {
+      const value = (x: Inputs): Tensor => attention(...x, { causal: true }).cast("f32");
+      return [value(at), ...grad((x: Inputs) => value(x).mul(weights).sum())(at)].map((t) => t.cast("f32"));
+    };
+    for (const dtype of ["f16", "bf16"] as const) {
+      if (!backend.info.dtypes.has(dtype)) continue;
+      const halves = inputsOf(each).map((t) => t.cast(dtype)) as unknown as Inputs;
+      const found = all(halves);
+      const right = all(halves.map((t) => t.cast("f32")) as unknown as Inputs);
+      await realize(found, right);
+      for (const [i, t] of found.entries()) {
+        const [a, b] = await Promise.all([t, right[i] as Tensor].map(numbersOf));
+        const largest = b?.reduce((most, x) => Math.max(most, Math.abs(x)), 0) ?? 0;
+        // The gradients are those of a cotangent that was rounded to halves, and o was too.
+        const tolerance = (dtype === "f16" ? 2 ** -10 : 2 ** -7) * largest * (i === 0 ? 1 : 2);
+        const worst = a?.reduce((most, x, j) => Math.max(most, Math.abs(x - (b?.[j] as number))), 0);
+        expect(worst, `${names[i]} in ${dtype}`).toBeLessThan(tolerance);
+      }
+    }
+  });
 });
 
 describe("attention by its definition", () => {
