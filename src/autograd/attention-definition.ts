@@ -1,7 +1,9 @@
+import { checkArgument } from "../arguments.js";
 import { ShapeError } from "../errors.js";
 import { hiddenScore } from "../ir/attention.js";
 import { summableDtype } from "../ir/dtype.js";
 import { type Shape, sameShape, show } from "../ir/shape.js";
+import { tensorKind } from "./kinds.js";
 import * as ops from "./operations.js";
 import { pullThrough } from "./pullback.js";
 import { scan } from "./scan.js";
@@ -74,6 +76,7 @@ export function scored(raw: Tensor, at: ScoreCoordinates, score: AttentionScore 
   let found = raw;
   if (score !== undefined) {
     found = score(raw, at);
+    checkArgument("attention", "the result of score", found, tensorKind);
     if (!sameShape(found.shape, raw.shape)) {
       throw new ShapeError(`attention: score made ${show(found.shape)} of scores ${show(raw.shape)}`, {
         hint: "score is elementwise: read what depends on the query by its coordinate, table.take(query), or give it as bias or mask",
@@ -84,8 +87,8 @@ export function scored(raw: Tensor, at: ScoreCoordinates, score: AttentionScore 
   return bias === undefined ? found : ops.add(found, ops.cast(bias, raw.dtype));
 }
 
-/** Whether a score counts that a function or a bias made, which hide by −∞. */
-export const isFinitelyLow = (score: Tensor): Tensor => ops.not(ops.lessEqual(score, -3.4e38));
+/** Whether a score counts that a function or a bias made, which hide by −∞ and all that is as low as `hiddenScore`. */
+export const isSeen = (score: Tensor): Tensor => ops.not(ops.lessEqual(score, hiddenScore));
 
 /** Raw scores [B, H, R, S], what became of them, and which count (all where undefined). */
 function scoresOf({ q, query, exist, bias, mask }: Rows, { k, offset, scale }: AttentionSetting, rules: AttentionRules) {
@@ -105,7 +108,7 @@ function scoresOf({ q, query, exist, bias, mask }: Rows, { k, offset, scale }: A
     if (!rules.causal) counts.push(ops.less(distance, ops.add(offset, rules.window)));
   }
   if (mask !== undefined) counts.push(mask);
-  if (rules.score !== undefined || bias !== undefined) counts.push(isFinitelyLow(score));
+  if (rules.score !== undefined || bias !== undefined) counts.push(isSeen(score));
   if (exist !== undefined) counts.push(exist);
   const visible =
     counts.length === 0

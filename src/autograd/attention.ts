@@ -29,16 +29,16 @@ export interface AttentionOptions {
   readonly causal?: boolean;
   /** Position of the first query among the keys, a number or an integer scalar; default S − T. */
   readonly offset?: TensorLike;
-  /** Key j is seen by query i only if |i + offset − j| < window: with `causal` the last `window` keys, its own among them. Default: all. */
+  /** Key j is seen by query i only if |i + offset − j| < window: with `causal` the last `window` keys, its own among them. At most 2²⁹; default: all. */
   readonly window?: number;
   /** bool, broadcastable to [B, H, T, S]: false hides a key. A query that sees no key gives zeros. */
   readonly mask?: Tensor;
-  /** Float, broadcastable to [B, H, T, S]: added to the scores; −∞ hides a key. */
+  /** Float, broadcastable to [B, H, T, S]: added to the scores. A score of −∞, or as low as −10³⁰, hides a key. */
   readonly bias?: Tensor;
   /**
    * What becomes of a score q·k·scale before `bias` is added: an elementwise function of scores [B, H, R, S] of some R queries and their
    * coordinates, i32 tensors that broadcast with them (`query` counts the queries from 0; its position among the keys is query + offset).
-   * −∞ hides a key. Tables are read by coordinates:
+   * Scores of −∞ hide keys. How many rows R it is given is no matter to it: tables are read by coordinates.
    *
    *   ALiBi       (s, { head, query, key }) => s.sub(slopes.take(head).mul(query.sub(key)))
    *   soft cap    (s) => s.div(30).tanh().mul(30)
@@ -49,10 +49,13 @@ export interface AttentionOptions {
   readonly scale?: TensorLike;
 }
 
+/** Positions are i32: sums of an offset and so wide a window still are, here and in kernels. */
+const widestWindow = 2 ** 29;
+
 const attentionKinds: OptionKinds<AttentionOptions> = {
   causal: optional(flag),
   offset: optional(tensorLikeKind),
-  window: optional(integer(1)),
+  window: optional(integer(1, widestWindow)),
   mask: optional(tensorKind),
   bias: optional(tensorKind),
   score: optional(callable),

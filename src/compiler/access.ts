@@ -1,9 +1,9 @@
 import { type CallNode, type Graph, type GraphNode, inputsOf, type OperationNode } from "../ir/graph.js";
 import { dynamicIndex, flatten, type IndexExpression } from "../ir/index-expression.js";
+import { isView, operandAccesses, readsInPlace, viewAccess } from "../ir/operand-accesses.js";
 import type { Shape } from "../ir/shape.js";
 import { operandsOfCall } from "./call-operands.js";
 import { coordinatesIn, type Domain, isPerRow, isReduction, type MatmulLoops, type ScatterLoops } from "./domain.js";
-import { isView, operandAccesses, readsInPlace, viewAccess } from "./operand-accesses.js";
 
 /**
  * Access maps: for a node that is computed in given loops, which materialized nodes are read at which index. Found by a walk down from

@@ -1,5 +1,5 @@
 import { type Graph, type GraphNode, inputsOf } from "../ir/graph.js";
-import { isView } from "./operand-accesses.js";
+import { isView } from "../ir/operand-accesses.js";
 
 /**
  * Nodes that are compared with their own largest or smallest element, as the gradient of a maximum is shared among the places that

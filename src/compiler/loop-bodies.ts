@@ -1,5 +1,5 @@
 import { type Graph, type GraphNode, inputsOf, type LoopNode, withInputs } from "../ir/graph.js";
-import { isView } from "./operand-accesses.js";
+import { isView } from "../ir/operand-accesses.js";
 
 /**
  * What a loop hands to its body: constants, scalars and views among the inputs that stay the same move into the body (sinking), where they

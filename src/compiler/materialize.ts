@@ -1,10 +1,10 @@
 import { type Graph, type GraphNode, inputsOf, isRegion } from "../ir/graph.js";
 import { coefficient, type IndexExpression } from "../ir/index-expression.js";
+import { isMovement, isView } from "../ir/operand-accesses.js";
 import type { PrimitiveName } from "../ir/primitives.js";
 import { accessThroughViews } from "./access.js";
 import { operandsOfCall } from "./call-operands.js";
 import { isReduction, type MatmulLoopsOf } from "./domain.js";
-import { isMovement, isView } from "./operand-accesses.js";
 
 /**
  * Materialization: which nodes get a buffer (or a register of the kernel that computes them), and which are computed anew wherever they

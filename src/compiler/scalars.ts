@@ -1,8 +1,8 @@
 import { type DType, isFloat } from "../ir/dtype.js";
 import type { Graph, GraphNode, OperationNode } from "../ir/graph.js";
 import { dynamicIndex, flatten, type IndexExpression } from "../ir/index-expression.js";
+import { type Guard, type OperandAccess, operandAccesses } from "../ir/operand-accesses.js";
 import { shapesOf } from "./access.js";
-import { type Guard, type OperandAccess, operandAccesses } from "./operand-accesses.js";
 import type { ScalarOperation, Value } from "./program.js";
 
 /** What an input of a graph inside of another is: a value, or a buffer that it is loaded from. */

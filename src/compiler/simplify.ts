@@ -1,8 +1,8 @@
 import { hostArray, isFloat, isHalf, representable } from "../ir/dtype.js";
 import { type Graph, type GraphNode, inputsOf, nodeKey, type OperationNode, withInputs } from "../ir/graph.js";
+import { isView } from "../ir/operand-accesses.js";
 import type { PrimitiveName } from "../ir/primitives.js";
 import { type Shape, sameShape, sizeOf } from "../ir/shape.js";
-import { isView } from "./operand-accesses.js";
 
 /**
  * Algebraic simplification with value numbering: one pass in topological order, in which each node is rewritten as far as its inputs,

@@ -44,5 +44,5 @@ export const scoreInputs = { raw: 0, batch: 1, head: 2, query: 3, key: 4, cotang
 /** Its outputs. */
 export const scoreOutputs = { score: 0, visible: 1, pulled: 2 } as const;
 
-/** lse of a query that sees no key: no number that any score has. */
+/** lse of a query that sees no key; a score as low as this hides its key. */
 export const hiddenScore = -1e30;

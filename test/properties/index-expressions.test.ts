@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { index as printWgsl } from "../../src/backend/webgpu/wgsl.js";
-import { type Guard, operandAccesses } from "../../src/compiler/operand-accesses.js";
 import { simplify } from "../../src/compiler/simplify.js";
 import type { GraphNode } from "../../src/ir/graph.js";
 import { flatten, type IndexExpression, literal, substitute, unflatten, variable, zero } from "../../src/ir/index-expression.js";
+import { type Guard, operandAccesses } from "../../src/ir/operand-accesses.js";
 import { type ViewChain, viewChains } from "../support/arbitraries.js";
 import { definitions } from "../support/definitions.js";
 import { GraphBuilder, type HostTensor, hostTensor } from "../support/graphs.js";

@@ -1,6 +1,6 @@
-import type { GraphNode } from "../ir/graph.js";
-import { add, type IndexExpression, literal, reshapeCoordinates, scale, unbounded, zero } from "../ir/index-expression.js";
-import type { Shape } from "../ir/shape.js";
+import type { GraphNode } from "./graph.js";
+import { add, type IndexExpression, literal, reshapeCoordinates, scale, unbounded, zero } from "./index-expression.js";
+import type { Shape } from "./shape.js";
 
 /**
  * How one node reads its operands: for one element of the result, which element of which operand, and when. This is the only place that
