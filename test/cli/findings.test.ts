@@ -50,6 +50,20 @@ describe("about flatness up to g·L", () => {
   });
 });
 
+describe("about contexts beyond every scale", () => {
+  const usual = syntheticResults();
+  const beyond = usual.rows.filter(({ context }) => context === 512).map((row) => ({ ...row, context: 1024, nats: row.nats + 1 }));
+  const results = { ...usual, rows: [...usual.rows, ...beyond] };
+
+  it("E² is compared only where one of its scales reaches, and its last scale has a cliff there too", () => {
+    expect(finding("reach", results).text).toBe(finding("reach", usual).text);
+    expect(finding("alternatives", results).text).not.toContain("1024");
+    expect(finding("flat", results)).toMatchObject({ verdict: "for" });
+    expect(finding("flat", results).text).toContain("at g = 8");
+    for (const { text } of findings(results)) expect(text).not.toMatch(/undefined|NaN/);
+  });
+});
+
 describe("about E² against the unscaled base model", () => {
   it("gains are told per context at the covering scale", () => {
     expect(about("reach").text).toContain("1.036 at 128 bytes, 1.567 at 256 bytes and 1.525 at 512 bytes");

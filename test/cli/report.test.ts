@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { comparisonChart, drawCharts, lossCharts, thinCurve } from "../../src/cli/report/charts.js";
+import { positionChart, positionPage } from "../../src/cli/report/position-chart.js";
 import { renderReport } from "../../src/cli/report/report.js";
 import { parseDemoResults } from "../../src/cli/results.js";
 import { formatTable } from "../../src/cli/table.js";
@@ -125,6 +126,42 @@ describe("charts", () => {
     expect(thin.length).toBeLessThanOrEqual(240);
     expect(thin[0]).toEqual({ step: 3, loss: 0.4 });
     expect(thinCurve(curve.slice(0, 3))).toHaveLength(3);
+  });
+});
+
+describe("the page of losses by position", () => {
+  const figure = {
+    model: "runs/<e2>",
+    document: 'Chapter "1"',
+    schedule: "linear",
+    scale: 4,
+    window: 128,
+    buckets: [
+      { from: 0, to: 64, nats: 1.5, targets: 64 },
+      { from: 64, to: 128, nats: null, targets: 64 },
+      { from: 128, to: 200, nats: 2.25, targets: 72 },
+    ],
+  };
+
+  it("has the figure, every mean and the names as they are", async () => {
+    const html = (await positionPage(figure)) ?? "";
+    expectBalancedTags(html.replace(/<svg[\s\S]*?<\/svg>/g, ""));
+    expect(html.match(/<svg/g)).toHaveLength(2); // wide and compact
+    for (const text of ["runs/&lt;e2&gt;", "Chapter &quot;1&quot;", "1.5000", "not a number", "128 … 199", "2.2500"])
+      expect(html).toContain(text);
+  });
+
+  it("draws what is a number, on a logarithmic axis that has no 0", () => {
+    const chart = positionChart(figure);
+    expect(chart.spec).toMatchObject({
+      data: {
+        values: [
+          { from: 1, to: 64, nats: 1.5 },
+          { from: 128, to: 200, nats: 2.25 },
+        ],
+      },
+    });
+    expect(chart.description).toContain("2.250 from 128 to 200");
   });
 });
 

@@ -1,8 +1,7 @@
 import type { PositionBucket } from "../../e2llm/position-loss.js";
-import { config, full, ink, muted } from "./chart-style.js";
+import { compact, config, full, ink, muted } from "./chart-style.js";
 import type { Chart } from "./charts.js";
-import { drawSvg } from "./draw.js";
-import { escapeHtml } from "./report.js";
+import { drawFigures, escapeHtml, figurePanels } from "./report.js";
 import { reportStyle } from "./style.js";
 
 /** The loss by position of one text. */
@@ -28,30 +27,32 @@ export function positionChart({ window, buckets }: PositionFigure): Chart {
     axis: { title: "position (bytes before it)", grid: false, format: "d" },
   } as const;
   const y = { field: "nats", type: "quantitative", scale: { zero: false }, axis: { title: "loss (nats per byte)", tickCount: 6 } } as const;
+  const spec = (size: typeof full | typeof compact): Chart["spec"] => ({
+    ...size,
+    config,
+    data: { values: points },
+    layer: [
+      {
+        data: { values: [{ window }] },
+        mark: { type: "rule", strokeDash: [5, 4], color: muted, strokeWidth: 1.5 },
+        encoding: { x: { ...x, field: "window" } },
+      },
+      { mark: { type: "rule", color: ink, strokeWidth: 3 }, encoding: { x, x2: { field: "to" }, y } },
+    ],
+  });
   return {
     title: "Loss by position",
     description: `${points.map(({ from, to, nats }) => `${nats.toFixed(3)} from ${from} to ${to}`).join(", ")}; trained window ${window}.`,
-    spec: {
-      ...full,
-      config,
-      data: { values: points },
-      layer: [
-        {
-          data: { values: [{ window }] },
-          mark: { type: "rule", strokeDash: [5, 4], color: muted, strokeWidth: 1.5 },
-          encoding: { x: { ...x, field: "window" } },
-        },
-        { mark: { type: "rule", color: ink, strokeWidth: 3 }, encoding: { x, x2: { field: "to" }, y } },
-      ],
-    },
+    spec: spec(full),
+    compact: spec(compact),
   };
 }
 
 /** A page of its own with the figure and its numbers; undefined where figures cannot be drawn. */
 export async function positionPage(figure: PositionFigure): Promise<string | undefined> {
   const chart = positionChart(figure);
-  const [svg] = (await drawSvg([chart])) ?? [];
-  if (svg === undefined) return undefined;
+  const figures = await drawFigures([chart]);
+  if (figures === undefined) return undefined;
   const { model, document, schedule, scale, window, buckets } = figure;
   const rows = buckets.map(
     ({ from, to, nats }) => `<tr><th scope="row">${from} … ${to - 1}</th><td>${nats === null ? "not a number" : nats.toFixed(4)}</td></tr>`,
@@ -63,7 +64,7 @@ export async function positionPage(figure: PositionFigure): Promise<string | und
     `<h1>${chart.title}</h1>`,
     `<p class="lead">${escapeHtml(model)} on ${escapeHtml(`"${document}"`)}, schedule ${escapeHtml(schedule)} at scale ${scale}: each byte predicted ` +
       "from all that come before it. A line is the mean over its positions.</p>",
-    `<figure><div role="img" aria-label="${escapeHtml(`${chart.title}. ${chart.description}`)}">${svg}</div></figure>`,
+    figurePanels([chart], figures, "single"),
     `<p class="caption"><span class="dash"></span> the trained window of ${window} bytes.</p>`,
     `<div class="table"><table><thead><tr><th scope="col">position</th><th scope="col">nats per byte</th></tr></thead><tbody>${rows.join("\n")}</tbody></table></div>`,
     "</main></body></html>",

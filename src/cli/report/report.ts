@@ -26,8 +26,7 @@ export async function renderReport(results: DemoResults, options: ReportOptions 
     draws: drawCharts(results),
   };
   const charts = Object.values(groups).flat();
-  const svg = await draw(charts.flatMap((chart) => (chart.compact === undefined ? [chart] : [chart, { ...chart, spec: chart.compact }])));
-  const figures = svg === undefined ? undefined : figuresOf(charts, svg);
+  const figures = await drawFigures(charts, draw);
   const { train, draws } = groups;
   const panels = (name: keyof typeof groups, layout: "narrow" | "wide" | "single"): string => figurePanels(groups[name], figures, layout);
   const longest = contextsOf(results).at(-1) ?? results.window;
@@ -142,8 +141,13 @@ function findingList(found: readonly Finding[]): string {
   return `<ul class="findings">\n${items.join("\n")}\n</ul>`;
 }
 
-/** The drawings of each chart: one, or a wide one and a compact one of which the style sheet shows what fits. */
-function figuresOf(charts: readonly Chart[], svg: readonly string[]): ReadonlyMap<Chart, string> {
+/**
+ * The drawings of each chart: one, or a wide one and a compact one of which the style sheet shows what fits. Undefined where figures cannot
+ * be drawn.
+ */
+export async function drawFigures(charts: readonly Chart[], draw = drawSvg): Promise<ReadonlyMap<Chart, string> | undefined> {
+  const svg = await draw(charts.flatMap((chart) => (chart.compact === undefined ? [chart] : [chart, { ...chart, spec: chart.compact }])));
+  if (svg === undefined) return undefined;
   const drawings = svg.map((text, i) => text.replaceAll(/\b(id="|url\(#)/g, `$1figure-${i}-`));
   const next = (): string => drawings.shift() ?? "";
   return new Map(
@@ -154,7 +158,8 @@ function figuresOf(charts: readonly Chart[], svg: readonly string[]): ReadonlyMa
   );
 }
 
-function figurePanels(charts: readonly Chart[], figures: ReadonlyMap<Chart, string> | undefined, layout: string): string {
+/** Charts side by side, or a note about what is missing where there are no figures. */
+export function figurePanels(charts: readonly Chart[], figures: ReadonlyMap<Chart, string> | undefined, layout: string): string {
   if (charts.length === 0) return "";
   if (figures === undefined) {
     return `<p class="caption">Figures are drawn with the optional packages vega and vega-lite, which are not installed here. Install them (${figuresLine}) and run the command again.</p>`;
