@@ -19,7 +19,7 @@ import { type MaterializeOptions, materialize } from "./materialize.js";
  *   z = add(y, b)               joins: reads y at its element
  */
 export interface FuseOptions extends MaterializeOptions {
-  /** Whether products go on with what happens to each element of the result. Default true. */
+  /** Whether all products go on with what happens to each element of the result, or large ones alone. Default true. */
   readonly epilogues?: boolean;
 }
 
@@ -89,6 +89,10 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     return { group: loopsOver(ownDomain(position), members, map.after), map };
   };
 
+  /** A product whose result is small enough for another trip through memory. */
+  const isShortProduct = ({ kind, members: [product] }: FusionGroup): boolean =>
+    kind === "matmul" && options.epilogues === false && sizeOf((nodes[product as number] as GraphNode).shape) < largeProduct;
+
   /** Tries to compute `position` in an existing group. */
   const join = (position: number): boolean => {
     const node = nodes[position] as GraphNode;
@@ -103,7 +107,7 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     const candidates = [...homes].filter((id) => id !== undefined).sort((a, b) => b - a);
     for (const id of candidates) {
       const group = groups.list[id] as FusionGroup;
-      if (!isJoinable(group) || (group.kind === "matmul" && options.epilogues === false)) continue;
+      if (!isJoinable(group) || isShortProduct(group)) continue;
       const domain = joinedDomain(group, node, own);
       if (domain === undefined) continue;
       const map = accesses.in(position, domain);
@@ -175,6 +179,9 @@ const mostRounds = 12;
 
 /** Operations of one kernel, more or less: those of drivers' compilers that take more than linear time do not notice so many. */
 const largestKernel = 512;
+
+/** Elements of a product of which a second copy is more than a matter of time. */
+const largeProduct = 1 << 22;
 
 /** Rows that make it worth while to give each one to one thread or workgroup. */
 const enoughRows = 32;

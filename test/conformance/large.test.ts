@@ -110,6 +110,25 @@ describe.each(backends())("$name reaches beyond 65,535 workgroups in", { timeout
     }
   });
 
+  it("products that go on with each of four million elements", async () => {
+    const builder = new GraphBuilder();
+    const n = 2048;
+    const matrix = (shape: readonly number[], f: (i: number) => number): number =>
+      builder.input(
+        hostTensor(
+          "f32",
+          shape,
+          Float32Array.from({ length: (shape[0] as number) * (shape[1] as number) }, (_, i) => f(i)),
+        ),
+      );
+    const a = matrix([n, 2], (i) => (i >> 1) % 64);
+    const b = matrix([2, n], (i) => (i % n) % 32);
+    const product = builder.operation("dot", [a, b], { dtype: "f32" });
+    const sum = builder.operation("add", [matrix([n, n], (i) => i % 1009), product], {});
+    const expected = (i: number): number => (i % 1009) + 2 * (Math.floor(i / n) % 64) * ((i % n) % 32);
+    expect(firstWrong(await single(builder, sum), expected)).toBeUndefined();
+  });
+
   it("gathered rows, and rows that are scattered to as many", async () => {
     const builder = new GraphBuilder();
     const x = builder.input(
