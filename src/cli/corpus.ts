@@ -33,10 +33,13 @@ export function planTargets(options: {
   readonly longest: number;
 }): TargetPlan {
   const { documents, targets, shortest, longest } = options;
-  const targetLength = Math.min(targets, Math.max(1, Math.floor(shortest / 2)));
+  const targetLength = blockLength(targets, shortest);
   const count = Math.floor(targets / targetLength);
   return { targetLength, blocks: evaluationTargets({ documents, targetLength, maxContext: longest, count }) };
 }
+
+/** T: half of a context, and no more than there are targets. */
+export const blockLength = (targets: number, context: number): number => Math.min(targets, Math.max(1, Math.floor(context / 2)));
 
 /** As `planTargets` for one context, with as many targets as there are; undefined where the documents are too short for any. */
 export function planTargetsWithin(options: {
@@ -45,7 +48,7 @@ export function planTargetsWithin(options: {
   readonly context: number;
 }): TargetPlan | undefined {
   const { documents, context } = options;
-  const targetLength = Math.max(1, Math.floor(context / 2));
+  const targetLength = blockLength(options.targets, context);
   const available = targetLength * availableTargets({ documents, targetLength, maxContext: context });
   const targets = Math.min(options.targets, available);
   return targets < targetLength ? undefined : planTargets({ documents, targets, shortest: context, longest: context });

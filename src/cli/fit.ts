@@ -2,7 +2,6 @@
 import { freemem, totalmem } from "node:os";
 import type { BackendInfo } from "../backend/backend.js";
 import { OptionError } from "../errors.js";
-import { type BlockPlan, keptPerRow } from "../nn/block-reader.js";
 import { countParameters, type LlamaConfig, type LlamaSizes } from "../nn/config.js";
 import { formatBytes } from "./machine.js";
 import { formatCount } from "./progress.js";
@@ -93,13 +92,6 @@ export const readModel = (config: LlamaConfig): Need => ({
   what: `a model of ${formatCount(countParameters(config))} parameters`,
   numbers: countParameters(config),
   advice: "a smaller model",
-});
-
-/** Rows that are read together, in blocks that keep keys and values. */
-export const readRows = (config: LlamaConfig, rows: number, blocks: BlockPlan): Need => ({
-  what: `reading ${rows} ${rows === 1 ? "sequence" : "sequences"} of ${blocks.context} bytes`,
-  numbers: rows * (keptPerRow(config, blocks) + blocks.length * (3 * config.hidden_size + config.intermediate_size)),
-  advice: "a smaller --batch or shorter --contexts",
 });
 
 /** Keys and values of a text that is generated, and its tables of RoPE. */

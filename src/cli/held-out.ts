@@ -1,14 +1,25 @@
 import { evaluateContexts } from "../e2llm/evaluation.js";
 import { readingTables } from "../e2llm/reading.js";
+import { planScoring, type ScoringPlan } from "../e2llm/scoring.js";
 import type { RopeTables } from "../e2llm/tables.js";
+import type { LlamaConfig } from "../nn/config.js";
 import type { TokenDocument } from "../nn/data.js";
 import type { Llama } from "../nn/llama.js";
-import { planTargetsWithin } from "./corpus.js";
+import { blockLength, planTargetsWithin } from "./corpus.js";
+import { EvaluationMeter } from "./evaluation-progress.js";
 import type { CommandIo } from "./io.js";
 import { formatLoss } from "./progress.js";
 
 /** Target bytes of the held-out loss that is reported at the end of a training. */
 const heldOutTargets = 2048;
+/** Milliseconds after which somebody who waits is told how far it is. */
+const worthShowing = 2000;
+
+/** How the held-out text is read at a context, where there is enough of it. */
+export function heldOutPlan(config: LlamaConfig, context: number): ScoringPlan {
+  const targetLength = blockLength(heldOutTargets, context);
+  return planScoring(config, { context, targetLength, count: Math.floor(heldOutTargets / targetLength) });
+}
 
 /** The held-out loss in nats per byte, or why there is none. */
 export interface HeldOut {
@@ -41,7 +52,15 @@ export async function heldOutLoss(options: {
   // As it was trained, also where that was beyond the window that its configuration states.
   const window = model.config.max_position_embeddings;
   const tables = (length: number): RopeTables => readingTables(model.config, { schedule: "none", scale: 1, length, window });
-  const [loss] = await evaluateContexts({ model, documents, ...plan, contexts: [context], tables });
+  const meter = new EvaluationMeter(io, "held-out");
+  const begun = performance.now();
+  const [loss] = await evaluateContexts({
+    ...{ model, documents, ...plan, contexts: [context], tables },
+    onProgress: (progress) => {
+      if (performance.now() - begun > worthShowing) meter.update(progress);
+    },
+  });
+  meter.finish();
   if (loss === undefined || !Number.isFinite(loss.nats)) return skip(`it is ${loss?.nats}`);
   io.print(`held-out loss ${formatLoss(loss.nats)} nats per byte at ${context} bytes of context${how}`);
   return { heldOut: loss.nats, heldOutSkipped: null };

@@ -1,12 +1,26 @@
 /** What a training needs of memory, said before its first step, and which options would make it fit. */
 import type { BackendInfo } from "../backend/backend.js";
+import { type ScoringPlan, scoringMemory } from "../e2llm/scoring.js";
+import { bytesPerRow } from "../nn/block-reader.js";
 import type { Llama } from "../nn/llama.js";
 import type { AdamWState } from "../nn/optimizers.js";
 import { type TrainingMemory, trainingMemory } from "../nn/training-memory.js";
 import { type Room, roomOf } from "./fit.js";
+import { heldOutPlan } from "./held-out.js";
 import type { CommandIo } from "./io.js";
 import { formatBytes } from "./machine.js";
-import { type Alternative, type MemoryFigures, MemoryNeedError } from "./memory-need.js";
+import {
+  type Alternative,
+  alternative,
+  alternativesInWords,
+  fits,
+  MemoryNeedError,
+  mildest,
+  refusal,
+  roomFigures,
+  sayNeed,
+  type TrainingFigures,
+} from "./memory-need.js";
 import { divisorsOf, type StepOptions } from "./options.js";
 import { type LearningRule, languageOptions, maxNormOf, optimizerOf } from "./training-run.js";
 
@@ -20,6 +34,8 @@ export interface TrainingNeedOptions {
   readonly length: number;
   /** Rows of the RoPE tables: 1, or the batch where each sequence has its own. */
   readonly tableRows: number;
+  /** Bytes of context of the held-out loss at the end, for sequences of so many bytes. */
+  readonly heldOutContext: (length: number) => number;
   /** The option that makes sequences shorter; absent where the run has settled their length. */
   readonly shorter?: "--window" | "--length";
   /** Default: that of the backend. */
@@ -35,7 +51,7 @@ interface Sizes extends StepOptions {
  * Says what a training will need, and warns where that is more than is free. Throws MemoryNeedError for one that cannot fit, which names
  * the options with which it would: each was planned as the run itself is.
  */
-export function sayTrainingNeed(io: Pick<CommandIo, "note" | "warn">, options: TrainingNeedOptions): MemoryFigures {
+export function sayTrainingNeed(io: Pick<CommandIo, "note" | "warn">, options: TrainingNeedOptions): TrainingFigures {
   const { computing, length, rule, room = roomOf(options.info) } = options;
   const memoryOf = ({ length: T, ...step }: Sizes): TrainingMemory => memoryOfTraining(options, step, T);
   const sizes = { ...computing, length };
@@ -43,30 +59,25 @@ export function sayTrainingNeed(io: Pick<CommandIo, "note" | "warn">, options: T
   const figures = figuresOf(memory, room);
   if (!fits(memory, room)) {
     const { alternatives, least } = alternativesTo(sizes, { options, room, memoryOf });
-    throw new MemoryNeedError(
-      refusal(memory, room, rule.batch, length),
-      { ...figures, alternatives },
-      hintOf(alternatives, least, options),
-    );
+    const what = `training on batches of ${rule.batch} ${rule.batch === 1 ? "sequence" : "sequences"} of ${length} bytes`;
+    throw new MemoryNeedError(refusal(what, memory, room), { ...figures, alternatives }, hintOf(alternatives, least, options));
   }
-  const { peakBytes, parameterBytes, optimizerBytes, scratchBytes, trialBytes } = memory;
-  const [all, parameters, state, scratch, trial] = [peakBytes, parameterBytes, optimizerBytes, scratchBytes, trialBytes].map(formatBytes);
-  const there = room.known ? `; ${room.name} has ${formatBytes(room.bytes)}` : "";
-  io.note(
-    `needs ${all} of memory${there}: parameters ${parameters}, AdamW ${state}, a step ${scratch}, a copy that is tried before saving ${trial}`,
-  );
-  if (figures.free !== null && peakBytes > figures.free) {
-    io.warn(
-      `only ${formatBytes(figures.free)} of memory are free at the moment; the run may be slowed down or ended by the system ` +
-        "(--checkpoint blocks and --micro-batch need less)",
-    );
-  }
+  sayNeed(io, memory, {
+    room,
+    parts: [
+      ["parameters", memory.parameterBytes],
+      ["AdamW", memory.optimizerBytes],
+      ["a step", memory.scratchBytes],
+      ["a copy that is tried before saving", memory.trialBytes],
+    ],
+    less: "--checkpoint blocks and --micro-batch need",
+  });
   return figures;
 }
 
 function memoryOfTraining(options: TrainingNeedOptions, step: StepOptions, length: number): TrainingMemory {
   const { model, optimizerState, rule, tableRows } = options;
-  return trainingMemory({
+  const training = trainingMemory({
     model,
     optimizer: optimizerOf(rule),
     ...(optimizerState === undefined ? {} : { optimizerState }),
@@ -77,30 +88,32 @@ function memoryOfTraining(options: TrainingNeedOptions, step: StepOptions, lengt
     tableRows,
     saves: true,
   });
+  return atItsMost(training, heldOutPlan(model.config, options.heldOutContext(length)), model);
 }
 
-const fits = ({ peakBytes, largestTensorBytes }: TrainingMemory, room: Room): boolean =>
-  peakBytes <= room.bytes && largestTensorBytes <= room.tensorBytes;
+/** A training with the reading that follows it, through which the state of the optimizer stays. */
+function atItsMost(training: TrainingMemory, plan: ScoringPlan, model: Llama): TrainingMemory {
+  const { parameterBytes, optimizerBytes } = training;
+  // The plan is worth its time only where the reading may be more.
+  const roughly = parameterBytes + optimizerBytes + plan.rows * bytesPerRow(model.config, plan.blocks);
+  if (2 * roughly < training.peakBytes) return training;
+  const reading = scoringMemory(model, plan);
+  return {
+    ...training,
+    peakBytes: Math.max(training.peakBytes, reading.peakBytes + optimizerBytes),
+    largestTensorBytes: Math.max(training.largestTensorBytes, reading.largestTensorBytes),
+  };
+}
 
-const figuresOf = (memory: TrainingMemory, room: Room): MemoryFigures => ({
-  needed: memory.peakBytes,
+const figuresOf = (memory: TrainingMemory, room: Room): TrainingFigures => ({
+  ...roomFigures(memory, room),
   parameters: memory.parameterBytes,
   optimizerState: memory.optimizerBytes,
   gradients: memory.gradientBytes,
   scratch: memory.scratchBytes,
   batch: memory.batchBytes,
   trial: memory.trialBytes,
-  available: room.known ? room.bytes : null,
-  free: room.free,
-  largestTensor: memory.largestTensorBytes,
-  availableTensor: room.tensorBytes,
 });
-
-function refusal({ peakBytes, largestTensorBytes }: TrainingMemory, room: Room, batch: number, length: number): string {
-  const what = `training on batches of ${batch} ${batch === 1 ? "sequence" : "sequences"} of ${length} bytes needs`;
-  if (peakBytes > room.bytes) return `${what} ${formatBytes(peakBytes)} of memory, and ${room.name} has ${formatBytes(room.bytes)}`;
-  return `${what} a tensor of ${formatBytes(largestTensorBytes)}, and ${room.holder} holds ${formatBytes(room.tensorBytes)} in one`;
-}
 
 /** Halvings of a length that are tried. */
 const mostHalvings = 12;
@@ -117,27 +130,16 @@ interface Search {
  */
 function alternativesTo(sizes: Sizes, { options, room, memoryOf }: Search): { alternatives: Alternative[]; least: Alternative } {
   const { rule, shorter } = options;
-  const tried = new Map<string, Alternative & { readonly fits: boolean }>();
-  const attempt = (change: Partial<Sizes>): Alternative & { readonly fits: boolean } => {
+  const tried = new Map<string, TrainingMemory>();
+  const needOf = (change: Partial<Sizes>): TrainingMemory => {
     const name = flagsOf(change, shorter);
-    let found = tried.get(name);
-    if (found === undefined) {
-      const memory = memoryOf({ ...sizes, ...change });
-      found = { options: name, needed: memory.peakBytes, largestTensor: memory.largestTensorBytes, fits: fits(memory, room) };
-      tried.set(name, found);
-    }
+    const found = tried.get(name) ?? memoryOf({ ...sizes, ...change });
+    tried.set(name, found);
     return found;
   };
-  /** The first of ever smaller changes that fits, by bisection; undefined where the smallest does not. */
-  const mildest = (changes: readonly Partial<Sizes>[]): Alternative | undefined => {
-    let [low, high] = [0, changes.length - 1];
-    if (high < 0 || !attempt(changes[high] as Partial<Sizes>).fits) return undefined;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (attempt(changes[middle] as Partial<Sizes>).fits) high = middle;
-      else low = middle + 1;
-    }
-    return attempt(changes[high] as Partial<Sizes>);
+  const offer = (changes: readonly Partial<Sizes>[]): Alternative[] => {
+    const found = mildest(changes.length, (i) => needOf(changes[i] as Partial<Sizes>), room);
+    return found === undefined ? [] : [alternative(flagsOf(changes[found.index] as Partial<Sizes>, shorter), found.needed)];
   };
   const atOnce = sizes.microBatch ?? rule.batch;
   const micro = divisorsOf(rule.batch)
@@ -151,16 +153,12 @@ function alternativesTo(sizes: Sizes, { options, room, memoryOf }: Search): { al
     lengths.push({ length });
   const strongest = both.at(-1) ?? micro.at(-1) ?? blocks.at(-1) ?? {};
 
-  const known = (found: readonly (Alternative | undefined)[]): Alternative[] => found.filter((one) => one !== undefined);
-  let alternatives = known([mildest(blocks), mildest(micro)]);
-  if (alternatives.length === 0) alternatives = known([mildest(both)]);
-  alternatives.push(...known([mildest(lengths)]));
-  if (alternatives.length === 0) alternatives = known([mildest(lengths.map((length) => ({ ...strongest, ...length })))]);
-  const least = attempt({ ...strongest, ...lengths.at(-1) });
-  return {
-    alternatives: alternatives.map(({ options: flags, needed, largestTensor }) => ({ options: flags, needed, largestTensor })),
-    least,
-  };
+  let alternatives = [...offer(blocks), ...offer(micro)];
+  if (alternatives.length === 0) alternatives = offer(both);
+  alternatives.push(...offer(lengths));
+  if (alternatives.length === 0) alternatives = offer(lengths.map((length) => ({ ...strongest, ...length })));
+  const last = { ...strongest, ...lengths.at(-1) };
+  return { alternatives, least: alternative(flagsOf(last, shorter), needOf(last)) };
 }
 
 function flagsOf({ checkpoint, microBatch, length }: Partial<Sizes>, shorter: string | undefined): string {
@@ -177,5 +175,5 @@ function hintOf(alternatives: readonly Alternative[], least: Alternative, { info
     const with_ = least.options === "" ? "it" : `it needs ${formatBytes(least.needed)} even with ${least.options}; it`;
     return `${with_} takes a smaller model (--hidden, --layers) to fit${other}`;
   }
-  return alternatives.map(({ options, needed }) => `${options} needs ${formatBytes(needed)}`).join("; ") + other;
+  return alternativesInWords(alternatives) + other;
 }

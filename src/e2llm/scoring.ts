@@ -1,16 +1,18 @@
 /** Losses of the last T places of rows of W tokens, which are read in blocks. */
 import { callable, number, type OptionKinds, optional } from "../arguments.js";
 import { type Compiled, compile } from "../autograd/compile.js";
-import { add, arange, clip, gather } from "../autograd/operations.js";
+import { add, arange, clip, gather, zeros } from "../autograd/operations.js";
 import { data } from "../autograd/realize.js";
 import { sync } from "../autograd/runtime.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
 import { OptionError } from "../errors.js";
 import { type HostTables, ropeTensors } from "../nn/batch.js";
-import { type BlockPlan, blockRange, bytesPerRow, planBlocks, readInBlocks } from "../nn/block-reader.js";
+import { type BlockPlan, blockMemory, blockRange, bytesPerRow, planBlocks, readInBlocks } from "../nn/block-reader.js";
 import type { LlamaConfig } from "../nn/config.js";
 import { modelKind } from "../nn/kinds.js";
+import { KeyValueCache } from "../nn/kv-cache.js";
 import type { Llama, RopeTensors } from "../nn/llama.js";
+import { tensorBytes } from "../nn/tensor-bytes.js";
 import { automaticScale, readingTables } from "./reading.js";
 
 /** Progress of an evaluation, reported after each forward pass. */
@@ -184,6 +186,36 @@ const scoreBlock: Compiled<[model: Llama, hidden: Tensor, targets: Tensor, first
 
 /** A target that is not there. */
 const noTarget = -100;
+
+/** Bytes that scoring takes on the current backend. */
+export interface ScoringMemory {
+  /** The weights that a block reads. */
+  readonly parameterBytes: number;
+  /** What is kept of rows from block to block. */
+  readonly keptBytes: number;
+  /** Within a block, or within the head. */
+  readonly scratchBytes: number;
+  readonly peakBytes: number;
+  readonly largestTensorBytes: number;
+}
+
+/** What {@link scoreRows} will take, from the plans of its programs. Nothing is read and nothing allocated. */
+export function scoringMemory(model: Llama, { blocks, rows, targetLength }: ScoringPlan): ScoringMemory {
+  const { hidden_size: C } = model.config;
+  const t = Math.min(targetLength, blocks.length);
+  const read = blockMemory(model, blocks, rows);
+  const score = scoreBlock.memory(model, zeros([rows, blocks.length, C]), zeros([rows, t], { dtype: "i32" }), 0);
+  // Beside the head there are all weights, the tables, the cache, and the block that it reads.
+  const beside = read.inputBytes + read.resultBytes + read.programBytes;
+  const scoring = beside + score.scratchBytes + score.resultBytes + score.programBytes;
+  return {
+    parameterBytes: tensorBytes(model),
+    keptBytes: blocks.count === 1 ? 0 : tensorBytes(new KeyValueCache(model.config, { capacity: blocks.context, batch: rows })),
+    scratchBytes: Math.max(read.scratchBytes, score.scratchBytes),
+    peakBytes: Math.max(read.peakBytes, scoring),
+    largestTensorBytes: Math.max(read.largestTensorBytes, score.largestTensorBytes),
+  };
+}
 
 export interface ScoringOptions {
   readonly plan: ScoringPlan;

@@ -1,6 +1,8 @@
 /** Reading rows of tokens in blocks, so that what is alive at a time grows with W and not with W². */
 import { type Compiled, compile } from "../autograd/compile.js";
+import { zeros } from "../autograd/operations.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
+import type { ProgramMemory } from "../backend/backend.js";
 import type { LlamaConfig } from "./config.js";
 import { yieldToEvents } from "./events.js";
 import { KeyValueCache } from "./kv-cache.js";
@@ -92,4 +94,16 @@ export async function* readInBlocks(
   } finally {
     cache?.dispose();
   }
+}
+
+/**
+ * What a block of so many rows takes on the current backend: weights, tables and the cache as inputs. Nothing is read and nothing allocated.
+ *
+ * @param tableRows rows of the tables: 1, or as many as are read
+ */
+export function blockMemory(model: Llama, plan: BlockPlan, rows: number, tableRows = 1): ProgramMemory {
+  const { context, count, length } = plan;
+  const angles = (): Tensor => zeros([tableRows, context, model.config.head_dim / 2]);
+  const cache = count === 1 ? undefined : new KeyValueCache(model.config, { capacity: context, batch: rows });
+  return readBlock.memory(model, zeros([rows, length], { dtype: "i32" }), { cos: angles(), sin: angles() }, cache);
 }

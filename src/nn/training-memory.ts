@@ -1,10 +1,11 @@
 import { checkOptions, flag, integer, type OptionKinds, optional } from "../arguments.js";
 import { memoryOf } from "../autograd/compile.js";
 import { zeros } from "../autograd/operations.js";
-import { apply, type Tensor } from "../autograd/tensor.js";
-import { mapTensors, tensorsOf } from "../autograd/tree.js";
+import type { Tensor } from "../autograd/tensor.js";
+import { tensorsOf } from "../autograd/tree.js";
 import type { LanguageBatch } from "./batch.js";
 import type { Llama } from "./llama.js";
+import { tensorBytes } from "./tensor-bytes.js";
 import { trainablePart } from "./trainable.js";
 import { type LanguageStepOptions, languageStep, type TrainOptions, trainingKinds } from "./training.js";
 
@@ -58,14 +59,14 @@ export function trainingMemory<State>(options: TrainingMemoryOptions<State>): Tr
   const state = options.optimizerState ?? optimizer.init(trained);
   const given = batchOf(model, { batch, length, tableRows });
   const found = step.memory(model, state, given, 0);
-  const parameterBytes = bytesOf(model);
-  const optimizerBytes = bytesOf(state);
+  const parameterBytes = tensorBytes(model);
+  const optimizerBytes = tensorBytes(state);
   const trialBytes = saves ? parameterBytes + optimizerBytes : 0;
   return {
     parameterBytes,
     optimizerBytes,
-    gradientBytes: bytesOf(trained),
-    batchBytes: bytesOf(given),
+    gradientBytes: tensorBytes(trained),
+    batchBytes: tensorBytes(given),
     scratchBytes: found.scratchBytes,
     trialBytes,
     peakBytes: Math.max(startBytes(model, state), found.peakBytes + trialBytes),
@@ -79,12 +80,6 @@ function batchOf(model: Llama, sizes: { readonly batch: number; readonly length:
   const tokens = (): Tensor => zeros([batch, length], { dtype: "i32" });
   const angles = (): Tensor => zeros([tableRows, length, model.config.head_dim / 2]);
   return { inputs: tokens(), targets: tokens(), tables: { cos: angles(), sin: angles() } };
-}
-
-/** Bytes of the tensors of a tree on the backend: those that reading all of them takes. */
-function bytesOf(tree: unknown): number {
-  if (tensorsOf(tree).length === 0) return 0;
-  return memoryOf((x: unknown) => mapTensors(x, (tensor) => apply("alias", [tensor], {})), tree).inputBytes;
 }
 
 /** What making a model and a state takes whose tensors have no numbers yet. */

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import { planTargetsWithin } from "../../src/cli/corpus.js";
 import { heldOutLoss } from "../../src/cli/held-out.js";
 import type { CommandIo } from "../../src/cli/io.js";
 import { useBackend } from "../../src/index.js";
@@ -21,5 +22,12 @@ describe("the held-out loss that a training reports", () => {
     const stated = await lossAt(16);
     expect(stated).toBeGreaterThan(0);
     expect(await lossAt(8)).toBeCloseTo(stated as number, 12);
+  });
+
+  it("is measured at contexts that are longer than the text that is scored", async () => {
+    const long = [{ name: "tokens", tokens: integers(6500, tinyConfig.vocab_size, 3) }];
+    expect(planTargetsWithin({ documents: long, targets: 2048, context: 4400 })).toMatchObject({ targetLength: 2048, blocks: [{}] });
+    expect(planTargetsWithin({ documents: long, targets: 100, context: 300 })).toMatchObject({ targetLength: 100, blocks: [{}] });
+    expect(planTargetsWithin({ documents: long, targets: 2048, context: 6500 })).toBeUndefined();
   });
 });

@@ -76,6 +76,7 @@ describe("a training that cannot fit", () => {
       computing: { checkpoint: "none" },
       length: 512,
       tableRows: 1,
+      heldOutContext: () => 64,
       shorter: "--length",
       room: { ...roomOf(backend.info, 2 ** 40), ...room },
       ...rest,
@@ -129,7 +130,15 @@ describe("a training that cannot fit", () => {
     const flags = ({ memory: found }: MemoryNeedError): string[] => found.alternatives.map(({ options }) => options);
     const both = "--checkpoint blocks --micro-batch 1";
     expect(flags(refused({ bytes }))).toEqual([both, expect.stringMatching(/^--length \d+$/)]);
-    const { shorter: _, ...settled } = { shorter: "", info: backend.info, model: fresh(), rule, length: 512, tableRows: 1 };
+    const { shorter: _, ...settled } = {
+      shorter: "",
+      info: backend.info,
+      model: fresh(),
+      rule,
+      length: 512,
+      tableRows: 1,
+      heldOutContext: () => 64,
+    };
     const room = { ...roomOf(backend.info, 2 ** 40), bytes };
     try {
       sayTrainingNeed(io, { ...settled, computing: { checkpoint: "none" }, room });

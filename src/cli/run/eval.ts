@@ -1,5 +1,5 @@
 import { evaluateContexts, slidingWindowPerplexity } from "../../e2llm/evaluation.js";
-import { planScoring } from "../../e2llm/scoring.js";
+import { planScoring, type ScoringPlan } from "../../e2llm/scoring.js";
 import { loadModel } from "../../nn/checkpoint.js";
 import type { TokenDocument } from "../../nn/data.js";
 import { writeFileAtomic } from "../../nn/files.js";
@@ -7,11 +7,12 @@ import { checkStride, type EvalOptions } from "../commands/eval.js";
 import { loadCorpus, planTargets } from "../corpus.js";
 import { EvaluationMeter } from "../evaluation-progress.js";
 import { exitCodes } from "../exit.js";
-import { needRoom, readModel, readRows, roomOf } from "../fit.js";
 import { nonFiniteTensors } from "../model-check.js";
+import { mostItems } from "../options.js";
 import { type OutputFolder, withOutputs } from "../outputs.js";
 import { formatLoss } from "../progress.js";
 import { modelReading } from "../reading.js";
+import { type ReadingSizes, sayReadingNeed } from "../reading-need.js";
 import type { Runner } from "../runner.js";
 import { needByteModel, onBackend } from "../session.js";
 import { measurePositions, type PositionResult, positionFile, positionTable, savePositions } from "./eval-positions.js";
@@ -36,7 +37,7 @@ interface ContextRow {
 const orNull = (value: number): number | null => (Number.isFinite(value) ? value : null);
 
 /**
- * Loss at several contexts on the same targets. JSON (and eval.json): { command, model, text, backend, adapter, window, schedule, targets,
+ * Loss at several contexts on the same targets. JSON (and eval.json): { command, model, text, backend, adapter, memory (ReadingFigures), window, schedule, targets,
  * rows: [{ context, scale, nats }], truncation (nats with the last L bytes only, read as trained),
  * sliding: null or { document, rows: [{ context, stride, scale, nats, perplexity, targets }] },
  * positions: null or { document, context, scale, buckets: [{ from, to, nats, targets }] } (means over positions from … to − 1),
@@ -61,13 +62,17 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
       const strideAt = (context: number): number => options.stride ?? Math.max(1, Math.floor(context / 2));
       const batch = options.batch === undefined ? {} : { batch: options.batch };
       const longestContext = Math.max(...contexts);
-      const { rows, blocks } = planScoring(model.config, {
-        context: Math.max(...reach),
-        targetLength: plan.targetLength,
-        count: plan.blocks.length,
-        ...batch,
-      });
-      needRoom(roomOf(info), [readModel(model.config), readRows(model.config, rows, blocks)]);
+      /** The plan of every reading that is to come. */
+      const plansOf = (sizes: ReadingSizes): ScoringPlan[] => {
+        const planned = (context: number, targetLength: number, count: number): ScoringPlan =>
+          planScoring(model.config, { context, targetLength, count, batch: sizes.batch });
+        return [
+          ...[window, ...sizes.contexts].map((context) => planned(context, plan.targetLength, plan.blocks.length)),
+          ...(options.sliding ? sizes.contexts.map((context) => planned(context, strideAt(context), mostItems)) : []),
+          ...(options.byPosition ? [planned(Math.max(...sizes.contexts), Math.max(...sizes.contexts), 1)] : []),
+        ];
+      };
+      const memory = sayReadingNeed(io, { info, model, sizes: { contexts, ...batch }, plansOf });
       const nonFinite = await nonFiniteTensors(model);
       if (nonFinite.length > 0) {
         io.warn(
@@ -130,6 +135,7 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
         model: options.model,
         text: options.text,
         ...computedOn,
+        memory,
         window,
         schedule: options.schedule,
         targets,

@@ -46,7 +46,7 @@ interface Start {
 
 /**
  * Goes on training a model by E²-LLM or plainly. JSON: { command, method, out, from, backend, adapter, parameters, window, length, checkpoint,
- * microBatch (null: the whole batch at once), memory (MemoryFigures), gMax, granularity, sinks (the last three null for "plain"), seed, steps, step, interrupted, loss, heldOut, heldOutSkipped, seconds, train: […],
+ * microBatch (null: the whole batch at once), memory (TrainingFigures), gMax, granularity, sinks (the last three null for "plain"), seed, steps, step, interrupted, loss, heldOut, heldOutSkipped, seconds, train: […],
  * draws: [{ step, g, t }] }.
  */
 export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
@@ -70,6 +70,7 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         rule,
         computing,
         length,
+        heldOutContext: (length) => (e2 ? window : Math.max(window, length)),
         tableRows: e2 && settings.granularity === "sample" ? rule.batch : 1,
         ...(options.resume === undefined ? ({ shorter: "--length" } as const) : {}),
       });

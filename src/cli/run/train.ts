@@ -35,7 +35,7 @@ interface Start {
 }
 
 /**
- * Trains a byte-level Llama. JSON: { command, out, backend, adapter, parameters, window, length, checkpoint, microBatch (null: the whole batch at once), memory (MemoryFigures), seed, steps (asked for), step (reached),
+ * Trains a byte-level Llama. JSON: { command, out, backend, adapter, parameters, window, length, checkpoint, microBatch (null: the whole batch at once), memory (TrainingFigures), seed, steps (asked for), step (reached),
  * interrupted, loss (last step), heldOut (nats per byte at a context of the shorter of window and length, or null), heldOutSkipped (why it is
  * null, or null), seconds, train: [{ phase, step, loss, gradNorm, lr, tokensPerSecond (or null) }] }.
  */
@@ -58,6 +58,7 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
         computing,
         length,
         tableRows: 1,
+        heldOutContext: (length) => (options.resume === undefined && !options.given.has("length") ? length : Math.min(length, window)),
         ...(options.resume !== undefined ? {} : ({ shorter: options.given.has("length") ? "--length" : "--window" } as const)),
       });
       const corpus = await loadCorpus(text);
