@@ -42,7 +42,7 @@ export function bytesPerRow(config: LlamaConfig, plan: BlockPlan): number {
 }
 
 /** Reads the tokens [B, b] of one block, and gives what the head reads [B, b, C] and the longer cache. */
-const readBlock: Compiled<
+export const readBlock: Compiled<
   [model: Llama, tokens: Tensor, tables: RopeTensors, cache: KeyValueCache | undefined],
   [hidden: Tensor, cache: KeyValueCache | undefined]
 > = compile(

@@ -4,11 +4,25 @@ import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { evaluateContexts, slidingWindowPerplexity } from "../../src/e2llm/evaluation.js";
 import { lossByPosition, positionBuckets } from "../../src/e2llm/position-loss.js";
 import { automaticScale, type ReadingSchedule, readingTables } from "../../src/e2llm/reading.js";
-import { type Backend, crossEntropy, memory, OptionError, realize, ShapeError, tensor, useBackend } from "../../src/index.js";
+import {
+  type Backend,
+  crossEntropy,
+  key,
+  memory,
+  memoryOf,
+  OptionError,
+  realize,
+  ShapeError,
+  tensor,
+  useBackend,
+  zeros,
+} from "../../src/index.js";
 import { type HostTables, ropeTensors } from "../../src/nn/batch.js";
-import { blockRange, planBlocks } from "../../src/nn/block-reader.js";
+import { blockRange, planBlocks, readBlock } from "../../src/nn/block-reader.js";
+import { llamaConfig } from "../../src/nn/config.js";
 import { evaluationTargets } from "../../src/nn/evaluation-targets.js";
-import type { Llama } from "../../src/nn/llama.js";
+import { KeyValueCache } from "../../src/nn/kv-cache.js";
+import { Llama } from "../../src/nn/llama.js";
 import { distance, integers, tinyConfig, tinyLlama } from "../nn/tiny.js";
 import { backends } from "../support/backends.js";
 import { createRecordingBackend } from "../support/recording-backend.js";
@@ -102,6 +116,27 @@ describe.each(backends())("a long text on $name", { timeout: 120_000 }, ({ creat
       const cache = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * W * numberBytes;
       expect(most).toBeLessThan(1.5 * cache);
     }
+  });
+});
+
+describe.each(backends().filter(({ name }) => ["wasm", "webgpu"].includes(name)))("65,536 tokens on $name", ({ create }) => {
+  it("are read within half a gigabyte by a model of 0.8 million parameters, and half of them in half of that", async () => {
+    const backend = await create();
+    const before = useBackend(backend);
+    const sizes = { vocab_size: 256, hidden_size: 128, intermediate_size: 352, num_hidden_layers: 4, num_attention_heads: 4 };
+    const long = llamaConfig({ ...sizes, max_position_embeddings: 128 });
+    const model = new Llama(long, { key: key(0) });
+    const bytesOf = (W: number) => {
+      const table = zeros([1, W, long.head_dim / 2]);
+      const cache = new KeyValueCache(long, { capacity: W });
+      return memoryOf(readBlock, model, zeros([1, 1024], { dtype: "i32" }), { cos: table, sin: table.add(0) }, cache);
+    };
+    const [all, half] = [bytesOf(65_536), bytesOf(32_768)];
+    useBackend(before);
+    await backend.close();
+    expect(all.peakBytes).toBeLessThan(2 ** 29);
+    expect(all.largestTensorBytes).toBeLessThanOrEqual(2 ** 25); // the keys of a layer
+    expect(all.peakBytes).toBeLessThan(2.05 * half.peakBytes);
   });
 });
 
