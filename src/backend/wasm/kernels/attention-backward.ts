@@ -78,13 +78,13 @@ function blocksOf({ loops, results, q, k, cotangent }: AttentionBackwardKernel):
     bytes += 4 * queries * columns;
     return at;
   };
-  const qReady = liesReady(q, query.name, channel.name);
-  const cotangentReady = liesReady(cotangent, query.name, valueChannel.name);
+  const qReady = liesReady(q, query.name, channel.name, queries);
+  const cotangentReady = liesReady(cotangent, query.name, valueChannel.name, queries);
   const places = {
     qReady,
     cotangentReady,
     // The end of a panel is found by its steps.
-    keysReady: liesReady(k, key.name, channel.name) && layoutOf(k, key.name, channel.name).row > 0,
+    keysReady: liesReady(k, key.name, channel.name, keys) && layoutOf(k, key.name, channel.name).row > 0,
     q: place(channel.extent),
     qTurned: qReady ? 0 : place(ceilTo(channel.extent, tileRows)),
     cotangent: place(valueChannel.extent),

@@ -112,12 +112,22 @@ export class Visibility {
   }
 }
 
+/** Bytes after which addresses share a set of the first cache, and lines that a set holds for sure. */
+const cacheWay = 4096;
+const cacheLines = 8;
+
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
 /**
  * Whether a product reads an operand where it lies, with its channels for rows of A or for columns of B: four or eight of them are
- * neighbours then. Others are packed first.
+ * neighbours then. Others are packed first, and so are those of whose `count` rows too many would fight over one set of the cache, for as
+ * long as the tile of channels beside them needs the same lines.
  */
-export const liesReady = (operand: Operand, row: string, column: string): boolean =>
-  operand.dtype === "f32" && layoutOf(operand, row, column).column === 4;
+export function liesReady(operand: Operand, row: string, column: string, count: number): boolean {
+  const at = layoutOf(operand, row, column);
+  const sets = cacheWay / gcd(cacheWay, at.row);
+  return operand.dtype === "f32" && at.column === 4 && count <= cacheLines * sets;
+}
 
 /** One operand of a product: where it begins, and the bytes from tile to tile, or from panel to panel, and from step to step of k. */
 export interface ProductOperand {

@@ -60,7 +60,7 @@ function blocksOf({ loops, v }: AttentionKernel): Blocks {
   const units = (): number => batch.extent * head.extent * Math.ceil(query.extent / queries);
   while (units() < 16 && queries >= 2 * panelColumns) queries = ceilTo(queries / 2, panelColumns);
   const keyBytes = 4 * keys * channel.extent;
-  const valuesReady = liesReady(v, key.name, valueChannel.name);
+  const valuesReady = liesReady(v, key.name, valueChannel.name, keys);
   return {
     keys,
     keyBlocks: Math.ceil(key.extent / keys),
