@@ -102,6 +102,9 @@ export const attentionKernelCases: readonly AttentionCase[] = [
   { queries: 90, keys: 200, channels: 16, window: 64, offset: 40 },
   { queries: 5, keys: 300, channels: 40, causal: true, offset: 295, heads: 4, keyHeads: 2 },
   { queries: 1, keys: 500, channels: 64, causal: true, offset: 499 },
+  // Rows that would fight over one set of the cache are packed.
+  square(20, 1024, { causal: true }),
+  square(70, 1024, { causal: true, heads: 2, keyHeads: 1 }),
   { queries: 1, keys: 2500, channels: 8, heads: 2 },
   { queries: 1, keys: 1300, channels: 33, valueChannels: 30, causal: true, offset: 1100, heads: 6, keyHeads: 2, batch: 3 },
   { queries: 3, keys: 709, channels: 16, causal: true, offset: 706, window: 100, heads: 2 },

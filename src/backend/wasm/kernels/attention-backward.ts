@@ -1,5 +1,6 @@
 import type { AttentionBackwardKernel, Loop } from "../../../compiler/program.js";
-import { call, type Expression, f32x4, i32, type Local, load, op } from "../assembler.js";
+import { coefficient } from "../../../ir/index-expression.js";
+import { call, type Expression, i32, type Local, load, op } from "../assembler.js";
 import { panelRow } from "./attention-loops.js";
 import {
   ceilTo,
@@ -16,6 +17,7 @@ import {
   printPulled,
   printScores,
   Rooms,
+  readyRows,
   storeFactors,
   storePanel,
   storeRows,
@@ -42,10 +44,12 @@ interface Blocks {
   readonly queryTiles: number;
   /** Parts that the key tiles are dealt to. */
   readonly parts: number;
-  /** Whether queries, cotangents and keys are read where they lie where their channels are rows or columns of a product. */
+  /** Whether queries, cotangents, keys and the numbers of queries are read where they lie. */
   readonly qReady: boolean;
   readonly cotangentReady: boolean;
   readonly keysReady: boolean;
+  readonly lseReady: boolean;
+  readonly deltaReady: boolean;
   /** Whether one tile has all keys, so that nothing needs to be kept for others. */
   readonly alone: boolean;
   /** Bytes of the packed forms of a tile of queries and of what belongs to them, and where each begins. */
@@ -63,7 +67,7 @@ interface Blocks {
   readonly arenaBytes: number;
 }
 
-function blocksOf({ loops, results, q, k, cotangent }: AttentionBackwardKernel): Blocks {
+function blocksOf({ loops, results, q, k, cotangent, lse, delta }: AttentionBackwardKernel): Blocks {
   const { batch, head, keyHead, query, key, channel, valueChannel } = loops;
   const pairs = batch.extent * keyHead.extent;
   let keys = pieceOf(key.extent, mostKeys, panelColumns);
@@ -80,17 +84,21 @@ function blocksOf({ loops, results, q, k, cotangent }: AttentionBackwardKernel):
   };
   const qReady = liesReady(q, query.name, channel.name, queries);
   const cotangentReady = liesReady(cotangent, query.name, valueChannel.name, queries);
+  const isRow = ({ dtype, index }: AttentionBackwardKernel["lse"]): boolean => dtype === "f32" && coefficient(index, query.name) === 1;
+  const [lseReady, deltaReady] = [isRow(lse), isRow(delta)];
   const places = {
     qReady,
     cotangentReady,
     // The end of a panel is found by its steps.
     keysReady: liesReady(k, key.name, channel.name, keys) && layoutOf(k, key.name, channel.name).row > 0,
-    q: place(channel.extent),
+    lseReady,
+    deltaReady,
+    q: qReady ? 0 : place(channel.extent),
     qTurned: qReady ? 0 : place(ceilTo(channel.extent, tileRows)),
-    cotangent: place(valueChannel.extent),
+    cotangent: cotangentReady ? 0 : place(valueChannel.extent),
     cotangentTurned: cotangentReady ? 0 : place(ceilTo(valueChannel.extent, tileRows)),
-    lse: place(1),
-    delta: place(1),
+    lse: lseReady ? 0 : place(1),
+    delta: deltaReady ? 0 : place(1),
   };
   const sumRow = 4 * ceilTo(channel.extent, panelColumns);
   const sums = ceilTo(batch.extent * head.extent * queryTiles * bytes, 64);
@@ -101,7 +109,7 @@ function blocksOf({ loops, results, q, k, cotangent }: AttentionBackwardKernel):
 }
 
 /**
- * The backward pass of attention in three steps. The first packs what belongs to the queries. A unit of the second is a key head and every
+ * The backward pass of attention in three steps. The first packs what belongs to the queries and does not lie ready. A unit of the second is a key head and every
  * so many of its tiles of keys, for which one tile of queries follows another; with panels of eight keys,
  *
  *   s = q·kᵀ    p̄ = ō·vᵀ        [query][8 keys]: queries in tiles of four rows, keys in panels of eight columns
@@ -116,7 +124,7 @@ export function attentionBackwardKernels(kernel: AttentionBackwardKernel, contex
   const blocks = blocksOf(kernel);
   const main = mainKernel(kernel, context, gemm, blocks);
   if (blocks.alone) return [main];
-  const codes = [packKernel(kernel, context, gemm, blocks), main];
+  const codes = blocks.tileBytes > 0 ? [packKernel(kernel, context, gemm, blocks), main] : [main];
   return kernel.results.includes(0) ? [...codes, sumKernel(kernel, context, blocks)] : codes;
 }
 
@@ -130,18 +138,16 @@ function packQueries(
 ): void {
   const { query, channel, valueChannel } = kernel.loops;
   const { code, values } = f;
-  const pack = (operand: AttentionBackwardKernel["q"], column: Loop, rowsAt: number, turnedAt: number | undefined): void => {
+  const pack = (operand: AttentionBackwardKernel["q"], column: Loop, rowsAt: number, turnedAt: number): void => {
     const { base, row, column: step } = layoutOf(operand, query.name, column.name);
     const from = code.local("i32", addressOf(f, operand, base, times(place.first.get, row)));
     const packTiles = gemm[reading("packTiles", operand.dtype)];
     code.do(call(packTiles, from.get, i32(step), i32(row), plus(place.to.get, i32(rowsAt)), i32(column.extent), place.count.get));
-    if (turnedAt !== undefined) {
-      code.do(call(packTiles, from.get, i32(row), i32(step), plus(place.to.get, i32(turnedAt)), place.count.get, i32(column.extent)));
-    }
+    code.do(call(packTiles, from.get, i32(row), i32(step), plus(place.to.get, i32(turnedAt)), place.count.get, i32(column.extent)));
     code.release(from);
   };
-  /** A number for each query, times a factor. */
-  const copy = (operand: AttentionBackwardKernel["lse"], at: number, factor: number): void => {
+  /** A number for each query. */
+  const copy = (operand: AttentionBackwardKernel["lse"], at: number): void => {
     const base = code.local("i32", less(plus(place.to.get, i32(at)), times(place.first.get, 4)));
     const end = plus(place.first.get, place.count.get);
     values.prepare([operand], [query.name], query.name);
@@ -151,21 +157,20 @@ function packQueries(
         query.name,
         c,
         () => {
-          const scaled = code.local("v128", op("f32x4.mul", values.get(operand).get, f32x4(factor)));
-          const place = plus(base.get, times(c.get, 4));
-          if (width === 4) code.store("v128.store", place, scaled.get);
-          else code.storeLane("v128.store32_lane", 0, place, scaled.get);
-          code.release(scaled);
+          const value = values.get(operand);
+          const to = plus(base.get, times(c.get, 4));
+          if (width === 4) code.store("v128.store", to, value.get);
+          else code.storeLane("v128.store32_lane", 0, to, value.get);
         },
         width,
       );
     });
     code.release(base);
   };
-  pack(kernel.q, channel, blocks.q, blocks.qReady ? undefined : blocks.qTurned);
-  pack(kernel.cotangent, valueChannel, blocks.cotangent, blocks.cotangentReady ? undefined : blocks.cotangentTurned);
-  copy(kernel.lse, blocks.lse, Math.LOG2E);
-  copy(kernel.delta, blocks.delta, 1);
+  if (!blocks.qReady) pack(kernel.q, channel, blocks.q, blocks.qTurned);
+  if (!blocks.cotangentReady) pack(kernel.cotangent, valueChannel, blocks.cotangent, blocks.cotangentTurned);
+  if (!blocks.lseReady) copy(kernel.lse, blocks.lse);
+  if (!blocks.deltaReady) copy(kernel.delta, blocks.delta);
 }
 
 function packKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gemm, blocks: Blocks): KernelCode {
@@ -271,19 +276,28 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
       code.set(from, plus(top.get, skipped.get));
       const inTile = (bytes: number): Expression => times(skipped.get, bytes);
       const rowsOf = (place: Local): Expression => plus(place.get, inTile(panelRow));
-      const scores = (a: number, channels: number, panels: Expression, to: Local): void =>
+      type Rows = AttentionBackwardKernel["q"];
+      /** Where an operand that lies ready has the first query at hand. */
+      const readyAt = (operand: Rows, column: Loop): { readonly from: Expression; readonly row: number } => {
+        const { base, row } = layoutOf(operand, query.name, column.name);
+        return { from: addressOf(f, operand, base, times(from.get, row)), row };
+      };
+      const inPacked = (at: number, bytes: number): Expression => plus(plus(packed.get, i32(at)), inTile(bytes));
+      const scores = (operand: Rows, column: Loop, isReady: boolean, at: number, panels: Expression, to: Local): void => {
+        const ready = readyAt(operand, column);
         printProduct(f, gemm, {
-          a: packedTiles(plus(plus(packed.get, i32(a)), inTile(4 * channels)), i32(channels)),
+          a: isReady ? readyRows(ready.from, ready.row) : packedTiles(inPacked(at, 4 * column.extent), i32(column.extent)),
           b: packedPanels(panels, i32(0)),
           to: rowsOf(to),
           toRow: panelRow,
           rows: count.get,
           panels: 1,
-          depth: i32(channels),
+          depth: i32(column.extent),
           adds: false,
         });
-      scores(blocks.q, channel.extent, plus(kPanels.get, inPanel(kPanelBytes)), raws);
-      scores(blocks.cotangent, valueChannel.extent, plus(vPanels.get, inPanel(vPanelBytes)), pulls);
+      };
+      scores(kernel.q, channel, blocks.qReady, blocks.q, plus(kPanels.get, inPanel(kPanelBytes)), raws);
+      scores(kernel.cotangent, valueChannel, blocks.cotangentReady, blocks.cotangent, plus(vPanels.get, inPanel(vPanelBytes)), pulls);
       code.set(factor, (plain ? factors.scaled : factors.one).get);
       const panelPart = {
         row: query,
@@ -298,7 +312,8 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
         visibility.hide(gemm, rowsOf(weights), count.get, factor.get, from.get, panel.get, "queries");
         code.set(factor, factors.one.get);
       });
-      const place = (at: number): Expression => plus(plus(packed.get, i32(at)), inTile(4));
+      const perRow = (operand: Rows, isReady: boolean, at: number): Expression =>
+        isReady ? readyAt(operand, channel).from : inPacked(at, 4);
       const turned = plus(plus(tiles.get, inPanel(4 * tileRows * panelColumns)), inTile(tileBytes / tileRows));
       code.do(
         call(
@@ -306,8 +321,8 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
           rowsOf(weights),
           rowsOf(pulls),
           count.get,
-          place(blocks.lse),
-          place(blocks.delta),
+          perRow(kernel.lse, blocks.lseReady, blocks.lse),
+          perRow(kernel.delta, blocks.deltaReady, blocks.delta),
           factor.get,
           turned,
           i32(tileBytes),
@@ -329,10 +344,10 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
           adds: true,
         });
       /** Queries or cotangents whose channels are rows, from the first query at hand on. */
-      const turnedOperand = (operand: AttentionBackwardKernel["q"], column: Loop, isReady: boolean, at: number): ProductOperand => {
-        if (!isReady) return packedTiles(plus(plus(packed.get, i32(at)), inTile(4 * tileRows)), queries.get);
-        const { base, row } = layoutOf(operand, query.name, column.name);
-        return { from: addressOf(f, operand, base, times(from.get, row)), next: i32(4 * tileRows), step: row };
+      const turnedOperand = (operand: Rows, column: Loop, isReady: boolean, at: number): ProductOperand => {
+        if (!isReady) return packedTiles(inPacked(at, 4 * tileRows), queries.get);
+        const ready = readyAt(operand, column);
+        return { from: ready.from, next: i32(4 * tileRows), step: ready.row };
       };
       if (needsV) {
         const a = turnedOperand(kernel.cotangent, valueChannel, blocks.cotangentReady, blocks.cotangentTurned);

@@ -25,7 +25,7 @@ export interface AttentionExports {
   turnPanel(panel: number, factors: number, to: number, toRow: number, channels: number): void;
   /**
    * p = 2^(s·factor − lse) in place of s, and s̄ = p·(dp − delta) in place of dp; s̄ also in tiles of four rows, [tile][column][4], which
-   * are `tileBytes` apart. lse, times log₂ e, and delta are those of the rows. Rows are done by fours.
+   * are `tileBytes` apart. lse, which is not times log₂ e, and delta are those of the rows. Rows are done by fours.
    */
   probabilities(s: number, dp: number, rows: number, lse: number, delta: number, factor: number, tiles: number, tileBytes: number): void;
   /**
@@ -236,7 +236,7 @@ function probabilities(code: Code, parameters: readonly Local[], fused: boolean)
     for (const half of [0, 1]) {
       const place = (row: number): number => row * panelRow + 16 * half;
       const lines = [0, 1, 2, 3].map((row) => {
-        const shift = negated(load("v128.load32_splat", lse.get, 4 * row));
+        const shift = op("f32x4.mul", load("v128.load32_splat", lse.get, 4 * row), f32x4(-Math.LOG2E));
         return code.local("v128", addProduct(shift, load("v128.load", s.get, place(row)), scale.get, fused));
       });
       powersOfTwo(code, lines, fused);

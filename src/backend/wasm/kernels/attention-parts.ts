@@ -119,9 +119,9 @@ const cacheLines = 8;
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
 /**
- * Whether a product reads an operand where it lies, with its channels for rows of A or for columns of B: four or eight of them are
- * neighbours then. Others are packed first, and so are those of whose `count` rows too many would fight over one set of the cache, for as
- * long as the tile of channels beside them needs the same lines.
+ * Whether products read an operand where it lies: its channels are neighbours, so that it is rows of A as it is, and read four or eight at
+ * a time where channels are rows of A or columns of B. Others are packed first, and so are those of whose `count` rows too many would
+ * fight over one set of the cache.
  */
 export function liesReady(operand: Operand, row: string, column: string, count: number): boolean {
   const at = layoutOf(operand, row, column);
@@ -134,7 +134,12 @@ export interface ProductOperand {
   readonly from: Expression;
   readonly next: Expression;
   readonly step: number;
+  /** Bytes from row to row, where A is not packed and k contiguous. */
+  readonly row?: number;
 }
+
+/** Rows of A that lie ready. */
+export const readyRows = (from: Expression, row: number): ProductOperand => ({ from, next: i32(tileRows * row), step: 4, row });
 
 /** Tiles of four rows or panels of eight columns that were packed with so many steps of k each. */
 export const packedTiles = (from: Expression, depth: Expression): ProductOperand => ({
@@ -148,7 +153,7 @@ export const packedPanels = (from: Expression, depth: Expression): ProductOperan
   step: 4 * panelColumns,
 });
 
-/** Prints C (+)= A·B. */
+/** Prints C (+)= A·B. Where A is not packed, all of B is. */
 export function printProduct(
   f: KernelFunction,
   gemm: Gemm,
@@ -165,8 +170,12 @@ export function printProduct(
     readonly adds: boolean;
   },
 ): void {
-  const operands = [a, b].flatMap(({ from, next, step }) => [from, next, i32(step)]);
-  f.code.do(call(gemm.multiplyPart, ...operands, c.to, i32(c.toRow), c.rows, i32(c.panels), c.depth, i32(c.adds ? 1 : 0)));
+  const result = [c.to, i32(c.toRow), c.rows, i32(c.panels), c.depth, i32(c.adds ? 1 : 0)];
+  if (a.row !== undefined) f.code.do(call(gemm.multiplyRows, a.from, i32(a.row), b.from, ...result));
+  else {
+    const operands = [a, b].flatMap(({ from, next, step }) => [from, next, i32(step)]);
+    f.code.do(call(gemm.multiplyPart, ...operands, ...result));
+  }
 }
 
 /** Whether the raw score is what counts. */

@@ -16,6 +16,7 @@ import {
   printProduct,
   printScores,
   Rooms,
+  readyRows,
   storeFactors,
   storePanel,
   times,
@@ -49,17 +50,19 @@ interface Blocks {
   /** Bytes of a packed block of keys, and of one with the values after it. */
   readonly keyBytes: number;
   readonly bytes: number;
-  /** Whether values are read where they lie. */
+  /** Whether keys and values are read where they lie. */
+  readonly keysReady: boolean;
   readonly valuesReady: boolean;
 }
 
-function blocksOf({ loops, v }: AttentionKernel): Blocks {
+function blocksOf({ loops, k, v }: AttentionKernel): Blocks {
   const { batch, head, query, key, channel, valueChannel } = loops;
   const keys = pieceOf(key.extent, mostKeys, panelColumns);
   let queries = pieceOf(query.extent, mostQueries, panelColumns);
   const units = (): number => batch.extent * head.extent * Math.ceil(query.extent / queries);
   while (units() < 16 && queries >= 2 * panelColumns) queries = ceilTo(queries / 2, panelColumns);
-  const keyBytes = 4 * keys * channel.extent;
+  const keysReady = liesReady(k, key.name, channel.name, keys);
+  const keyBytes = keysReady ? 0 : 4 * keys * channel.extent;
   const valuesReady = liesReady(v, key.name, valueChannel.name, keys);
   return {
     keys,
@@ -68,6 +71,7 @@ function blocksOf({ loops, v }: AttentionKernel): Blocks {
     queryBlocks: Math.ceil(query.extent / queries),
     keyBytes,
     bytes: keyBytes + (valuesReady ? 0 : 4 * keys * ceilTo(valueChannel.extent, tileRows)),
+    keysReady,
     valuesReady,
   };
 }
@@ -87,7 +91,7 @@ export function attentionKernels(kernel: AttentionKernel, context: Context, gemm
   const { batch, head, keyHead } = kernel.loops;
   const uses = blocks.queryBlocks * (head.extent / keyHead.extent);
   const arenaBytes = batch.extent * keyHead.extent * blocks.keyBlocks * blocks.bytes;
-  const ahead = uses > 1 && arenaBytes <= largestArena;
+  const ahead = uses > 1 && arenaBytes > 0 && arenaBytes <= largestArena;
   const main = forwardKernel(kernel, context, gemm, blocks, ahead ? arenaBytes : 0);
   return ahead ? [packKernel(kernel, context, gemm, blocks, arenaBytes), main] : [main];
 }
@@ -97,16 +101,18 @@ function packBlock(
   f: KernelFunction,
   kernel: AttentionKernel,
   gemm: Gemm,
-  { keyBytes, valuesReady }: Blocks,
+  { keyBytes, keysReady, valuesReady }: Blocks,
   place: { readonly first: Local; readonly count: Local; readonly to: Expression },
 ): void {
   const { code } = f;
   const { k, v, loops } = kernel;
   const { key, channel, valueChannel } = loops;
   const { first, count, to } = place;
-  const kAt = layoutOf(k, key.name, channel.name);
-  const kFrom = addressOf(f, k, kAt.base, times(first.get, kAt.row));
-  code.do(call(gemm[reading("packTiles", k.dtype)], kFrom, i32(kAt.column), i32(kAt.row), to, i32(channel.extent), count.get));
+  if (!keysReady) {
+    const kAt = layoutOf(k, key.name, channel.name);
+    const kFrom = addressOf(f, k, kAt.base, times(first.get, kAt.row));
+    code.do(call(gemm[reading("packTiles", k.dtype)], kFrom, i32(kAt.column), i32(kAt.row), to, i32(channel.extent), count.get));
+  }
   if (valuesReady) return;
   const vAt = layoutOf(v, key.name, valueChannel.name);
   const vFrom = addressOf(f, v, vAt.base, times(first.get, vAt.row));
@@ -171,7 +177,8 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
   const number = (): Local => code.local("i32");
   const [unit, b, h, kh, top, bottom] = [number(), number(), number(), number(), number(), number()];
   const vAt = layoutOf(kernel.v, key.name, valueChannel.name);
-  const valuesFrom = number();
+  const kAt = layoutOf(kernel.k, key.name, channel.name);
+  const [keysFrom, valuesFrom] = [number(), number()];
   const [block, blockEnd, blockFirst, blockKeys] = [number(), number(), number(), number()];
   const [panel, end, from, to, count, qPanel, o, state] = [0, 1, 2, 3, 4, 5, 6, 7].map(number) as [
     Local,
@@ -207,7 +214,9 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
       code.if(op("i32.gt_s", count.get, i32(0)), () => {
         const skipped = (): Expression => less(from.get, blockFirst.get);
         printProduct(f, gemm, {
-          a: packedTiles(plus(packed.get, times(skipped(), 4 * channel.extent)), i32(channel.extent)),
+          a: blocks.keysReady
+            ? readyRows(plus(keysFrom.get, times(from.get, kAt.row)), kAt.row)
+            : packedTiles(plus(packed.get, times(skipped(), 4 * channel.extent)), i32(channel.extent)),
           b: packedPanels(qPanel.get, i32(0)),
           to: scores.get,
           toRow: panelRow,
@@ -245,6 +254,7 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
 
   const onUnit = (): void => {
     const q = layoutOf(kernel.q, query.name, channel.name);
+    if (blocks.keysReady) code.set(keysFrom, addressOf(f, kernel.k, kAt.base, i32(0)));
     if (blocks.valuesReady) code.set(valuesFrom, addressOf(f, kernel.v, vAt.base, i32(0)));
     const qFrom = addressOf(f, kernel.q, q.base, times(top.get, q.row));
     const queries = (): Expression => less(bottom.get, top.get);

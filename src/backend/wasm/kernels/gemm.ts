@@ -62,6 +62,18 @@ type ReaderName = keyof Readers | `${keyof Readers}_${Half}`;
 export type GemmExports = {
   readonly [Name in ReaderName]: Readers[Name extends `${infer Reader extends keyof Readers}_${Half}` ? Reader : Name & keyof Readers];
 } & {
+  /** C (+)= A·B where A is not packed: its rows are `aRow` bytes apart, and k is contiguous. B is packed. */
+  multiplyRows(
+    a: number,
+    aRow: number,
+    b: number,
+    c: number,
+    cRow: number,
+    rows: number,
+    panels: number,
+    depth: number,
+    accumulate: number,
+  ): void;
   /** C (+)= A·B. Adds to C where `accumulate` is not 0. */
   multiply(a: number, b: number, c: number, cRow: number, rows: number, panels: number, depth: number, accumulate: number): void;
   /**
@@ -97,6 +109,7 @@ const readerNames = Object.keys(readerWords) as (keyof Readers)[];
 export const gemmSignatures = {
   multiply: words(8),
   multiplyPart: words(12),
+  multiplyRows: words(9),
   ...attentionSignatures,
   ...Object.fromEntries(elements.flatMap((dtype) => readerNames.map((name) => [reading(name, dtype), words(readerWords[name])]))),
 } as Readonly<Record<keyof GemmExports, ReturnType<typeof words>>>;
@@ -126,6 +139,17 @@ export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<Array
     },
     "multiplyPart",
   );
+  module.function(
+    gemmSignatures.multiplyRows,
+    (code, ...p) => {
+      const [a, aRow, b, c, cRow, rows, panels, depth, accumulate] = p as [Local, Local, Local, Local, Local, Local, Local, Local, Local];
+      const aTile = code.local("i32", times(aRow.get, tileRows));
+      const bPanel = code.local("i32", times(depth.get, panelColumns * 4));
+      const steps = { aStep: i32(4), bStep: i32(panelColumns * 4), blockBytes: i32(blockTerms * panelColumns * 4) };
+      multiply(code, { fused, a, aRow, aTile, b, bPanel, ...steps, c, cRow, rows, panels, depth, accumulate });
+    },
+    "multiplyRows",
+  );
   addAttentionLoops(module, fused);
   for (const dtype of elements) {
     const printers: Readonly<Record<keyof Readers, (code: Code, parameters: readonly Local[]) => void>> = {
@@ -150,6 +174,8 @@ const times = (a: Expression, n: number): Expression => (n === 1 ? a : op("i32.m
 interface Product {
   readonly fused: boolean;
   readonly a: Local;
+  /** Bytes from row to row of a tile; packed rows are neighbours. */
+  readonly aRow?: Local;
   readonly aTile: Local;
   readonly aStep: Expression;
   readonly b: Local;
@@ -197,10 +223,14 @@ interface TilePlaces {
 
 /** One tile of results: for each block of k, sums in registers and then into memory. */
 function tile(code: Code, product: Product, { aTile, bPanel, cTile }: TilePlaces, rows: number): void {
-  const { fused, aStep, bStep, blockBytes, cRow, depth, accumulate } = product;
+  const { fused, aRow, aStep, bStep, blockBytes, cRow, depth, accumulate } = product;
   const sums = Array.from({ length: rows }, () => Array.from({ length: vectors }, () => code.local("v128")));
   const bVectors = Array.from({ length: vectors }, () => code.local("v128"));
-  const [a, b, end, aElement] = [code.local("i32", aTile.get), code.local("i32", bPanel.get), code.local("i32"), code.local("v128")];
+  const [b, end, aElement] = [code.local("i32", bPanel.get), code.local("i32"), code.local("v128")];
+  const aPointers = Array.from({ length: aRow === undefined ? 1 : rows }, () => code.local("i32"));
+  aPointers.forEach((pointer, r) =>
+    code.set(pointer, r === 0 || aRow === undefined ? aTile.get : add((aPointers[r - 1] as Local).get, aRow.get)),
+  );
   code.set(end, add(bPanel.get, op("i32.mul", depth.get, bStep)));
 
   const cPointers = Array.from({ length: rows }, () => code.local("i32"));
@@ -216,13 +246,17 @@ function tile(code: Code, product: Product, { aTile, bPanel, cTile }: TilePlaces
     code.while(op("i32.lt_u", b.get, stop.get), () => {
       bVectors.forEach((vector, v) => code.set(vector, load("v128.load", b.get, 16 * v)));
       sums.forEach((line, r) => {
-        code.set(aElement, load("v128.load32_splat", a.get, 4 * r));
+        const place =
+          aRow === undefined
+            ? load("v128.load32_splat", (aPointers[0] as Local).get, 4 * r)
+            : load("v128.load32_splat", (aPointers[r] as Local).get);
+        code.set(aElement, place);
         bVectors.forEach((vector, v) => {
           const sum = line[v] as Local;
           code.set(sum, addProduct(sum.get, aElement.get, vector.get, fused));
         });
       });
-      code.increase(a, aStep);
+      for (const pointer of aPointers) code.increase(pointer, aStep);
       code.increase(b, bStep);
     });
     code.if(
@@ -235,7 +269,7 @@ function tile(code: Code, product: Product, { aTile, bPanel, cTile }: TilePlaces
     );
     code.set(isFirst, i32(0));
   });
-  code.release(...sums.flat(), ...bVectors, ...cPointers, a, b, end, aElement, stop, isFirst);
+  code.release(...sums.flat(), ...bVectors, ...cPointers, ...aPointers, b, end, aElement, stop, isFirst);
 }
 
 /** Copies elements into a row of f32: vectors of four where they are neighbours, else one by one. */
