@@ -134,6 +134,8 @@ export const attentionKernelCases: readonly AttentionCase[] = [
     { queries: 70, keys: 45, channels: 12, score, batch: 2 },
     { queries: 1, keys: 403, channels: 12, score, heads: 2, causal: true, offset: 402 },
     { queries: 3, keys: 86, channels: 12, score, heads: 4, keyHeads: 1, window: 50, offset: 70 },
+    { queries: 4, keys: 40, channels: 12, score, heads: 2, causal: true, offset: 36 },
+    { queries: 3, keys: 64, channels: 8, score, causal: true, window: 13, offset: 59 },
     { queries: 19, keys: 140, channels: 12, score, window: 30, offset: 60, dtype: "f16" as const },
   ]),
 ];

@@ -220,6 +220,8 @@ export interface PanelPart {
   readonly rowEnd: Expression;
   readonly firstColumn: Local;
   readonly columnEnd: Local;
+  /** Whether the columns begin and end anywhere, and not where panels do. Default false. */
+  readonly ragged?: boolean;
 }
 
 /** Prints a scalar computation for each pair of a panel. `body` gets where the pair, or four of them, lies in each of the panels. */
@@ -231,14 +233,14 @@ function eachPair(
   body: (places: readonly Expression[], width: Width) => void,
 ): void {
   const { code, values } = f;
-  const { row, column } = part;
+  const { row, column, ragged = false } = part;
   const lines = panels.map((panel) => code.local("i32", less(panel, times(part.firstColumn.get, 4))));
   const at = code.local("i32");
   const end = code.local("i32", part.rowEnd);
   code.for(at, part.firstRow.get, end.get, 1, () => {
     values.within(row.name, at, () => {
       values.prepare(targets, [column.name], column.name);
-      const range = { from: part.firstColumn.get, to: part.columnEnd.get, extent: column.extent, groups: 2 };
+      const range = { from: part.firstColumn.get, to: part.columnEnd.get, extent: column.extent, groups: 2, ragged };
       f.vectorLoop(range, (width, counters) => {
         for (const counter of counters) {
           const places = lines.map((line) => plus(line.get, times(counter.get, 4)));

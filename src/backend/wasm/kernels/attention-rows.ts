@@ -94,7 +94,8 @@ function partKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, keys:
         const kFrom = addressOf(f, kernel.k, k.base, times(from.get, k.row));
         code.do(call(gemm[reading("rowByRows", kernel.k.dtype)], qFrom.get, kFrom, i32(k.row), scores.get, count.get, i32(channel.extent)));
         if (!plain) {
-          const pairs = { row: query, column: key, firstRow: row, rowEnd: plus(row.get, i32(1)), firstColumn: from, columnEnd: to };
+          const rowEnd = plus(row.get, i32(1));
+          const pairs = { row: query, column: key, firstRow: row, rowEnd, firstColumn: from, columnEnd: to, ragged: true };
           printScores(f, kernel, pairs, scores.get, scores.get);
         }
         code.do(call(gemm.softmaxRow, scores.get, count.get, state.get, factor.get));

@@ -102,14 +102,14 @@ export class KernelFunction {
 
   /**
    * Runs over from ≤ counter < to: `groups` times four steps at once, then four, then one. `body` gets the counters of the groups.
-   * What `extent` is divisible by decides which of these loops are printed.
+   * What `extent` is divisible by decides which of these loops are printed, unless the range is `ragged` and ends anywhere.
    */
   vectorLoop(
-    options: { from: Expression; to: Expression; extent: number; groups?: number; single?: boolean },
+    options: { from: Expression; to: Expression; extent: number; groups?: number; single?: boolean; ragged?: boolean },
     body: (width: Width, counters: readonly Local[]) => void,
   ): void {
     const { code } = this;
-    const { from, to, extent, groups = 1, single = false } = options;
+    const { from, to, extent, groups = 1, single = false, ragged = false } = options;
     const counter = code.local("i32", from);
     const end = code.local("i32", to);
     const pass = (steps: number, width: Width): void => {
@@ -125,8 +125,8 @@ export class KernelFunction {
       code.release(...counters.slice(1));
     };
     if (!single && groups > 1 && extent >= 4 * groups) pass(4 * groups, 4);
-    if (!single && extent >= 4 && !(groups > 1 && extent % (4 * groups) === 0)) pass(4, 4);
-    if (single || extent % 4 !== 0) pass(1, 1);
+    if (!single && extent >= 4 && (ragged || !(groups > 1 && extent % (4 * groups) === 0))) pass(4, 4);
+    if (single || ragged || extent % 4 !== 0) pass(1, 1);
     code.release(counter, end);
   }
 
