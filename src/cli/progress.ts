@@ -41,6 +41,8 @@ export interface Progress {
 
 /** Seconds over which rates are smoothed: long enough to calm a 100 ms step, short enough to show a slow-down. */
 const smoothingSeconds = 5;
+/** Or so many intervals where these are long: one that held a checkpoint must not speak for all steps to come. */
+const smoothingIntervals = 5;
 /** A rate from fewer steps is an accident: caches are cold, and the steps that are queued come back in bursts. */
 const leastTimed = 5;
 /** A terminal is redrawn at most this often. */
@@ -48,12 +50,13 @@ const redrawMilliseconds = 80;
 
 /**
  * Exponentially smoothed rate of a quantity over irregular intervals: r ← r + (1 − e^(−Δt/τ)) (Δn/Δt − r), with the first
- * interval taken as it is.
+ * interval taken as it is and τ the longer of five seconds and five mean intervals.
  */
 export class SmoothedRate {
   #rate: number | undefined;
   #pending = 0;
   #timed = 0;
+  #seconds = 0;
 
   /** How many amounts were added with their time. */
   get timed(): number {
@@ -72,7 +75,9 @@ export class SmoothedRate {
     if (!(seconds > 0)) return;
     const now = this.#pending / seconds;
     this.#pending = 0;
-    const weight = 1 - Math.exp(-seconds / smoothingSeconds);
+    this.#seconds += seconds;
+    const scale = Math.max(smoothingSeconds, (smoothingIntervals * this.#seconds) / this.#timed);
+    const weight = 1 - Math.exp(-seconds / scale);
     this.#rate = this.#rate === undefined ? now : this.#rate + weight * (now - this.#rate);
   }
 }

@@ -192,6 +192,16 @@ describe("the command", () => {
     expect(figures.available).toBeGreaterThan(needed);
   });
 
+  it.each(["", " --checkpoint blocks --micro-batch 2"])("needs what it says, its held-out reading included:%s", async (way) => {
+    const line = `train --text ${bench.at("text.txt")} --window 200 --length 100 --hidden 32 --layers 2 --batch 4 --steps 2 --backend wasm`;
+    const { code, stdout, stderr } = await command(`${line} --out ${bench.at("wasm")} --force --json${way}`);
+    expect(code, stderr).toBe(0);
+    const { needed } = JSON.parse(stdout).memory;
+    // The backend is closed by now and still knows its peak.
+    expect(needed / memory().peakBytes).toBeGreaterThan(0.93);
+    expect(needed / memory().peakBytes).toBeLessThan(1.05);
+  });
+
   it.each(["--window 65536 --batch 64"])("refuses %s before its first step", async (sizes) => {
     const line = `train --text ${bench.at("text.txt")} --hidden 16 --heads 2 --layers 1 --backend wasm --json --out ${bench.at("b")} ${sizes}`;
     const { code, stdout, stderr } = await command(line);

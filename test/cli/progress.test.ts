@@ -51,6 +51,16 @@ describe("a smoothed rate", () => {
     expect(smoothed.value).toBeLessThan(50);
   });
 
+  it("of long steps is not that of the last one alone, which may have waited for a checkpoint", () => {
+    const smoothed = new SmoothedRate();
+    for (let i = 0; i < 6; i++) smoothed.add(1, 60);
+    smoothed.add(1, 150);
+    expect(60 * smoothed.value).toBeGreaterThan(0.75);
+    expect(60 * smoothed.value).toBeLessThan(1);
+    for (let i = 0; i < 15; i++) smoothed.add(1, 120);
+    expect(120 * smoothed.value).toBeCloseTo(1, 0);
+  });
+
   it("carries what came in no time over to the next interval", () => {
     const smoothed = new SmoothedRate();
     smoothed.add(5, 0);
