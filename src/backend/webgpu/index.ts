@@ -100,6 +100,7 @@ class WebGpuBackend implements Backend {
     this.target = {
       kernelClass: options.kernelClass ?? device.kernelClass,
       maxWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
+      softwareDriver: device.software,
       subgroupSize: device.subgroupSize,
     };
   }

@@ -1,20 +1,17 @@
 import { type AttentionBackwardKernel, type AttentionKernel, hiddenScore } from "../../../compiler/program.js";
-import { AttentionText, keysOf, queriesOf, sees, unseen } from "./attention-text.js";
-import { type Context, fold, foldedGroup, type KernelSource, steps, type Target } from "./source.js";
+import { AttentionText, keyHeadOf, keysOf, placeLines, queriesOf, sees, unseen } from "./attention-text.js";
+import { type Context, fold, type KernelSource, steps, type Target } from "./source.js";
 
 /**
  * Attention for software adapters. An invocation has a few rows (queries, or keys where their cotangents are wanted) in registers, whole,
  * and goes over the rows of the other side, which all invocations of a workgroup need at the same time. Loads cost drivers most: a
- * subgroup that is the workgroup loads a different vector in each invocation and passes them around. Without subgroups every
- * invocation loads them all. No workgroup memory, no barriers; and little text, since drivers compile each vector for long.
+ * subgroup that is the workgroup loads a different vector in each invocation and passes them around. No workgroup memory, no barriers; and little text, since drivers compile each vector for long.
  */
 
 type Attention = AttentionKernel | AttentionBackwardKernel;
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
-/** Invocations of a workgroup where there are no subgroups. */
-const plainWidth = 8;
 /** Vectors that the rows of an invocation have together, unless one row has more. */
 const heldVectors = 32;
 /** Pairs of rows that are written out. */
@@ -32,8 +29,7 @@ interface Shape {
 
 /** How a kernel whose rows hold so many vectors, and read rows of `parts` vectors, is cut up. */
 function shapeOf(held: number, parts: number, count: number, target: Target): Shape {
-  const { subgroupSize } = target;
-  const width = subgroupSize ?? plainWidth;
+  const width = target.subgroupSize as number;
   const rows = Math.max(1, Math.min(2, Math.floor(heldVectors / held), Math.ceil(count / width)));
   const block = Math.max(1, Math.min(Math.floor(mostPairs / rows), Math.floor(sharedVectors / parts)));
   return { width, rows, block };
@@ -51,17 +47,9 @@ interface Shared {
 function share(
   { name, at, parts }: Shared,
   { width, block }: Shape,
-  target: Target,
   start: string,
   last: number,
 ): { readonly before: string[]; readonly loads: string[]; readonly vector: (row: number, part: number) => string } {
-  if (target.subgroupSize === undefined) {
-    return {
-      before: [],
-      loads: [],
-      vector: (row, part) => `${name}(${at}, ${row === 0 ? start : `min(${start} + ${row}u, ${last}u)`}, ${part}u)`,
-    };
-  }
   const loads = range(Math.ceil((block * parts) / width));
   const single = block === 1;
   const row = (i: number): string => (single ? start : `min(${start} + ${name}_row${i}, ${last}u)`);
@@ -99,18 +87,18 @@ export function softwareAttention(kernel: AttentionKernel, context: Context): Ke
   const exp = text.use("exp_f32");
   const [r, z] = [range(rows), range(block)];
 
-  const k = share({ name: "k", at: "at_k", parts }, shape, target, "j", key.extent - 1);
-  const v = share({ name: "v", at: "at_v", parts: valueParts }, shape, target, "j", key.extent - 1);
+  const k = share({ name: "k", at: "at_k", parts }, shape, "j", key.extent - 1);
+  const v = share({ name: "v", at: "at_v", parts: valueParts }, shape, "j", key.extent - 1);
   const [from, stop] = keysOf(kernel, "first", `min(first + ${width * rows - 1}u, ${query.extent - 1}u)`, steps(key.extent, target));
   const tiles = Math.ceil(query.extent / (width * rows));
   const workgroups = fold(tiles * head.extent * batch.extent, target);
 
   const lines = [
-    ...tileLines(tiles, head.extent, workgroups, batch.extent),
+    ...placeLines(tiles, head.extent, batch.extent, workgroups),
     `let key_head = ${keyHeadOf(kernel)};`,
     "let offset = offset_of();",
     "let scale = scale_of();",
-    `let first = tile * ${width * rows}u;`,
+    `let first = place_tile * ${width * rows}u;`,
     "let at_q = q_at(batch, head);",
     "let at_k = k_at(batch, key_head);",
     "let at_v = v_at(batch, key_head);",
@@ -159,7 +147,7 @@ export function softwareAttention(kernel: AttentionKernel, context: Context): Ke
     const log = text.use("log_f32");
     for (const x of r) lines.push(`put_lse(batch, head, i${x}, select(m${x} + ${log}(l${x}), ${hiddenScore}f, l${x} == 0.0));`);
   }
-  return text.finish({ width, workgroups, lines, subgroups: target.subgroupSize !== undefined });
+  return text.finish({ width, workgroups, lines, subgroups: true });
 }
 
 /** q̄: an invocation for each query. */
@@ -183,18 +171,18 @@ export function softwareQueryCotangent(kernel: AttentionBackwardKernel, context:
   const exp = text.use("exp_f32");
   const [r, z] = [range(rows), range(block)];
 
-  const k = share({ name: "k", at: "at_k", parts }, shape, target, "j", key.extent - 1);
-  const v = share({ name: "v", at: "at_v", parts: valueParts }, shape, target, "j", key.extent - 1);
+  const k = share({ name: "k", at: "at_k", parts }, shape, "j", key.extent - 1);
+  const v = share({ name: "v", at: "at_v", parts: valueParts }, shape, "j", key.extent - 1);
   const [from, stop] = keysOf(kernel, "first", `min(first + ${width * rows - 1}u, ${query.extent - 1}u)`, steps(key.extent, target));
   const tiles = Math.ceil(query.extent / (width * rows));
   const workgroups = fold(tiles * head.extent * batch.extent, target);
 
   const lines = [
-    ...tileLines(tiles, head.extent, workgroups, batch.extent),
+    ...placeLines(tiles, head.extent, batch.extent, workgroups),
     `let key_head = ${keyHeadOf(kernel)};`,
     "let offset = offset_of();",
     "let scale = scale_of();",
-    `let first = tile * ${width * rows}u;`,
+    `let first = place_tile * ${width * rows}u;`,
     "let at_q = q_at(batch, head);",
     "let at_g = g_at(batch, head);",
     "let at_k = k_at(batch, key_head);",
@@ -239,7 +227,7 @@ export function softwareQueryCotangent(kernel: AttentionBackwardKernel, context:
   ];
   text.put("put_q", 0, [batch, head, query, channel]);
   for (const x of r) lines.push(...puts("put_q", `batch, head, i${x}`, channel.extent, (c) => `d${x}_${c}`, "scale"));
-  return text.finish({ width, workgroups, lines, subgroups: target.subgroupSize !== undefined });
+  return text.finish({ width, workgroups, lines, subgroups: true });
 }
 
 /** k̄, v̄ or both: an invocation for each key, over the queries of all heads that read it. */
@@ -267,8 +255,8 @@ export function softwareKeyCotangent(kernel: AttentionBackwardKernel, context: C
   const exp = text.use("exp_f32");
   const [r, z] = [range(rows), range(block)];
 
-  const q = share({ name: "q", at: "at_q", parts }, shape, target, "i", query.extent - 1);
-  const g = share({ name: "g", at: "at_g", parts: valueParts }, shape, target, "i", query.extent - 1);
+  const q = share({ name: "q", at: "at_q", parts }, shape, "i", query.extent - 1);
+  const g = share({ name: "g", at: "at_g", parts: valueParts }, shape, "i", query.extent - 1);
   const [from, stop] = queriesOf(kernel, "first", `min(first + ${width * rows - 1}u, ${key.extent - 1}u)`, steps(query.extent, target));
   const tiles = Math.ceil(key.extent / (width * rows));
   const workgroups = fold(tiles * keyHead.extent * batch.extent, target);
@@ -277,10 +265,10 @@ export function softwareKeyCotangent(kernel: AttentionBackwardKernel, context: C
   const queryAt = (y: number): string => (block === 1 ? "i" : `min(i + ${y}u, ${last}u)`);
 
   const lines = [
-    ...tileLines(tiles, keyHead.extent, workgroups, batch.extent, "key_head"),
+    ...placeLines(tiles, keyHead.extent, batch.extent, workgroups, "key_head"),
     "let offset = offset_of();",
     "let scale = scale_of();",
-    `let first = tile * ${width * rows}u;`,
+    `let first = place_tile * ${width * rows}u;`,
     "let at_k = k_at(batch, key_head);",
     ...(wantsK ? ["let at_v = v_at(batch, key_head);"] : []),
     ...r.flatMap((x) => [
@@ -354,7 +342,7 @@ export function softwareKeyCotangent(kernel: AttentionBackwardKernel, context: C
   if (text.put("put_v", 2, [batch, keyHead, key, valueChannel])) {
     for (const x of r) lines.push(...puts("put_v", `batch, key_head, j${x}`, valueChannel.extent, (c) => `e${x}_${c}`));
   }
-  return text.finish({ width, workgroups, lines, subgroups: target.subgroupSize !== undefined });
+  return text.finish({ width, workgroups, lines, subgroups: true });
 }
 
 const indented = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
@@ -368,20 +356,6 @@ const oneVector = (name: string, vector: string, rows: readonly number[], use: (
   ...rows.map((row) => `  ${use(row)}`),
   "}",
 ];
-
-/** The place of a workgroup: a tile of a head of a batch. */
-function tileLines(tiles: number, heads: number, workgroups: readonly [number, number, number], batches: number, head = "head"): string[] {
-  return [
-    `let place = ${foldedGroup(workgroups)};`,
-    ...(workgroups[1] === 1 ? [] : [`if (place >= ${tiles * heads * batches}u) { return; }`]),
-    `let tile = place % ${tiles}u;`,
-    `let ${head} = (place / ${tiles}u) % ${heads}u;`,
-    `let batch = place / ${tiles * heads}u;`,
-  ];
-}
-
-const keyHeadOf = ({ loops: { head, keyHead } }: Attention): string =>
-  head.extent === keyHead.extent ? "head" : `head / ${head.extent / keyHead.extent}u`;
 
 /** The score of query `i` and the key `by` after `j`. */
 function scoreOf(kernel: Attention, i: string, j: string, by: number, block: number, raw: string): string {

@@ -55,7 +55,7 @@ function partsOf(kernel: Attention, target: Target, maxBuffers: number, newBuffe
   return [pack, ...parts];
 }
 
-function apart(kernel: Attention, { kernelClass }: Target, isCrowded: (part: Attention) => boolean): Attention[] {
+function apart(kernel: Attention, { kernelClass, subgroupSize }: Target, isCrowded: (part: Attention) => boolean): Attention[] {
   if (kernel.kind === "attention") return [kernel];
   const { channel, valueChannel } = kernel.loops;
   const only = (side: readonly number[]): AttentionBackwardKernel[] => {
@@ -64,7 +64,7 @@ function apart(kernel: Attention, { kernelClass }: Target, isCrowded: (part: Att
     return stores.length === 0 ? [] : [{ ...kernel, stores, results: kernel.results.filter(isMine) }];
   };
   const keySide = only([1, 2]);
-  const isLong = kernelClass === "software" && Math.max(channel.extent, valueChannel.extent) >= manyChannels;
+  const isLong = kernelClass === "software" && subgroupSize !== undefined && Math.max(channel.extent, valueChannel.extent) >= manyChannels;
   return [...only([0]), ...(isLong || keySide.some(isCrowded) ? [...only([1]), ...only([2])] : keySide)];
 }
 

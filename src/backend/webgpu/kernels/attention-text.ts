@@ -1,7 +1,7 @@
 import { type AttentionBackwardKernel, type AttentionKernel, argumentsOf, type Loop, type Value } from "../../../compiler/program.js";
 import { coefficient, literal, substitute } from "../../../ir/index-expression.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
-import { Bindings, type Body, type Context, indent, type KernelSource } from "./source.js";
+import { Bindings, type Body, type Context, foldedGroup, indent, type KernelSource } from "./source.js";
 import { aligned, quarter } from "./vectors.js";
 
 /**
@@ -149,3 +149,24 @@ export function queriesOf(kernel: AttentionKernel | AttentionBackwardKernel, fir
   const stop = window > 0 ? `u32(clamp(i32(${last}) - offset + ${window}, 0, ${extent}))` : count;
   return [from, stop];
 }
+
+/** The place of a workgroup: a tile of rows of a head of a batch. Workgroups that a folded line has too many leave. */
+export function placeLines(
+  tiles: number,
+  heads: number,
+  batches: number,
+  workgroups: readonly [number, number, number],
+  head = "head",
+): string[] {
+  return [
+    `let place = ${foldedGroup(workgroups)};`,
+    ...(workgroups[1] === 1 ? [] : [`if (place >= ${tiles * heads * batches}u) { return; }`]),
+    `let place_tile = place % ${tiles}u;`,
+    `let ${head} = (place / ${tiles}u) % ${heads}u;`,
+    `let batch = place / ${tiles * heads}u;`,
+  ];
+}
+
+/** The head of keys and values that query head `head` reads. */
+export const keyHeadOf = ({ loops: { head, keyHead } }: AttentionKernel | AttentionBackwardKernel): string =>
+  head.extent === keyHead.extent ? "head" : `head / ${head.extent / keyHead.extent}u`;

@@ -7,6 +7,8 @@ export interface Target {
   /** "software": no workgroup memory, no barriers, operands uniform in a small workgroup. "gpu": tiles and barriers. */
   readonly kernelClass: "software" | "gpu";
   readonly maxWorkgroupsPerDimension: number;
+  /** Whether the driver runs on the processor, whichever the class of the kernels. Default: where they are software kernels. */
+  readonly softwareDriver?: boolean;
   /** Invocations of every subgroup, where kernels may use subgroups and all have the same size. */
   readonly subgroupSize?: number | undefined;
 }
@@ -123,7 +125,8 @@ export function fold(count: number, target: Target): [number, number, number] {
  * The number of steps of a loop. Software drivers unroll every loop whose length they know, which takes their compilers
  * seconds and wins nothing; there it is multiplied by the number of workgroups along z, which is always one.
  */
-export const steps = (count: number, target: Target): string => (target.kernelClass === "software" ? `${count}u * groups.z` : `${count}u`);
+export const steps = (count: number, { kernelClass, softwareDriver = kernelClass === "software" }: Target): string =>
+  softwareDriver ? `${count}u * groups.z` : `${count}u`;
 
 /** What every entry point is told beside the number of the invocation. */
 const entryPoint = "@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>";
