@@ -85,7 +85,7 @@ export interface ScoringPlan {
 }
 
 /** Tokens that are read at once, so many that products and attention are large and what is done once for a block is small beside them. */
-export const defaultBlock = 1024;
+const defaultBlock = 1024;
 /** Rows that are read together where nobody says how many: so many, and no more than fit into the memory. */
 const mostRows = 8;
 const rowsMemory = 2 ** 28;

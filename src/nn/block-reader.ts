@@ -29,7 +29,7 @@ export function blockRange({ context, length }: BlockPlan, index: number): { rea
 }
 
 /** Numbers that are kept of a row while its blocks are read: keys and values of all layers, and the turned keys of one. */
-export function keptPerRow(
+function keptPerRow(
   { num_hidden_layers: layers, num_key_value_heads: Hkv, head_dim: D }: LlamaConfig,
   { context, count }: BlockPlan,
 ): number {

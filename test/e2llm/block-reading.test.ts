@@ -229,7 +229,7 @@ describe("a long text", () => {
     expect(told.map(({ tokens }) => tokens)).toEqual([24, 12, 24, 24, 24, 24, 24, 12, 12, 12, 12, 12]);
     const { totalWork } = told[0] as { totalWork: number };
     expect(told.at(-1)?.work).toBeCloseTo(totalWork, 6);
-    // The fifth block of the long row before its targets: 12 queries see 12·36 keys more than those of the second.
+    // In the fourth block of two long rows each of 12 queries sees 24 keys more than in the second.
     const step = (i: number): number => (told[i]?.work as number) - (told[i - 1]?.work as number);
     const { num_hidden_layers: layers, num_attention_heads: H, head_dim: D } = config;
     expect(step(5) - step(3)).toBeCloseTo(2 * (2 * layers * H * D) * 12 * 24, 6);
