@@ -26,6 +26,8 @@ export interface Preset {
   readonly granularity: "batch" | "sample";
   /** First tokens that are never shifted. */
   readonly sinks: number;
+  /** Context lengths that are read, as multiples of the window. The last says which targets there are: those with so much before them. */
+  readonly reaches: readonly number[];
   /** T: targets of a block, at most the window. */
   readonly targetLength: number;
   /** Number of blocks. */
@@ -55,6 +57,7 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
     gMax: 8,
     granularity: "sample",
     sinks: 4,
+    reaches: [1, 2, 4, 8],
     targetLength: 8,
     blocks: 48,
     evaluationBytes: 768,
@@ -78,6 +81,7 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
     gMax: 8,
     granularity: "sample",
     sinks: 4,
+    reaches: [1, 2, 4, 8, 16],
     targetLength: 32,
     blocks: 32,
     evaluationBytes: 4096,
@@ -100,6 +104,7 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
     gMax: 8,
     granularity: "sample",
     sinks: 4,
+    reaches: [1, 2, 4, 8],
     targetLength: 64,
     blocks: 64,
     evaluationBytes: 32_768,

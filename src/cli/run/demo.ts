@@ -39,9 +39,9 @@ import { e2Notes } from "./extend.js";
 const text = "moby-dick";
 
 /**
- * The whole path: pretrain at window L, extend by E²-LLM and, separately, spend the same steps plainly, then read held-out text at L, 2L, 4L
- * and 8L. Writes results.json, report.html and the checkpoints base, plain and e2. JSON: the document of results.json, or
- * { command, interrupted: true, out, backend, adapter } after a signal.
+ * The whole path: pretrain at window L, extend by E²-LLM and, separately, spend the same steps plainly, then read held-out text at L, 2L, 4L,
+ * 8L and, by the preset "small", 16L. Writes results.json, report.html and the checkpoints base, plain and e2. JSON: the document of
+ * results.json, or { command, interrupted: true, out, backend, adapter } after a signal.
  */
 export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt }) =>
   withOutputs(demoOutputs(options.out), { lock: true }, () =>
@@ -268,17 +268,20 @@ class Demo {
   }
 
   private contexts(): number[] {
-    return [1, 2, 4, 8].map((times) => times * this.preset.window);
+    return this.preset.reaches.map((times) => times * this.preset.window);
   }
 
   private rows(): ReturnType<typeof comparisonRows> {
     return comparisonRows({ window: this.preset.window, contexts: this.contexts() });
   }
 
-  /** Work of a byte in a forward pass over sequences of W bytes, in multiply-adds: P for the weights, 2·W·hidden a layer for attention. */
+  /**
+   * Work of a byte in a forward pass over sequences of W bytes, in multiply-adds: P for the weights, and W·hidden a layer for attention,
+   * because a byte sees half of its sequence on average.
+   */
   private forwardCost(context: number): number {
     const { hidden, layers } = this.preset;
-    return countParameters(this.config) + 2 * context * hidden * layers;
+    return countParameters(this.config) + context * hidden * layers;
   }
 
   /** Work of a byte in a step of training: a forward pass, and twice as much backward. */
