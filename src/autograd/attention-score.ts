@@ -7,6 +7,7 @@ import { primitiveRecord } from "../ir/primitives.js";
 import { type Shape, sizeOf } from "../ir/shape.js";
 import { type AttentionScore, type AttentionTables, isSeen, pulledRaw, scored } from "./attention-definition.js";
 import * as ops from "./operations.js";
+import { evaluate } from "./region.js";
 import { inputsOf, type Region, Tensor, tensorsMade } from "./tensor.js";
 import { linearize } from "./trace.js";
 import { whileTracing } from "./tracing.js";
@@ -42,7 +43,7 @@ export function traceScore(
   /** The row of a table that belongs to the query. */
   const rowOf = (table: Tensor | undefined): Tensor | undefined =>
     table === undefined || table.shape[2] === 1 ? table : ops.gather(table, row, 2);
-  const outputs = whileTracing(() => {
+  const traced = whileTracing(() => {
     const found = scored(raw, { batch, head, query, key }, score, rowOf(bias));
     const isShown = score === undefined && bias === undefined ? undefined : isSeen(found);
     const rowOfMask = rowOf(mask);
@@ -50,22 +51,29 @@ export function traceScore(
     const visible = ops.broadcastTo(counts as Tensor, raw.shape);
     return [found, visible, pulledRaw(raw, found, cotangent)];
   });
-  const captured: Tensor[] = [];
   const isOwn = dependsOn(trace);
-  const graph = linearize(outputs, (tensor) => {
-    const { source, shape, dtype: type } = tensor;
-    if (source.kind === "argument" && source.trace === trace) return { kind: "input", input: source.position, shape, dtype: type };
-    const isCounted = source.kind === "operation" && source.inputs.length === 0;
-    if (isCounted || isOwn(tensor)) return undefined;
-    if (drawsForAll(tensor, before, B * H * S)) {
-      throw new OptionError("attention: score draws a random number for each score that it is given, and it is not given all at once", {
-        hint: "draw them before, for all pairs, and read them by the coordinates",
-      });
-    }
-    return { kind: "input", input: scoreInputs.captures + captured.push(tensor) - 1, shape, dtype: type };
-  });
+  const graphOf = (outputs: readonly Tensor[]): TracedScore => {
+    const captured: Tensor[] = [];
+    const graph = linearize(outputs, (tensor) => {
+      const { source, shape, dtype: type } = tensor;
+      if (source.kind === "argument" && source.trace === trace) return { kind: "input", input: source.position, shape, dtype: type };
+      const isCounted = source.kind === "operation" && source.inputs.length === 0;
+      if (isCounted || isOwn(tensor)) return undefined;
+      if (drawsForAll(tensor, before, B * H * S)) {
+        throw new OptionError("attention: score draws a random number for each score that it is given, and it is not given all at once", {
+          hint: "draw them before, for all pairs, and read them by the coordinates",
+        });
+      }
+      return { kind: "input", input: scoreInputs.captures + captured.push(tensor) - 1, shape, dtype: type };
+    });
+    return { graph: { ...graph, inputCount: scoreInputs.captures + captured.length, scalarCount: 0 }, captured };
+  };
+  // Functions such as the sigmoid are calls; what is printed into a kernel are the primitives in them.
+  const withCalls = graphOf(traced);
+  const inputs = [raw, batch, head, query, key, cotangent, ...withCalls.captured];
+  const { graph, captured } = graphOf(whileTracing(() => evaluate(withCalls.graph, inputs, { calls: "inlined" })));
   checkElementwise(graph);
-  return { graph: { ...graph, inputCount: scoreInputs.captures + captured.length, scalarCount: 0 }, captured };
+  return { graph, captured };
 }
 
 /** Whether a tensor is computed from random numbers, one for each score, that operations made since tensor number `before` draw. */

@@ -6,7 +6,8 @@ import { normalizeAxes, normalizeAxis, show } from "../ir/shape.js";
 import { tensorKind, tensorLikeKind } from "./kinds.js";
 import type { Axes, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
-import type { Tensor } from "./tensor.js";
+import { callOf } from "./region.js";
+import type { CallPullback, Tensor } from "./tensor.js";
 
 /** Functions that are defined by other functions. A backend may know a faster way for one; its meaning is here. */
 
@@ -15,20 +16,27 @@ export const maskedScore = -1e30;
 
 const asFloat = (x: TensorLike): Tensor => (typeof x === "number" ? ops.full([], x) : isFloat(x.dtype) ? x : ops.cast(x, "f32"));
 
-/** 1 in the dtype of x, for a choice between plain numbers, which would be f32. */
-const one = (x: Tensor): Tensor => ops.full([], 1, { dtype: x.dtype });
-
 /**
- * 1/(1 + e⁻ˣ): with e = e^−|x| it is 1/(1 + e) for x ≥ 0 and e/(1 + e) below, so that nothing overflows and small values keep their
- * digits, here and in the derivatives.
+ * σ(x) = 1/(1 + e⁻ˣ): with e = e^−|x| it is 1/(1 + e) for x ≥ 0 and e/(1 + e) below, so that nothing overflows and small values keep
+ * their digits. So do those of the derivative σ(x)·σ(−x), which shares e.
  */
 export function sigmoid(x: TensorLike): Tensor {
   checkArgument("sigmoid", "x", x, tensorLikeKind);
-  const t = asFloat(x);
-  const negative = ops.less(t, 0);
-  // −|x| as a product: the derivative of |x| at 0 is 0, but either sign goes smoothly through 0.
-  const e = ops.exp(ops.mul(t, ops.where(negative, one(t), -1)));
-  return ops.mul(ops.where(negative, e, 1), ops.recip(ops.add(e, 1)));
+  return logistic(asFloat(x), 1);
+}
+
+/** σ(±x). It is a call because what autodiff makes of |x| is smooth everywhere but at 0. */
+function logistic(x: Tensor, sign: 1 | -1): Tensor {
+  const value = ([t]: readonly Tensor[]): Tensor[] => {
+    const e = ops.exp(ops.neg(ops.abs(t as Tensor)));
+    const small = sign === 1 ? ops.less(t as Tensor, 0) : ops.less(0, t as Tensor);
+    return [ops.mul(ops.where(small, e, 1), ops.recip(ops.add(e, 1)))];
+  };
+  const pullback: CallPullback = ({ inputs, results }, [ct]) => {
+    const slope = ops.mul(results[0] as Tensor, logistic(inputs[0] as Tensor, sign === 1 ? -1 : 1));
+    return [ops.mul(ct as Tensor, sign === 1 ? slope : ops.neg(slope))];
+  };
+  return callOf("sigmoid", {}, [x], value, pullback).results[0] as Tensor;
 }
 /** max(x, 0), with the derivative 0 at 0; NaN stays NaN. */
 export function relu(x: TensorLike): Tensor {
@@ -153,7 +161,7 @@ export function softmax(x: Tensor, axis = -1): Tensor {
   normalizeAxis(axis, x.rank, "softmax");
   return widened(x, (wide) => {
     const e = ops.exp(ops.sub(wide, ops.stopGradient(ops.max(wide, axis, true))));
-    return ops.div(e, ops.sum(e, axis, true));
+    return ops.mul(e, ops.recip(ops.sum(e, axis, true)));
   });
 }
 

@@ -93,9 +93,12 @@ export function extend(region: Region, body: Graph, inputs: readonly Tensor[]): 
 export const barrier = (x: Tensor, after: readonly Tensor[]): Tensor =>
   new Tensor(x.shape, x.dtype, { kind: "barrier", inputs: [x, ...after] });
 
-/** The tensors that a graph without scalars computes from inputs: the graph once more, as part of a larger one. */
-export function evaluate(graph: Graph, inputs: readonly Tensor[]): Tensor[] {
-  const values: (Tensor | Region)[] = [];
+/**
+ * The tensors that a graph without scalars computes from inputs: the graph once more, as part of a larger one. With `calls: "inlined"`
+ * the bodies of its calls take their places.
+ */
+export function evaluate(graph: Graph, inputs: readonly Tensor[], { calls = "kept" }: { calls?: "kept" | "inlined" } = {}): Tensor[] {
+  const values: (Tensor | Pick<Region, "results">)[] = [];
   for (const node of graph.nodes) {
     if (node.kind === "input") {
       values.push(inputs[node.input] as Tensor);
@@ -112,7 +115,8 @@ export function evaluate(graph: Graph, inputs: readonly Tensor[]): Tensor[] {
         break;
       case "call": {
         const { name, params, body } = node;
-        values.push(makeCall({ name, params, body, inputs: read, pullback: pullbackOf(node) }));
+        if (calls === "inlined") values.push({ results: evaluate(body, read, { calls }) });
+        else values.push(makeCall({ name, params, body, inputs: read, pullback: pullbackOf(node) }));
         break;
       }
       case "loop": {
@@ -121,7 +125,7 @@ export function evaluate(graph: Graph, inputs: readonly Tensor[]): Tensor[] {
         break;
       }
       case "result":
-        values.push((read[0] as unknown as Region).results[node.index] as Tensor);
+        values.push((read[0] as unknown as Pick<Region, "results">).results[node.index] as Tensor);
         break;
     }
   }

@@ -111,6 +111,13 @@ export const attentionCases: readonly AttentionCase[] = [
     score: (raw) => 0.5 * Math.tanh(raw / 0.5),
   },
   {
+    // A function that is a call with a derivative of its own.
+    name: "a score with a sigmoid",
+    T: 19,
+    options: () => ({ causal: true, score: (s) => s.mul(s.sigmoid()) }),
+    score: (raw) => raw / (1 + Math.exp(-raw)),
+  },
+  {
     name: "documents",
     T: 66,
     options: ({ documents }) => ({

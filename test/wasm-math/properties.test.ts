@@ -6,6 +6,7 @@ import { type Applied, applied, forms } from "./vectors.js";
 
 const operandsOf: Readonly<Record<MathName, number>> = {
   exp: 1,
+  exp_not_positive: 1,
   exp_negative: 1,
   log: 1,
   sin: 1,

@@ -23,3 +23,22 @@ describe.each(forms)("the exponential of numbers that are not positive, $form", 
     expect(valuesAt(f, [0, -0, Number.NaN])).toEqual([1, 1, Number.NaN]);
   });
 });
+
+describe.each(forms)("the exponential of numbers that are not positive, small results included, $form", ({ fused }) => {
+  const f = applied("exp_not_positive", 1, fused);
+
+  it("is within 1.01 ulp for all of them", () => {
+    const worst = worstError(f, Math.exp, everyBits(f, bitsOf(-0), bitsOf(Number.NEGATIVE_INFINITY) + 1, 509));
+    expect(worst.error, `at ${worst.at}`).toBeLessThanOrEqual(1.01);
+  });
+
+  it("is within the same bound where results lose their bits one by one", () => {
+    const worst = worstError(f, Math.exp, everyBits(f, bitsOf(-87), bitsOf(-104.5), 17));
+    expect(worst.error, `at ${worst.at}`).toBeLessThanOrEqual(1.01);
+  });
+
+  it("has the values of the exponential at zero, at the end of its range and at NaN", () => {
+    const results = valuesAt(f, [0, -0, -103.5, -104, -3.4e38, Number.NEGATIVE_INFINITY, Number.NaN]);
+    expect(results).toEqual([1, 1, 2 ** -149, 0, 0, 0, Number.NaN]);
+  });
+});

@@ -122,6 +122,7 @@ export const opcodes = {
   "f64x2.convert_low_i32x4_s": [0xfd, 0xfe, 0x01],
   "f64x2.convert_low_i32x4_u": [0xfd, 0xff, 0x01],
   "f32x4.relaxed_madd": [0xfd, 0x85, 0x02],
+  "i32x4.relaxed_laneselect": [0xfd, 0x8b, 0x02],
 } as const satisfies Readonly<Record<string, readonly number[]>>;
 
 export type Instruction = keyof typeof opcodes;

@@ -5,7 +5,7 @@ import type { DType } from "../../../ir/dtype.js";
 import { type Atom, add, coefficient, type IndexExpression, mentions, scale, substitute, variable } from "../../../ir/index-expression.js";
 import { Code, type Expression, i32, type Local, load, type ModuleBuilder, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
-import type { Width } from "./places.js";
+import type { Counter, Width } from "./places.js";
 import { type Facts, ValueEmitter } from "./values.js";
 
 /**
@@ -106,23 +106,20 @@ export class KernelFunction {
    */
   vectorLoop(
     options: { from: Expression; to: Expression; extent: number; groups?: number; single?: boolean; ragged?: boolean },
-    body: (width: Width, counters: readonly Local[]) => void,
+    body: (width: Width, counters: readonly Counter[]) => void,
   ): void {
     const { code } = this;
     const { from, to, extent, groups = 1, single = false, ragged = false } = options;
     const counter = code.local("i32", from);
     const end = code.local("i32", to);
     const pass = (steps: number, width: Width): void => {
-      const counters = [counter];
-      for (let g = 1; g < steps / width; g++) counters.push(code.local("i32"));
+      const counters: Counter[] = [counter];
+      for (let ahead = width; ahead < steps; ahead += width)
+        counters.push({ ...counter, get: op("i32.add", counter.get, i32(ahead)), ahead: { of: counter, steps: ahead } });
       code.while(op("i32.le_s", op("i32.add", counter.get, i32(steps)), end.get), () => {
-        counters.forEach((each, g) => {
-          if (g > 0) code.set(each, op("i32.add", counter.get, i32(4 * g)));
-        });
         body(width, counters);
         code.increase(counter, i32(steps));
       });
-      code.release(...counters.slice(1));
     };
     if (!single && groups > 1 && extent >= 4 * groups) pass(4 * groups, 4);
     if (!single && extent >= 4 && (ragged || !(groups > 1 && extent % (4 * groups) === 0))) pass(4, 4);

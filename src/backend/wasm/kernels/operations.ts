@@ -1,6 +1,7 @@
 import type { Reducer, Value } from "../../../compiler/program.js";
 import { type DType, isHalf } from "../../../ir/dtype.js";
 import { type Code, type Expression, f32x4, i32x4, op } from "../assembler.js";
+import { magnitude, pick, signBit, xor } from "../math/expressions.js";
 import type { MathFunctions, MathName } from "../math/index.js";
 
 /** Scalar operations on vectors of four lanes. Bools are masks: all ones or all zeros. */
@@ -31,12 +32,13 @@ export function operation(
   const math = (name: MathName): Expression => functions.apply(name, code, ...args);
   switch (value.operation) {
     case "neg":
-      return op(float ? "f32x4.neg" : "i32x4.neg", a);
+      return float ? xor(a, signBit) : op("i32x4.neg", a);
     case "abs":
-      return float ? op("f32x4.abs", a) : from === "u32" ? a : op("i32x4.abs", a);
+      return float ? magnitude(a) : from === "u32" ? a : op("i32x4.abs", a);
     case "sign":
       return sign(a, from);
     case "exp":
+      return math(signOf(value.args[0] as Value) === -1 ? "exp_not_positive" : "exp");
     case "log":
     case "sin":
     case "cos":
@@ -72,13 +74,39 @@ export function operation(
     case "eq":
       return op(float ? "f32x4.eq" : "i32x4.eq", a, b);
     case "where":
-      return op("v128.bitselect", b, c, a);
+      return pick(a, b, c, functions.fused);
     case "bitcast":
       return a;
     case "cast":
       return cast(a, from, value.dtype, code, functions);
   }
 }
+
+/** How far the sign of a number is looked for in what it is computed from. */
+const signDepth = 4;
+
+/** 1 for floats that are never negative, −1 for those that are never positive, NaN aside. */
+function signOf(value: Value, depth = signDepth): 1 | -1 | undefined {
+  if (value.kind === "const") return value.value >= 0 ? 1 : -1;
+  if (value.kind !== "operation" || depth === 0) return undefined;
+  const [a, b] = value.args as [Value, Value];
+  switch (value.operation) {
+    case "abs":
+    case "exp":
+      return 1;
+    case "neg":
+      return opposite(signOf(a, depth - 1));
+    case "mul": {
+      if (a === b) return 1;
+      const sign = signOf(a, depth - 1);
+      return sign === -1 ? opposite(signOf(b, depth - 1)) : sign && signOf(b, depth - 1);
+    }
+    default:
+      return undefined;
+  }
+}
+
+const opposite = (sign: 1 | -1 | undefined): 1 | -1 | undefined => (sign === undefined ? undefined : sign === 1 ? -1 : 1);
 
 function cast(x: Expression, from: DType, to: DType, code: Code, math: MathFunctions): Expression {
   const rounded = (y: Expression): Expression => (isHalf(to) ? widen(narrow(y, to, code, math), to, code, math) : y);

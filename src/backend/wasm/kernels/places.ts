@@ -18,11 +18,16 @@ interface Kept {
   readonly index: IndexExpression;
 }
 
+/** The counter of a loop. Where a round of it takes several steps, each has one that is so many steps ahead of a local. */
+export interface Counter extends Local {
+  readonly ahead?: { readonly of: Local; readonly steps: number };
+}
+
 /** One loop that is being printed, with all that is known inside of it alone: a local of it is another's when it ends. */
 interface Scope {
   readonly variable: string;
   /** Absent where the loop is over the lanes alone. */
-  readonly counter: Local | undefined;
+  readonly counter: Counter | undefined;
   /** Vectors by the number of the value. */
   readonly values: Map<number, Local>;
   /** Values in memory by their number. */
@@ -32,7 +37,7 @@ interface Scope {
   readonly made: Local[];
 }
 
-const scope = (variable: string, counter: Local | undefined): Scope => ({
+const scope = (variable: string, counter: Counter | undefined): Scope => ({
   variable,
   counter,
   values: new Map(),
@@ -80,7 +85,7 @@ export class Places {
   }
 
   /** Prints `body` inside of a loop over `variable`, whose current value is in `counter`. */
-  within(variable: string, counter: Local | undefined, body: () => void, width?: Width): void {
+  within(variable: string, counter: Counter | undefined, body: () => void, width?: Width): void {
     const before = this.width;
     this.width = width ?? before;
     const entered = scope(variable, counter);
@@ -196,9 +201,10 @@ export class Places {
     const key = `${base.index} ${factor === undefined ? "" : startOf(index, variable).key}`;
     const pointer = this.scopes.map((scope) => scope.pointers.get(key)).find((found) => found !== undefined);
     if (pointer !== undefined && factor !== undefined && !leaves(index, length)) {
-      const offset = bytes * (index.constant + factor * step);
-      const moves = factor !== 0 && counter !== undefined;
-      const moved = moves ? op("i32.add", pointer.get, op("i32.mul", counter.get, i32(factor * bytes))) : pointer.get;
+      const { of, steps } = counter?.ahead ?? { of: counter, steps: 0 };
+      const offset = bytes * (index.constant + factor * (step + steps));
+      const moves = factor !== 0 && of !== undefined;
+      const moved = moves ? op("i32.add", pointer.get, op("i32.mul", of.get, i32(factor * bytes))) : pointer.get;
       // Offsets in instructions are not negative, and what they are added to must not be either.
       const inside = offset >= 0 && index.low - index.constant >= -margin;
       return inside ? { at: moved, offset } : { at: op("i32.add", moved, i32(offset)), offset: 0 };

@@ -2,11 +2,12 @@ import { placesOf } from "../../../compiler/kernel-places.js";
 import type { Reduction, RowKernel, Value } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
 import { coefficient, substitute, variable } from "../../../ir/index-expression.js";
-import { type Expression, i32, i32x4, type Local, op, shuffle } from "../assembler.js";
+import { type Expression, i32, type Local, op } from "../assembler.js";
 import { type Context, costOf, type KernelCode, KernelFunction, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
-import { combine, identity, isFloatType } from "./operations.js";
+import { identity, isFloatType } from "./operations.js";
 import { type Blocks, eachBlock, PairwiseSums } from "./pairwise.js";
-import type { Width } from "./places.js";
+import type { Counter, Width } from "./places.js";
+import { acrossLanes, isArg, join, type Running, settle, start, step, vectorsOf } from "./running.js";
 import type { Facts } from "./values.js";
 
 /** Bytes that one row may keep for its later passes. */
@@ -32,67 +33,6 @@ function lanesAlongRow(kernel: RowKernel): boolean {
   const [along, across] = [scattered(inner.name, inner.extent), scattered(outer.name, outer.extent)];
   if (outer.extent < 4 || along < across) return true;
   return along === across && inner.extent >= 8;
-}
-
-const isArg = ({ reducer }: Reduction): boolean => reducer === "argmax" || reducer === "argmin";
-
-/** Largest or smallest of floats: the instruction that carries NaN along takes eight steps, so NaN is looked for apart. */
-const isExtremum = ({ reducer, dtype }: Reduction): boolean => (reducer === "max" || reducer === "min") && isFloatType(dtype);
-
-/**
- * What a reduction holds while it runs: the best or the sum so far, and beside it the place of the best, or for extrema of floats a
- * mask of the lanes that met a NaN.
- */
-interface Running {
-  readonly best: Local;
-  readonly beside: Local;
-}
-
-function start(f: KernelFunction, reduction: Reduction): Running {
-  const { reducer, dtype } = reduction;
-  return {
-    best: f.code.local("v128", identity(reducer, dtype)),
-    beside: f.code.local("v128", i32x4(isExtremum(reduction) ? 0 : -1)),
-  };
-}
-
-/** Takes one more value, lane by lane. `counter` is the place in the row. */
-function step(f: KernelFunction, reduction: Reduction, { best, beside }: Running, value: Local, counter: Local): void {
-  const { code } = f;
-  const { reducer, dtype } = reduction;
-  if (isExtremum(reduction)) {
-    code.set(best, op(reducer === "max" ? "f32x4.pmax" : "f32x4.pmin", best.get, value.get));
-    code.set(beside, op("v128.or", beside.get, op("f32x4.ne", value.get, value.get)));
-    return;
-  }
-  if (!isArg(reduction)) {
-    code.set(best, combine(reducer, best.get, value.get, dtype));
-    return;
-  }
-  const larger = isFloatType(dtype) ? "f32x4.gt" : dtype === "u32" ? "i32x4.gt_u" : "i32x4.gt_s";
-  const wins = reducer === "argmax" ? op(larger, value.get, best.get) : op(larger, best.get, value.get);
-  const better = code.local("v128", op("v128.or", wins, op("i32x4.eq", beside.get, i32x4(-1))));
-  // The first NaN wins over all numbers, and nothing over it.
-  if (isFloatType(dtype)) {
-    const first = op("v128.and", op("f32x4.ne", value.get, value.get), op("f32x4.eq", best.get, best.get));
-    code.set(better, op("v128.or", better.get, first));
-  }
-  code.set(best, op("v128.bitselect", value.get, best.get, better.get));
-  code.set(beside, op("v128.bitselect", op("i32x4.splat", counter.get), beside.get, better.get));
-  code.release(better);
-}
-
-/** Puts NaN where a lane met one; afterwards `best` is the reduction of each lane. */
-function settle({ code }: KernelFunction, reduction: Reduction, { best, beside }: Running): void {
-  // All ones are the bits of a NaN.
-  if (isExtremum(reduction)) code.set(best, op("v128.or", best.get, beside.get));
-}
-
-/** The four lanes combined, in every lane. */
-function acrossLanes(f: KernelFunction, { reducer, dtype }: Reduction, x: Local): void {
-  const { code } = f;
-  code.set(x, combine(reducer, x.get, shuffle(x.get, x.get, [2, 3, 0, 1]), dtype));
-  code.set(x, combine(reducer, x.get, shuffle(x.get, x.get, [1, 0, 3, 2]), dtype));
 }
 
 /** Whether a reduction is a sum that rounds. */
@@ -206,12 +146,12 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
         const [group0, ...otherGroups] = running as [Running[], ...Running[][]];
         /** Combines what the groups and the tail of a reduction have, and gives the local that has it in every lane. */
         const together = (reduction: Reduction, i: number): Local => {
-          const first = (group0[i] as Running).best;
-          for (const group of otherGroups)
-            code.set(first, combine(reduction.reducer, first.get, (group[i] as Running).best.get, reduction.dtype));
+          const first = group0[i] as Running;
+          for (const group of otherGroups) join(f, reduction, first, vectorsOf(group[i] as Running));
           acrossLanes(f, reduction, first);
-          code.set(first, combine(reduction.reducer, first.get, (tail[i] as Running).best.get, reduction.dtype));
-          return first;
+          join(f, reduction, first, vectorsOf(tail[i] as Running));
+          settle(f, reduction, first);
+          return first.best;
         };
         const sums = stage.flatMap((reduction, i) => (isRoundedSum(reduction) ? [i] : []));
         const steps = blockTerms * (single ? 1 : 4 * groups);
@@ -240,7 +180,6 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
         pairs?.finish(sums.map((i) => (group0[i] as Running).best));
         stage.forEach((reduction, i) => {
           const result = code.local("v128");
-          for (const each of [...running.map((group) => group[i] as Running), tail[i] as Running]) settle(f, reduction, each);
           if (isArg(reduction)) code.set(result, (tail[i] as Running).beside.get);
           else if (pairs && isRoundedSum(reduction)) code.set(result, (group0[i] as Running).best.get);
           else code.set(result, together(reduction, i).get);
@@ -256,7 +195,7 @@ function alongRow(kernel: RowKernel, context: Context): KernelCode {
         const before = (): void => {
           for (const { buffer, index } of fullStores) values.prepareStore(buffer, index, split.inner.name);
         };
-        overRow(f, split, targets, { single: false, groups: 1, before }, () => {
+        overRow(f, split, targets, { single: false, groups: 2, before }, () => {
           const computed = targets.map((value) => values.get(value));
           fullStores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as Local));
         });
@@ -335,7 +274,7 @@ function acrossRows(kernel: RowKernel, context: Context): KernelCode {
         const inGroup = (group: number, body: () => void): void =>
           values.within(
             lanes,
-            counters[group] as Local,
+            counters[group] as Counter,
             () => {
               for (const [value, local] of registers[group] as (readonly [Value, Local])[]) values.define(value, local);
               body();

@@ -2,9 +2,10 @@ import { argumentsOf, type BufferInfo, type Value } from "../../../compiler/prog
 import { type DType, isHalf } from "../../../ir/dtype.js";
 import { type IndexExpression, mentions } from "../../../ir/index-expression.js";
 import { type Code, type Expression, i32, i32x4, i32x4of, type Local, lane, load, loadLane, op } from "../assembler.js";
+import { signBit } from "../math/expressions.js";
 import type { MathFunctions } from "../math/index.js";
-import { bytesOf, constant, narrow, operation, widen } from "./operations.js";
-import { Places, type Width } from "./places.js";
+import { bytesOf, constant, isFloatType, narrow, operation, widen } from "./operations.js";
+import { type Counter, Places, type Width } from "./places.js";
 
 /** Where a kernel finds its buffers and scalars. */
 export interface Environment {
@@ -51,7 +52,7 @@ export class ValueEmitter {
   }
 
   /** Prints `body` inside of a loop over `variable`, whose current value is in `counter`. */
-  within(variable: string, counter: Local | undefined, body: () => void, width?: Width): void {
+  within(variable: string, counter: Counter | undefined, body: () => void, width?: Width): void {
     this.places.within(variable, counter, body, width);
   }
 
@@ -185,6 +186,10 @@ export class ValueEmitter {
         return this.env.math.apply("threefry", this.env.code, k0, k1, this.indexVector(places.rewrite(value.counter)));
       }
       case "operation": {
+        // The sign bit alone, where it would be cleared and then turned round.
+        const [arg] = value.args as [Value];
+        if (value.operation === "neg" && arg.kind === "operation" && arg.operation === "abs" && isFloatType(arg.dtype))
+          return op("v128.or", this.get(arg.args[0] as Value).get, signBit);
         const args = value.args.map((arg) => this.get(arg).get);
         const { code, math, facts } = this.env;
         if (facts?.ofNegative.has(value.id)) return math.apply("exp_negative", code, args[0] as Expression);

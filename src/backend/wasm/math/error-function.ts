@@ -1,4 +1,4 @@
-import { type FunctionReference, f32x4, type ModuleBuilder, op } from "../assembler.js";
+import { type Code, type Expression, f32x4, type Local, op } from "../assembler.js";
 import { expOfSmall } from "./exponential.js";
 import { magnitude, mul, multiplyAdd, pick, polynomialByPairs, sub, withSignOf } from "./expressions.js";
 
@@ -20,15 +20,15 @@ const FAR = [
  *
  * The error is at most 1.32 ulp; the largest seen over all floats is 1.311 ulp at 1.0683641.
  */
-export function erf(module: ModuleBuilder, fused: boolean): FunctionReference {
+export function erf(code: Code, x: Local, fused: boolean): Expression {
   const madd = multiplyAdd(fused);
-  return module.function({ parameters: ["v128"], results: ["v128"] }, (code, x) => {
-    const size = code.local("v128", op("f32x4.pmin", magnitude(x.get), f32x4(3.95)));
-    const square = code.local("v128", mul(size.get, size.get));
-    const fourth = code.local("v128", mul(square.get, square.get));
-    const near = code.local("v128", madd(size.get, polynomialByPairs(square.get, fourth.get, NEAR, madd), size.get));
-    const exponent = code.local("v128", polynomialByPairs(size.get, square.get, FAR, madd));
-    const far = sub(f32x4(1), expOfSmall(code, exponent, fused));
-    code.do(withSignOf(x.get, pick(op("f32x4.lt", size.get, f32x4(CROSSOVER)), near.get, far)));
-  });
+  const size = code.local("v128", op("f32x4.pmin", magnitude(x.get), f32x4(3.95)));
+  const square = code.local("v128", mul(size.get, size.get));
+  const fourth = code.local("v128", mul(square.get, square.get));
+  const near = code.local("v128", madd(size.get, polynomialByPairs(square.get, fourth.get, NEAR, madd), size.get));
+  const exponent = code.local("v128", polynomialByPairs(size.get, square.get, FAR, madd));
+  const far = sub(f32x4(1), expOfSmall(code, exponent, fused));
+  code.set(x, withSignOf(x.get, pick(op("f32x4.lt", size.get, f32x4(CROSSOVER)), near.get, far, fused)));
+  code.release(size, square, fourth, near, exponent);
+  return x.get;
 }

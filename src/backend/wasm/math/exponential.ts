@@ -1,11 +1,8 @@
 import { type Code, type Expression, f32x4, i32, type Local, op } from "../assembler.js";
 import { add, mul, multiplyAdd, polynomial, polynomialByPairs, shiftLeft, sub } from "./expressions.js";
 
-/**
- * Added to a number below 2²², it leaves the nearest integer n in the last bits of the sum. The integer is biased by 254, twice
- * the bias of an exponent, which splitting into two exponents needs.
- */
-const ROUNDER = 1.5 * 2 ** 23 + 254;
+/** Added to a number below 2²², it leaves the nearest integer in the last bits of the sum. */
+const ROUNDER = 1.5 * 2 ** 23;
 
 /** ln 2 in two parts; the first has so few bits that its products with exponents are exact. */
 const LN2_HIGH = 0.693359375;
@@ -29,11 +26,21 @@ export function exp(code: Code, x: Local, fused: boolean): Expression {
 
 /** eˣ where −174 ≤ x ≤ 176. */
 export function expOfSmall(code: Code, x: Local, fused: boolean): Expression {
-  const { n, power } = reduced(code, x, ROUNDER, fused);
+  // Twice the bias of an exponent, as n is split into two.
+  const { n, power } = reduced(code, x, { bias: 254 }, fused);
   const half = code.local("v128", op("i32x4.shr_u", n.get, i32(1)));
   code.set(x, mul(mul(power.get, shiftLeft(half.get, i32(23))), shiftLeft(op("i32x4.sub", n.get, half.get), i32(23))));
   code.release(n, power, half);
   return x.get;
+}
+
+/**
+ * eˣ where x ≤ 0, as in a sigmoid: the same as `exp` there, with one factor instead of two. The power of e is 2⁻²⁴ times what it
+ * would be and the factor 2²⁴ times, so that the factor is a normal number and results below 2⁻¹²⁶ are rounded once, by the product.
+ */
+export function expNotPositive(code: Code, x: Local, fused: boolean): Expression {
+  code.set(x, op("f32x4.pmax", x.get, f32x4(-104)));
+  return scaled(code, x, reduced(code, x, { bias: 127 + 24, scale: 2 ** -24 }, fused));
 }
 
 /**
@@ -42,22 +49,34 @@ export function expOfSmall(code: Code, x: Local, fused: boolean): Expression {
  */
 export function expOfNegative(code: Code, x: Local, fused: boolean): Expression {
   code.set(x, op("f32x4.pmax", x.get, f32x4(-88)));
-  const { n, power } = reduced(code, x, 1.5 * 2 ** 23 + 127, fused);
+  return scaled(code, x, reduced(code, x, { bias: 127 }, fused));
+}
+
+/** x = power·2ⁿ⁻¹²⁷. */
+function scaled(code: Code, x: Local, { n, power }: Reduced): Expression {
   code.set(x, mul(power.get, shiftLeft(n.get, i32(23))));
   code.release(n, power);
   return x.get;
 }
 
+interface Reduced {
+  readonly n: Local;
+  readonly power: Local;
+}
+
 /**
- * eʳ with r = x − n·ln 2, and n = round(x/ln 2) in the last bits of its sum with `rounder`. With one rounding in each step Horner's
+ * eʳ·scale with r = x − n·ln 2, and n = round(x/ln 2) + bias in the last bits of a float. With one rounding in each step Horner's
  * rule is exact enough, and the shortest; with two it would cost 1.17 ulp.
  */
-function reduced(code: Code, x: Local, rounder: number, fused: boolean): { n: Local; power: Local } {
+function reduced(code: Code, x: Local, { bias, scale = 1 }: { bias: number; scale?: number }, fused: boolean): Reduced {
   const madd = multiplyAdd(fused);
+  const rounder = ROUNDER + bias;
   const n = code.local("v128", madd(x.get, f32x4(Math.LOG2E), f32x4(rounder)));
   const whole = code.local("v128", sub(n.get, f32x4(rounder)));
   const r = code.local("v128", madd(whole.get, f32x4(-LN2_LOW), madd(whole.get, f32x4(-LN2_HIGH), x.get)));
-  const power = code.local("v128", fused ? polynomial(r.get, [1, 1, ...TAIL], madd) : powerBySquare(code, r));
+  const coefficients = [1, 1, ...TAIL].map((coefficient) => coefficient * scale);
+  const apart = (): Expression => (scale === 1 ? powerBySquare(code, r) : mul(powerBySquare(code, r), f32x4(scale)));
+  const power = code.local("v128", fused ? polynomial(r.get, coefficients, madd) : apart());
   code.release(whole, r);
   return { n, power };
 }

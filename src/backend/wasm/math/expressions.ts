@@ -21,8 +21,12 @@ export type MultiplyAdd = (a: Expression, b: Expression, c: Expression) => Expre
 export const multiplyAdd = (fused: boolean): MultiplyAdd =>
   fused ? (a, b, c) => op("f32x4.relaxed_madd", a, b, c) : (a, b, c) => add(mul(a, b), c);
 
-/** Each lane of a where the mask is all ones, of b where it is all zeros. */
-export const pick = (mask: Expression, a: Expression, b: Expression): Expression => op("v128.bitselect", a, b, mask);
+/**
+ * Each lane of a where the mask is all ones, of b where it is all zeros. With relaxed SIMD, as where multiplying and adding is `fused`,
+ * there is one instruction for whole lanes where selecting by bits takes three.
+ */
+export const pick = (mask: Expression, a: Expression, b: Expression, fused = false): Expression =>
+  op(fused ? "i32x4.relaxed_laneselect" : "v128.bitselect", a, b, mask);
 
 /** The sign bit of each f32 lane. */
 export const signBit: Expression = i32x4(-(2 ** 31));

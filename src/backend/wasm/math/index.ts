@@ -1,6 +1,6 @@
 import { type Code, call, type Expression, type FunctionReference, type Local, type ModuleBuilder } from "../assembler.js";
 import { erf } from "./error-function.js";
-import { exp, expOfNegative } from "./exponential.js";
+import { exp, expNotPositive, expOfNegative } from "./exponential.js";
 import { bfloatToFloat, floatToBfloat, floatToHalf, halfToFloat } from "./halves.js";
 import { tanh } from "./hyperbolic.js";
 import { divide, modulo } from "./integers.js";
@@ -16,6 +16,7 @@ import { cos, sin, turns } from "./trigonometric.js";
  */
 export type MathName =
   | "exp"
+  | "exp_not_positive"
   | "exp_negative"
   | "log"
   | "sin"
@@ -40,9 +41,11 @@ export type MathName =
  */
 const inlined: { readonly [N in MathName]?: (code: Code, x: Local, fused: boolean) => Expression } = {
   exp,
+  exp_not_positive: expNotPositive,
   exp_negative: expOfNegative,
   log,
   tanh,
+  erf,
   half_to_float: halfToFloat,
   float_to_half: floatToHalf,
   bfloat_to_float: bfloatToFloat,
@@ -79,8 +82,6 @@ export class MathFunctions {
           return sin(this.module, this.turns(), this.fused);
         case "cos":
           return cos(this.module, this.turns(), this.fused);
-        case "erf":
-          return erf(this.module, this.fused);
         case "pow":
           return pow(this.module);
         case "mod_f32":

@@ -20,7 +20,7 @@ export function log(code: Code, x: Local, fused: boolean): Expression {
   const madd = multiplyAdd(fused);
   // Subnormal numbers are scaled by 2²³ first.
   const tiny = code.local("v128", op("f32x4.lt", x.get, f32x4(2 ** -126)));
-  const scaled = code.local("v128", pick(tiny.get, mul(x.get, f32x4(2 ** 23)), x.get));
+  const scaled = code.local("v128", pick(tiny.get, mul(x.get, f32x4(2 ** 23)), x.get, fused));
   const k = code.local("v128", op("i32x4.shr_s", op("i32x4.sub", scaled.get, i32x4(ROOT_HALF)), i32(23)));
   const f = code.local("v128", sub(op("i32x4.sub", scaled.get, shiftLeft(k.get, i32(23))), f32x4(1)));
   const exponent = sub(op("f32x4.convert_i32x4_s", k.get), op("v128.and", tiny.get, f32x4(23)));
@@ -31,9 +31,9 @@ export function log(code: Code, x: Local, fused: boolean): Expression {
   const rest = mul(s.get, madd(square.get, polynomial(square.get, TAIL, madd), halfSquare.get));
   const value = madd(k.get, f32x4(LN2_HIGH), sub(f.get, sub(halfSquare.get, madd(k.get, f32x4(LN2_LOW), rest))));
   // ∞ and NaN stay what they are; below 0 all bits are set, which is a NaN.
-  const finite = pick(op("f32x4.lt", x.get, f32x4(Infinity)), value, x.get);
+  const finite = pick(op("f32x4.lt", x.get, f32x4(Infinity)), value, x.get, fused);
   const positive = or(finite, op("f32x4.lt", x.get, f32x4(0)));
-  code.set(x, pick(op("f32x4.eq", x.get, f32x4(0)), f32x4(-Infinity), positive));
+  code.set(x, pick(op("f32x4.eq", x.get, f32x4(0)), f32x4(-Infinity), positive, fused));
   code.release(tiny, scaled, k, f, s, square, halfSquare);
   return x.get;
 }
