@@ -4,6 +4,7 @@ import { createWasmBackend } from "../../src/backend/wasm/index.js";
 import { createWebGpuBackend } from "../../src/backend/webgpu/index.js";
 import {
   adamw,
+  attention,
   type Backend,
   compile,
   grad,
@@ -142,5 +143,24 @@ describe("the memory of a step of training", () => {
         expect(peakBytes).toBeLessThanOrEqual(memory().peakBytes);
       },
     );
+  });
+});
+
+describe("what the gradients of attention need on top of their operands", () => {
+  it.each([
+    [1, 8, 8, 4096],
+    [1, 8, 1, 4096],
+    [1, 32, 1, 4096],
+    [1, 32, 1, 16_384],
+    [4, 16, 2, 4096],
+  ])("with %i × %i heads that share %i, for %i queries, is a few times as much as these and 64 MiB at most", async (B, H, Hkv, T) => {
+    for (const create of [() => createWasmBackend({ threads: 2 }), () => createWebGpuBackend({ defaultLimits: true })]) {
+      await alone(create, async () => {
+        const operands = [zeros([B, H, T, 64]), zeros([B, Hkv, T, 64]), zeros([B, Hkv, T, 64])] as const;
+        const slopes = grad((at: readonly [Tensor, Tensor, Tensor]) => attention(...at, { causal: true }).sum());
+        const { scratchBytes } = memoryOf(slopes, operands);
+        expect(scratchBytes).toBeLessThan(2 ** 26 + 6 * 4 * operands[0].size);
+      });
+    }
   });
 });

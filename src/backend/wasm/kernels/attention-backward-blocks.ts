@@ -9,6 +9,9 @@ const mostKeys = 64;
 const mostQueries = 64;
 /** Units that are enough for many threads. */
 const enoughUnits = 16;
+/** Bytes that the sums of q̄ may take for all parts of the keys, unless so few parts take more. */
+const sumsMemory = 2 ** 26;
+const fewParts = 4;
 
 /** How the backward pass is cut, and where what its steps share lies in the arena. */
 export interface Blocks {
@@ -47,7 +50,9 @@ export function blocksOf({ loops, results, q, k, cotangent, lse, delta }: Attent
   let keys = pieceOf(key.extent, mostKeys, panelColumns);
   while (pairs * Math.ceil(key.extent / keys) < enoughUnits && keys >= 4 * panelColumns) keys = ceilTo(keys / 2, panelColumns);
   const keyTiles = Math.ceil(key.extent / keys);
-  const parts = Math.min(keyTiles, Math.ceil(enoughUnits / pairs));
+  const sumRow = 4 * ceilTo(channel.extent, panelColumns);
+  const partBytes = batch.extent * head.extent * query.extent * sumRow;
+  const parts = Math.min(keyTiles, Math.ceil(enoughUnits / pairs), Math.max(fewParts, Math.floor(sumsMemory / partBytes)));
   const queries = pieceOf(query.extent, mostQueries, panelColumns);
   const queryTiles = Math.ceil(query.extent / queries);
   let bytes = 0;
@@ -74,9 +79,7 @@ export function blocksOf({ loops, results, q, k, cotangent, lse, delta }: Attent
     lse: lseReady ? 0 : place(1),
     delta: deltaReady ? 0 : place(1),
   };
-  const sumRow = 4 * ceilTo(channel.extent, panelColumns);
   const sums = ceilTo(batch.extent * head.extent * queryTiles * bytes, 64);
-  const partBytes = batch.extent * head.extent * query.extent * sumRow;
   const alone = keyTiles === 1;
   const arenaBytes = alone ? 0 : sums + (results.includes(0) ? parts * partBytes : 0);
   return { keys, keyTiles, alone, queries, queryTiles, parts, ...places, tileBytes: bytes, sumRow, sums, partBytes, arenaBytes };
