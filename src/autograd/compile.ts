@@ -12,6 +12,8 @@ import { isTracing, whileTracing } from "./tracing.js";
 import { flattenTree, identityKey, type TreeDef } from "./tree.js";
 import { agrees, type Decision, WeakScalar, weakConstant } from "./weak-scalar.js";
 
+export type { ProgramMemory } from "../backend/backend.js";
+
 export interface CompileSettings<S extends readonly number[] = readonly number[]> {
   /** Positions of arguments whose tensors may be overwritten by results; using them afterwards is a UsageError. */
   readonly donate?: readonly number[];

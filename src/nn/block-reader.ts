@@ -1,8 +1,7 @@
 /** Reading rows of tokens in blocks, so that what is alive at a time grows with W and not with W². */
-import { type Compiled, compile } from "../autograd/compile.js";
+import { type Compiled, compile, type ProgramMemory } from "../autograd/compile.js";
 import { zeros } from "../autograd/operations.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
-import type { ProgramMemory } from "../backend/backend.js";
 import type { LlamaConfig } from "./config.js";
 import { yieldToEvents } from "./events.js";
 import { KeyValueCache } from "./kv-cache.js";

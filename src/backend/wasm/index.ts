@@ -1,9 +1,10 @@
+import { programMemory } from "../../compiler/program-memory.js";
 import { BackendUnavailableError, DtypeError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
 import type { DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
 import { decode, encode, encodeScalars } from "../host-data.js";
-import { programMemory, refuseReleased, refuseSharedDonation } from "../programs.js";
+import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
 import { hasRelaxedSimd, hasSimd, mostMemoryBytes, planThreads, type ThreadPlan } from "./features.js";

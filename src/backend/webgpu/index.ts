@@ -1,9 +1,10 @@
+import { programMemory } from "../../compiler/program-memory.js";
 import { DtypeError, OutOfMemoryError } from "../../errors.js";
 import type { DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
 import { decode, encode, encodeScalars } from "../host-data.js";
-import { programMemory, refuseReleased, refuseSharedDonation } from "../programs.js";
+import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { openDevice } from "./adapter.js";
 import { type GpuBuffer, sizeClass } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
