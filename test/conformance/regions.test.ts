@@ -18,7 +18,8 @@ import {
   valueAndGrad,
 } from "../../src/index.js";
 import { backendVariants, thinned } from "../support/backends.js";
-import { type RegionCase, regionCases } from "../support/region-cases.js";
+import type { RegionCase } from "../support/region-case.js";
+import { regionCases } from "../support/region-cases.js";
 
 /** Arguments of a case, small numbers. */
 const argumentsOf = ({ shapes }: RegionCase): Tensor[] => shapes.map((shape, i) => randn(key(i + 1), shape).mul(0.5));

@@ -10,7 +10,7 @@ import {
   tensor,
   transpose,
 } from "../../src/index.js";
-import type { RegionCase } from "./region-cases.js";
+import type { RegionCase } from "./region-case.js";
 
 /** Cross-entropies of linear layers in blocks of rows, beside the same with all of the logits at once. */
 

@@ -1,13 +1,6 @@
 import { add, checkpoint, concat, customVjp, matmul, scan, split, stack, type Tensor, tensor, where, zeros } from "../../src/index.js";
 import { headCases } from "./head-cases.js";
-
-/** A function that uses calls and loops, and the same one without them, by the same float tensors. */
-export interface RegionCase {
-  readonly name: string;
-  readonly f: (...args: Tensor[]) => Tensor[];
-  readonly plain: (...args: Tensor[]) => Tensor[];
-  readonly shapes: readonly (readonly number[])[];
-}
+import type { RegionCase } from "./region-case.js";
 
 type Step = (carry: Tensor[], x: Tensor[]) => [Tensor[], Tensor[]];
 
