@@ -1,105 +1,153 @@
 // dawngrad beside its peers on this machine, each in a process of its own, in turn.
-// usage: node bench/compare.mjs [--threads N] [--rounds N] [--seconds S] [--only matmul,step,elementwise,shapes]
-//                               [--peers dawngrad,jax-js,…] [--backend wasm|webgpu|reference] [--json]
+// usage: node bench/compare.mjs [--only matmul,step,…] [--peers dawngrad,jax-js,…] [--backend wasm|webgpu|reference]
+//                               [--threads N] [--rounds N] [--seconds S] [--limit S]
+//                               [--lengths 128,512,16384c] [--contexts 1024,4096] [--json] [--save FOLDER]
+import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { elementwiseReport, shapesReport } from "./compare/alone.mjs";
-import { contestants } from "./compare/peers.mjs";
-import { inTurn } from "./compare/rounds.mjs";
+import { drawFigure, lengthFigure } from "./compare/figure.mjs";
+import { evaluationReport, lengthsReport } from "./compare/long.mjs";
+import { attentionReport, definitionReport, headReport } from "./compare/parts.mjs";
+import { commandOf, contestants } from "./compare/peers.mjs";
+import { overSizes } from "./compare/rounds.mjs";
+import { longest } from "./compare/run-script.mjs";
 import { matmulReport, stepReport } from "./compare/side-by-side.mjs";
+import { onlySize, readingSizes, stepSizes } from "./compare/sizes.mjs";
 
-const workloads = ["matmul", "step", "elementwise", "shapes"];
-const { values: options } = parseArgs({
-  options: {
-    threads: { type: "string", default: "2" },
-    rounds: { type: "string", default: "3" },
-    seconds: { type: "string", default: "2" },
-    only: { type: "string", default: workloads.join() },
-    peers: { type: "string" },
-    backend: { type: "string", default: "wasm" },
-    json: { type: "boolean", default: false },
-  },
-});
+const workloads = {
+  matmul: { report: matmulReport },
+  step: { report: stepReport },
+  elementwise: { report: elementwiseReport },
+  shapes: { report: shapesReport },
+  lengths: { report: lengthsReport, sizes: stepSizes, figure: { what: "training step", letter: "T" } },
+  evaluation: { report: evaluationReport, sizes: readingSizes, figure: { what: "reading", letter: "W" } },
+  attention: { report: attentionReport },
+  "attention-definition": { report: definitionReport },
+  head: { report: headReport },
+};
+/** What is measured unless one asks for something: what takes minutes and not hours. */
+const short = ["matmul", "step", "elementwise", "shapes"];
 
 function fail(message) {
   console.error(message);
   process.exit(2);
 }
-const [threads, rounds, seconds] = [Number(options.threads), Number(options.rounds), Number(options.seconds)];
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        threads: { type: "string", default: "2" },
+        rounds: { type: "string", default: "3" },
+        seconds: { type: "string", default: "2" },
+        limit: { type: "string", default: String(longest / 1e3) },
+        only: { type: "string", default: short.join() },
+        peers: { type: "string" },
+        backend: { type: "string", default: "wasm" },
+        lengths: { type: "string" },
+        contexts: { type: "string" },
+        json: { type: "boolean", default: false },
+        save: { type: "string" },
+      },
+    }).values;
+  } catch (error) {
+    return fail(error.message);
+  }
+}
+const options = readOptions();
+const [threads, rounds, seconds, limit] = ["threads", "rounds", "seconds", "limit"].map((name) => Number(options[name]));
 if (!(Number.isInteger(threads) && threads > 0)) fail(`--threads ${options.threads} is not a positive integer`);
 if (!(Number.isInteger(rounds) && rounds > 0)) fail(`--rounds ${options.rounds} is not a positive integer`);
 if (!(seconds > 0)) fail(`--seconds ${options.seconds} is not a positive number`);
+if (!(limit > 0)) fail(`--limit ${options.limit} is not a positive number of seconds`);
+if (!["wasm", "webgpu", "reference"].includes(options.backend)) fail(`--backend ${options.backend}: there are wasm, webgpu, reference`);
 const chosen = options.only.split(",");
-for (const name of chosen) if (!workloads.includes(name)) fail(`--only ${name}: workloads are ${workloads.join(", ")}`);
+for (const name of chosen) if (!workloads[name]) fail(`--only ${name}: workloads are ${Object.keys(workloads).join(", ")}`);
 
 const everyone = contestants(options);
 const wanted = options.peers?.split(",") ?? everyone.map(({ name }) => name);
 for (const name of wanted) {
   if (!everyone.some((peer) => peer.name === name)) fail(`--peers ${name}: there are ${everyone.map((peer) => peer.name).join(", ")}`);
 }
-/** Those of the wanted ones that have a part in what is measured; dawngrad has one in everything. */
-const taking = everyone.filter(
-  ({ name, scripts }) => wanted.includes(name) && (name === "dawngrad" || chosen.some((workload) => scripts[workload])),
-);
+/** Those of the wanted ones that have a part in what is measured. */
+const taking = everyone.filter(({ name, scripts }) => wanted.includes(name) && chosen.some((workload) => scripts[workload]));
 const present = taking.filter((peer) => peer.installed());
 const missing = taking.filter((peer) => !present.includes(peer));
 
-const timing = (count) => ["--threads", String(count), "--seconds", String(seconds)];
-/** The command of a script with options for Node before it. */
-const withNodeOptions = ([program, ...rest], nodeOptions = []) => [program, ...nodeOptions, ...rest];
-
-/** Everybody who takes part in a workload, and the other ways to run them that differ from the first. */
+/** Everybody who takes part in a workload, in each way that differs from the others. */
 const jobsOf = (workload) =>
   present
     .filter((peer) => peer.scripts[workload])
-    .flatMap(({ name, scripts, start, variants = [] }) => {
-      const own = variants.filter((variant) => variant.workloads.includes(workload) && (variant.threads ?? 0) !== threads);
-      return [{ name, threads }, ...own].map((way) => ({
-        name: way.name,
-        command: [...withNodeOptions(start(scripts[workload]), way.nodeOptions), ...timing(way.threads ?? threads)],
-      }));
-    });
+    .flatMap((peer) =>
+      peer.ways
+        .filter((way, i) => way.workloads.includes(workload) && (i === 0 || way.threads !== threads))
+        .map((way) => ({ name: way.name, command: commandOf(peer, way, workload, { threads, seconds }) })),
+    );
 
-function ownJob(script) {
-  const own = present.find((peer) => peer.name === "dawngrad");
-  return own ? [{ name: "dawngrad", command: [...own.start(script), ...timing(threads)] }] : [];
+function sizesOf({ sizes }) {
+  try {
+    return sizes?.(options) ?? [onlySize];
+  } catch (error) {
+    return fail(error.message);
+  }
 }
-
-const plan = {
-  matmul: { jobs: jobsOf("matmul"), describe: matmulReport },
-  step: { jobs: jobsOf("step"), describe: stepReport },
-  elementwise: { jobs: ownJob("dawngrad/elementwise.mjs"), describe: elementwiseReport },
-  shapes: { jobs: ownJob("dawngrad/shapes.mjs"), describe: shapesReport },
-};
+const plan = chosen
+  .map((name) => ({ name, ...workloads[name], sizes: sizesOf(workloads[name]), jobs: jobsOf(name) }))
+  .filter(({ jobs }) => jobs.length > 0);
 
 /** Processes that wanted a processor before anything was started here: what makes the figures noisy. */
 const load = loadavg()[0];
-const [results, texts, failed, versions] = [{}, [], [], {}];
-for (const workload of chosen) {
-  const { jobs, describe } = plan[workload];
-  if (jobs.length === 0) continue;
-  const outcomes = await inTurn(jobs, { rounds, label: workload });
-  for (const { name, failure, results: runs } of outcomes) {
-    if (failure) failed.push({ workload, name, failure });
-    for (const run of runs) Object.assign(versions, run.versions);
+const [results, texts, failed, versions, adapters] = [{}, [], [], {}, {}];
+const runs = plan.reduce((sum, { sizes, jobs }) => sum + sizes.length * jobs.length * rounds, 0);
+let started = 0;
+for (const { name: workload, sizes, jobs, report } of plan) {
+  const onStart = ({ name, round, size }) =>
+    console.error(`[${++started} of at most ${runs}] ${workload}${size ? `, ${size}` : ""}, round ${round} of ${rounds}: ${name}`);
+  const measured = await overSizes(sizes, jobs, { rounds, limit: limit * 1e3, onStart });
+  for (const { size, outcomes } of measured) {
+    for (const { name, failure, results: runs } of outcomes) {
+      if (failure) failed.push({ workload, size: size.label, name, failure });
+      for (const run of runs) Object.assign(versions, run.versions);
+      if (runs[0]?.adapter) adapters[name] = runs[0].adapter;
+    }
   }
-  const { results: numbers, text } = describe(outcomes);
+  const { results: numbers, text } = report(measured);
   results[workload] = numbers;
   if (text) texts.push(text);
 }
 
 const processor = cpus()[0]?.model ?? "unknown processor";
-if (options.json) {
-  const absent = missing.map(({ name, remedy }) => ({ name, remedy }));
-  console.log(
-    JSON.stringify({ processor, load, threads, rounds, backend: options.backend, versions, results, missing: absent, failed }, null, 2),
-  );
-} else {
-  const list = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  console.log(`${processor} × ${cpus().length}, load before ${load.toFixed(1)}, ${threads} threads`);
-  console.log(`${list.join(", ")}\nms: median of ${rounds} rounds (least–greatest); best: fastest of all calls; ratios are of medians\n`);
-  for (const text of texts) console.log(`${text}\n`);
-  for (const { name, remedy } of missing) console.log(`missing: ${name}; to install it: ${remedy}`);
-  for (const { workload, name, failure } of failed) console.log(`failed: ${name} in ${workload}: ${failure}`);
+const absent = missing.map(({ name, remedy }) => ({ name, remedy }));
+const { backend } = options;
+const document = { processor, load, threads, rounds, backend, versions, adapters, results, missing: absent, failed };
+const words = [
+  `${processor} × ${cpus().length}, load before ${load.toFixed(1)}, ${threads} threads`,
+  Object.entries(versions)
+    .map(([name, version]) => `${name} ${version}`)
+    .join(", "),
+  ...Object.entries(adapters).map(([name, adapter]) => `${name} on ${adapter}`),
+  `ms: median of ${rounds} rounds (least–greatest; in tables of lengths: time/dawngrad); best: fastest of all calls; ratios are of medians\n`,
+  ...texts.map((text) => `${text}\n`),
+  ...missing.map(({ name, remedy }) => `missing: ${name}; to install it: ${remedy}`),
+  ...failed.map(({ workload, size, name, failure }) => `failed: ${name} in ${workload}${size ? `, ${size}` : ""}: ${failure}`),
+].join("\n");
+console.log(options.json ? JSON.stringify(document, null, 2) : words);
+if (options.save !== undefined) await save(options.save);
+
+/** Numbers, tables and figures into a folder. */
+async function save(folder) {
+  mkdirSync(folder, { recursive: true });
+  const put = (name, content) => {
+    writeFileSync(join(folder, name), content);
+    console.error(`written: ${join(folder, name)}`);
+  };
+  put("results.json", `${JSON.stringify(document, null, 2)}\n`);
+  put("tables.txt", `${words}\n`);
+  for (const { name, figure } of plan) if (figure) put(`${name}.svg`, await drawFigure(lengthFigure(results[name], figure)));
 }
-process.exitCode = failed.length > 0 || results.step?.agree === false ? 1 : 0;
+
+/** What a peer cannot do at some length is a result; elsewhere, and of dawngrad, it is a fault. */
+const faults = failed.filter(({ workload, name }) => workloads[workload].figure === undefined || name.startsWith("dawngrad"));
+process.exitCode = faults.length > 0 || Object.values(results).some(({ agree }) => agree === false) ? 1 : 0;

@@ -3,9 +3,16 @@ import { median } from "../shared/case.mjs";
 import { summary } from "./rounds.mjs";
 import { digits, spread, table } from "./table.mjs";
 
-/** Per kernel: its time beside that of a memcpy which moves as many bytes. */
-export function elementwiseReport([{ results: rounds, failure }]) {
-  if (failure) return { results: [], text: "" };
+/** Per way to run dawngrad and per kernel: its time beside that of a memcpy which moves as many bytes. */
+export function elementwiseReport([{ outcomes }]) {
+  const parts = outcomes.filter(({ failure }) => !failure).map(elementwisePart);
+  return {
+    results: Object.fromEntries(parts.map(({ name, results }) => [name, results])),
+    text: parts.map(({ text }) => text).join("\n\n"),
+  };
+}
+
+function elementwisePart({ name: way, results: rounds }) {
   const results = Object.keys(rounds[0].cases).map((name) => ({
     name,
     bytes: rounds[0].bytes[name],
@@ -21,11 +28,16 @@ export function elementwiseReport([{ results: rounds, failure }]) {
     digits(milliseconds.median / memcpy.median),
     digits(milliseconds.best / memcpy.best),
   ]);
-  return { results, text: table(["elementwise", "MiB moved", "ms", "GB/s", "memcpy, ms", "time/memcpy", "best/best"], rows) };
+  return {
+    name: way,
+    results,
+    text: table([`elementwise, ${way}`, "MiB moved", "ms", "GB/s", "memcpy, ms", "time/memcpy", "best/best"], rows),
+  };
 }
 
 /** Rate of each product as a fraction of the rate of 1024³ in the same round. */
-export function shapesReport([{ results: rounds, failure }]) {
+export function shapesReport([{ outcomes }]) {
+  const [{ results: rounds, failure }] = outcomes;
   if (failure) return { results: [], text: "" };
   const square = median(rounds.map((round) => median(round.square)));
   const results = rounds[0].products.map(({ kind, first, second }, i) => {

@@ -16,56 +16,88 @@ const hasTorch = () => spawnSync(python, ["-c", "import torch"]).status === 0;
 const relaxedSimd = "--experimental-wasm-relaxed-simd";
 const hidesRelaxedSimd = process.versions.node.startsWith("20.");
 
+/** The scripts of a library in a folder, named for their workloads. */
+const scriptsIn = (folder, names, suffix = "mjs") =>
+  Object.fromEntries(names.map((name) => [name, `${folder}/${name === "lengths" ? "step" : name}.${suffix}`]));
+const everywhere = ["matmul", "step", "lengths", "evaluation", "attention", "head"];
+const alone = ["elementwise", "shapes", "attention-definition"];
+/** What long contexts are measured by, where dawngrad has relaxed SIMD as in every newer Node. */
+const long = ["lengths", "evaluation", "attention", "attention-definition", "head"];
+
 /**
- * name; the scripts of its workloads; how to start a script; other ways to run it, each in some workloads ("as it comes": in Node
+ * name; the scripts of its workloads; how to start a script; the ways to run it, each in some workloads ("as it comes": in Node
  * these libraries use one thread unless one helps them); whether it is here, and what brings it here.
- * @param backend which backend of dawngrad runs
+ * @param backend which backend runs, of dawngrad and of peers that have it
  */
 export function contestants({ backend }) {
   const node = (script) => [process.execPath, path(script)];
+  const ofBackend = (script) => [...node(script), "--backend", backend];
+  const fused = hidesRelaxedSimd && backend === "wasm";
   return [
     {
       name: "dawngrad",
-      scripts: { matmul: "dawngrad/matmul.mjs", step: "dawngrad/step.mjs" },
-      start: (script) => [...node(script), "--backend", backend],
-      variants: [
+      scripts: scriptsIn("dawngrad", [...everywhere, ...alone]),
+      start: ofBackend,
+      ways: [
+        { name: "dawngrad", workloads: ["matmul", "step", "elementwise", "shapes", ...(fused ? [] : long)] },
         { name: "dawngrad, 1 thread", threads: 1, workloads: ["step"] },
-        ...(hidesRelaxedSimd && backend === "wasm"
-          ? [{ name: "dawngrad, relaxed SIMD", nodeOptions: [relaxedSimd], workloads: ["matmul", "step"] }]
+        ...(fused
+          ? [{ name: "dawngrad, relaxed SIMD", nodeOptions: [relaxedSimd], workloads: ["matmul", "step", "elementwise", ...long] }]
           : []),
+        {
+          name: "dawngrad, all logits at once",
+          nodeOptions: fused ? [relaxedSimd] : [],
+          arguments: ["--logits"],
+          workloads: ["head"],
+        },
       ],
       installed: () => existsSync(path("../dist/index.js")),
       remedy: "npm ci && npm run build",
     },
     {
       name: "jax-js",
-      scripts: { matmul: "peers/jax-js/matmul.mjs", step: "peers/jax-js/step.mjs" },
-      start: node,
-      variants: [{ name: "jax-js as it comes", threads: 1, workloads: ["matmul", "step"] }],
+      scripts: scriptsIn("peers/jax-js", everywhere),
+      start: (script) => (backend === "webgpu" ? ofBackend(script) : node(script)),
+      ways: [
+        { name: "jax-js", workloads: everywhere },
+        ...(backend === "webgpu" ? [] : [{ name: "jax-js as it comes", threads: 1, workloads: ["matmul", "step"] }]),
+      ],
       installed: inPackage("@jax-js/jax"),
       remedy: install,
     },
     {
       name: "TensorFlow.js",
-      scripts: { matmul: "peers/tfjs/matmul.mjs", step: "peers/tfjs/step.mjs" },
+      scripts: scriptsIn("peers/tfjs", everywhere),
       start: node,
-      variants: [{ name: "TensorFlow.js as it comes", threads: 1, workloads: ["matmul", "step"] }],
+      ways: [
+        { name: "TensorFlow.js", workloads: everywhere },
+        { name: "TensorFlow.js as it comes", threads: 1, workloads: ["matmul", "step"] },
+      ],
       installed: inPackage("@tensorflow/tfjs-backend-wasm"),
       remedy: install,
     },
     {
       name: "onnxruntime-node",
-      scripts: { matmul: "peers/onnxruntime/matmul.mjs" }, // it runs models and does not train them
+      scripts: scriptsIn("peers/onnxruntime", ["matmul"]), // it runs models and does not train them
       start: node,
+      ways: [{ name: "onnxruntime-node", workloads: ["matmul"] }],
       installed: inPackage("onnxruntime-node"),
       remedy: install,
     },
     {
       name: "PyTorch",
-      scripts: { matmul: "peers/pytorch/matmul.py", step: "peers/pytorch/step.py" },
+      scripts: scriptsIn("peers/pytorch", everywhere, "py"),
       start: (script) => [python, path(script)],
+      ways: [{ name: "PyTorch", workloads: everywhere }],
       installed: hasTorch,
       remedy: "pip install torch (in the Python that the environment variable PYTHON names, python3 by default)",
     },
   ];
+}
+
+/** The command of a way to run a script of a contestant. */
+export function commandOf({ scripts, start }, way, workload, { threads, seconds }) {
+  const [program, ...rest] = start(scripts[workload]);
+  const timing = ["--threads", String(way.threads ?? threads), "--seconds", String(seconds)];
+  return [program, ...(way.nodeOptions ?? []), ...rest, ...timing, ...(way.arguments ?? [])];
 }

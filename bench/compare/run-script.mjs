@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 
-const longest = 10 * 60e3;
+/** Milliseconds after which a script is ended, where nothing else is said. */
+export const longest = 10 * 60e3;
 
 /** Settings for OpenBLAS that suit another processor would slow PyTorch down, and its bytecode has no place in the repository. */
 function environment() {
@@ -9,9 +10,10 @@ function environment() {
 }
 
 /** Runs one script in a process of its own; the JSON on its last line, or an Error with what it said instead. */
-export function runScript([command, ...args]) {
+export function runScript([command, ...args], { limit = longest } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { env: environment(), stdio: ["ignore", "pipe", "pipe"], timeout: longest });
+    const start = performance.now();
+    const child = spawn(command, args, { env: environment(), stdio: ["ignore", "pipe", "pipe"], timeout: limit });
     const said = { output: "", errors: "" };
     child.stdout.on("data", (chunk) => {
       said.output += chunk;
@@ -22,13 +24,18 @@ export function runScript([command, ...args]) {
     child.on("error", reject);
     child.on("close", (code, signal) => {
       if (code === 0) resolve(JSON.parse(said.output.trim().split("\n").at(-1)));
-      else reject(new Error(lastWords(said.errors) ?? (signal ? `ended by ${signal}` : `exit code ${code}`)));
+      else reject(new Error(lastWords(said.errors) ?? (signal ? endedBy(signal, performance.now() - start, limit) : `exit code ${code}`)));
     });
   });
 }
 
+const endedBy = (signal, taken, limit) =>
+  taken >= limit
+    ? `not done after ${Math.round(limit / 1e3)} s`
+    : `ended by ${signal}${signal === "SIGKILL" ? ", out of memory perhaps" : ""}`;
+
 /** The line of a stack trace that says what went wrong, for Node and for Python. */
 function lastWords(errors) {
-  const lines = errors.split("\n").filter((line) => /^\w*(Error|Exception)\b.*: /.test(line));
+  const lines = errors.split("\n").filter((line) => /^(FATAL ERROR|\w*(Error|Exception)\b.*): /.test(line));
   return lines.at(-1)?.slice(0, 300);
 }

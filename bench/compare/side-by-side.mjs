@@ -1,15 +1,29 @@
 // The two workloads that every library is measured on.
-import { batchSize, comparedSteps, length, matmulSides } from "../shared/llama.mjs";
+import { comparedSteps, matmulSides, stepTokens } from "../shared/llama.mjs";
 import { summary } from "./rounds.mjs";
 import { digits, spread, table } from "./table.mjs";
 
 /** Losses of the first steps may differ by so much between libraries. */
 export const lossTolerance = 1e-4;
 
+/** The largest difference between libraries of any loss that all of them have. */
+export function differenceOfLosses(libraries) {
+  const common = Math.min(...libraries.map(({ losses }) => losses.length));
+  const columns = Array.from({ length: libraries.length === 0 ? 0 : common }, (_, i) => libraries.map(({ losses }) => losses[i]));
+  return Math.max(0, ...columns.map((column) => Math.max(...column) - Math.min(...column)));
+}
+
+/** That difference as a line of text, and whether it is small enough. */
+export function agreement(lossDifference) {
+  const agree = lossDifference <= lossTolerance;
+  const verdict = `${agree ? "" : "MORE THAN "}${lossTolerance} is allowed`;
+  return { agree, line: `largest difference of losses: ${lossDifference.toExponential(1)} (${verdict})` };
+}
+
 const against = (value, base) => (base ? digits(value.median / base.median) : "");
 
 /** Per matrix size and library: milliseconds, GFLOP/s and time relative to dawngrad's. */
-export function matmulReport(outcomes) {
+export function matmulReport([{ outcomes }]) {
   const results = matmulSides.map((side) => {
     const name = `matmul ${side}³`;
     const libraries = outcomes
@@ -32,7 +46,7 @@ export function matmulReport(outcomes) {
 }
 
 /** Per library: milliseconds of a step and of the first one, tokens per second, and whether the losses are the same. */
-export function stepReport(outcomes) {
+export function stepReport([{ outcomes }]) {
   const libraries = outcomes
     .filter(({ failure }) => !failure)
     .map(({ name, results }) => ({
@@ -46,18 +60,18 @@ export function stepReport(outcomes) {
     name,
     spread(milliseconds),
     digits(milliseconds.best),
-    digits((batchSize * length) / milliseconds.median),
+    digits(stepTokens / milliseconds.median),
     against(milliseconds, base),
     digits(first.median),
   ]);
-  const lossRows = libraries.map(({ name, losses }) => [name, ...losses.map((loss) => loss.toFixed(6))]);
-  const columns = Array.from({ length: comparedSteps }, (_, i) => libraries.map(({ losses }) => losses[i]));
-  const lossDifference = Math.max(0, ...columns.map((column) => Math.max(...column) - Math.min(...column)));
-  const agree = lossDifference <= lossTolerance;
+  const steps = Array.from({ length: comparedSteps }, (_, i) => i);
+  const lossRows = libraries.map(({ name, losses }) => [name, ...steps.map((i) => losses[i]?.toFixed(6) ?? "")]);
+  const lossDifference = differenceOfLosses(libraries);
+  const { agree, line } = agreement(lossDifference);
   const text = [
     table(["training step", "ms", "best, ms", "ktokens/s", "time/dawngrad", "first step, ms"], rows),
-    table(["loss of step", ...columns.map((_, i) => String(i + 1))], lossRows),
-    `largest difference of losses: ${lossDifference.toExponential(1)} (${agree ? "" : "MORE THAN "}${lossTolerance} is allowed)`,
+    table(["loss of step", ...steps.map((i) => String(i + 1))], lossRows),
+    line,
   ];
   return { results: { libraries, lossDifference, agree }, text: text.join("\n\n") };
 }

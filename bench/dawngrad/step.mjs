@@ -1,41 +1,34 @@
 // One training step of the small Llama in dawngrad: loss, gradients and AdamW as one compiled program.
-import {
-  adamw,
-  compile,
-  key,
-  Llama,
-  languageBatch,
-  languageLoss,
-  llamaConfig,
-  mapTensors,
-  realize,
-  sync,
-  tensor,
-  valueAndGrad,
-} from "dawngrad";
-import { measure, once, report } from "../shared/case.mjs";
-import { batchSize, comparedSteps, config, initialWeights, length, ropeAngles, tokens, training } from "../shared/llama.mjs";
+import { adamw, compile, languageBatch, languageLoss, realize, sync, valueAndGrad } from "dawngrad";
+import { measureSteps, positiveInteger, report } from "../shared/case.mjs";
+import { batchOf, comparedSteps, textOptions, tokens, training } from "../shared/llama.mjs";
 import { start, versions } from "./backend.mjs";
+import { smallLlama } from "./llama.mjs";
 
-const { backend, threads, seconds } = await start();
+const { backend, threads, seconds, ...values } = await start({
+  ...textOptions,
+  compared: { type: "string", default: String(comparedSteps) },
+  checkpoint: { type: "boolean", default: false },
+});
+const { checkpoint } = values;
+const length = positiveInteger("length", values.length);
+const compared = positiveInteger("compared", values.compared);
+const batch = batchOf(length, positiveInteger("tokens", values.tokens));
+
 const { lr, ...options } = training;
 const optimizer = adamw(options);
 const step = compile(
-  (model, state, batch, rate) => {
-    const [loss, grads] = valueAndGrad((at) => languageLoss(at, batch))(model);
+  (model, state, texts, rate) => {
+    const [loss, grads] = valueAndGrad((at) => languageLoss(at, texts, { checkpoint }))(model);
     return [...optimizer.update(model, grads, state, { lr: rate }), loss];
   },
   { donate: [0, 1] },
 );
 
-const given = initialWeights();
-const place = ({ data, shape }) => tensor(data, { shape });
-let model = mapTensors(new Llama(llamaConfig(config), { key: key(0) }), (_, path) => place(given.get(path)));
+const llama = smallLlama(length);
+let { model } = llama;
 let state = optimizer.init(model);
-
-const { cos, sin } = ropeAngles();
-const tables = { cos, sin, rows: 1, length, half: config.head_dim / 2 };
-const batches = Array.from({ length: comparedSteps }, (_, i) => languageBatch({ ...tokens(i), batch: batchSize, length }, tables));
+const batches = Array.from({ length: compared }, (_, i) => languageBatch({ ...tokens(i, { batch, length }), batch, length }, llama.tables));
 await realize(model, state, batches);
 
 const losses = [];
@@ -48,8 +41,7 @@ async function train() {
   await sync();
 }
 
-const first = await once(train);
-while (count < comparedSteps) await train();
-const cases = { step: await measure(train, { seconds }) };
+const { first, step: milliseconds } = await measureSteps(train, { seconds, compared });
 await backend.close();
-report({ versions, adapter: backend.info.adapter, threads, cases, first, losses: losses.slice(0, comparedSteps) });
+const cases = { step: milliseconds };
+report({ versions, adapter: backend.info.adapter, threads, batch, length, cases, first, losses: losses.slice(0, compared) });

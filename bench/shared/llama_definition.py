@@ -6,10 +6,18 @@ import torch
 
 VOCABULARY, WIDTH, FEED_FORWARD, LAYERS, HEADS, HEAD_DIM = 256, 128, 352, 4, 4, 32
 NORM_EPS, ROPE_THETA, INITIALIZER_RANGE = 1e-5, 10000.0, 0.02
-BATCH, LENGTH = 16, 128
+STEP_TOKENS, SHORT_LENGTH = 2048, 128
 LR, BETAS, EPS, WEIGHT_DECAY = 1e-3, (0.9, 0.95), 1e-8, 0.1
 COMPARED_STEPS = 5
 MATMUL_SIDES = (512, 1024)
+LONGEST_TEXT = 0x20000
+ATTENTION_HEADS, ATTENTION_LENGTH, ATTENTION_HEAD_DIM = 8, 2048, 64
+HEAD_TOKENS, HEAD_WIDTH, HEAD_VOCABULARY = 2048, 576, 49152
+
+TEXT_OPTIONS = {
+    "length": {"type": int, "default": SHORT_LENGTH},
+    "tokens": {"type": int, "default": STEP_TOKENS},
+}
 
 
 def _hash(x: torch.Tensor) -> torch.Tensor:
@@ -46,21 +54,37 @@ def initial_weights() -> dict[str, torch.Tensor]:
     return weights
 
 
-def tokens(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_of(length: int, tokens_of_step: int) -> int:
+    """B: as many texts of T tokens as make up the tokens of a step, and one where T is more than those."""
+    return max(1, tokens_of_step // length)
+
+
+def tokens(step: int, batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and targets of one step, [B, T] both."""
-    row = torch.arange(BATCH)[:, None]
-    bits = _hash(0x40000000 + (step * BATCH + row) * 0x1000 + torch.arange(LENGTH + 1))
+    row = torch.arange(batch)[:, None]
+    bits = _hash(0x40000000 + (step * batch + row) * LONGEST_TEXT + torch.arange(length + 1))
     text = ((bits & 0xFF) * ((bits >> 8) & 0xFF)) >> 8
     return text[:, :-1].contiguous(), text[:, 1:].contiguous()
 
 
-def rope_angles() -> tuple[torch.Tensor, torch.Tensor]:
+def rope_angles(length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines and sines, [T, D/2] both."""
     half = HEAD_DIM // 2
     frequencies = ROPE_THETA ** (-torch.arange(half).double() / half)
-    angles = torch.arange(LENGTH).double()[:, None] * frequencies
+    angles = torch.arange(length).double()[:, None] * frequencies
     return angles.cos().float(), angles.sin().float()
 
 
+def numbers(seed: int, *shape: int) -> torch.Tensor:
+    """Numbers in [-0.5, 0.5)."""
+    index = torch.arange(math.prod(shape)) + seed * 0x4000000
+    return _centred(_hash(index & 0xFFFFFFFF)).float().reshape(shape)
+
+
 def square_matrix(seed: int, side: int) -> torch.Tensor:
-    return _centred(_hash(torch.arange(side * side) + seed * 0x1000000)).float().reshape(side, side)
+    return numbers(seed, side, side)
+
+
+def head_targets() -> torch.Tensor:
+    """Classes [N] that the head is to predict."""
+    return _hash(0x50000000 + torch.arange(HEAD_TOKENS)) % HEAD_VOCABULARY

@@ -1,11 +1,11 @@
 // Square f32 matrix products in jax-js.
 
-import { measure, readOptions, report } from "../../shared/case.mjs";
+import { measure, report } from "../../shared/case.mjs";
 import { matmulSides, squareMatrix } from "../../shared/llama.mjs";
-import { loadJax, versions } from "./setup.mjs";
+import { start, versions } from "./setup.mjs";
 
-const { threads, seconds } = readOptions();
-const { blockUntilReady, jit, numpy: np } = await loadJax({ threads });
+const { jax, adapter, threads, seconds } = await start();
+const { blockUntilReady, jit, numpy: np } = jax;
 const matmul = jit((a, b) => np.matmul(a, b));
 
 const cases = {};
@@ -21,4 +21,4 @@ for (const side of matmulSides) {
     { seconds },
   );
 }
-report({ versions, threads, cases });
+report({ versions, adapter, threads, cases });

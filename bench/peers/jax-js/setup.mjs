@@ -1,5 +1,7 @@
-// jax-js on its WebAssembly backend, with a pool of `threads` workers, or on the main thread for one.
+// jax-js on its WebAssembly backend, with a pool of `threads` workers, or on the main thread for one; or on WebGPU through Dawn.
 import { readFileSync } from "node:fs";
+import { readOptions } from "../../shared/case.mjs";
+import { provideWebGpu } from "./web-gpu.mjs";
 import { provideWorkers } from "./web-worker.mjs";
 
 /** `einsum` and attention in jax-js map and filter iterators, which Node does from version 22 on. */
@@ -13,14 +15,19 @@ function provideIteratorHelpers() {
   };
 }
 
-/** The library, ready to use. */
-export async function loadJax({ threads }) {
+/** The options of a script, among them --backend wasm|webgpu, and the library as they say, ready to use. */
+export async function start(extra = {}) {
+  const options = readOptions({ backend: { type: "string", default: "wasm" }, ...extra });
+  const { backend, threads } = options;
   provideIteratorHelpers();
-  if (threads > 1) provideWorkers(threads);
+  let adapter;
+  if (backend === "webgpu") adapter = await provideWebGpu(threads);
+  else if (threads > 1) provideWorkers(threads);
   const jax = await import("@jax-js/jax");
-  await jax.init("wasm");
-  jax.defaultDevice("wasm");
-  return jax;
+  const started = await jax.init(backend);
+  if (!started.includes(backend)) throw new Error(`jax-js has no ${backend} here`);
+  jax.defaultDevice(backend);
+  return { ...options, jax, adapter };
 }
 
 const manifest = new URL("../node_modules/@jax-js/jax/package.json", import.meta.url);
