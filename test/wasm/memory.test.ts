@@ -233,6 +233,26 @@ describe("a wasm backend", () => {
     backend.free(input);
   });
 
+  it("grows by what small tensors take, and by no second scratch, when they come to lie in the place of the first", async () => {
+    const { graph } = largeScratch(2048);
+    const program = backend.compile(graph);
+    const inputs = Array.from({ length: graph.inputCount }, () => upload(Array(2048).fill(0)));
+    const kept: DeviceBuffer[] = [];
+    const run = (): void => {
+      kept.push(...backend.run(program, inputs, []));
+    };
+    const held = (): number => backend.memory().liveBytes + backend.memory().idleBytes;
+    run();
+    const before = held();
+    expect(before).toBeGreaterThan(16 * MiB);
+    for (let step = 0; step < 8; step++) {
+      kept.push(backend.alloc("f32", 10_000, "batch"));
+      run();
+    }
+    expect(held() - before).toBeLessThan(8 * MiB);
+    for (const buffer of [...inputs, ...kept]) backend.free(buffer);
+  });
+
   it("gives the memory of a program back once nobody has the program", async () => {
     const input = upload([1, 2, 3, 4]);
     const runFresh = (value: number): void => {

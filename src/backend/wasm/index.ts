@@ -363,7 +363,7 @@ class WasmBackend implements Backend {
     const loaded = this.load(executable);
     const heirs = new Set<number | undefined>(outputs);
     const made: Block[] = [];
-    const scratch = loaded.layout.runBytes > 0 ? this.reserve(loaded.layout.runBytes, "program") : undefined;
+    let scratch: Block | undefined;
     try {
       const blocks = slots.map(({ use, bytes }): Block | undefined => {
         if (use.kind === "scratch") return undefined;
@@ -374,6 +374,9 @@ class WasmBackend implements Backend {
         }
         return given[use.input] as Block;
       });
+      // After the results, which outlive it: where the scratch is the last block, the memory grows by no more than it lacks when a small
+      // tensor has come to lie in its place meanwhile.
+      if (loaded.layout.runBytes > 0) scratch = this.reserve(loaded.layout.runBytes, "program");
       const base = scratch?.address ?? 0;
       const addresses = slots.map(({ use }, slot) => (use.kind === "scratch" ? base + use.offset : (blocks[slot] as Block).address));
       this.fillTables(loaded, program, addresses, slotOf, base, scalars);
