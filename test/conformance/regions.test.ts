@@ -55,7 +55,7 @@ describe.each(backendVariants())("calls and loops on $name", ({ create, stride }
   });
   afterAll(() => backend.close());
 
-  it.each(thinned(regionCases, Math.min(stride, 8)))("$name: values and derivatives are those of the same written out", async (each) => {
+  it.each(thinned(regionCases, Math.min(stride, 16)))("$name: values and derivatives are those of the same written out", async (each) => {
     useBackend(createReferenceBackend());
     const args = argumentsOf(each);
     await realize(args);

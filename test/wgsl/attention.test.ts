@@ -75,9 +75,10 @@ describe("for every target, at default limits, kernels of attention compile", ()
     const found: string[] = [];
     // More heads than a line of workgroups has places for.
     const many = { batch: 256, heads: 300, queries: 1, keys: 1, channels: 4 };
-    for (const each of [...attentionKernelCases.filter(({ dtype }) => dtype !== "bf16"), many]) {
+    for (const [i, each] of [many, ...attentionKernelCases.filter(({ dtype }) => dtype !== "bf16")].entries()) {
       const program = attentionProgram(pass, each);
-      for (const target of targets) {
+      // The first two classes compile every case, and the sizes of subgroups take turns.
+      for (const target of [...targets.slice(0, 2), targets[2 + (i % 3)] as Target]) {
         const problems = await lint.problems(assemble(program.lowered, scalarTypes(program), { target }));
         for (const problem of problems) found.push(`${program.name}: ${problem}`);
       }
