@@ -1,3 +1,4 @@
+import type { DrawRecord } from "../e2llm/positions.js";
 import { FormatError } from "../errors.js";
 import type { JsonValue } from "./io.js";
 
@@ -35,12 +36,8 @@ export interface TrainPoint {
   readonly tokensPerSecond: number | null;
 }
 
-/** One draw of E²-LLM; several share a step when draws are per sample. */
-export interface DrawPoint {
-  readonly step: number;
-  readonly g: number;
-  readonly t: number;
-}
+/** What was drawn for a batch or for a sample; several share a step when draws are per sample. E²-LLM draws { g, t }. */
+export type DrawPoint = { readonly step: number } & DrawRecord;
 
 /** The contents of results.json. */
 export interface DemoResults {

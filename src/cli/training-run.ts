@@ -120,7 +120,7 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
       shouldStop: () => stop.requested !== undefined,
       onSave: save,
       onDraws: ({ step, draws: drawn }) => {
-        for (const { g, t } of drawn) draws.push({ step: step + 1, g, t });
+        for (const draw of drawn) draws.push({ ...draw, step: step + 1 });
       },
       onStep: (info) => {
         const step = info.step + 1;

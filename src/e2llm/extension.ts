@@ -1,10 +1,10 @@
 /** Training whose positions are drawn: ordinary training, and the extension of a trained model by E²-LLM. */
 import { callable, checkOptions, either, objectWith, optional } from "../arguments.js";
 import { type LanguageBatch, languageBatch } from "../nn/batch.js";
-import type { WindowSampler } from "../nn/data.js";
+import type { TokenSource } from "../nn/data.js";
 import { type TrainOptions, type TrainResult, train, trainingKinds } from "../nn/training.js";
 import { modelFrequencies } from "./model-frequencies.js";
-import type { PositionSource, RationalPositions } from "./positions.js";
+import type { DrawRecord, PositionSource, RationalPositions } from "./positions.js";
 import type { RopeFrequencies } from "./schedules.js";
 import { ropeTables } from "./tables.js";
 
@@ -12,16 +12,19 @@ import { ropeTables } from "./tables.js";
 export interface StepDraws {
   /** Counted from 0. */
   readonly step: number;
-  /** One (scale g, shift t) for the batch, or one per sample. */
-  readonly draws: readonly { readonly g: number; readonly t: number }[];
+  /** What the source drew for the batch, or for each sample. */
+  readonly draws: readonly DrawRecord[];
 }
 
 export interface PositionedBatchesOptions {
-  /** Where the tokens [B, R] of a step come from. */
-  readonly windows: WindowSampler;
+  /** Where the tokens [B, R] of a step come from: `createWindowSampler(…)` for text, `trainingWindows(…)` for a task. */
+  readonly windows: TokenSource;
   /** Where they stand: `createPlainSource()` or `createE2Source(…)`. */
   readonly positions: PositionSource;
-  /** θ' and attention factor; see `modelFrequencies`. A function gets how far the positions of a batch reach, in tokens. */
+  /**
+   * θ' and attention factor; see `modelFrequencies`. A function gets how far the positions of a batch reach, in tokens. A source that draws
+   * frequencies too has the last word.
+   */
   readonly frequencies: RopeFrequencies | ((reach: number) => RopeFrequencies);
   /** Called with the draws of each step when its batch is made. */
   readonly onDraws?: (draws: StepDraws) => void;
@@ -50,7 +53,8 @@ export function positionedBatches(options: PositionedBatchesOptions): (step: num
     const tokens = windows.at(step);
     const placed = positions({ batch: tokens.batch, length: tokens.length, step });
     onDraws?.({ step, draws: placed.draws });
-    return languageBatch(tokens, ropeTables(placed, typeof frequencies === "function" ? frequencies(reachOf(placed)) : frequencies));
+    const own = (): RopeFrequencies => (typeof frequencies === "function" ? frequencies(reachOf(placed)) : frequencies);
+    return languageBatch(tokens, ropeTables(placed, placed.frequencies ?? own()));
   };
 }
 

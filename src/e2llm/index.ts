@@ -1,4 +1,5 @@
-/** RoPE scaling, E²-LLM, and evaluation at many context lengths. */
+/** RoPE scaling, E²-LLM, tasks, and evaluation at many context lengths. */
+export { type RandomStream, randomStream } from "../ir/random-stream.js";
 export * from "./comparison.js";
 export * from "./coverage.js";
 export * from "./evaluation.js";
@@ -10,3 +11,5 @@ export * from "./positions.js";
 export * from "./reading.js";
 export * from "./schedules.js";
 export * from "./tables.js";
+export * from "./target-evaluation.js";
+export * from "./tasks/index.js";

@@ -4,9 +4,11 @@
  * Positions stay pairs of integers until the tables are made, so that equal positions at different scales are equal bit for bit.
  */
 
-import { checkArgument, checkOptions, integer, number, type OptionKinds, optional, text } from "../arguments.js";
+import { callable, checkArgument, checkOptions, integer, number, type OptionKinds, optional, text } from "../arguments.js";
 import { OptionError } from "../errors.js";
-import { seedKey, threefry2x32, uniformBelow, type Words } from "../ir/threefry.js";
+import { randomStream } from "../ir/random-stream.js";
+import { seedKey } from "../ir/threefry.js";
+import type { RopeFrequencies } from "./schedules.js";
 
 /** Exact rational positions: token i of row r is at `numerators[r·T + i] / denominators[r]`. */
 export interface RationalPositions {
@@ -18,10 +20,18 @@ export interface RationalPositions {
   readonly rows: number;
 }
 
+/** What a source drew for a row, by names of its own, for logs and reports: `{ g: 3, t: 17 }`. */
+export type DrawRecord = { readonly [name: string]: number | string | boolean };
+
+/** What E²-LLM draws for a row: the scale g and the shift t. */
+export type E2Draw = { readonly g: number; readonly t: number };
+
 /** Positions with the random draw that made them, so that it can be logged. */
-export interface PositionDraw extends RationalPositions {
-  /** One (scale g, shift t) per row. */
-  readonly draws: readonly { readonly g: number; readonly t: number }[];
+export interface PositionDraw<Draw extends DrawRecord = DrawRecord> extends RationalPositions {
+  /** One per row. */
+  readonly draws: readonly Draw[];
+  /** θ′ and attention factor of each row, where the source draws them too: they take the place of those of the model. */
+  readonly frequencies?: readonly RopeFrequencies[];
 }
 
 /** What a training step asks of a position source: `batch` samples of `length` tokens T at optimizer step `step` ≥ 0. */
@@ -32,7 +42,7 @@ export interface PositionRequest {
 }
 
 /** Gives the positions of a batch as a pure function of the request: asking twice gives the same answer. */
-export type PositionSource = (request: PositionRequest) => PositionDraw;
+export type PositionSource<Draw extends DrawRecord = DrawRecord> = (request: PositionRequest) => PositionDraw<Draw>;
 
 /** "batch": one draw per step, shared by all samples, as in the paper's algorithm 1. "sample": one draw per sample. */
 export type DrawGranularity = "batch" | "sample";
@@ -84,7 +94,11 @@ export function inferenceScale(length: number, window: number): number {
  * @param options.scale integer g ≥ 1. Default 1. Scales that are no integers belong into the frequencies: `{ type: "linear", factor }`.
  * @throws OptionError for values that are no such integers, or positions beyond 2³¹ − 1
  */
-export function plainPositions(options: { readonly length: number; readonly offset?: number; readonly scale?: number }): PositionDraw {
+export function plainPositions(options: {
+  readonly length: number;
+  readonly offset?: number;
+  readonly scale?: number;
+}): PositionDraw<E2Draw> {
   checkOptions("plainPositions", options, { length: number, offset: optional(number), scale: optional(number) });
   const length = checkInteger("length", options.length, 0);
   const offset = checkInteger("offset", options.offset ?? 0, 0);
@@ -109,7 +123,12 @@ export function largestShift(g: number, window: number, length: number): number 
  *
  * @throws OptionError for values that are no integers in range
  */
-export function e2Row(options: { readonly length: number; readonly g: number; readonly t: number; readonly sinks?: number }): PositionDraw {
+export function e2Row(options: {
+  readonly length: number;
+  readonly g: number;
+  readonly t: number;
+  readonly sinks?: number;
+}): PositionDraw<E2Draw> {
   checkOptions("e2Row", options, { length: number, g: number, t: number, sinks: optional(number) });
   const length = checkInteger("length", options.length, 0);
   const g = checkInteger("g", options.g, 1);
@@ -136,7 +155,7 @@ export function e2Row(options: { readonly length: number; readonly g: number; re
  * @returns rows = 1 for granularity "batch" and rows = batch for "sample"
  * @throws OptionError for values that are no integers in range, or a length R above gMax·L, which no scale can hold
  */
-export function e2Positions(options: E2Options & PositionRequest): PositionDraw {
+export function e2Positions(options: E2Options & PositionRequest): PositionDraw<E2Draw> {
   checkOptions("e2Positions", options, { ...e2Kinds, batch: number, length: number, step: number });
   const { window, gMax, sinks, granularity, seed } = checkE2(options);
   const batch = checkInteger("batch", options.batch, 1);
@@ -147,49 +166,49 @@ export function e2Positions(options: E2Options & PositionRequest): PositionDraw 
       hint: `use a length of at most ${window}, the trained window, or a larger gMax`,
     });
   }
-  const key = seedKey(seed);
-  const rows = granularity === "batch" ? 1 : batch;
-  const draw: DrawOf = (row) => {
-    const g = 1 + uniformBelow(streamKey(key, STREAM.scale, step, row), gMax);
-    const t = uniformBelow(streamKey(key, STREAM.shift, step, row), largestShift(g, window, length) + 1);
+  return stackRows(granularity === "batch" ? 1 : batch, (row) => {
+    const g = 1 + randomStream(seed, STREAM.scale, step, row).below(gMax);
+    const t = randomStream(seed, STREAM.shift, step, row).below(largestShift(g, window, length) + 1);
     return e2Row({ length, g, t, sinks });
-  };
-  return stackRows(rows, length, draw);
+  });
 }
 
 /** A source of plain positions at a fixed integer scale (default 1): ordinary training, or Position Interpolation at full length. */
-export function createPlainSource(options: { readonly scale?: number } = {}): PositionSource {
+export function createPlainSource(options: { readonly scale?: number } = {}): PositionSource<E2Draw> {
   checkOptions("createPlainSource", options, { scale: optional(number) });
   const scale = checkInteger("scale", options.scale ?? 1, 1);
   return ({ length }) => plainPositions({ length, scale });
 }
 
 /** E²-LLM's augmentation as a source; see `e2Positions`. Bad options are refused here, before any training step. */
-export function createE2Source(options: E2Options): PositionSource {
+export function createE2Source(options: E2Options): PositionSource<E2Draw> {
   checkOptions("createE2Source", options, e2Kinds);
   const checked = checkE2(options);
   return (request) => e2Positions({ ...checked, ...request });
 }
 
-type DrawOf = (row: number) => PositionDraw;
-
-function stackRows(rows: number, length: number, draw: DrawOf): PositionDraw {
+/**
+ * Draws of single rows as one batch, row by row: the shape that most sources have. All rows have frequencies of their own, or none has.
+ *
+ * @param rows 1 (shared by the whole batch) or the batch size
+ */
+export function stackRows<Draw extends DrawRecord>(rows: number, draw: (row: number) => PositionDraw<Draw>): PositionDraw<Draw> {
+  checkArgument("stackRows", "rows", rows, integer(1));
+  checkArgument("stackRows", "draw", draw, callable);
+  const all = Array.from({ length: rows }, (_, row) => draw(row));
+  const length = all[0]?.numerators.length ?? 0;
   const numerators = new Int32Array(rows * length);
-  const denominators = new Int32Array(rows);
-  const draws: { g: number; t: number }[] = [];
-  for (let row = 0; row < rows; row++) {
-    const one = draw(row);
+  all.forEach((one, row) => {
     numerators.set(one.numerators, row * length);
-    denominators.set(one.denominators, row);
-    draws.push(...one.draws);
-  }
-  return { numerators, denominators, rows, draws };
-}
-
-/** A key of its own for every (stream, step, row): one encryption picks the stream, one the place in it. */
-function streamKey(key: Words, stream: number, step: number, row: number): Words {
-  const [k0, k1] = threefry2x32(key[0], key[1], stream, 0);
-  return threefry2x32(k0, k1, step, row);
+  });
+  const frequencies = all.flatMap((one) => one.frequencies ?? []);
+  return {
+    numerators,
+    denominators: Int32Array.from(all, (one) => one.denominators[0] as number),
+    rows,
+    draws: all.flatMap((one) => one.draws),
+    ...(frequencies.length === 0 ? {} : { frequencies }),
+  };
 }
 
 function checkE2(options: E2Options): Required<E2Options> {

@@ -1,7 +1,8 @@
 /** Losses of the last T places of rows of W tokens, which are read in blocks. */
 import { callable, number, type OptionKinds, optional } from "../arguments.js";
 import { type Compiled, compile } from "../autograd/compile.js";
-import { add, arange, clip, gather, zeros } from "../autograd/operations.js";
+import { crossEntropy } from "../autograd/cross-entropy.js";
+import { add, arange, argmax, clip, gather, zeros } from "../autograd/operations.js";
 import { data } from "../autograd/realize.js";
 import { sync } from "../autograd/runtime.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
@@ -184,6 +185,17 @@ const scoreBlock: Compiled<[model: Llama, hidden: Tensor, targets: Tensor, first
   { name: "score" },
 );
 
+/** Losses as of {@link scoreBlock}, and the most probable token of each of those places, the first of equal ones. Has logits [B, t, V] at once. */
+const answerBlock: Compiled<[model: Llama, hidden: Tensor, targets: Tensor, first: Tensor], [losses: Tensor, answers: Tensor]> = compile(
+  (model, hidden, targets, first) => {
+    const [, b] = hidden.shape as [number, number, number];
+    const places = clip(add(arange(targets.shape[1] as number), first), 0, b - 1);
+    const logits = model.head(gather(hidden, places, 1));
+    return [crossEntropy(logits, targets, { reduction: "none" }), argmax(logits, -1)];
+  },
+  { name: "answer" },
+);
+
 /** A target that is not there. */
 const noTarget = -100;
 
@@ -222,12 +234,16 @@ export interface ScoringOptions {
   readonly tables: RopeTensors;
   readonly counter: PassCounter;
   readonly shouldStop: (() => boolean) | undefined;
+  /** Whether the most probable tokens are wanted too, for which logits of all scored places of a block have to be there at once. */
+  readonly answers?: boolean;
 }
 
 /** Losses of some rows. */
 export interface RowScores {
   /** In nats, row by row. */
   readonly losses: readonly Float32Array[];
+  /** The most probable tokens, row by row, where they are wanted. */
+  readonly answers?: readonly Int32Array[];
   /** Targets of each row that have a loss, from the first: T, or fewer where `shouldStop` ended the reading. */
   readonly scored: number;
 }
@@ -242,6 +258,7 @@ export async function scoreGroup(model: Llama, group: readonly ScoredRow[], opti
     inputs.set(row.inputs, i * W);
   });
   const losses = group.map(() => new Float32Array(T));
+  const answers = options.answers ? group.map(() => new Int32Array(T)) : undefined;
   const t = Math.min(T, blocks.length); // targets of a run of the program, which is one for all blocks
   let scored = 0;
   let block = 0;
@@ -254,13 +271,20 @@ export async function scoreGroup(model: Llama, group: readonly ScoredRow[], opti
         wanted.set(row.targets.subarray(nth, nth + to - first), i * t);
       });
       const targets = tensor(wanted, { shape: [B, t] });
-      const found = scoreBlock(model, hidden, targets, first - from);
-      const values = await data(found);
-      found.dispose();
+      const keep = async (found: Tensor, into: readonly { set(values: ArrayLike<number>, at: number): void }[]): Promise<void> => {
+        const values = await data(found);
+        found.dispose();
+        into.forEach((row, i) => {
+          row.set(values.subarray(i * t, i * t + to - first) as ArrayLike<number>, nth);
+        });
+      };
+      if (answers === undefined) await keep(scoreBlock(model, hidden, targets, first - from), losses);
+      else {
+        const [ofLosses, ofAnswers] = answerBlock(model, hidden, targets, first - from);
+        await keep(ofLosses, losses);
+        await keep(ofAnswers, answers);
+      }
       targets.dispose();
-      losses.forEach((row, i) => {
-        row.set(values.subarray(i * t, i * t + to - first) as Float32Array, nth);
-      });
       scored = nth + to - first;
     } else {
       await sync(); // a block that is only read is done before it is counted
@@ -269,7 +293,7 @@ export async function scoreGroup(model: Llama, group: readonly ScoredRow[], opti
     counter.add({ tokens: group.length * (to - from), work: passWork(model.config, plan, block) });
     block++;
   }
-  return { losses, scored };
+  return { losses, ...(answers === undefined ? {} : { answers }), scored };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { checkFields, integer, numbers, type OptionKinds } from "../arguments.js";
+import { checkFields, integer, numbers, type OptionKinds, optional } from "../arguments.js";
 import { tensor } from "../autograd/tensor.js";
 import type { RopeTensors, TokenBatch } from "./llama.js";
 
@@ -10,7 +10,10 @@ export interface LanguageBatch extends TokenBatch {
 /** Tokens and the tokens that follow them on the host, row-major [batch, length]. */
 export interface HostTokens {
   readonly inputs: Int32Array;
+  /** A target of −100 asks for nothing. */
   readonly targets: Int32Array;
+  /** What each target counts, at least 0. Default: 1. */
+  readonly weights?: Float32Array;
   readonly batch: number;
   readonly length: number;
 }
@@ -27,7 +30,13 @@ export interface HostTables {
 }
 
 const tableKinds: OptionKinds<HostTables> = { cos: numbers, sin: numbers, rows: integer(1), length: integer(0), half: integer(1) };
-const tokenKinds: OptionKinds<HostTokens> = { inputs: numbers, targets: numbers, batch: integer(1), length: integer(0) };
+const tokenKinds: OptionKinds<HostTokens> = {
+  inputs: numbers,
+  targets: numbers,
+  weights: optional(numbers),
+  batch: integer(1),
+  length: integer(0),
+};
 
 /** RoPE tables as tensors [rows, length, half]. Throws ShapeError where the arrays do not fill that shape. */
 export function ropeTensors(tables: HostTables): RopeTensors {
@@ -41,7 +50,12 @@ export function ropeTensors(tables: HostTables): RopeTensors {
 export function languageBatch(tokens: HostTokens, tables: HostTables): LanguageBatch {
   checkFields("languageBatch", "tokens", tokens, tokenKinds);
   checkFields("languageBatch", "tables", tables, tableKinds);
-  const { inputs, targets, batch, length } = tokens;
+  const { inputs, targets, weights, batch, length } = tokens;
   const shape = [batch, length];
-  return { inputs: tensor(inputs, { shape }), targets: tensor(targets, { shape }), tables: ropeTensors(tables) };
+  return {
+    inputs: tensor(inputs, { shape }),
+    targets: tensor(targets, { shape }),
+    ...(weights === undefined ? {} : { weights: tensor(weights, { shape }) }),
+    tables: ropeTensors(tables),
+  };
 }

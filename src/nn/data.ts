@@ -3,6 +3,7 @@
 import { checkArgument, checkOptions, listOf, number, type OptionKinds, objectWith, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
 import { seedKey, threefry2x32, uniformBelow } from "../ir/threefry.js";
+import type { HostTokens } from "./batch.js";
 import { documentsKind } from "./kinds.js";
 import type { Tokenizer } from "./tokenizers.js";
 
@@ -112,8 +113,13 @@ export interface WindowCounts {
   readonly windows: number;
 }
 
-export interface WindowSampler {
-  /** The windows of a step ≥ 0: the same answer whenever it is asked. */
+/** Where the tokens of training come from. */
+export interface TokenSource {
+  /** The tokens of a step ≥ 0: the same answer whenever it is asked. */
+  at(step: number): HostTokens;
+}
+
+export interface WindowSampler extends TokenSource {
   at(step: number): TokenWindows;
   readonly counts: WindowCounts;
 }

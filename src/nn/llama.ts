@@ -1,14 +1,14 @@
-import { checkArgument, checkFields, checkOptions } from "../arguments.js";
+import { checkArgument, checkFields, checkOptions, optional } from "../arguments.js";
 import { attention } from "../autograd/attention.js";
 import { checkpoint } from "../autograd/checkpoint.js";
 import { rope, silu } from "../autograd/composites.js";
 import { type CrossEntropyOptions, linearCrossEntropy } from "../autograd/cross-entropy.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
-import { add, matmul, mul, ones, permute, reshape, transpose } from "../autograd/operations.js";
+import { add, cast, div, matmul, mul, notEqual, ones, permute, reshape, sum, transpose } from "../autograd/operations.js";
 import { randn, split } from "../autograd/random.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { ShapeError } from "../errors.js";
-import { type Shape, show } from "../ir/shape.js";
+import { type Shape, sameShape, show } from "../ir/shape.js";
 import { configKind, type LlamaConfig } from "./config.js";
 import { type LossOptions, lossKinds, modelKind } from "./kinds.js";
 import { Embedding, Linear, RMSNorm } from "./module.js";
@@ -108,6 +108,14 @@ export interface AttentionContext {
   readonly offset: Tensor | number;
 }
 
+/**
+ * How the queries of a layer find their keys, in place of RoPE: a module, so that it may have parameters. It is handed queries
+ * [B, H, T, D] and what they may look at, both before RoPE, and gives softmax(scores)·values [B, H, T, D].
+ */
+export interface PositionEncoding {
+  attend(queries: Tensor, context: AttentionContext): Tensor;
+}
+
 /** Keeps the keys and values of earlier tokens, layer by layer. */
 export interface AttentionCache {
   /** Puts new keys and values [B, Hkv, T, D] of one layer after those that it holds, and gives what their queries may look at. */
@@ -156,6 +164,8 @@ export class SelfAttention {
   k_proj: Linear; // [Hkv·D, C]
   v_proj: Linear; // [Hkv·D, C]
   o_proj: Linear; // [C, H·D]
+  /** Default: rotary, by the tables that `forward` is handed. */
+  position_encoding: PositionEncoding | null = null;
   readonly _config: LlamaConfig;
 
   constructor(config: LlamaConfig, key: Tensor, matrix: Matrix) {
@@ -178,13 +188,20 @@ export class SelfAttention {
     const k = heads(this.k_proj.forward(x), Hkv); // [B, Hkv, T, D]
     const v = heads(this.v_proj.forward(x), Hkv); // [B, Hkv, T, D]
 
-    const { keys, values, keyTables, queryTables, offset } = extend(k, v); // [B, Hkv, S, D], with S = T unless there is a cache
-    const turnedQ = rope(q, queryTables.cos, queryTables.sin);
-    const turnedK = rope(keys, keyTables.cos, keyTables.sin);
-    const y = attention(turnedQ, turnedK, values, { causal: true, offset }); // [B, H, T, D]
+    const context = extend(k, v); // [B, Hkv, S, D], with S = T unless there is a cache
+    const y = (this.position_encoding ?? rotary).attend(q, context); // [B, H, T, D]
     return this.o_proj.forward(reshape(permute(y, [0, 2, 1, 3]), [B, T, H * D])); // [B, T, C]
   }
 }
+
+/** Rotary positions (Su et al. 2021): queries and keys are turned by the angles of their places, so that scores depend on differences alone. */
+const rotary: PositionEncoding = {
+  attend(queries, { keys, values, keyTables, queryTables, offset }) {
+    const turnedQueries = rope(queries, queryTables.cos, queryTables.sin);
+    const turnedKeys = rope(keys, keyTables.cos, keyTables.sin);
+    return attention(turnedQueries, turnedKeys, values, { causal: true, offset });
+  },
+};
 
 /** Nothing came before: the queries look at the keys of their own tokens. */
 const freshContext = (keys: Tensor, values: Tensor, tables: RopeTensors): AttentionContext => ({
@@ -215,19 +232,31 @@ export class SwiGLU {
   }
 }
 
-/** Tokens to read and the tokens that follow each of them: integers [B, T] both. */
+/** Tokens to read and the tokens that follow each of them: integers [B, T] both. A target of −100 asks for nothing. */
 export interface TokenBatch {
   readonly inputs: Tensor;
   readonly targets: Tensor;
+  /** What each target counts, [B, T], at least 0. Default: 1. */
+  readonly weights?: Tensor;
 }
 
-/** Mean over all places of −ln p(target | tokens up to there), in nats. */
+/**
+ * Mean over all targets of −ln p(target | tokens up to there), in nats: Σ w·loss / Σ w with the weights w of the batch. NaN where no target
+ * counts.
+ */
 export function llamaLoss(model: Llama, batch: TokenBatch, tables: RopeTensors, options: LossOptions = {}): Tensor {
   checkArgument("llamaLoss", "model", model, modelKind);
-  checkFields("llamaLoss", "batch", batch, { inputs: tensorKind, targets: tensorKind });
+  checkFields("llamaLoss", "batch", batch, { inputs: tensorKind, targets: tensorKind, weights: optional(tensorKind) });
   checkFields("llamaLoss", "tables", tables, { cos: tensorKind, sin: tensorKind });
   checkOptions("llamaLoss", options, lossKinds);
-  return model.headLoss(model.hidden(batch.inputs, tables, undefined, options.checkpoint), batch.targets);
+  const { inputs, targets, weights } = batch;
+  const hidden = model.hidden(inputs, tables, undefined, options.checkpoint);
+  if (weights === undefined) return model.headLoss(hidden, targets);
+  if (!sameShape(weights.shape, targets.shape)) {
+    throw new ShapeError(`llamaLoss: weights ${show(weights.shape)} for targets ${show(targets.shape)}`);
+  }
+  const counted = mul(weights, cast(notEqual(targets, -100), weights.dtype));
+  return div(sum(mul(model.headLoss(hidden, targets, { reduction: "none" }), counted)), sum(counted));
 }
 
 function checkTables({ cos, sin }: RopeTensors, B: number, T: number, D: number): void {

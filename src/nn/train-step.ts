@@ -32,7 +32,7 @@ export interface TrainStepOptions<Params, State, Batch> {
 /** The fields of a batch that ask for plain numbers, which the loss would receive as tensors: their type is `TensorLike`. */
 type NumberFields<Batch> = Batch extends Tensor
   ? never
-  : { [K in keyof Batch]: number extends Batch[K] ? (Tensor extends Batch[K] ? never : K) : never }[keyof Batch];
+  : { [K in keyof Batch]-?: number extends Batch[K] ? (Tensor extends Batch[K] ? never : K) : never }[keyof Batch];
 
 /** What a step reports, as scalars on the device. */
 export interface StepMetrics {

@@ -56,6 +56,12 @@ const bare = { targetLength: anInteger(2), maxContext: anInteger(8), documents: 
 const blocks = (): unknown => dawngrad.evaluationTargets({ documents: documents() as never, targetLength: 2, maxContext: 8, count: 1 });
 const models = (): unknown => ({ base: llama(), plain: llama(), e2: llama() });
 const rows = (): unknown => [{ variant: "base", schedule: "none", scale: 1, context: 4 }];
+const task = (): unknown => dawngrad.ledgerTask({ names: 2, values: 2, fillers: 1 });
+const example = (): unknown => ({
+  inputs: Int32Array.of(0, 1, 2, 3, 4, 5, 6, 7),
+  targets: Int32Array.of(-100, -100, -100, -100, -100, -100, -100, 1),
+  questions: [{ place: 7, kind: "a" }],
+});
 const isObjectOrList = (value: unknown): boolean => typeof value === "object" && value !== null;
 const training = {
   model: anObject(llama),
@@ -610,6 +616,26 @@ const functions = {
       stride: anInteger(2),
     }),
   },
+  randomStream: { seed: anInteger(0), purpose: anInteger(0), major: optional(anInteger(0)), minor: optional(anInteger(0)) },
+  stackRows: { rows: anInteger(1), draw: aFunction(() => () => dawngrad.plainPositions({ length: 2 })) },
+  ledgerTask: {
+    options: optional(
+      options({
+        names: optional(anInteger(2)),
+        values: optional(anInteger(2)),
+        fillers: optional(anInteger(1)),
+        asked: optional(anInteger(2)),
+        warmUp: optional(anInteger(0)),
+      }),
+    ),
+  },
+  trainingWindows: { options: options({ task: anObject(task), length: anInteger(8), batch: anInteger(1), seed: optional(anInteger(0)) }) },
+  evaluationExamples: {
+    options: options({ task: anObject(task), length: anInteger(8), count: anInteger(1), seed: optional(anInteger(0)) }),
+  },
+  cutExample: { task: anObject(task), example: anObject(example), context: anInteger(8) },
+  evaluateTargets: { options: options({ ...scoring, examples: aList(() => [example()]) }) },
+  summarizeTargets: { scores: aList(() => [{ kind: "a", nats: 1, correct: true }]) },
   comparisonRows: {
     options: options({ window: anInteger(4), contexts: optional(aList(() => [4])), scales: optional(aList(() => [1])) }),
   },
@@ -642,7 +668,17 @@ const classes = {
 } as const;
 
 /** Exports that are no functions for users to call. */
-export const others = ["checkpointFiles", "primitives", "byteTokenizer", "maskedScore", "Tensor", "Block", "SelfAttention", "SwiGLU"];
+export const others = [
+  "checkpointFiles",
+  "noTarget",
+  "primitives",
+  "byteTokenizer",
+  "maskedScore",
+  "Tensor",
+  "Block",
+  "SelfAttention",
+  "SwiGLU",
+];
 
 const current = (): unknown => {
   const backend = dawngrad.useBackend(undefined);

@@ -290,7 +290,7 @@ export function drawCharts(results: DemoResults): Chart[] {
   const shown = results.draws
     .filter((_, i) => i % stride === 0)
     // The golden ratio spreads neighbours apart without a random number.
-    .map((draw, i) => ({ ...draw, place: draw.g + (((i * 0.618_033_988_75) % 1) - 0.5) * 0.62 }));
+    .map((draw, i) => ({ ...draw, place: Number(draw.g) + (((i * 0.618_033_988_75) % 1) - 0.5) * 0.62 }));
   const gAxis = { title: "scale g", values: scales, grid: false, format: "d" } as const;
   const gDomain: number[] = [0.4, results.gMax + 0.6];
   const gScale = { domain: gDomain, nice: false } as const;
