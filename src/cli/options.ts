@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { ReadingSchedule } from "../e2llm/reading.js";
 import { OptionError } from "../errors.js";
 import { type BackendName, backendNames } from "../init.js";
 
@@ -20,12 +21,14 @@ export type Action<Options> = (options: Options) => Promise<void>;
 /** The options that say where to compute. */
 export type BackendOptions = Pick<CommonOptions, "backend" | "adapter" | "threads">;
 
-/** RoPE schedules that `eval` and `generate` know; "yarn" is the ramp of Hugging Face's code, "yarn-turns" the one of the paper. */
-export const scheduleNames = ["none", "linear", "ntk", "yarn", "yarn-turns", "dynamic", "llama3"] as const;
-export type ScheduleName = (typeof scheduleNames)[number];
+/** What `--schedule` takes: "auto", the one that the model was made for, and all of `readingSchedules`. */
+export type ScheduleName = "auto" | ReadingSchedule;
+export const scheduleNames: readonly ScheduleName[] = ["auto", "none", "linear", "ntk", "yarn", "yarn-turns", "dynamic", "llama3"];
 
 /** "auto" is g = max(1, ceil(W / L)) for a context of W bytes and a trained window of L. */
 export type ScaleOption = "auto" | number;
+/** "auto" takes the length that a text will have in the end, "growing" what is there of it so far. */
+export type GrowingScaleOption = ScaleOption | "growing";
 
 /** Reads a decimal number strictly: the whole text has to be one, so "10k", "", "0x10" and "1e" are refused. */
 export function parseNumber(text: string): number {
@@ -67,15 +70,24 @@ export function number(bounds: Bounds = {}): (text: string) => number {
   };
 }
 
-/** "auto" or a number from 1 to 2²⁴. */
-export function parseScale(text: string): ScaleOption {
-  if (text === "auto") return "auto";
-  try {
-    return number({ min: 1, max: 2 ** 24 })(text);
-  } catch {
-    throw new InvalidArgumentError('"auto" or a number of at least 1 and of at most 16777216 is needed.');
-  }
-}
+/** One of some names or a number from 1 to 2²⁴. */
+const scaleParser =
+  <Name extends "auto" | "growing">(...names: readonly Name[]) =>
+  (text: string): Name | number => {
+    const found = names.find((name) => name === text);
+    if (found !== undefined) return found;
+    try {
+      return number({ min: 1, max: 2 ** 24 })(text);
+    } catch {
+      const quoted = names.map((name) => `"${name}"`).join(", ");
+      throw new InvalidArgumentError(`${quoted} or a number of at least 1 and of at most 16777216 is needed.`);
+    }
+  };
+
+/** The scale of a text whose length is known. */
+export const parseScale = scaleParser("auto");
+/** The scale of a text that is being written. */
+export const parseGrowingScale = scaleParser("auto", "growing");
 
 /** A comma-separated list of distinct context lengths, sorted: "64,128,256". */
 export function parseContexts(text: string): readonly number[] {

@@ -1,12 +1,17 @@
 import { modelRope } from "../e2llm/model-frequencies.js";
-import { automaticScale, type ReadingSchedule, readingTables } from "../e2llm/reading.js";
+import { type AutomaticReading, automaticReading, automaticScale, type ReadingSchedule, readingTables } from "../e2llm/reading.js";
 import type { RopeTables } from "../e2llm/tables.js";
 import { OptionError } from "../errors.js";
 import type { LlamaConfig } from "../nn/config.js";
-import type { ScaleOption } from "./options.js";
+import type { GrowingScaleOption, ScheduleName } from "./options.js";
 
 /** How a model is read when a command names a schedule and a scale. */
 export interface ModelReading {
+  readonly schedule: ReadingSchedule;
+  /** What was chosen where it was left to the model, in words; undefined where it was named. */
+  readonly chosen: string | undefined;
+  /** The largest scale that the model was extended for; undefined where it was not. */
+  readonly gMax: number | undefined;
   /** L: the trained window. */
   readonly window: number;
   /** The scale at which a text of that length is read. */
@@ -24,10 +29,17 @@ export interface ModelReading {
 export function modelReading(
   config: LlamaConfig,
   folder: string,
-  reading: { readonly schedule: ReadingSchedule; readonly scale: ScaleOption },
+  reading: { readonly schedule: ScheduleName; readonly scale: GrowingScaleOption },
 ): ModelReading {
-  const { schedule } = reading;
-  const { scaling, window } = modelRope(config, { file: `${folder}/config.json` });
+  const file = `${folder}/config.json`;
+  const own = automaticReading(config, { file });
+  const schedule = reading.schedule === "auto" ? own.schedule : reading.schedule;
+  const { scaling, window } = modelRope(config, { file });
+  if (schedule === "none" && reading.schedule === "auto" && typeof reading.scale === "number" && reading.scale !== 1) {
+    throw new OptionError(`--scale ${reading.scale} has no effect: ${folder} was not extended, so it is read as it was trained`, {
+      hint: "choose a schedule: --schedule linear for example",
+    });
+  }
   if (scaling.type !== "default" && schedule !== "none" && schedule !== "linear") {
     throw new OptionError(
       `${folder}: config.json scales the positions already ("${scaling.type}"), so --schedule ${schedule} cannot be put on it`,
@@ -38,11 +50,27 @@ export function modelReading(
   }
   // What a scaled model reads as it is, and what E²-LLM extends.
   const reach = config.max_position_embeddings;
-  const scaleAt = (length: number): number => (reading.scale === "auto" ? automaticScale(schedule, length, reach) : reading.scale);
+  const scaleAt = (length: number): number =>
+    typeof reading.scale === "number" ? (schedule === "none" ? 1 : reading.scale) : automaticScale(schedule, length, reach);
   return {
+    schedule,
+    chosen: reading.schedule !== "auto" ? undefined : describe(own, reach),
+    gMax: own.gMax,
     window,
     scaleAt,
     followsLength: schedule === "dynamic" || scaling.type === "dynamic",
     tables: (length, planned = length) => readingTables(config, { schedule, scale: scaleAt(planned), length, planned, window }),
   };
+}
+
+function describe({ schedule, gMax }: AutomaticReading, reach: number): string {
+  if (gMax === undefined) return "read as it was trained: its config.json names no extension";
+  return `read by schedule ${schedule} at g = ceil(bytes / ${reach}), for which config.json says it was extended, up to g = ${gMax}`;
+}
+
+/** A warning where a text is read at a scale that the model has not seen. */
+export function unseenScale({ gMax, scaleAt, schedule }: ModelReading, length: number): string | undefined {
+  const scale = scaleAt(length);
+  if (gMax === undefined || schedule === "none" || scale <= gMax) return undefined;
+  return `${length} bytes are read at scale ${scale}, and the model was extended up to ${gMax}: losses rise beyond`;
 }

@@ -10,7 +10,8 @@ type RopeKey =
   | "max_position_embeddings"
   | "rope_scaling"
   | "rope_parameters"
-  | "original_max_position_embeddings";
+  | "original_max_position_embeddings"
+  | "e2llm";
 
 /** What of a model's configuration decides its frequencies. A window is needed only beside a scaling. */
 export type RopeConfig = Pick<LlamaConfig, "head_dim" | "rope_theta"> & Partial<Pick<LlamaConfig, RopeKey>>;

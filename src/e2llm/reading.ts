@@ -1,6 +1,6 @@
 /** How a text of some length is read: which schedule, at which scale, by which RoPE tables. */
-import { checkArgument, checkOptions, integer, type Kind, type OptionKinds, objectWith, oneOf, optional } from "../arguments.js";
-import { OptionError } from "../errors.js";
+import { checkArgument, checkOptions, integer, type Kind, type OptionKinds, objectWith, oneOf, optional, text } from "../arguments.js";
+import { FormatError, OptionError } from "../errors.js";
 import { modelFrequencies, modelRope, type RopeConfig } from "./model-frequencies.js";
 import { inferenceScale, plainPositions } from "./positions.js";
 import { interpolatedFrequencies, type RopeScaling, ropeFrequencies } from "./schedules.js";
@@ -15,7 +15,8 @@ import { type RopeTables, ropeTables } from "./tables.js";
  */
 export type ReadingSchedule = "none" | "linear" | "ntk" | "yarn" | "yarn-turns" | "dynamic" | "llama3";
 
-const scheduleNames: readonly ReadingSchedule[] = ["none", "linear", "ntk", "yarn", "yarn-turns", "dynamic", "llama3"];
+/** All ways to read. */
+export const readingSchedules: readonly ReadingSchedule[] = ["none", "linear", "ntk", "yarn", "yarn-turns", "dynamic", "llama3"];
 
 /** A way to read. */
 export interface Reading {
@@ -36,7 +37,7 @@ export interface ReadingRequest extends Reading {
 
 const scaleKind: Kind = { wanted: "a finite number of at least 1", fits: (scale) => Number.isFinite(scale) && (scale as number) >= 1 };
 const requestKinds: OptionKinds<ReadingRequest> = {
-  schedule: oneOf(...scheduleNames),
+  schedule: oneOf(...readingSchedules),
   scale: scaleKind,
   length: integer(0),
   window: integer(1),
@@ -63,6 +64,35 @@ export function readingScaling(request: ReadingRequest): RopeScaling {
     case "llama3":
       return { type: "llama3", factor: scale, originalMaxPositions: window };
   }
+}
+
+/** How a model is read where nobody says it. */
+export interface AutomaticReading {
+  readonly schedule: ReadingSchedule;
+  /** The largest scale that the model has seen in training; beyond it losses rise. Absent where none was trained. */
+  readonly gMax?: number;
+}
+
+/**
+ * The schedule that a model was made for. One that was extended says so in its configuration (`e2llm`), and is read by the schedule named there, "linear"
+ * unless another is, at the scale of {@link automaticScale}; any other is read as its configuration states, "none".
+ *
+ * @throws FormatError for the name of a schedule that is not known here
+ */
+export function automaticReading(config: RopeConfig, options: { readonly file?: string } = {}): AutomaticReading {
+  checkArgument("automaticReading", "config", config, objectWith("the configuration of a model", "head_dim", "rope_theta"));
+  checkOptions("automaticReading", options, { file: optional(text) });
+  const notes = config.e2llm;
+  if (notes === undefined) return { schedule: "none" };
+  const { schedule = "linear", g_max: gMax } = notes;
+  const known = readingSchedules.find((name) => name === schedule);
+  if (known === undefined) {
+    throw new FormatError(`e2llm.schedule is ${JSON.stringify(schedule)}, which is not computed here`, {
+      file: options.file ?? "config.json",
+      hint: `say how to read it: ${readingSchedules.join(", ")}`,
+    });
+  }
+  return { schedule: known, gMax };
 }
 
 /**

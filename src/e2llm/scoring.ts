@@ -14,7 +14,7 @@ import { modelKind } from "../nn/kinds.js";
 import { KeyValueCache } from "../nn/kv-cache.js";
 import type { Llama, RopeTensors } from "../nn/llama.js";
 import { tensorBytes } from "../nn/tensor-bytes.js";
-import { automaticScale, readingTables } from "./reading.js";
+import { automaticReading, automaticScale, readingTables } from "./reading.js";
 
 /** Progress of an evaluation, reported after each forward pass. */
 export interface EvaluationProgress {
@@ -35,8 +35,8 @@ export interface EvaluationProgress {
 export interface ReadingOptions {
   readonly model: Llama;
   /**
-   * RoPE tables [1, W, D/2] for a context W. Default: positions divided by g = max(1, ceil(W/L)), where L is the model's
-   * `max_position_embeddings`: how a model that E²-LLM extended is read.
+   * RoPE tables [1, W, D/2] for a context W. Default: by the schedule that the model's configuration says it was extended for
+   * (`automaticReading`), else positions divided, at g = max(1, ceil(W/L)), where L is the model's `max_position_embeddings`.
    */
   readonly tables?: (context: number) => HostTables;
   /** B: sequences that are read together. Default: as many as need some 256 MiB beside the weights, from 1 to 8. */
@@ -60,12 +60,13 @@ export const readingOptionKinds: OptionKinds<ReadingOptions> = {
   shouldStop: optional(callable),
 };
 
-/** Positions divided by g = max(1, ceil(W/L)). */
+/** What a model was extended for, else positions divided by g = max(1, ceil(W/L)). */
 export const defaultTables =
   (model: Llama) =>
   (length: number): HostTables => {
     const window = model.config.max_position_embeddings;
-    return readingTables(model.config, { schedule: "linear", scale: automaticScale("linear", length, window), length, window });
+    const schedule = model.config.e2llm === undefined ? "linear" : automaticReading(model.config).schedule;
+    return readingTables(model.config, { schedule, scale: automaticScale(schedule, length, window), length, window });
   };
 
 /** W tokens, and what the last T places should predict. */

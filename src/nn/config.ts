@@ -5,6 +5,17 @@ import { isObject, parseJson, showValue } from "./json.js";
 /** `rope_scaling` or `rope_parameters` of a Hugging Face config, carried along as it is. */
 export type RopeObject = Readonly<Record<string, unknown>>;
 
+/** What `config.json` of an extended model says of its extension. */
+export interface ExtensionNotes {
+  /** L: the window that it was trained with before. */
+  readonly trained_window: number;
+  /** The largest scale that it has seen. */
+  readonly g_max: number;
+  /** Name of the schedule that it is read by. Default "linear": positions divided by the scale. */
+  readonly schedule?: string;
+  readonly [key: string]: unknown;
+}
+
 /** Sizes and constants of a Llama, under the names of Hugging Face's `config.json`. */
 export interface LlamaConfig {
   /** V: how many tokens there are. */
@@ -36,6 +47,8 @@ export interface LlamaConfig {
   readonly rope_parameters?: RopeObject;
   /** Trained window, where `max_position_embeddings` is the extended one. */
   readonly original_max_position_embeddings?: number;
+  /** How the window was extended in training and how the model is read therefore; other software takes no notice of it. */
+  readonly e2llm?: ExtensionNotes;
   /** Token that begins a text. */
   readonly bos_token_id?: number;
   /** Token or tokens that end a text. */
@@ -58,6 +71,7 @@ const configKeys: Readonly<Record<keyof LlamaConfig, true>> = {
   rope_scaling: true,
   rope_parameters: true,
   original_max_position_embeddings: true,
+  e2llm: true,
   bos_token_id: true,
   eos_token_id: true,
 };
@@ -184,21 +198,22 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
     if (typeof found !== "boolean") throw fail(`expected "${key}" to be true or false, found ${showValue(found)}`, "correct the file");
     return found;
   };
-  const rope = (key: string): RopeObject | undefined => {
+  const nested = (key: string): RopeObject | undefined => {
     const found = value(key);
     if (found !== undefined && !isObject(found))
       throw fail(`expected "${key}" to be an object, found ${showValue(found)}`, "correct the file");
     return found;
   };
 
-  const scaling = rope("rope_scaling");
-  const parameters = rope("rope_parameters");
+  const scaling = nested("rope_scaling");
+  const parameters = nested("rope_parameters");
   const heads = number("num_attention_heads");
   const hidden = number("hidden_size");
   const theta = nestedTheta({ rope_scaling: scaling, rope_parameters: parameters }) ?? number("rope_theta", HF_DEFAULTS.rope_theta);
   if (typeof theta !== "number") throw fail(`expected "rope_theta" to be a number, found ${showValue(theta)}`, "correct the file");
   const bos = tokenIds(value("bos_token_id"), "bos_token_id", fail);
   const eos = tokenIds(value("eos_token_id"), "eos_token_id", fail);
+  const notes = nested("e2llm");
   const original = value("original_max_position_embeddings");
   const config: LlamaConfig = {
     vocab_size: number("vocab_size"),
@@ -215,6 +230,7 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
     initializer_range: number("initializer_range", HF_DEFAULTS.initializer_range),
     ...(scaling && { rope_scaling: scaling }),
     ...(parameters && { rope_parameters: parameters }),
+    ...(notes !== undefined && { e2llm: notes as ExtensionNotes }),
     ...(original !== undefined && { original_max_position_embeddings: number("original_max_position_embeddings") }),
     ...(typeof bos === "number" && { bos_token_id: bos }),
     ...(eos !== undefined && { eos_token_id: eos }),
@@ -323,6 +339,7 @@ function checkConfig(config: LlamaConfig, fail: Fail): void {
   checkNumber("rms_norm_eps", config.rms_norm_eps, fail, { above: 0, most: 1 });
   checkNumber("rope_theta", config.rope_theta, fail, { above: 0, most: 1e12 });
   for (const rope of [config.rope_scaling, config.rope_parameters]) checkRope(rope, fail);
+  if (config.e2llm !== undefined) checkNotes(config.e2llm, fail);
   const nested = nestedTheta(config);
   if (nested !== undefined && nested !== config.rope_theta) {
     throw fail(`expected one rope_theta, found ${config.rope_theta} and ${showValue(nested)}`, "give the same theta in both places");
@@ -355,6 +372,14 @@ function checkRope(rope: RopeObject | null | undefined, fail: Fail): void {
   const part = rope?.["partial_rotary_factor"] ?? 1;
   if (part !== 1) {
     throw fail(`expected partial_rotary_factor 1, found ${showValue(part)}`, "all channels of a head are rotated here");
+  }
+}
+
+function checkNotes({ trained_window, g_max, schedule }: ExtensionNotes, fail: Fail): void {
+  checkInteger("e2llm.trained_window", trained_window, fail, INTEGER_RANGES.max_position_embeddings);
+  checkNumber("e2llm.g_max", g_max, fail, { above: 0, most: 2 ** 24 });
+  if (schedule !== undefined && typeof schedule !== "string") {
+    throw fail(`expected e2llm.schedule to be a name, found ${showValue(schedule)}`, 'correct it, "linear" for example');
   }
 }
 

@@ -561,6 +561,7 @@ const functions = {
     config: anObject(() => config),
     request: options({ schedule: aName("linear"), scale: aBoundedNumber(1), length: anInteger(4), window: anInteger(4) }),
   },
+  automaticReading: { config: anObject(() => config), options: optional(options({ file: optional(aText("config.json")) })) },
   automaticScale: { schedule: aName("linear"), length: anInteger(4), window: anInteger(4) },
   bodyDistanceCoverage: {
     options: options({
@@ -671,6 +672,7 @@ const classes = {
 export const others = [
   "checkpointFiles",
   "noTarget",
+  "readingSchedules",
   "primitives",
   "byteTokenizer",
   "maskedScore",

@@ -26,7 +26,7 @@ describe("generated text", { timeout: 120_000 }, () => {
   };
 
   it.each(schedules.flatMap((schedule) => ["reference", "wasm"].map((backend) => [schedule, backend] as const)))(
-    "begins with the same bytes however many are asked for (%s, %s)",
+    "begins at a growing scale with the same bytes however many are asked for (%s, %s)",
     async (schedule, backend) => {
       for (const [prompt, sampling] of [
         ["sea", "--temperature 0"],
@@ -35,7 +35,11 @@ describe("generated text", { timeout: 120_000 }, () => {
         const texts: string[] = [];
         for (const tokens of [3, 8, 40]) {
           texts.push(
-            (await generate(`--backend ${backend} --schedule ${schedule} --prompt ${prompt} ${sampling} --tokens ${tokens}`)).text,
+            (
+              await generate(
+                `--backend ${backend} --schedule ${schedule} --scale growing --prompt ${prompt} ${sampling} --tokens ${tokens}`,
+              )
+            ).text,
           );
         }
         const [shortest, short, long] = texts as [string, string, string];
@@ -45,23 +49,32 @@ describe("generated text", { timeout: 120_000 }, () => {
     },
   );
 
-  it.each(schedules)("is what whole passes over the text so far give, each at the scale of its length (%s)", async (schedule) => {
-    const tokens = 20;
-    const { text, scale } = await generate(`--backend reference --schedule ${schedule} --prompt sea --temperature 0 --tokens ${tokens}`);
-    const backend = await init({ backend: "reference" });
-    const model = await loadModel(bench.at("base"));
-    const reading = modelReading(model.config, "base", { schedule, scale: schedule === "none" ? 1 : "auto" });
-    const bytes = [...byteTokenizer.encode("sea")];
-    for (let i = 0; i < tokens; i++) {
-      const T = bytes.length;
-      const logits = model.forward(tensor(Int32Array.from(bytes), { shape: [1, T] }), ropeTensors(reading.tables(T)));
-      const last = [...(await data(logits))].slice(-byteTokenizer.vocabSize);
-      bytes.push(last.indexOf(Math.max(...last)));
-    }
-    await backend.close();
-    expect(text).toBe(new TextDecoder().decode(Uint8Array.from(bytes.slice(3))));
-    expect(scale).toBe(schedule === "none" || schedule === "dynamic" ? 1 : Math.ceil((3 + tokens - 1) / 8));
-  });
+  const scales = ["auto", "growing"] as const;
+  it.each(schedules.flatMap((schedule) => scales.map((scale) => [schedule, scale] as const)))(
+    "is what whole passes over the text so far give (%s, scale %s)",
+    async (schedule, wanted) => {
+      const tokens = 20;
+      const { text, scale } = await generate(
+        `--backend reference --schedule ${schedule} --scale ${wanted} --prompt sea --temperature 0 --tokens ${tokens}`,
+      );
+      const backend = await init({ backend: "reference" });
+      const model = await loadModel(bench.at("base"));
+      const reading = modelReading(model.config, "base", { schedule, scale: schedule === "none" ? 1 : "auto" });
+      const bytes = [...byteTokenizer.encode("sea")];
+      for (let i = 0; i < tokens; i++) {
+        const T = bytes.length;
+        const logits = model.forward(
+          tensor(Int32Array.from(bytes), { shape: [1, T] }),
+          ropeTensors(reading.tables(T, wanted === "auto" ? 3 + tokens : T)),
+        );
+        const last = [...(await data(logits))].slice(-byteTokenizer.vocabSize);
+        bytes.push(last.indexOf(Math.max(...last)));
+      }
+      await backend.close();
+      expect(text).toBe(new TextDecoder().decode(Uint8Array.from(bytes.slice(3))));
+      expect(scale).toBe(schedule === "none" || schedule === "dynamic" ? 1 : Math.ceil((3 + tokens - (wanted === "growing" ? 1 : 0)) / 8));
+    },
+  );
 
   it("has a scale that is given for the whole of it", async () => {
     expect((await generate("--backend reference --schedule linear --scale 3 --prompt sea --tokens 4")).scale).toBe(3);

@@ -70,7 +70,9 @@ describe("usage errors are one line, a hint and exit code 2", () => {
     [["eval", "--model", "a", "--contexts", "64,,128"], "64,128,256", "dawngrad eval --help"],
     [["eval", "--model", "a", "--contexts", "64,64"], "twice", "dawngrad eval --help"],
     [["eval", "--model", "a", "--scale", "0.5"], '"auto" or a number of at least 1', "dawngrad eval --help"],
-    [["eval", "--model", "a", "--scale", "4"], "no effect", "--schedule"],
+    [["eval", "--model", "a", "--schedule", "none", "--scale", "4"], "no effect", "--schedule"],
+    [["eval", "--model", "a", "--scale", "growing"], '"auto" or a number of at least 1', "dawngrad eval --help"],
+    [["generate", "--model", "a", "--prompt", "x", "--scale", "grow"], '"auto", "growing" or a number', "dawngrad generate --help"],
     [["eval", "--model", "a", "--stride", "8"], "--stride", "--sliding"],
     [["eval", "--model", "a", "--sliding", "--stride", "65", "--contexts", "64,128"], "--stride 65", "at most 64"],
     [["generate", "--model", "a"], "needs a prompt", "--prompt"],
@@ -118,8 +120,9 @@ describe("options reach the body", () => {
   it("with contexts sorted and the scale resolved", async () => {
     const { options } = await cli("eval --model m --contexts 256,64,128 --schedule yarn --scale 2.5".split(" "));
     expect(options).toMatchObject({ contexts: [64, 128, 256], schedule: "yarn", scale: 2.5 });
-    expect((await cli("eval --model m".split(" "))).options["scale"]).toBe(1);
-    expect((await cli("eval --model m --schedule linear".split(" "))).options["scale"]).toBe("auto");
+    expect((await cli("eval --model m --schedule none".split(" "))).options["scale"]).toBe(1);
+    expect((await cli("eval --model m".split(" "))).options).toMatchObject({ schedule: "auto", scale: "auto" });
+    expect((await cli("generate --model m --prompt x --scale growing".split(" "))).options).toMatchObject({ scale: "growing" });
   });
 
   it("with backend, adapter and threads absent unless given", async () => {

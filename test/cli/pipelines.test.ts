@@ -66,17 +66,17 @@ describe("train, extend, eval and generate", { timeout: 120_000 }, () => {
       from: at("base"),
       window: 8,
       gMax: 4,
-      granularity: "sample",
+      granularity: "batch",
       sinks: 4,
       step: 3,
     });
-    expect(e2.draws).toHaveLength(6);
+    expect(e2.draws).toHaveLength(3);
     for (const { g, t } of e2.draws) expect(g >= 1 && g <= 4 && t >= 0 && t <= 8 * g - 8).toBe(true);
     const config = JSON.parse(await readFile(at("e2/config.json"), "utf8"));
-    expect(config).toMatchObject({ max_position_embeddings: 8, e2llm: { trained_window: 8, g_max: 4 } });
+    expect(config).toMatchObject({ max_position_embeddings: 8, e2llm: { trained_window: 8, g_max: 4, schedule: "linear" } });
 
     const measured = await cli(
-      `eval --model ${at("e2")} --text ${at("text.txt")} --schedule linear --targets 32 --sliding --by-position --out ${at("measured")} ${onReference}`,
+      `eval --model ${at("e2")} --text ${at("text.txt")} --targets 32 --sliding --by-position --out ${at("measured")} ${onReference}`,
     );
     expect(measured).toMatchObject({ code: 0 });
     const table = JSON.parse(measured.stdout);
@@ -86,7 +86,11 @@ describe("train, extend, eval and generate", { timeout: 120_000 }, () => {
       [32, 4],
       [64, 8],
     ]);
-    expect(table.targets).toBe(32);
+    expect(table).toMatchObject({ targets: 32, schedule: "linear" });
+    expect(measured.stderr).toContain(
+      "read by schedule linear at g = ceil(bytes / 8), for which config.json says it was extended, up to g = 4",
+    );
+    expect(measured.stderr).toContain("64 bytes are read at scale 8, and the model was extended up to 4");
     expect(table.truncation).toBe(table.rows[0].nats);
     expect(table.sliding.rows).toHaveLength(4);
     expect(table.positions).toMatchObject({ context: 64, scale: 8, buckets: [{ from: 0, to: 64, targets: 64 }] });
@@ -94,11 +98,18 @@ describe("train, extend, eval and generate", { timeout: 120_000 }, () => {
     expect(JSON.parse(await readFile(at("measured/eval.json"), "utf8"))).toEqual(table);
     expect(measured.stderr).toContain("the line to beat");
 
-    const written = await cli(`generate --model ${at("e2")} --schedule linear --prompt sea --tokens 12 ${onReference}`);
+    const written = await cli(`generate --model ${at("e2")} --prompt sea --tokens 12 ${onReference}`);
     expect(written).toMatchObject({ code: 0 });
-    expect(JSON.parse(written.stdout)).toMatchObject({ command: "generate", scale: 2, tokens: 12, prompt: "sea", interrupted: false });
-    const again = await cli(`generate --model ${at("e2")} --schedule linear --prompt sea --tokens 12 --backend reference`);
+    expect(JSON.parse(written.stdout)).toMatchObject({ command: "generate", schedule: "linear", scale: 2, tokens: 12, interrupted: false });
+    const again = await cli(`generate --model ${at("e2")} --prompt sea --tokens 12 --backend reference`);
     expect(again.stdout).toBe(`sea${JSON.parse(written.stdout).text}\n`);
+
+    const trainedAs = await cli(`eval --model ${at("base")} --text ${at("text.txt")} --targets 32 --contexts 16 ${onReference}`);
+    expect(JSON.parse(trainedAs.stdout)).toMatchObject({ schedule: "none", rows: [{ context: 16, scale: 1 }] });
+    expect(trainedAs.stderr).toContain("read as it was trained");
+    const refused = await cli(`eval --model ${at("base")} --text ${at("text.txt")} --scale 2 ${onReference}`);
+    expect(refused).toMatchObject({ code: 2 });
+    expect(refused.stderr).toContain("--scale 2 has no effect");
   });
 
   it("the control takes plain steps and draws nothing", async () => {

@@ -195,7 +195,7 @@ describe("a run that is gone on with", () => {
 
   it.each([
     ["e2", "extend", "--g-max 8", "begun with 4"],
-    ["e2", "extend", "--granularity batch", "begun with sample"],
+    ["e2", "extend", "--granularity sample", "begun with batch"],
     ["e2", "extend", "--sinks 2", "begun with 4"],
     ["e2", "extend", "--seed 1", "begun with 0"],
     ["e2", "extend", "--length 16", "begun with 8"],

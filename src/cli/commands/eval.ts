@@ -8,6 +8,7 @@ import {
   addSeed,
   type Command,
   type CommonOptions,
+  type GrowingScaleOption,
   mostItems,
   nonEmpty,
   parseContexts,
@@ -56,6 +57,7 @@ export function registerEval(program: Command, execute: Action<EvalOptions>): vo
       "after",
       `
 Schedules (how RoPE is changed when reading; nothing is trained):
+  auto         what the model was made for: config.json of an extended one says it, any other is read as trained
   none         as trained
   linear       positions divided by the scale (Position Interpolation; what E²-LLM uses)
   ntk          a larger rotary base
@@ -64,10 +66,10 @@ Schedules (how RoPE is changed when reading; nothing is trained):
   llama3       per-frequency interpolation of Llama 3.1
 
 Examples:
-  dawngrad eval --model runs/e2 --schedule linear
+  dawngrad eval --model runs/e2
   dawngrad eval --model runs/base --schedule yarn --contexts 128,256,512,1024
-  dawngrad eval --model runs/e2 --schedule linear --scale 4 --sliding --stride 64
-  dawngrad eval --model runs/e2 --schedule linear --contexts 16384 --targets 64 --by-position --out runs/long`,
+  dawngrad eval --model runs/e2 --scale 4 --sliding --stride 64
+  dawngrad eval --model runs/e2 --contexts 16384 --targets 64 --by-position --out runs/long`,
     );
   command.optionsGroup("Data:");
   addOption(command, "--model <dir>", "folder of the model", nonEmpty);
@@ -75,7 +77,7 @@ Examples:
   addSeed(command);
   command.optionsGroup("Reading:");
   addOption(command, "--contexts <list>", "context lengths in bytes, as 64,128,256 (default: L, 2L, 4L, 8L)", parseContexts);
-  addChoice(command, "--schedule <name>", "how RoPE is scaled", scheduleNames, "none");
+  addChoice(command, "--schedule <name>", "how RoPE is scaled", scheduleNames, "auto");
   addOption(command, "--scale <g>", '"auto" (max(1, ceil(context / L))) or a number of at least 1', parseScale, "auto");
   addOption(command, "--targets <n>", "target bytes, the same for every context", wholeNumber({ min: 1, max: mostItems }), 1024);
   addOption(
@@ -122,9 +124,9 @@ export function checkStride(stride: number, contexts: readonly number[]): void {
 }
 
 /** "none" knows one scale only: "auto" becomes 1, and any other number is refused. */
-export function resolveScale(schedule: ScheduleName, scale: ScaleOption): ScaleOption {
+export function resolveScale<Scale extends GrowingScaleOption>(schedule: ScheduleName, scale: Scale): Scale | 1 {
   if (schedule !== "none") return scale;
-  if (scale === "auto" || scale === 1) return 1;
+  if (typeof scale === "string" || scale === 1) return 1;
   throw new OptionError(`--scale ${scale} has no effect with --schedule none`, {
     hint: "choose a schedule: --schedule linear for example",
   });

@@ -72,7 +72,7 @@ Examples:
   command.optionsGroup("Method:");
   addChoice(command, "--method <name>", "how positions are drawn", ["e2", "plain"], "e2");
   addOption(command, "--g-max <n>", "largest scale that is drawn", wholeNumber({ min: 1, max: mostItems }), 8);
-  addChoice(command, "--granularity <what>", "one draw of (g, t) for each batch or each sample", ["batch", "sample"], "sample");
+  addChoice(command, "--granularity <what>", "one draw of (g, t) for each batch or each sample", ["batch", "sample"], "batch");
   addOption(command, "--sinks <n>", "first tokens that are never shifted", wholeNumber({ min: 0, max: mostItems }), 4);
   command.optionsGroup("Training:");
   addOptimizer(command, { batch: 8, steps: 400, lr: 5e-4 });

@@ -7,11 +7,11 @@ import {
   addSeed,
   type Command,
   type CommonOptions,
+  type GrowingScaleOption,
   mostItems,
   nonEmpty,
   number,
-  parseScale,
-  type ScaleOption,
+  parseGrowingScale,
   type ScheduleName,
   scheduleNames,
   wholeNumber,
@@ -29,7 +29,7 @@ export interface GenerateOptions extends CommonOptions {
   readonly topK?: number;
   readonly schedule: ScheduleName;
   /** 1 when the schedule is "none". */
-  readonly scale: ScaleOption;
+  readonly scale: GrowingScaleOption;
   readonly seed: number;
 }
 
@@ -42,12 +42,13 @@ export function registerGenerate(program: Command, execute: Action<GenerateOptio
     .addHelpText(
       "after",
       `
-With "--scale auto" the scale grows with the text: each byte is read at g = max(1, ceil(length / L)) of what is before it, and keys are
-cached before RoPE, so a new scale reaches the whole past. The same prompt and options give the same first bytes whatever --tokens is.
+With "--scale auto" one scale serves the whole text, that of the length which it will have: g = max(1, ceil((prompt + tokens) / L)). With
+"--scale growing" each byte is read at the scale of what is before it, and its past with it (keys are cached before RoPE, so a new scale
+reaches all of them); the same prompt then has the same first bytes whatever --tokens is.
 
 Examples:
   dawngrad generate --model runs/base --prompt "Call me Ishmael."
-  dawngrad generate --model runs/e2 --schedule linear --tokens 1000 --prompt "Chapter 1"
+  dawngrad generate --model runs/e2 --tokens 1000 --prompt "Chapter 1"
   dawngrad generate --model runs/base --prompt "The whale" --temperature 0`,
     );
   command.optionsGroup("Text:");
@@ -59,12 +60,12 @@ Examples:
   addOption(command, "--temperature <x>", "0 takes the most likely byte, 1 samples as trained", number({ min: 0 }), 0.8);
   addOption(command, "--top-k <n>", "draw from the k most likely bytes only (default: from all)", wholeNumber({ min: 1, max: mostItems }));
   command.optionsGroup("Reading:");
-  addChoice(command, "--schedule <name>", "how RoPE is scaled; the names are explained by: dawngrad eval --help", scheduleNames, "none");
+  addChoice(command, "--schedule <name>", "how RoPE is scaled; the names are explained by: dawngrad eval --help", scheduleNames, "auto");
   addOption(
     command,
     "--scale <g>",
-    '"auto" (max(1, ceil(length / L)), growing with the text) or a number of at least 1',
-    parseScale,
+    '"auto" (max(1, ceil(final length / L))), "growing" (the same of the text so far) or a number of at least 1',
+    parseGrowingScale,
     "auto",
   );
   addCommon(command);

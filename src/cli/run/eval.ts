@@ -11,7 +11,7 @@ import { nonFiniteTensors } from "../model-check.js";
 import { mostItems } from "../options.js";
 import { type OutputFolder, withOutputs } from "../outputs.js";
 import { formatLoss } from "../progress.js";
-import { modelReading } from "../reading.js";
+import { modelReading, unseenScale } from "../reading.js";
 import { type ReadingSizes, sayReadingNeed } from "../reading-need.js";
 import type { Runner } from "../runner.js";
 import { needByteModel, onBackend } from "../session.js";
@@ -37,7 +37,7 @@ interface ContextRow {
 const orNull = (value: number): number | null => (Number.isFinite(value) ? value : null);
 
 /**
- * Loss at several contexts on the same targets. JSON (and eval.json): { command, model, text, backend, adapter, memory (ReadingFigures), window, schedule, targets,
+ * Loss at several contexts on the same targets. JSON (and eval.json): { command, model, text, backend, adapter, memory (ReadingFigures), window, schedule (what "auto" stands for), targets,
  * rows: [{ context, scale, nats }], truncation (nats with the last L bytes only, read as trained),
  * sliding: null or { document, rows: [{ context, stride, scale, nats, perplexity, targets }] },
  * positions: null or { document, context, scale, buckets: [{ from, to, nats, targets }] } (means over positions from … to − 1),
@@ -52,6 +52,7 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
       const reading = modelReading(model.config, options.model, options);
       const asTrained = modelReading(model.config, options.model, { schedule: "none", scale: 1 });
       const { window } = reading;
+      if (reading.chosen !== undefined) io.note(reading.chosen);
       const contexts = options.contexts ?? [1, 2, 4, 8].map((times) => times * window);
       if (options.stride !== undefined) checkStride(options.stride, contexts);
       const { heldOut: documents } = await loadCorpus(options.text);
@@ -62,6 +63,8 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
       const strideAt = (context: number): number => options.stride ?? Math.max(1, Math.floor(context / 2));
       const batch = options.batch === undefined ? {} : { batch: options.batch };
       const longestContext = Math.max(...contexts);
+      const unseen = unseenScale(reading, longestContext);
+      if (unseen !== undefined) io.warn(unseen);
       /** The plan of every reading that is to come. */
       const plansOf = (sizes: ReadingSizes): ScoringPlan[] => {
         const planned = (context: number, targetLength: number, count: number): ScoringPlan =>
@@ -137,7 +140,7 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
         ...computedOn,
         memory,
         window,
-        schedule: options.schedule,
+        schedule: reading.schedule,
         targets,
         rows: measured,
         truncation: baseline === undefined ? null : orNull(baseline.nats),
@@ -155,7 +158,7 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
         await writeFileAtomic(`${options.out}/eval.json`, `${JSON.stringify(result, null, 2)}\n`);
         io.note(`saved to ${options.out}/eval.json`);
         if (positions !== null) {
-          await savePositions(io, options.out, { ...positions, model: options.model, schedule: options.schedule, window });
+          await savePositions(io, options.out, { ...positions, model: options.model, schedule: reading.schedule, window });
         }
       }
       const lostPositions = positions?.buckets.some(({ nats }) => nats === null) ? [{ context: positions.context }] : [];

@@ -107,7 +107,7 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
       io.note(`saved to ${out}`);
       if (result.interrupted) {
         io.note(`stopped after step ${result.step} of ${rule.steps}; go on with: dawngrad extend --resume ${out}`);
-      } else if (e2) io.note(`read long text with: dawngrad eval --model ${out} --schedule linear`);
+      } else if (e2) io.note(`read long text with: dawngrad eval --model ${out}`);
       const context = e2 ? window : Math.max(window, length);
       const heldOut = await heldOutLoss({ ...result, io, documents: corpus.heldOut, context, how: ", g = 1" });
       io.result({
@@ -151,6 +151,7 @@ export function e2Notes(settings: Pick<ExtensionSettings, "gMax" | "sinks" | "gr
       g_max: gMax,
       sinks,
       granularity,
+      schedule: "linear",
       reading: `divide positions by a whole g from 1 to ${gMax} to read g*${window} tokens; elsewhere: rope_scaling {"type": "linear", "factor": g}, times the factor of a linear scaling that the model had`,
     },
   };

@@ -5,21 +5,23 @@ import type { RopeTensors } from "../../nn/llama.js";
 import { byteTokenizer } from "../../nn/tokenizers.js";
 import type { GenerateOptions } from "../commands/generate.js";
 import { generatedText, needRoom, readModel, roomOf } from "../fit.js";
-import { type ModelReading, modelReading } from "../reading.js";
+import { type ModelReading, modelReading, unseenScale } from "../reading.js";
 import type { Runner } from "../runner.js";
 import { needByteModel, onBackend } from "../session.js";
 
 /**
- * Continues a prompt byte by byte. Each byte is read at the scale of the text before it, so how many are asked for changes none of them.
- * JSON: { command, model, backend, adapter, window, schedule, scale (of the last byte), seed, temperature, prompt, text (the new part), tokens (how many),
+ * Continues a prompt byte by byte, at the scale of the length that the text will have, or by "growing" at that of what is there.
+ * JSON: { command, model, backend, adapter, window, schedule (what "auto" stands for), scale (of the last byte), seed, temperature, prompt, text (the new part), tokens (how many),
  * interrupted, seconds }.
  */
 export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
   onBackend(options, io, async (computedOn, info) => {
-    const { prompt: text, tokens: wanted, temperature, topK, seed, schedule } = options;
+    const { prompt: text, tokens: wanted, temperature, topK, seed, scale: wantedScale } = options;
     const model = await loadModel(options.model);
     needByteModel(model, options.model);
     const reading = modelReading(model.config, options.model, options);
+    const { schedule } = reading;
+    if (reading.chosen !== undefined) io.note(reading.chosen);
     const prompt = byteTokenizer.encode(text);
     const planned = prompt.length + wanted;
     needRoom(roomOf(info), [readModel(model.config), generatedText(model.config, planned)]);
@@ -29,6 +31,8 @@ export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
           "see `dawngrad generate --help` for schedules that reach further",
       );
     }
+    const unseen = unseenScale(reading, planned);
+    if (unseen !== undefined) io.warn(unseen);
     const stop = onInterrupt();
     const decoder = byteTokenizer.decoder();
     let written = "";
@@ -45,14 +49,14 @@ export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
       temperature,
       ...(topK === undefined ? {} : { topK }),
       seed,
-      tables: growingTables(reading),
+      tables: wantedScale === "growing" ? growingTables(reading) : growingTables(reading, planned),
       onToken: (token) => say(decoder.push([token])),
       shouldStop: () => stop.requested !== undefined || io.outputClosed,
     });
     say(decoder.end());
     if (!io.json) io.write("\n");
     const seconds = (performance.now() - begun) / 1000;
-    const scale = reading.scaleAt(prompt.length + Math.max(0, found.length - 1));
+    const scale = reading.scaleAt(wantedScale === "growing" ? prompt.length + Math.max(0, found.length - 1) : planned);
     io.detail(`${found.length} bytes in ${seconds.toFixed(1)} s, scale ${scale}`);
     io.result({
       command: "generate",
@@ -72,10 +76,14 @@ export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
     return stop.exitCode;
   });
 
-/** Tables for a text that grows: made anew when its scale changes, or its length where that decides the frequencies. */
-function growingTables(reading: ModelReading): (length: number, tokens: number) => RopeTensors {
+/**
+ * Tables for a text of so many tokens, or without a number for one that grows: made anew when its scale changes, or its length where that
+ * decides the frequencies.
+ */
+function growingTables(reading: ModelReading, planned?: number): (length: number, tokens: number) => RopeTensors {
   let made: { readonly scale: number; readonly tokens: number; readonly tables: RopeTensors } | undefined;
-  return (length, tokens) => {
+  return (length, sofar) => {
+    const tokens = planned ?? sofar;
     const scale = reading.scaleAt(tokens);
     const decisive = reading.followsLength ? Math.max(tokens, reading.window) : 0;
     if (made === undefined || made.scale !== scale || made.tokens !== decisive) {

@@ -1,0 +1,76 @@
+import { describe, expect, it } from "vitest";
+import { scheduleNames } from "../../src/cli/options.js";
+import { defaultTables } from "../../src/e2llm/scoring.js";
+import {
+  automaticReading,
+  FormatError,
+  key,
+  Llama,
+  llamaConfig,
+  OptionError,
+  parseLlamaConfig,
+  readingSchedules,
+  readingTables,
+  toHfConfig,
+  toHfRope,
+} from "../../src/index.js";
+
+const config = llamaConfig({
+  vocab_size: 11,
+  hidden_size: 16,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  max_position_embeddings: 16,
+});
+const notes = { trained_window: 16, g_max: 8 };
+
+describe("automatic reading", () => {
+  it("follows what the configuration says of an extension, and reads any other model as it was trained", () => {
+    expect(automaticReading(config)).toEqual({ schedule: "none" });
+    expect(automaticReading({ ...config, e2llm: notes })).toEqual({ schedule: "linear", gMax: 8 });
+    for (const schedule of readingSchedules)
+      expect(automaticReading({ ...config, e2llm: { ...notes, schedule } })).toEqual({ schedule, gMax: 8 });
+    const unknown = { ...config, e2llm: { ...notes, schedule: "xpos" } };
+    expect(() => automaticReading(unknown, { file: "a/config.json" })).toThrow(FormatError);
+    expect(() => automaticReading(unknown, { file: "a/config.json" })).toThrow(/xpos/);
+  });
+
+  it("is what an evaluation takes where it is given no tables", () => {
+    for (const schedule of ["linear", "yarn-turns", "ntk"] as const) {
+      const model = new Llama({ ...config, e2llm: { ...notes, schedule } }, { key: key(0) });
+      for (const [length, scale] of [
+        [16, 1],
+        [17, 2],
+        [64, 4],
+      ] as const) {
+        expect(defaultTables(model)(length)).toEqual(readingTables(config, { schedule, scale, length, window: 16 }));
+      }
+    }
+  });
+
+  it("survives config.json, beside which an exported scaling reads at scale 1 what it already covers", () => {
+    const extended = { ...config, e2llm: { ...notes, method: "e2", sinks: 4 } };
+    const read = parseLlamaConfig(JSON.stringify(toHfConfig(extended)), "config.json");
+    expect(read.e2llm).toEqual(extended.e2llm);
+    const exported = { ...toHfConfig(extended), ...toHfRope({ type: "linear", factor: 4 }, { headDim: 8, theta: 10_000, window: 16 }) };
+    const model = new Llama(parseLlamaConfig(JSON.stringify(exported), "config.json"), { key: key(0) });
+    expect(defaultTables(model)(64)).toEqual(readingTables(config, { schedule: "linear", scale: 4, length: 64, window: 16 }));
+  });
+
+  it.each([
+    [{ g_max: 8 }, "trained_window"],
+    [{ trained_window: 16 }, "g_max"],
+    [{ ...notes, trained_window: 0 }, "trained_window"],
+    [{ ...notes, g_max: -1 }, "g_max"],
+    [{ ...notes, schedule: 3 }, "schedule"],
+    ["linear", "e2llm"],
+  ])("refuses %j", (e2llm, named) => {
+    expect(() => parseLlamaConfig({ ...toHfConfig(config), e2llm }, "config.json")).toThrow(FormatError);
+    expect(() => parseLlamaConfig({ ...toHfConfig(config), e2llm }, "config.json")).toThrow(named);
+    if (typeof e2llm === "object") expect(() => llamaConfig({ ...config, e2llm: e2llm as never })).toThrow(OptionError);
+  });
+
+  it("has its names in the command", () => {
+    expect(scheduleNames).toEqual(["auto", ...readingSchedules]);
+  });
+});
