@@ -16,6 +16,7 @@ const isNumber = (value: unknown): value is number => typeof value === "number";
 
 /** Any number at all, for parameters whose range has words of its own. */
 export const number: Kind = { wanted: "a number", fits: isNumber };
+export const finiteNumber: Kind = { wanted: "a finite number", fits: (value) => Number.isFinite(value) };
 export const positive: Kind = { wanted: "a number above 0", fits: (value) => isNumber(value) && value > 0 };
 export const notNegative: Kind = {
   wanted: "a finite number of at least 0",

@@ -1,6 +1,7 @@
 /** Which distances between tokens E²-LLM's training shows to the model, by exact arithmetic. */
-import { checkOptions, number, optional } from "../arguments.js";
+import { callable, checkOptions, integer, number, type OptionKinds, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
+import type { PositionSource } from "./positions.js";
 
 /** What to count; see `bodyDistanceCoverage`. */
 export interface CoverageOptions {
@@ -63,6 +64,67 @@ export function bodyDistanceCoverage(options: CoverageOptions): Coverage {
   for (let k = 1; k < span; k++) {
     const common = greatestCommonDivisor(k, scale);
     if (scale / common > gMax || k / common > longest) continue;
+    distances++;
+    pairs += span - k;
+  }
+  return { distinct: distances / (span - 1), pairs: pairs / ((span * (span - 1)) / 2) };
+}
+
+/** What to draw and what to look for; see `drawnCoverage`. */
+export interface DrawnCoverageOptions {
+  readonly positions: PositionSource;
+  /** R: tokens of a training sample. */
+  readonly length: number;
+  /** Steps to draw for. */
+  readonly steps: number;
+  /** Samples of a step. Default 1. */
+  readonly batch?: number;
+  /** Trained window L. */
+  readonly window: number;
+  /** Scale g′ of inference. */
+  readonly scale: number;
+  /** Only distances among tokens from this one on count: 4 leaves out those to four sinks. Default 0. */
+  readonly from?: number;
+}
+
+const drawnKinds: OptionKinds<DrawnCoverageOptions> = {
+  positions: callable,
+  length: integer(2),
+  steps: integer(1),
+  batch: optional(integer(1)),
+  window: integer(2),
+  scale: integer(1),
+  from: optional(integer(0)),
+};
+
+/**
+ * The fraction of the distances k/g′, k = 1 … g′L − 1, of inference that occur exactly in the draws of a source: for any way to place
+ * the tokens of training, by exact rational arithmetic. With more steps it grows towards what the source can show at all; for E²-LLM and pairs past
+ * the sinks that is {@link bodyDistanceCoverage}. Frequencies that a source draws are not looked at.
+ */
+export function drawnCoverage(options: DrawnCoverageOptions): Coverage {
+  checkOptions("drawnCoverage", options, drawnKinds);
+  const { positions, length, steps, batch = 1, window, scale, from = 0 } = options;
+  const span = scale * window;
+  /** Which k of k/g′ were seen. */
+  const seen = new Uint8Array(span);
+  for (let step = 0; step < steps; step++) {
+    const { numerators, denominators, rows } = positions({ batch, length, step });
+    for (let row = 0; row < rows; row++) {
+      const g = denominators[row] as number;
+      const place = (i: number): number => numerators[row * length + i] as number;
+      for (let m = from + 1; m < length; m++) {
+        for (let n = from; n < m; n++) {
+          const k = (Math.abs(place(m) - place(n)) * scale) / g;
+          if (Number.isInteger(k) && k < span) seen[k] = 1;
+        }
+      }
+    }
+  }
+  let distances = 0;
+  let pairs = 0;
+  for (let k = 1; k < span; k++) {
+    if (seen[k] === 0) continue;
     distances++;
     pairs += span - k;
   }

@@ -10,6 +10,7 @@ export * from "./position-loss.js";
 export * from "./positions.js";
 export * from "./reading.js";
 export * from "./schedules.js";
+export * from "./score-bounds.js";
 export * from "./tables.js";
 export * from "./target-evaluation.js";
 export * from "./tasks/index.js";

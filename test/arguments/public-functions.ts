@@ -7,6 +7,7 @@ import {
   aList,
   alsoFor,
   aName,
+  aNumber,
   anInteger,
   anObject,
   anyNumber,
@@ -62,6 +63,8 @@ const example = (): unknown => ({
   targets: Int32Array.of(-100, -100, -100, -100, -100, -100, -100, 1),
   questions: [{ place: 7, kind: "a" }],
 });
+const scoreProducts = (): unknown => dawngrad.scoreProducts([1, 2, 3, 4], [4, 3, 2, 1]);
+const between = options({ s: aNumber(0.5), s1: aNumber(0), s2: aNumber(1) });
 const isObjectOrList = (value: unknown): boolean => typeof value === "object" && value !== null;
 const training = {
   model: anObject(llama),
@@ -561,6 +564,24 @@ const functions = {
     config: anObject(() => config),
     request: options({ schedule: aName("linear"), scale: aBoundedNumber(1), length: anInteger(4), window: anInteger(4) }),
   },
+  drawnCoverage: {
+    options: options({
+      positions: aFunction(() => dawngrad.createPlainSource()),
+      length: anInteger(4),
+      steps: anInteger(1),
+      batch: optional(anInteger(1)),
+      window: anInteger(4),
+      scale: anInteger(2),
+      from: optional(anInteger(0)),
+    }),
+  },
+  scoreProducts: { q: aList(() => [1, 2, 3, 4]), k: aList(() => [1, 2, 3, 4]) },
+  scoreAtDistance: { products: anObject(scoreProducts), invFreq: aList(() => [1, 0.1]), distance: aNumber(1) },
+  interpolationBound: { products: anObject(scoreProducts), invFreq: aList(() => [1, 0.1]), distance: between },
+  worstInterpolation: { shape: anObject(() => ({ headDim: 4, theta: 100 })), distance: between },
+  interpolationCounterexample: { shape: anObject(() => ({ headDim: 4, theta: 100 })) },
+  extrapolationBound: { products: anObject(scoreProducts), invFreq: aList(() => [1, 0.1]), distance: aNumber(1) },
+  resolutionAt: { products: anObject(scoreProducts), invFreq: aList(() => [1, 0.1]), scale: aBoundedNumber(2) },
   automaticReading: { config: anObject(() => config), options: optional(options({ file: optional(aText("config.json")) })) },
   automaticScale: { schedule: aName("linear"), length: anInteger(4), window: anInteger(4) },
   bodyDistanceCoverage: {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { bodyDistanceCoverage } from "../../src/e2llm/coverage.js";
-import { e2Row, largestShift } from "../../src/e2llm/positions.js";
+import { bodyDistanceCoverage, drawnCoverage } from "../../src/e2llm/coverage.js";
+import { createE2Source, createPlainSource, e2Row, largestShift } from "../../src/e2llm/positions.js";
 import { OptionError } from "../../src/errors.js";
 
 /** Every distance between two tokens past the sinks that some draw shows, as an exact multiple of 1/lcm(1..G). */
@@ -73,6 +73,22 @@ describe("coverage of distances between tokens past the sinks", () => {
       ),
       { numRuns: 40 },
     );
+  });
+
+  it("is what enough draws of the source show, and never more", () => {
+    const [window, gMax] = [16, 4];
+    const positions = createE2Source({ window, gMax, granularity: "sample" });
+    for (const scale of [1, 2, 3, 4, 6]) {
+      const all = bodyDistanceCoverage({ window, gMax, scale });
+      const drawn = (steps: number) => drawnCoverage({ positions, window, length: window, steps, batch: 8, scale, from: 4 });
+      expect(drawn(60)).toEqual(all);
+      expect(drawn(1).distinct).toBeLessThanOrEqual(all.distinct);
+      // With the sinks every distance of every trained scale is there (E-9), the ones that few shifts show among them.
+      if (scale <= gMax) expect(drawnCoverage({ positions, window, length: window, steps: 400, batch: 8, scale }).distinct).toBe(1);
+    }
+    const plain = { positions: createPlainSource(), window, length: window, steps: 1 };
+    expect(drawnCoverage({ ...plain, scale: 1 })).toEqual({ distinct: 1, pairs: 1 });
+    expect(drawnCoverage({ ...plain, scale: 2 }).distinct).toBe(15 / 31);
   });
 
   it("leaves every distance up to R − 5 between the shortest and the longest that are trained", () => {

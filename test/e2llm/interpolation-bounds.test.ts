@@ -1,6 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ropeFrequencies } from "../../src/e2llm/schedules.js";
+import {
+  extrapolationBound,
+  interpolationBound,
+  interpolationCounterexample,
+  resolutionAt,
+  scoreAtDistance,
+  scoreProducts,
+  worstInterpolation,
+} from "../../src/e2llm/score-bounds.js";
+import { OptionError, ShapeError } from "../../src/errors.js";
 import { queriesAndKeys } from "../support/arbitraries.js";
 import { ropeScoreF64, unitRoundoff } from "../support/tolerances.js";
 import { dot, inverse, products, rotate, rotationAt } from "./rotation-oracle.js";
@@ -85,6 +95,53 @@ describe("scores between whole positions", () => {
         expect(change).toBeLessThanOrEqual((Math.abs(m - n) / g) * slope + ropeScoreF64 * total(sizes));
       }),
     );
+  });
+});
+
+describe("the bounds as functions", () => {
+  it("are those that the properties above state, and hold for scores of random queries and keys", () => {
+    fc.assert(
+      fc.property(queriesAndKeys, fc.nat(1000), scales, fc.nat(19), ({ headDim, q, k }, n, g, rest) => {
+        const { invFreq } = frequenciesOf(headDim);
+        const h = products(q, k);
+        const sizes = magnitudes(h);
+        const own = scoreProducts(q, k);
+        expect([...own.re]).toEqual(h.map(({ re }) => re));
+        expect([...own.im]).toEqual(h.map(({ im }) => im));
+        const slack = ropeScoreF64 * total(sizes);
+        const i = rest % g;
+        const distance = { s: n + i / g, s1: n, s2: n + 1 };
+        expect(Math.abs(scoreAtDistance(own, invFreq, distance.s) - score(q, k, g * n + i, g))).toBeLessThanOrEqual(100 * slack + 1e-12);
+        const sharp = interpolationBound(own, invFreq, distance);
+        const weighted = total(sizes.map((size, j) => size * theta ** ((-4 * j) / headDim)));
+        expect(Math.abs(sharp - 0.5 * gap(i, g) * weighted)).toBeLessThanOrEqual(1e-9 * (1 + total(sizes)));
+        expect(deviation(q, k, n, i, g)).toBeLessThanOrEqual(sharp + slack + 1e-9 * total(sizes));
+        const worst = worstInterpolation({ headDim, theta }, distance);
+        expect(sharp).toBeLessThanOrEqual(worst.bound * Math.max(...sizes) + slack);
+        expect(Math.abs(worst.bound - 0.5 * gap(i, g) * sumOfSquares(headDim))).toBeLessThanOrEqual(1e-9);
+        expect(Math.abs(score(q, k, n, 1))).toBeLessThanOrEqual(extrapolationBound(own, invFreq, n) + 100 * slack);
+        const { angle, change } = resolutionAt(own, invFreq, g);
+        expect(angle).toBe(1 / g);
+        expect(Math.abs(score(q, k, g * n + i, g) - score(q, k, g * n + i + 1, g))).toBeLessThanOrEqual(change + slack);
+      }),
+    );
+  });
+
+  it.each([8, 16, 32, 64, 128])("show that the printed bound is false at a head dimension of %i", (headDim) => {
+    const { q, k, deviation: found, printed, bound } = interpolationCounterexample({ headDim, theta });
+    expect(found).toBeGreaterThan(printed);
+    expect(found).toBeLessThanOrEqual(bound);
+    expect(found).toBeCloseTo(deviation(q, k, 0, 1, 2), 12);
+    expect(Math.max(...magnitudes(products(q, k)))).toBeCloseTo(1, 12);
+  });
+
+  it("refuse what does not fit", () => {
+    const own = scoreProducts([1, 2], [3, 4]);
+    expect(() => scoreProducts([1, 2], [1])).toThrow(ShapeError);
+    expect(() => scoreProducts([1, 2, 3], [1, 2, 3])).toThrow(ShapeError);
+    expect(() => interpolationBound(own, [1], { s: 3, s1: 0, s2: 1 })).toThrow(OptionError);
+    expect(() => extrapolationBound(own, [1, 2], 3)).toThrow(ShapeError);
+    expect(() => resolutionAt(own, [1], 0)).toThrow(OptionError);
   });
 });
 
