@@ -1,6 +1,12 @@
 import "./autograd/methods.js";
 
-export { type AttentionOptions, type AttentionScore, attention, type ScoreCoordinates } from "./autograd/attention.js";
+export {
+  type AttentionOptions,
+  type AttentionScore,
+  attention,
+  attentionWithLogSumExp,
+  type ScoreCoordinates,
+} from "./autograd/attention.js";
 export { type CheckGradsOptions, checkGrads, type GradientMode } from "./autograd/check-grads.js";
 export { checkpoint } from "./autograd/checkpoint.js";
 export { type Compiled, type CompileSettings, compile, explain, memoryOf } from "./autograd/compile.js";

@@ -1,6 +1,6 @@
 import { callable, checkArgument, checkOptions, flag, integer, type OptionKinds, optional } from "../arguments.js";
 import { DtypeError, ShapeError } from "../errors.js";
-import { type AttentionParams, attentionBackwardCall, attentionCall, attentionInputs } from "../ir/attention.js";
+import { type AttentionParams, attentionBackwardCall, attentionCall, attentionInputs, hiddenScore } from "../ir/attention.js";
 import { isFloat, isInteger, summableDtype } from "../ir/dtype.js";
 import type { Graph } from "../ir/graph.js";
 import { broadcastShapes, show } from "../ir/shape.js";
@@ -70,17 +70,37 @@ const attentionKinds: OptionKinds<AttentionOptions> = {
  * of the definition. Throws ShapeError and DtypeError for what does not fit, OptionError for a score that is not elementwise.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  for (const [name, value] of Object.entries({ q, k, v })) checkArgument("attention", name, value, tensorKind);
-  checkOptions("attention", options, attentionKinds);
+  return attend("attention", q, k, v, options)[0];
+}
+
+/**
+ * What `attention` gives, o [B, H, T, Dv], and the logarithm of what it divided by, lse [B, H, T] in f32 (f64 where q is):
+ *
+ *   o = Σ_j e^(s_j − lse)·v_j     lse = ln Σ_j e^(s_j)     over the keys j that a query sees, with scores s_j
+ *
+ * A query that sees no key has o = 0 and lse = −10³⁰. Both have derivatives. With them attention over parts of the keys that share none
+ * is put together to attention over all of these keys (Dao et al. 2022, section 3.1):
+ *
+ *   o = o₁·σ(lse₁ − lse₂) + o₂·σ(lse₂ − lse₁)     lse = max(lse₁, lse₂) + ln(1 + e^(−|lse₁ − lse₂|))
+ *
+ * Takes and throws what `attention` does.
+ */
+export function attentionWithLogSumExp(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): [o: Tensor, lse: Tensor] {
+  return attend("attentionWithLogSumExp", q, k, v, options);
+}
+
+function attend(where: string, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): [o: Tensor, lse: Tensor] {
+  for (const [name, value] of Object.entries({ q, k, v })) checkArgument(where, name, value, tensorKind);
+  checkOptions(where, options, attentionKinds);
   checkOperands(q, k, v);
   const [B, H, T, D] = q.shape as Shape4;
   const S = k.shape[2] as number;
   const tables = { mask: tableOf("mask", options.mask, [B, H, T, S]), bias: tableOf("bias", options.bias, [B, H, T, S]) };
   const { causal = false, window = 0, score } = options;
   const offset = offsetOf(options.offset ?? S - T, T + S + window);
-  // Without keys no query sees one.
-  if (S === 0) return ops.zeros([B, H, T, v.shape[3] as number], { dtype: v.dtype });
   const dtype = summableDtype(q.dtype);
+  // Without keys no query sees one.
+  if (S === 0) return [ops.zeros([B, H, T, v.shape[3] as number], { dtype: v.dtype }), ops.full([B, H, T], hiddenScore, { dtype })];
   const scale = scaleOf(options.scale ?? 1 / Math.sqrt(D), dtype);
   const first = options.offset ?? S - T;
   const isPlainlyCausal = causal && window === 0 && typeof first === "number" && first >= 0;
@@ -100,8 +120,8 @@ interface Meaning {
   readonly traced: TracedScore | undefined;
 }
 
-/** The call of attention, whose cotangents are those of a call of its backward pass. */
-function attentionCallOf(operands: Operands, params: AttentionParams, { rules, tables, traced }: Meaning): Tensor {
+/** The results of a call of attention, whose cotangents are those of a call of its backward pass. */
+function attentionCallOf(operands: Operands, params: AttentionParams, { rules, tables, traced }: Meaning): [o: Tensor, lse: Tensor] {
   const known = traced?.captured ?? [];
   const forward = traceBody(operands, ([q, k, v, offset, scale]) =>
     attentionForward(q as Tensor, { k: k as Tensor, v: v as Tensor, offset: offset as Tensor, scale: scale as Tensor }, tables, rules),
@@ -138,7 +158,7 @@ function attentionCallOf(operands: Operands, params: AttentionParams, { rules, t
     return makeCall({ name: attentionBackwardCall, params, body: backwardBody, inputs, pullback: undefined }).results;
   };
   const call = makeCall({ name: attentionCall, params, body: forwardBody, inputs: [...operands, ...captured], pullback });
-  return call.results[0] as Tensor;
+  return call.results as [Tensor, Tensor];
 }
 
 /** A body whose captures, which come after `own` inputs, are found in a list of more. */

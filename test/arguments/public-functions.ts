@@ -65,6 +65,19 @@ const example = (): unknown => ({
 });
 const scoreProducts = (): unknown => dawngrad.scoreProducts([1, 2, 3, 4], [4, 3, 2, 1]);
 const between = options({ s: aNumber(0.5), s1: aNumber(0), s2: aNumber(1) });
+const ofAttention = {
+  q: aTensor(cube),
+  k: aTensor(cube),
+  v: aTensor(cube),
+  options: optional(
+    options({
+      causal: optional(aFlag()),
+      offset: optional(aTensorLike(() => 0)),
+      mask: optional(aTensor(() => tensor([true]))),
+      scale: optional(anyNumber()),
+    }),
+  ),
+};
 const isObjectOrList = (value: unknown): boolean => typeof value === "object" && value !== null;
 const training = {
   model: anObject(llama),
@@ -243,19 +256,8 @@ const functions = {
   rmsNorm: { x, weight: aTensor(() => tensor([1, 1])), eps: optional(aBoundedNumber()) },
   layerNorm: { x, weight: aTensor(() => tensor([1, 1])), bias: aTensor(() => tensor([0, 0])), eps: optional(aBoundedNumber()) },
   rope: { x: aTensor(cube), cos: aTensor(() => matrix().reshape([1, 2, 2])), sin: aTensor(() => matrix().reshape([1, 2, 2])) },
-  attention: {
-    q: aTensor(cube),
-    k: aTensor(cube),
-    v: aTensor(cube),
-    options: optional(
-      options({
-        causal: optional(aFlag()),
-        offset: optional(aTensorLike(() => 0)),
-        mask: optional(aTensor(() => tensor([true]))),
-        scale: optional(anyNumber()),
-      }),
-    ),
-  },
+  attention: ofAttention,
+  attentionWithLogSumExp: ofAttention,
   crossEntropy: {
     logits: x,
     targets: aTensor(() => integers()),
