@@ -11,6 +11,7 @@ export * from "./positions.js";
 export * from "./reading.js";
 export * from "./schedules.js";
 export * from "./score-bounds.js";
+export * from "./statistics.js";
 export * from "./tables.js";
 export * from "./target-evaluation.js";
 export * from "./tasks/index.js";

@@ -660,6 +660,19 @@ const functions = {
   cutExample: { task: anObject(task), example: anObject(example), context: anInteger(8) },
   evaluateTargets: { options: options({ ...scoring, examples: aList(() => [example()]) }) },
   summarizeTargets: { scores: aList(() => [{ kind: "a", nats: 1, correct: true }]) },
+  summarizeValues: { values: aList(() => [1, 2]) },
+  pairedDifferences: { first: aList(() => [1, 2]), second: aList(() => [1, 3]) },
+  bootstrapMean: {
+    groups: aList(() => [1, 2]),
+    options: optional(
+      options({
+        level: optional(aBoundedNumber(0.9)),
+        resamples: optional(anInteger(3)),
+        seed: optional(anInteger(0)),
+        over: optional(aName("values")),
+      }),
+    ),
+  },
   comparisonRows: {
     options: options({ window: anInteger(4), contexts: optional(aList(() => [4])), scales: optional(aList(() => [1])) }),
   },
