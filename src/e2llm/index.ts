@@ -5,6 +5,7 @@ export * from "./coverage.js";
 export * from "./evaluation.js";
 export * from "./extension.js";
 export * from "./hf-rope.js";
+export * from "./long-generation.js";
 export * from "./model-frequencies.js";
 export * from "./position-loss.js";
 export * from "./positions.js";

@@ -78,6 +78,11 @@ const ofAttention = {
     }),
   ),
 };
+const continuation = {
+  judge: optional(anObject(() => ({ model: llama() }))),
+  buckets: optional(anInteger(1)),
+  ngram: optional(anInteger(1)),
+};
 const isObjectOrList = (value: unknown): boolean => typeof value === "object" && value !== null;
 const training = {
   model: anObject(llama),
@@ -584,6 +589,28 @@ const functions = {
   interpolationCounterexample: { shape: anObject(() => ({ headDim: 4, theta: 100 })) },
   extrapolationBound: { products: anObject(scoreProducts), invFreq: aList(() => [1, 0.1]), distance: aNumber(1) },
   resolutionAt: { products: anObject(scoreProducts), invFreq: aList(() => [1, 0.1]), scale: aBoundedNumber(2) },
+  measureContinuations: {
+    options: options({
+      ...continuation,
+      texts: aList(() => [Int32Array.of(1, 2, 3)]),
+      promptLength: anInteger(1),
+      shouldStop: optional(aFunction(() => () => false)),
+    }),
+  },
+  longGeneration: {
+    options: options({
+      ...continuation,
+      model: anObject(llama),
+      prompts: aList(() => [Int32Array.of(1, 2, 3)]),
+      tokens: anInteger(1),
+      tables: optional(aFunction(() => tables)),
+      temperature: optional(aBoundedNumber()),
+      topK: optional(anInteger()),
+      seed: optional(anInteger(0)),
+      onProgress: optional(aFunction(() => () => undefined)),
+      shouldStop: optional(aFunction(() => () => false)),
+    }),
+  },
   automaticReading: { config: anObject(() => config), options: optional(options({ file: optional(aText("config.json")) })) },
   automaticScale: { schedule: aName("linear"), length: anInteger(4), window: anInteger(4) },
   bodyDistanceCoverage: {
