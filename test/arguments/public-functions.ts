@@ -677,6 +677,7 @@ const functions = {
         fillers: optional(anInteger(1)),
         asked: optional(anInteger(2)),
         warmUp: optional(anInteger(0)),
+        unanswerable: optional(aBoundedNumber(0)),
       }),
     ),
   },

@@ -102,6 +102,22 @@ describe("the ledger", () => {
     }
   });
 
+  it("weighs in training what cannot be answered, as asked", () => {
+    const request = (): { length: number; random: ReturnType<typeof randomStream>; purpose: "training" } => ({
+      length: 64,
+      random: randomStream(5, 1),
+      purpose: "training",
+    });
+    const whole = task.example(request());
+    expect(whole.weights).toBeUndefined();
+    const { weights, ...rest } = ledgerTask({ unanswerable: 0.25 }).example(request());
+    expect(rest).toEqual(whole);
+    const expected = new Float32Array(64).fill(1);
+    for (const { place, distance } of whole.questions) if ((distance as number) >= place) expected[place] = 0.25;
+    expect(weights).toEqual(expected);
+    expect([...expected].filter((weight) => weight === 0.25).length).toBeGreaterThan(5);
+  });
+
   it("is cut to the same questions with less before them", () => {
     const [example] = evaluationExamples({ task, length: 128, count: 1 }) as [TaskExample];
     const cut = cutExample(task, example, 64);

@@ -1,5 +1,5 @@
 /** The ledger with echoes: recall over any distance, and copying over exact offsets, in one text. */
-import { checkOptions, integer, type OptionKinds, optional } from "../../arguments.js";
+import { checkOptions, integer, notNegative, type OptionKinds, optional } from "../../arguments.js";
 import { OptionError } from "../../errors.js";
 import { noTarget, type Question, type Task } from "./task.js";
 
@@ -14,6 +14,11 @@ export interface LedgerOptions {
   readonly asked?: number;
   /** Places that come before a sequence and are not shown, so that it begins in the middle of things. Default 512. */
   readonly warmUp?: number;
+  /**
+   * What a question counts in training whose entry stands before the sequence, so that it can only be guessed. Default 1: the loss then is honest
+   * about what cannot be known. At 0 recall is learned sooner, and losses of short contexts are too large.
+   */
+  readonly unanswerable?: number;
 }
 
 const ledgerKinds: OptionKinds<LedgerOptions> = {
@@ -22,6 +27,7 @@ const ledgerKinds: OptionKinds<LedgerOptions> = {
   fillers: optional(integer(1)),
   asked: optional(integer(1)),
   warmUp: optional(integer(0)),
+  unanswerable: optional(notNegative),
 };
 
 /** Of 20 places, 5 are entries, 9 questions, 4 echoes and 2 fillers. */
@@ -45,7 +51,7 @@ const shares = { entry: 5, question: 9, echo: 4, all: 20 } as const;
  */
 export function ledgerTask(options: LedgerOptions = {}): Task {
   checkOptions("ledgerTask", options, ledgerKinds);
-  const { names = 24, values = 4, fillers = 8, asked = 16, warmUp = 512 } = options;
+  const { names = 24, values = 4, fillers = 8, asked = 16, warmUp = 512, unanswerable = 1 } = options;
   const firstEntry = 1;
   const firstQuestion = firstEntry + names * values;
   const firstEcho = firstQuestion + names;
@@ -71,6 +77,7 @@ export function ledgerTask(options: LedgerOptions = {}): Task {
       if (length < 4) throw new OptionError(`a ledger needs at least 4 places, found ${length}`);
       const inputs = new Int32Array(length);
       const targets = new Int32Array(length).fill(noTarget);
+      const weights = unanswerable === 1 ? undefined : new Float32Array(length).fill(1);
       const questions: Question[] = [];
       const nameOfRank = random.permutation(names);
       const entries: { readonly value: number; readonly place: number }[] = new Array(names);
@@ -107,10 +114,11 @@ export function ledgerTask(options: LedgerOptions = {}): Task {
         inputs[place] = token;
         if (question !== undefined && place >= firstAsked) {
           targets[place] = answer;
+          if (weights !== undefined && (question.distance ?? 0) >= place) weights[place] = unanswerable;
           questions.push({ place, ...question });
         }
       }
-      return { inputs, targets, questions };
+      return { inputs, targets, ...(weights === undefined ? {} : { weights }), questions };
     },
   };
 }
