@@ -1,4 +1,4 @@
-import type { DrawRecord } from "../e2llm/positions.js";
+import type { DrawRecord } from "../e2llm/positions/index.js";
 import { FormatError } from "../errors.js";
 import type { JsonValue } from "./io.js";
 

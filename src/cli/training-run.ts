@@ -1,5 +1,5 @@
 import { trainExtension } from "../e2llm/extension.js";
-import type { PositionSource } from "../e2llm/positions.js";
+import type { PositionSource } from "../e2llm/positions/index.js";
 import { NonFiniteError } from "../errors.js";
 import type { LanguageBatch } from "../nn/batch.js";
 import { type SaveModelOptions, saveTraining } from "../nn/checkpoint.js";

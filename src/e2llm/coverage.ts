@@ -1,7 +1,7 @@
 /** Which distances between tokens E²-LLM's training shows to the model, by exact arithmetic. */
 import { callable, checkOptions, integer, number, type OptionKinds, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
-import type { PositionSource } from "./positions.js";
+import type { PositionSource } from "./positions/index.js";
 
 /** What to count; see `bodyDistanceCoverage`. */
 export interface CoverageOptions {

@@ -4,7 +4,7 @@ import { type LanguageBatch, languageBatch } from "../nn/batch.js";
 import type { TokenSource } from "../nn/data.js";
 import { type TrainOptions, type TrainResult, train, trainingKinds } from "../nn/training.js";
 import { modelFrequencies } from "./model-frequencies.js";
-import type { DrawRecord, PositionSource, RationalPositions } from "./positions.js";
+import type { DrawRecord, PositionSource, RationalPositions } from "./positions/index.js";
 import type { RopeFrequencies } from "./schedules.js";
 import { ropeTables } from "./tables.js";
 

@@ -8,7 +8,7 @@ export * from "./hf-rope.js";
 export * from "./long-generation.js";
 export * from "./model-frequencies.js";
 export * from "./position-loss.js";
-export * from "./positions.js";
+export * from "./positions/index.js";
 export * from "./reading.js";
 export * from "./schedules.js";
 export * from "./score-bounds.js";

@@ -2,7 +2,7 @@
 import { checkArgument, checkOptions, integer, type Kind, type OptionKinds, objectWith, oneOf, optional, text } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
 import { modelFrequencies, modelRope, type RopeConfig } from "./model-frequencies.js";
-import { inferenceScale, plainPositions } from "./positions.js";
+import { inferenceScale, plainPositions } from "./positions/index.js";
 import { interpolatedFrequencies, type RopeScaling, ropeFrequencies } from "./schedules.js";
 import { type RopeTables, ropeTables } from "./tables.js";
 

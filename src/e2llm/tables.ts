@@ -1,7 +1,7 @@
 /** Tables of cos and sin for RoPE, made on the host in f64 from exact rational positions. */
 import { checkArgument, checkOptions, either, listOf, objectWith, oneOf, optional } from "../arguments.js";
 import { OptionError, ShapeError } from "../errors.js";
-import type { RationalPositions } from "./positions.js";
+import type { RationalPositions } from "./positions/index.js";
 import type { RopeFrequencies } from "./schedules.js";
 
 /** cos and sin of every angle, [rows, length, half] row-major, with the attention factor multiplied in. */

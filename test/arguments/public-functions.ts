@@ -49,6 +49,18 @@ const windows = (): unknown => dawngrad.createWindowSampler({ documents: documen
 const frequencies = (): unknown => dawngrad.ropeFrequencies({ type: "default" }, { headDim: 4, theta: 10_000 });
 const tables = (length = 4): dawngrad.RopeTables =>
   dawngrad.ropeTables(dawngrad.plainPositions({ length }), frequencies() as dawngrad.RopeFrequencies);
+const shape = (): unknown => ({ headDim: 4, theta: 10_000 });
+const rowOptions = { granularity: optional(aName("batch")), seed: optional(anInteger(0)) };
+const drawnScaling = { scaling: optional(aName("linear")), shape: optional(anObject(shape)) };
+const e2Sampler = {
+  window: anInteger(8),
+  gMax: anInteger(2),
+  sinks: optional(anInteger(1)),
+  g: optional(anInteger(1)),
+  t: optional(anInteger(0)),
+  overflow: optional(aName("refuse")),
+  ...rowOptions,
+};
 const ropeTensors = (length = 4): unknown => dawngrad.ropeTensors(tables(length));
 const hostTokens = (): unknown => ({ inputs: new Int32Array(4), targets: new Int32Array(4), batch: 1, length: 4 });
 const batch = (): unknown => dawngrad.languageBatch(hostTokens() as never, tables());
@@ -538,14 +550,29 @@ const functions = {
       step: anInteger(0),
     }),
   },
-  createPlainSource: { options: optional(options({ scale: optional(anInteger(1)) })) },
-  createE2Source: {
+  createPlainSource: { options: optional(options({ scale: optional(aBoundedNumber(2)), ...drawnScaling })) },
+  createE2Source: { options: options({ ...e2Sampler, ...drawnScaling }) },
+  createE2YarnSource: {
+    options: options({ ...e2Sampler, shape: anObject(shape), ramp: optional(aName("turns")), betaFast: optional(aBoundedNumber(4)) }),
+  },
+  createPoseSource: {
+    options: options({ window: anInteger(4), scale: aBoundedNumber(2), chunks: optional(anInteger(2)), ...rowOptions, ...drawnScaling }),
+  },
+  createRandomizedSource: { options: options({ lMax: anInteger(8), ...rowOptions, ...drawnScaling }) },
+  createRandomScaleSource: { options: options({ gMax: anInteger(2), ...rowOptions, shape: anObject(shape) }) },
+  createRandomIncrementsSource: { options: optional(options(rowOptions)) },
+  createPositionSource: {
+    options: anObject(() => ({ type: "e2", window: 8, gMax: 2 })),
+    config: optional(anObject(() => config)),
+  },
+  positionSourceReading: {
+    options: anObject(() => ({ type: "e2", window: 8, gMax: 2 })),
+    config: optional(anObject(() => config)),
+  },
+  rowSource: {
     options: options({
-      window: anInteger(4),
-      gMax: anInteger(2),
-      sinks: optional(anInteger(1)),
-      granularity: optional(aName("batch")),
-      seed: optional(anInteger(0)),
+      draw: aFunction(() => ({ length }: dawngrad.RowRequest) => ({ positions: new Int32Array(length), draw: {} })),
+      ...rowOptions,
     }),
   },
   ropeFrequencies: {
@@ -734,6 +761,7 @@ const classes = {
 
 /** Exports that are no functions for users to call. */
 export const others = [
+  "positionSourceTypes",
   "checkpointFiles",
   "noTarget",
   "readingSchedules",

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { bodyDistanceCoverage, drawnCoverage } from "../../src/e2llm/coverage.js";
-import { createE2Source, createPlainSource, e2Row, largestShift } from "../../src/e2llm/positions.js";
+import { createE2Source, createPlainSource, e2Row, largestShift } from "../../src/e2llm/positions/index.js";
 import { OptionError } from "../../src/errors.js";
 
 /** Every distance between two tokens past the sinks that some draw shows, as an exact multiple of 1/lcm(1..G). */
@@ -40,13 +40,13 @@ describe("coverage of distances between tokens past the sinks", () => {
     [128, 8, 2, 0.725, 0.866],
     [128, 8, 4, 0.483, 0.645],
     [128, 8, 8, 0.302, 0.436],
-  ])("at L = %i, G = %i and scale %i is %f of the distances and %f of the pairs", (window, gMax, scale, distinct, pairs) => {
+  ])("C-6: at L = %i, G = %i and scale %i is %f of the distances and %f of the pairs", (window, gMax, scale, distinct, pairs) => {
     const found = bodyDistanceCoverage({ window, gMax, scale });
     expect(found.distinct).toBeCloseTo(distinct, 3);
     expect(found.pairs).toBeCloseTo(pairs, 3);
   });
 
-  it("equals what all draws together show", () => {
+  it("C-1: equals what all draws together show", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 6, max: 14 }),
@@ -91,7 +91,7 @@ describe("coverage of distances between tokens past the sinks", () => {
     expect(drawnCoverage({ ...plain, scale: 2 }).distinct).toBe(15 / 31);
   });
 
-  it("leaves every distance up to R − 5 between the shortest and the longest that are trained", () => {
+  it("C-2: leaves every distance up to R − 5 between the shortest and the longest that are trained", () => {
     const [window, gMax] = [16, 6];
     const unit = leastCommonMultiple(gMax);
     const trained = [...trainedDistances(window, window, gMax, unit)];
@@ -100,7 +100,7 @@ describe("coverage of distances between tokens past the sinks", () => {
     for (let scale = 1; scale <= gMax; scale++) expect(unit / scale).toBeGreaterThanOrEqual(Math.min(...trained));
   });
 
-  it("puts a distance x within 1/(2g*) of a trained one, g* = min(G, ⌊(R − 5)/x⌋)", () => {
+  it("C-3: puts a distance x within 1/(2g*) of a trained one, g* = min(G, ⌊(R − 5)/x⌋)", () => {
     const [window, gMax] = [24, 7];
     const unit = leastCommonMultiple(gMax);
     const trained = [...trainedDistances(window, window, gMax, unit)].map((distance) => distance / unit);
@@ -113,7 +113,7 @@ describe("coverage of distances between tokens past the sinks", () => {
     );
   });
 
-  it("nests: the distances of a scale are among those of its multiples", () => {
+  it("C-4: nests: the distances of a scale are among those of its multiples", () => {
     for (let g = 1; g <= 5; g++) {
       for (let factor = 1; factor <= 4; factor++) {
         const coarse = Array.from({ length: 8 * g }, (_, k) => k / g);
@@ -123,7 +123,7 @@ describe("coverage of distances between tokens past the sinks", () => {
     }
   });
 
-  it("is complete for body positions, of which the first and last are hit by one shift only", () => {
+  it("C-7: is complete for body positions, of which the first and last are hit by one shift only", () => {
     const [window, length] = [16, 12];
     for (let g = 1; g <= 4; g++) {
       const hits = new Map<number, number>();

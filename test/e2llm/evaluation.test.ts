@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { compareVariants, comparisonRows, comparisonTokens } from "../../src/e2llm/comparison.js";
 import { evaluateContexts, slidingWindowPerplexity } from "../../src/e2llm/evaluation.js";
-import { plainPositions } from "../../src/e2llm/positions.js";
+import { plainPositions } from "../../src/e2llm/positions/index.js";
 import { automaticScale, type ReadingSchedule, readingTables } from "../../src/e2llm/reading.js";
 import { ropeFrequencies } from "../../src/e2llm/schedules.js";
 import { ropeTables } from "../../src/e2llm/tables.js";

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { type PositionedBatchesOptions, positionedBatches, type StepDraws, trainExtension } from "../../src/e2llm/extension.js";
 import { modelFrequencies } from "../../src/e2llm/model-frequencies.js";
-import { createE2Source, createPlainSource, e2Row, type PositionDraw, type PositionSource } from "../../src/e2llm/positions.js";
+import { createE2Source, createPlainSource, e2Row, type PositionDraw, type PositionSource } from "../../src/e2llm/positions/index.js";
 import { ropeTables } from "../../src/e2llm/tables.js";
 import {
   attention,
@@ -72,14 +72,14 @@ describe.each(backends())("extension on $name", { timeout: 180_000 }, ({ create 
     await backend?.close();
   });
 
-  it("with g ≡ 1 and sequences that fill the window is plain training, to the bit", async () => {
+  it("E-7: with g ≡ 1 and sequences that fill the window is plain training, to the bit", async () => {
     const plain = await extend({ positions: createPlainSource() });
     const e2 = await extend({ positions: createE2Source({ window, gMax: 1 }) });
     expect(e2.losses).toEqual(plain.losses);
     expect(e2.values).toEqual(plain.values);
   });
 
-  it("with t ≡ 0 is training at positions divided by g, to the bit", async () => {
+  it("E-7: with t ≡ 0 is training at positions divided by g, to the bit", async () => {
     const interpolated = await extend({ positions: createPlainSource({ scale: 3 }), steps: 2 });
     const e2 = await extend({ positions: repeated(e2Row({ length: window, g: 3, t: 0 })), steps: 2 });
     expect(e2.losses).toEqual(interpolated.losses);
@@ -88,7 +88,7 @@ describe.each(backends())("extension on $name", { timeout: 180_000 }, ({ create 
     expect(shifted.losses).not.toEqual(interpolated.losses);
   });
 
-  it("is one program whatever g and t are, and logs the draws it used", async () => {
+  it("E-11: is one program whatever g and t are, and logs the draws it used", async () => {
     const trainStep = createStep();
     const positions = createE2Source({ window, gMax: 4, seed: 7 });
     const log: StepDraws[] = [];
@@ -99,7 +99,7 @@ describe.each(backends())("extension on $name", { timeout: 180_000 }, ({ create 
     expect(new Set(log.map(({ draws }) => draws[0]?.g)).size).toBeGreaterThan(1);
   });
 
-  it("at learning rate 0 leaves parameters bit-identical whatever is drawn", async () => {
+  it("M-5: at learning rate 0 leaves parameters bit-identical whatever is drawn", async () => {
     const before = await valuesOf(await tinyLlama(config));
     const { values } = await extend({ positions: createE2Source({ window, gMax: 5, granularity: "sample" }), schedule: constant(0) });
     expect(values).toEqual(before);
@@ -110,7 +110,7 @@ describe("a batch of an extension", () => {
   beforeAll(() => useBackend(createReferenceBackend()));
   afterAll(() => useBackend(undefined));
 
-  it("is the same whenever it is asked for, so that a recomputed forward pass sees the same draw", async () => {
+  it("E-12: is the same whenever it is asked for, so that a recomputed forward pass sees the same draw", async () => {
     const batches = positionedBatches({ windows, positions: createE2Source({ window, gMax: 8, granularity: "sample" }), frequencies });
     expect(await valuesOf(batches(3))).toEqual(await valuesOf(batches(3)));
     expect(await valuesOf(batches(3))).not.toEqual(await valuesOf(batches(4)));
@@ -123,7 +123,7 @@ describe("a batch of an extension", () => {
     expect(shapeOf("sample")).toEqual([2, window, config.head_dim / 2]);
   });
 
-  it("has a loss near ln V at random weights for every g, t and length", async () => {
+  it("M-6: has a loss near ln V at random weights for every g, t and length", async () => {
     const model = await tinyLlama(config, { scale: 1 });
     for (const [g, t] of [
       [1, 0],
@@ -139,7 +139,7 @@ describe("a batch of an extension", () => {
     }
   });
 
-  it("has the gradients of W_q and W_k that central differences in f64 find, at scales that are no powers of two too", async () => {
+  it("M-3: has the gradients of W_q and W_k that central differences in f64 find, at scales that are no powers of two too", async () => {
     const model = await tinyLlama(config);
     const values = await valuesOf(model);
     const { inputs, targets } = randomBatch(config, { batch: 2, time: window, seed: 11 });
@@ -202,19 +202,19 @@ describe("attention at positions of E²-LLM", () => {
   beforeAll(() => useBackend(createReferenceBackend()));
   afterAll(() => useBackend(undefined));
 
-  it("without the four sink keys does not depend on the shift, in outputs and gradients", async () => {
+  it("E-6: without the four sink keys does not depend on the shift, in outputs and gradients", async () => {
     for (const g of [1, 3, 8]) {
       const unshifted = await attend({ g, queryShift: 0, keyShift: 0 });
       for (const t of [1, 17, 84]) expect(distance(await attend({ g, queryShift: t, keyShift: t }), unshifted)).toBeLessThan(1e-5);
     }
   });
 
-  it("depends on the shift through the sink keys alone", async () => {
+  it("E-6, negative control: depends on the shift through the sink keys alone", async () => {
     const unshifted = await attend({ g: 3, queryShift: 0, keyShift: 0, sinksSeen: true });
     expect(distance(await attend({ g: 3, queryShift: 17, keyShift: 17, sinksSeen: true }), unshifted)).toBeGreaterThan(1e-2);
   });
 
-  it("would depend on a shift that only the queries had", async () => {
+  it("M-7, negative control: would depend on a shift that only the queries had", async () => {
     const unshifted = await attend({ g: 3, queryShift: 0, keyShift: 0 });
     expect(distance(await attend({ g: 3, queryShift: 17, keyShift: 0 }), unshifted)).toBeGreaterThan(1e-2);
   });

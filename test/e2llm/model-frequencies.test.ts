@@ -5,7 +5,7 @@ import { evaluateContexts } from "../../src/e2llm/evaluation.js";
 import { trainExtension } from "../../src/e2llm/extension.js";
 import { toHfRope } from "../../src/e2llm/hf-rope.js";
 import { modelFrequencies, type RopeConfig } from "../../src/e2llm/model-frequencies.js";
-import { createE2Source, createPlainSource, plainPositions } from "../../src/e2llm/positions.js";
+import { createE2Source, createPlainSource, plainPositions } from "../../src/e2llm/positions/index.js";
 import { readingTables } from "../../src/e2llm/reading.js";
 import { type RopeScaling, ropeFrequencies } from "../../src/e2llm/schedules.js";
 import { ropeTables } from "../../src/e2llm/tables.js";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createE2Source, e2Row, plainPositions } from "../../src/e2llm/positions.js";
+import { createE2Source, e2Row, plainPositions } from "../../src/e2llm/positions/index.js";
 import { ropeFrequencies } from "../../src/e2llm/schedules.js";
 import { ropeTables } from "../../src/e2llm/tables.js";
 import { OptionError, ShapeError } from "../../src/errors.js";

@@ -1,6 +1,6 @@
 """Scales and shifts of E2-LLM's sampler, by an independent implementation in plain Python integers.
 
-Prints the literals of test/e2llm/positions.test.ts:  python3 test/golden/e2-draws.py
+Prints the literals of test/e2llm/positions/e2.test.ts:  python3 test/golden/e2-draws.py
 """
 
 M = 2**32

@@ -1,7 +1,7 @@
 import { key } from "../../autograd/random.js";
 import type { BackendInfo } from "../../backend/backend.js";
 import { type Comparison, compareVariants, comparisonRows, comparisonTokens } from "../../e2llm/comparison.js";
-import { createE2Source, createPlainSource } from "../../e2llm/positions.js";
+import { createE2Source, createPlainSource } from "../../e2llm/positions/index.js";
 import { NonFiniteError } from "../../errors.js";
 import type { LanguageBatch } from "../../nn/batch.js";
 import { loadTraining } from "../../nn/checkpoint.js";

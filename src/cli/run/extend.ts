@@ -1,5 +1,5 @@
 import { modelRope } from "../../e2llm/model-frequencies.js";
-import { createE2Source, createPlainSource, type DrawGranularity, type PositionSource } from "../../e2llm/positions.js";
+import { createE2Source, createPlainSource, type DrawGranularity, type PositionSource } from "../../e2llm/positions/index.js";
 import { OptionError } from "../../errors.js";
 import { loadModel, loadTraining } from "../../nn/checkpoint.js";
 import { countParameters, type LlamaConfig } from "../../nn/config.js";

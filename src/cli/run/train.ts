@@ -1,5 +1,5 @@
 import { key } from "../../autograd/random.js";
-import { createPlainSource } from "../../e2llm/positions.js";
+import { createPlainSource } from "../../e2llm/positions/index.js";
 import { loadTraining } from "../../nn/checkpoint.js";
 import { countParameters, llamaConfig } from "../../nn/config.js";
 import { createWindowSampler } from "../../nn/data.js";

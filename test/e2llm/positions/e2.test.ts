@@ -9,22 +9,13 @@ import {
   largestShift,
   type PositionDraw,
   plainPositions,
-} from "../../src/e2llm/positions.js";
-import { ropeFrequencies } from "../../src/e2llm/schedules.js";
-import { OptionError } from "../../src/errors.js";
-import { e2Draws } from "../support/arbitraries.js";
-import { ropeScoreF32 } from "../support/tolerances.js";
-import { dot, norm, products, rotate, rotationAt, scoreAt } from "./rotation-oracle.js";
-
-/** Largest plausible χ² with probability 1 − 10⁻⁴ (Wilson and Hilferty's approximation, good to a percent here). */
-function chiSquareLimit(degrees: number): number {
-  const spread = 2 / (9 * degrees);
-  return degrees * (1 - spread + 3.719 * Math.sqrt(spread)) ** 3;
-}
-
-function chiSquare(counts: readonly number[], expected: readonly number[]): number {
-  return counts.reduce((sum, count, i) => sum + (count - (expected[i] ?? 0)) ** 2 / (expected[i] ?? 0), 0);
-}
+} from "../../../src/e2llm/positions/index.js";
+import { ropeFrequencies } from "../../../src/e2llm/schedules.js";
+import { OptionError } from "../../../src/errors.js";
+import { e2Draws } from "../../support/arbitraries.js";
+import { chiSquare, chiSquareLimit } from "../../support/chi-square.js";
+import { ropeScoreF32 } from "../../support/tolerances.js";
+import { dot, norm, products, rotate, rotationAt, scoreAt } from "../rotation-oracle.js";
 
 const request = { batch: 3, length: 24, step: 5 };
 const options = { window: 32, gMax: 8 };
@@ -41,7 +32,7 @@ describe("plain positions", () => {
     expect(createPlainSource()(request)).toEqual(plainPositions({ length: 24 }));
   });
 
-  it("at scale g are {0, 1/g, …, (gL − 1)/g} in a window of gL", () => {
+  it("E-9, P-6: at scale g are {0, 1/g, …, (gL − 1)/g} in a window of gL", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 64 }), fc.integer({ min: 1, max: 20 }), (window, g) => {
         const { numerators, denominators } = plainPositions({ length: g * window, scale: g });
@@ -77,7 +68,7 @@ describe("the scale at inference", () => {
 });
 
 describe("positions of one E²-LLM draw", () => {
-  it("are m/g for the sinks and (m + t)/g after, the first four independent of t", () => {
+  it("E-2: are m/g for the sinks and (m + t)/g after, the first four independent of t", () => {
     fc.assert(
       fc.property(e2Draws, fc.nat(8), ({ length, g, t }, sinks) => {
         const { numerators, denominators, draws } = e2Row({ length, g, t, sinks });
@@ -88,7 +79,7 @@ describe("positions of one E²-LLM draw", () => {
     );
   });
 
-  it("start at 0 and end at (gL − 1)/g < L at most", () => {
+  it("E-3: start at 0 and end at (gL − 1)/g < L at most", () => {
     fc.assert(
       fc.property(e2Draws, ({ window, length, g, t }) => {
         const { numerators } = e2Row({ length, g, t });
@@ -98,13 +89,13 @@ describe("positions of one E²-LLM draw", () => {
     );
   });
 
-  it("leave the window when the sequence is longer than g·L: no shift is left, and the clamp cannot help", () => {
+  it("E-3, negative control: leave the window when the sequence is longer than g·L: no shift is left, and the clamp cannot help", () => {
     expect(largestShift(1, 4, 8)).toBe(0);
     const { numerators } = e2Row({ length: 8, g: 1, t: largestShift(1, 4, 8) });
     expect(Math.max(...numerators)).toBeGreaterThan(4 - 1);
   });
 
-  it("increase by 1/g, except by (1 + t)/g between the last sink and the first later token", () => {
+  it("P-7: increase by 1/g, except by (1 + t)/g between the last sink and the first later token", () => {
     fc.assert(
       fc.property(e2Draws, ({ length, g, t }) => {
         const { numerators } = e2Row({ length, g, t });
@@ -113,7 +104,7 @@ describe("positions of one E²-LLM draw", () => {
     );
   });
 
-  it("are Position Interpolation for t = 0 and plain for g = 1, t = 0", () => {
+  it("E-7, P-2: are Position Interpolation for t = 0 and plain for g = 1, t = 0", () => {
     fc.assert(
       fc.property(e2Draws, ({ length, g }) => {
         expect(e2Row({ length, g, t: 0 })).toEqual(plainPositions({ length, scale: g }));
@@ -122,7 +113,7 @@ describe("positions of one E²-LLM draw", () => {
     );
   });
 
-  it("are PoSE's with a first chunk of four and a skip of t, then interpolated", () => {
+  it("E-8: are PoSE's with a first chunk of four and a skip of t, then interpolated", () => {
     fc.assert(
       fc.property(e2Draws, ({ length, g, t }) => {
         const firstChunk = Array.from({ length: Math.min(4, length) }, (_, i) => i);
@@ -151,7 +142,7 @@ describe("scores under one E²-LLM draw", () => {
   const expected = (m: number, n: number, distance: number): number =>
     scoreAt(distance, products(vector(m, 1), vector(n, 2)), frequencies.invFreq);
 
-  it("the shift cancels between tokens past the sinks: a((m − n)/g)", () => {
+  it("E-4: the shift cancels between tokens past the sinks: a((m − n)/g)", () => {
     fc.assert(
       fc.property(e2Draws, fc.nat(63), fc.nat(63), ({ length, g, t }, a, b) => {
         fc.pre(length > 5);
@@ -162,7 +153,7 @@ describe("scores under one E²-LLM draw", () => {
     );
   });
 
-  it("the shift moves later tokens away from the sinks: a((m + t − n)/g), and leaves sinks among themselves", () => {
+  it("E-5: the shift moves later tokens away from the sinks: a((m + t − n)/g), and leaves sinks among themselves", () => {
     fc.assert(
       fc.property(e2Draws, fc.nat(63), fc.nat(3), fc.nat(3), ({ length, g, t }, a, n, sink) => {
         fc.pre(length > 5);
@@ -175,14 +166,14 @@ describe("scores under one E²-LLM draw", () => {
     );
   });
 
-  it("a shift of the queries alone would not cancel", () => {
+  it("M-7, negative control of E-4: a shift of the queries alone would not cancel", () => {
     const [shifted, still] = [e2Row({ length: 16, g: 3, t: 20 }), e2Row({ length: 16, g: 3, t: 0 })];
     expect(Math.abs(score(9, 6, shifted, still) - expected(9, 6, 1))).toBeGreaterThan(1000 * tolerance(9, 6));
   });
 });
 
 describe("E²-LLM's sampler", () => {
-  it("draws the scales and shifts of an independent implementation", () => {
+  it("E-11: draws the scales and shifts of an independent implementation", () => {
     const draws = Array.from({ length: 8 }, (_, step) => e2Positions({ window: 128, gMax: 8, batch: 1, length: 128, step }).draws[0]);
     expect(draws.map((draw) => [draw?.g, draw?.t])).toEqual([
       [2, 92],
@@ -205,7 +196,7 @@ describe("E²-LLM's sampler", () => {
     ]);
   });
 
-  it("gives integers g in {1..G} and t in {0..max(0, gL − R)}, and no shift where g·L ≤ R", () => {
+  it("E-1: gives integers g in {1..G} and t in {0..max(0, gL − R)}, and no shift where g·L ≤ R", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 64 }),
@@ -236,7 +227,7 @@ describe("E²-LLM's sampler", () => {
     expect(new Set(perSample.draws.map(({ g, t }) => `${g} ${t}`)).size).toBe(3);
   });
 
-  it("is a pure function of seed, step and row", () => {
+  it("E-11: is a pure function of seed, step and row", () => {
     const source = createE2Source({ ...options, seed: 17, granularity: "sample" });
     const forwards = [0, 1, 2, 3].map((step) => source({ ...request, step }));
     const backwards = [3, 2, 1, 0].map((step) => createE2Source({ ...options, seed: 17, granularity: "sample" })({ ...request, step }));
@@ -246,13 +237,13 @@ describe("E²-LLM's sampler", () => {
     expect([0, 1, 2, 3].map((step) => other({ ...request, step }).draws)).not.toEqual(forwards.map(({ draws }) => draws));
   });
 
-  it("with a single scale and full sequences is plain training", () => {
+  it("E-7: with a single scale and full sequences is plain training", () => {
     for (let step = 0; step < 50; step++) {
       expect(e2Positions({ window: 32, gMax: 1, batch: 1, length: 32, step })).toEqual(plainPositions({ length: 32 }));
     }
   });
 
-  it.each(["steps", "samples"])("draws g uniformly and t uniformly given g, over %s", (over) => {
+  it.each(["steps", "samples"])("E-10: draws g uniformly and t uniformly given g, over %s", (over) => {
     const [window, gMax, length, count] = [8, 4, 4, 20_000];
     const draws =
       over === "steps"
@@ -271,7 +262,7 @@ describe("E²-LLM's sampler", () => {
     expect(found).toBeGreaterThan((cells.length - 1) / 3);
   });
 
-  it("draws g and t from streams of their own, and steps independently", () => {
+  it("E-10: draws g and t from streams of their own, and steps independently", () => {
     const draws = Array.from({ length: 8000 }, (_, step) => e2Positions({ window: 64, gMax: 4, length: 64, batch: 1, step }).draws[0]);
     const scales = draws.map((draw) => (draw?.g ?? 0) - 1);
     const quarters = draws.map((draw) => Math.min(3, Math.floor((4 * (draw?.t ?? 0)) / (((draw?.g ?? 1) - 1) * 64 + 1))));
@@ -293,7 +284,7 @@ describe("E²-LLM's sampler", () => {
     expect(chiSquare(next, new Array<number>(16).fill(rows / 16))).toBeLessThan(chiSquareLimit(15));
   });
 
-  it.each([1, 2, 3, 4])("covers exactly the distances {1..gL − 1}/g to the sinks at scale %i", (g) => {
+  it.each([1, 2, 3, 4])("E-9, C-5: covers exactly the distances {1..gL − 1}/g to the sinks at scale %i", (g) => {
     for (const [window, length] of [
       [8, 8],
       [8, 6],

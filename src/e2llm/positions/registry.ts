@@ -1,0 +1,195 @@
+/** Position sources by name, as experiments and the command ask for them. */
+import { checkArgument, describe, didYouMean, type OptionKinds, objectWith, optional, text } from "../../arguments.js";
+import { OptionError } from "../../errors.js";
+import { modelRope, type RopeConfig } from "../model-frequencies.js";
+import type { ReadingSchedule } from "../reading.js";
+import { createE2Source, type E2Options, e2Kinds } from "./e2.js";
+import { createE2YarnSource, type E2YarnOptions, e2YarnKinds, yarnParameters } from "./e2-yarn.js";
+import { createPlainSource, type PlainOptions, plainKinds } from "./plain.js";
+import { createPoseSource, type PoseOptions, poseKinds } from "./pose.js";
+import { createRandomIncrementsSource } from "./random-increments.js";
+import { createRandomScaleSource, type RandomScaleOptions, randomScaleKinds } from "./random-scale.js";
+import { createRandomizedSource, type RandomizedOptions, randomizedKinds } from "./randomized.js";
+import { type RowOptions, rowKinds } from "./rows.js";
+import { scalesOf } from "./scales.js";
+import type { DrawnScaling } from "./scaling.js";
+import type { PositionSource } from "./source.js";
+
+/** The options of each type of source. */
+export interface PositionSourceTypes {
+  readonly plain: PlainOptions;
+  readonly e2: E2Options;
+  readonly "e2-yarn": E2YarnOptions;
+  readonly pose: PoseOptions;
+  readonly randomized: RandomizedOptions;
+  readonly "random-scale": RandomScaleOptions;
+  readonly "random-increments": RowOptions;
+}
+
+export type PositionSourceType = keyof PositionSourceTypes;
+
+/** A type of source with its options. The window may be left to the model's configuration. */
+export type PositionSourceOptions = {
+  [T in PositionSourceType]: { readonly type: T } & Omit<PositionSourceTypes[T], "window"> & { readonly window?: number };
+}[PositionSourceType];
+
+interface SourceRecord<Options> {
+  readonly summary: string;
+  readonly kinds: OptionKinds<Options>;
+  readonly create: (options: Options) => PositionSource;
+  /** What is done with positions beyond the window. */
+  readonly scaling: (options: Options) => DrawnScaling;
+  /** The largest scale that is trained. */
+  readonly largest: (options: Options) => number;
+}
+
+const sources: { readonly [T in PositionSourceType]: SourceRecord<PositionSourceTypes[T]> } = {
+  plain: {
+    summary: "0, 1, 2 … at a fixed scale: ordinary training, or a comparator at full length",
+    kinds: plainKinds,
+    create: createPlainSource,
+    scaling: ({ scaling = "linear" }) => scaling,
+    largest: ({ scale = 1 }) => scale,
+  },
+  e2: {
+    summary: "E²-LLM: a random scale and a random shift past the first tokens",
+    kinds: e2Kinds,
+    create: createE2Source,
+    scaling: ({ scaling = "linear" }) => scaling,
+    largest: (options) => scalesOf("e2", options).largest,
+  },
+  "e2-yarn": {
+    summary: "the scale and shift of E²-LLM with the frequencies of YaRN",
+    kinds: e2YarnKinds,
+    create: createE2YarnSource,
+    scaling: (options) => ({ type: "yarn", ...yarnParameters(options) }),
+    largest: (options) => scalesOf("e2-yarn", options).largest,
+  },
+  pose: {
+    summary: "PoSE: chunks that skip over the target window, at a fixed scale",
+    kinds: poseKinds,
+    create: createPoseSource,
+    scaling: ({ scaling = "linear" }) => scaling,
+    largest: ({ scale }) => scale,
+  },
+  randomized: {
+    summary: "an ordered random subset of a longer range",
+    kinds: randomizedKinds,
+    create: createRandomizedSource,
+    scaling: ({ scaling = "default" }) => scaling,
+    largest: ({ scale, lMax, window = lMax }) => scale ?? Math.max(1, lMax / window),
+  },
+  "random-scale": {
+    summary: "CLEX's: an ordered random subset of a grid of random length, with the frequencies of that scale",
+    kinds: randomScaleKinds,
+    create: createRandomScaleSource,
+    scaling: ({ scaling = "ntk" }) => scaling,
+    largest: (options) => scalesOf("random-scale", options).largest,
+  },
+  "random-increments": {
+    summary: "Giraffe's: steps of random size from token to token",
+    kinds: rowKinds,
+    create: createRandomIncrementsSource,
+    scaling: () => "default",
+    largest: () => 1,
+  },
+};
+
+/** What `createPositionSource` can make, by type, in a line each. */
+export const positionSourceTypes: { readonly [T in PositionSourceType]: string } = Object.fromEntries(
+  Object.entries(sources).map(([type, { summary }]) => [type, summary]),
+) as Record<PositionSourceType, string>;
+
+const configKind = optional(objectWith("the configuration of a model", "head_dim", "rope_theta"));
+
+/**
+ * A position source by name: `createPositionSource({ type: "e2", window: 64, gMax: 8 })`.
+ *
+ * @param options the type, and the options of its own function, such as `createE2Source`
+ * @param config a model's configuration, which the window and the shape of the heads are taken from where the options have none
+ * @throws OptionError for a type or an option that there is not, for values that make no sense, and for frequencies to be drawn for a model whose
+ *   configuration scales them already
+ */
+export function createPositionSource(options: PositionSourceOptions, config?: RopeConfig): PositionSource {
+  const { record, given } = resolve("createPositionSource", options, config);
+  return record.create(given);
+}
+
+/** How a model is read that was trained at positions of a source. */
+export interface SourceReading {
+  /** The name of a schedule, as `readingTables` takes it; null where none of that name has these parameters. */
+  readonly schedule: ReadingSchedule | null;
+  /** The same with its parameters. */
+  readonly scaling: DrawnScaling;
+  /** The largest scale that was trained. */
+  readonly gMax: number;
+  /** Whether other scales were trained too. A source of one fixed scale, such as PoSE, prepares for that one. */
+  readonly everyScale: boolean;
+}
+
+/** The reading that the training of {@link createPositionSource}, with the same arguments, prepares a model for. Throws what that throws. */
+export function positionSourceReading(options: PositionSourceOptions, config?: RopeConfig): SourceReading {
+  const { record, given } = resolve("positionSourceReading", options, config);
+  record.create(given);
+  const scaling = record.scaling(given);
+  const gMax = record.largest(given);
+  return { schedule: gMax === 1 ? "none" : scheduleOf(scaling), scaling, gMax, everyScale: Object.hasOwn(record.kinds, "gMax") };
+}
+
+/** The record of a type with the options of its function, completed from a model's configuration. */
+function resolve(
+  where: string,
+  options: PositionSourceOptions,
+  config: RopeConfig | undefined,
+): { record: SourceRecord<unknown>; given: unknown } {
+  checkArgument(where, "options", options, objectWith('the type of a source with its options, as { type: "e2", gMax: 8 }', "type"));
+  checkArgument(where, "config", config, configKind);
+  const { type, ...own } = options;
+  checkArgument(where, "type", type, text);
+  if (!Object.hasOwn(sources, type)) {
+    const names = Object.keys(sources);
+    throw new OptionError(`${where}: there is no position source ${describe(type)}`, {
+      hint: didYouMean(type, names) ?? `types are ${names.join(", ")}`,
+    });
+  }
+  const record = sources[type] as SourceRecord<unknown>;
+  if (config === undefined) return { record, given: own };
+  const { scaling, theta, window } = modelRope(config);
+  const fromModel = {
+    ...(config.max_position_embeddings === undefined ? {} : { window: config.max_position_embeddings }),
+    shape: { headDim: config.head_dim, theta },
+  };
+  const missing = Object.entries(fromModel).filter(
+    ([name]) => Object.hasOwn(record.kinds, name) && (own as Record<string, unknown>)[name] === undefined,
+  );
+  const given = { ...own, ...Object.fromEntries(missing) };
+  const drawn = typeOf(record.scaling(given));
+  if (scaling.type !== "default" && drawn !== "default" && drawn !== "linear") {
+    throw new OptionError(
+      `${where}: the configuration scales the positions of a window of ${window} already ("${scaling.type}"), so "${drawn}" cannot be put on it`,
+      { hint: 'take scaling: "linear", which divides the positions under any schedule' },
+    );
+  }
+  return { record, given };
+}
+
+const typeOf = (scaling: DrawnScaling): string => (typeof scaling === "string" ? scaling : scaling.type);
+
+/** Parameters of the schedules that readings by name use, with what is meant where one is left out. */
+const readings: readonly (readonly [ReadingSchedule, type: string, parameters: Readonly<Record<string, unknown>>])[] = [
+  ["none", "default", {}],
+  ["linear", "linear", {}],
+  ["ntk", "ntk", {}],
+  ["llama3", "llama3", { lowFreqFactor: 1, highFreqFactor: 4 }],
+  ["yarn", "yarn", { ramp: "index", betaFast: 32, betaSlow: 1, truncate: true }],
+  ["yarn-turns", "yarn", { ramp: "turns", betaFast: 4, betaSlow: 1, truncate: true }],
+];
+
+/** The name of the reading that has these parameters. */
+function scheduleOf(scaling: DrawnScaling): ReadingSchedule | null {
+  const { type, ...given } = typeof scaling === "string" ? { type: scaling } : scaling;
+  const initial = readings.find((reading) => reading[1] === type)?.[2];
+  const all = Object.entries({ ...initial, ...given });
+  const found = readings.find(([, name, parameters]) => name === type && all.every(([key, value]) => parameters[key] === value));
+  return found?.[0] ?? null;
+}
