@@ -1,6 +1,13 @@
 /** RoPE scaling, E²-LLM, tasks, and evaluation at many context lengths. */
 export { type RandomStream, randomStream } from "../ir/random-stream.js";
 export * from "./comparison.js";
+export {
+  type ContextScores,
+  type ContextTargetOptions,
+  evaluateAtContexts,
+  type TargetsAtContexts,
+  type TruncationOptions,
+} from "./context-targets.js";
 export * from "./coverage.js";
 export * from "./evaluation.js";
 export * from "./extension.js";
@@ -10,9 +17,20 @@ export * from "./model-frequencies.js";
 export * from "./position-loss.js";
 export * from "./positions/index.js";
 export * from "./reading.js";
+export * from "./retrieval-grid.js";
 export * from "./schedules.js";
 export * from "./score-bounds.js";
 export * from "./statistics.js";
 export * from "./tables.js";
-export * from "./target-evaluation.js";
+export { evaluateTargets, type TargetEvaluationOptions, type TargetScore } from "./target-evaluation.js";
+export {
+  type DistanceSummary,
+  exampleObservations,
+  type InductionScore,
+  inductionScores,
+  type ObservationOptions,
+  summarizeByDistance,
+  summarizeTargets,
+  type TargetSummary,
+} from "./target-summaries.js";
 export * from "./tasks/index.js";

@@ -6,7 +6,7 @@ import { add, arange, argmax, clip, gather, zeros } from "../autograd/operations
 import { data } from "../autograd/realize.js";
 import { sync } from "../autograd/runtime.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
-import { OptionError } from "../errors.js";
+import { OptionError, ShapeError } from "../errors.js";
 import { type HostTables, ropeTensors } from "../nn/batch.js";
 import { type BlockPlan, blockMemory, blockRange, bytesPerRow, planBlocks, readInBlocks } from "../nn/block-reader.js";
 import type { LlamaConfig } from "../nn/config.js";
@@ -68,6 +68,23 @@ export const defaultTables =
     const schedule = model.config.e2llm === undefined ? "linear" : automaticReading(model.config).schedule;
     return readingTables(model.config, { schedule, scale: automaticScale(schedule, length, window), length, window });
   };
+
+/** The tables of a reading. Throws ShapeError unless they are those of `length` places for all rows. */
+export function checkTables(
+  where: string,
+  tables: HostTables,
+  sizes: { readonly config: LlamaConfig; readonly length: number },
+): HostTables {
+  const { length, config } = sizes;
+  const half = config.head_dim / 2;
+  if (tables.rows !== 1 || tables.length !== length || tables.half !== half) {
+    throw new ShapeError(
+      `${where}: the tables for ${length} tokens are [${tables.rows}, ${tables.length}, ${tables.half}], expected [1, ${length}, ${half}]`,
+      { hint: "tables is a function of the context: (context) => readingTables(model.config, { …, length: context })" },
+    );
+  }
+  return tables;
+}
 
 /** W tokens, and what the last T places should predict. */
 export interface ScoredRow {

@@ -1,5 +1,10 @@
-/** Tasks whose sequences are made by code. */
+/** Tasks: sequences with questions. */
+export * from "./induction.js";
+export * from "./labels.js";
 export * from "./ledger.js";
+export * from "./passkey.js";
+export * from "./posgen.js";
+export * from "./recall.js";
 export {
   cutExample,
   type EvaluationExampleOptions,
@@ -13,3 +18,7 @@ export {
   type TrainingWindowOptions,
   trainingWindows,
 } from "./task.js";
+export * from "./text.js";
+export * from "./types.js";
+export * from "./variables.js";
+export * from "./words.js";

@@ -8,7 +8,7 @@
  * A target need not be the token that follows, so what is asked never stands in the text.
  */
 import { checkArgument, checkOptions, integer, type Kind, type OptionKinds, objectWith, optional } from "../../arguments.js";
-import { OptionError } from "../../errors.js";
+import { OptionError, ShapeError } from "../../errors.js";
 import { type RandomStream, randomStream } from "../../ir/random-stream.js";
 import type { TokenSource } from "../../nn/data.js";
 
@@ -16,7 +16,7 @@ import type { TokenSource } from "../../nn/data.js";
 export const noTarget = -100;
 
 export const exampleKind: Kind = objectWith("an example, as evaluationExamples(…) makes them", "inputs", "targets", "questions");
-const taskKind: Kind = objectWith("a task, as ledgerTask() makes it", "name", "vocabulary", "kinds", "example");
+export const taskKind: Kind = objectWith("a task, as ledgerTask() makes it", "name", "vocabulary", "kinds", "example");
 
 /** One question in a sequence. */
 export interface Question {
@@ -38,6 +38,36 @@ export interface TaskExample {
   readonly weights?: Float32Array;
   /** One for each target that is asked, in order of their places. */
   readonly questions: readonly Question[];
+}
+
+/**
+ * Throws ShapeError unless an example has as many targets and weights as tokens, and OptionError unless its questions are in the order of
+ * their places, each with a target, and all tokens are in the vocabulary.
+ */
+export function checkExample(where: string, what: string, example: TaskExample, vocabulary: number): void {
+  const { inputs, targets, weights, questions } = example;
+  if (targets.length !== inputs.length || (weights !== undefined && weights.length !== inputs.length)) {
+    throw new ShapeError(
+      `${where}: ${what} has ${inputs.length} tokens, ${targets.length} targets${weights === undefined ? "" : ` and ${weights.length} weights`}`,
+    );
+  }
+  const isToken = (token: number | undefined): boolean => token !== undefined && token >= 0 && token < vocabulary;
+  const wrong = inputs.findIndex((token) => !isToken(token));
+  if (wrong >= 0) {
+    throw new OptionError(`${where}: token ${inputs[wrong]} at place ${wrong} of ${what} is not in the vocabulary of ${vocabulary}`, {
+      hint: "the vocab_size of the model is at least the vocabulary of the task",
+    });
+  }
+  for (const [i, { place }] of questions.entries()) {
+    if (i > 0 && !(place > (questions[i - 1] as Question).place)) {
+      throw new OptionError(`${where}: the questions of ${what} are not in the order of their places`);
+    }
+    if (!isToken(targets[place])) {
+      throw new OptionError(`${where}: ${what} asks at place ${place}, whose target is ${targets[place]}`, {
+        hint: `a question needs a target, a token of the vocabulary of ${vocabulary}`,
+      });
+    }
+  }
 }
 
 /** What a task makes an example from. */
@@ -66,6 +96,8 @@ export interface Task {
   readonly kinds: Readonly<Record<string, QuestionKind>>;
   /** An example, as a pure function of the request. Throws OptionError for a length that cannot hold one. */
   readonly example: (request: ExampleRequest) => TaskExample;
+  /** The task with what is asked for at a depth d, 0 ≤ d ≤ 1, of each sequence: for a grid of depth by length. Absent where that means nothing. */
+  readonly atDepth?: (depth: number) => Task;
 }
 
 /** Keeps the examples of training and of evaluation apart from each other and from other draws under the same seed. */
