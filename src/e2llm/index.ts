@@ -13,6 +13,7 @@ export * from "./evaluation.js";
 export * from "./extension.js";
 export * from "./hf-rope.js";
 export * from "./long-generation.js";
+export * from "./methods/index.js";
 export * from "./model-frequencies.js";
 export * from "./position-loss.js";
 export * from "./positions/index.js";

@@ -6,6 +6,7 @@ import { add, arange, argmax, clip, gather, zeros } from "../autograd/operations
 import { data } from "../autograd/realize.js";
 import { sync } from "../autograd/runtime.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
+import { tensorsOf } from "../autograd/tree.js";
 import { OptionError, ShapeError } from "../errors.js";
 import { type HostTables, ropeTensors } from "../nn/batch.js";
 import { type BlockPlan, blockMemory, blockRange, bytesPerRow, planBlocks, readInBlocks } from "../nn/block-reader.js";
@@ -337,7 +338,6 @@ export async function scoreRows(
     }
     return true;
   } finally {
-    tables.cos.dispose();
-    tables.sin.dispose();
+    for (const { tensor: held } of tensorsOf(tables)) held.dispose();
   }
 }

@@ -2,6 +2,7 @@
 import { checkArgument, checkOptions, either, listOf, objectWith, oneOf, optional } from "../arguments.js";
 import { OptionError, ShapeError } from "../errors.js";
 import type { RationalPositions } from "./positions/index.js";
+import { writeRotation } from "./rotation.js";
 import type { RopeFrequencies } from "./schedules.js";
 
 /** cos and sin of every angle, [rows, length, half] row-major, with the attention factor multiplied in. */
@@ -81,14 +82,9 @@ export function ropeTables(
         hint: "positions are numerator / scale",
       });
     }
-    const { invFreq, attentionFactor } = (ofRows[row] ?? ofRows[0]) as RopeFrequencies;
-    for (let i = 0; i < length; i++) {
-      const position = (numerators[row * length + i] as number) / denominator;
-      for (let j = 0; j < half; j++, next++) {
-        const angle = position * (invFreq[j] as number);
-        cos[next] = attentionFactor * Math.cos(angle);
-        sin[next] = attentionFactor * Math.sin(angle);
-      }
+    const ofRow = (ofRows[row] ?? ofRows[0]) as RopeFrequencies;
+    for (let i = 0; i < length; i++, next += half) {
+      writeRotation({ cos, sin }, next, (numerators[row * length + i] as number) / denominator, ofRow);
     }
   }
   return { cos, sin, rows, length, half };

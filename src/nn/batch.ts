@@ -1,6 +1,6 @@
-import { checkFields, integer, numbers, type OptionKinds, optional } from "../arguments.js";
-import { tensor } from "../autograd/tensor.js";
-import type { RopeTensors, TokenBatch } from "./llama.js";
+import { checkFields, integer, numbers, type OptionKinds, optional, plainObject } from "../arguments.js";
+import { type Tensor, tensor } from "../autograd/tensor.js";
+import type { FarTensors, RopeTensors, Rotations, TokenBatch } from "./llama.js";
 
 /** Tokens with the tables that place them. */
 export interface LanguageBatch extends TokenBatch {
@@ -18,18 +18,51 @@ export interface HostTokens {
   readonly length: number;
 }
 
-/** RoPE tables on the host, row-major [rows, length, half]. */
-export interface HostTables {
+/** Cosines and sines on the host, row-major [rows, length, half]. */
+export interface HostRotations {
   readonly cos: Float32Array;
   readonly sin: Float32Array;
+}
+
+/** RoPE tables on the host; see `RopeTensors`. All tables are of one size. */
+export interface HostTables extends HostRotations {
   /** 1 or the batch size. */
   readonly rows: number;
   readonly length: number;
   /** Half of the head dimension. */
   readonly half: number;
+  /** Tables of the queries, where they differ from those of the keys. */
+  readonly query?: HostRotations;
+  readonly far?: HostFar;
 }
 
-const tableKinds: OptionKinds<HostTables> = { cos: numbers, sin: numbers, rows: integer(1), length: integer(0), half: integer(1) };
+/** How queries find keys that are `near` or more tokens before them; see `FarTensors`. */
+export interface HostFar {
+  readonly query: HostRotations;
+  readonly key: HostRotations;
+  /** w, an integer of at least 1. */
+  readonly near: number;
+  /** How many keys, from the first on, are found from afar. Default: all. */
+  readonly keys?: number;
+}
+
+const rotationKinds: OptionKinds<HostRotations> = { cos: numbers, sin: numbers };
+const tableKinds: OptionKinds<HostTables> = {
+  ...rotationKinds,
+  rows: integer(1),
+  length: integer(0),
+  half: integer(1),
+  query: optional(plainObject),
+  far: optional(plainObject),
+};
+/** Places are i32, and differences of two of them too. */
+const mostKeys = 2 ** 30;
+const farKinds: OptionKinds<HostFar> = {
+  query: plainObject,
+  key: plainObject,
+  near: integer(1, mostKeys),
+  keys: optional(integer(0, mostKeys)),
+};
 const tokenKinds: OptionKinds<HostTokens> = {
   inputs: numbers,
   targets: numbers,
@@ -41,9 +74,24 @@ const tokenKinds: OptionKinds<HostTokens> = {
 /** RoPE tables as tensors [rows, length, half]. Throws ShapeError where the arrays do not fill that shape. */
 export function ropeTensors(tables: HostTables): RopeTensors {
   checkFields("ropeTensors", "tables", tables, tableKinds);
-  const { cos, sin, rows, length, half } = tables;
+  const { rows, length, half, query, far } = tables;
   const shape = [rows, length, half];
-  return { cos: tensor(cos, { shape }), sin: tensor(sin, { shape }) };
+  const rotations = (name: string, found: HostRotations): Rotations => {
+    checkFields("ropeTensors", name, found, rotationKinds);
+    return { cos: tensor(found.cos, { shape }), sin: tensor(found.sin, { shape }) };
+  };
+  return {
+    ...rotations("tables", tables),
+    ...(query === undefined ? {} : { query: rotations("query", query) }),
+    ...(far === undefined ? {} : { far: farTensors(far, rotations) }),
+  };
+}
+
+function farTensors(far: HostFar, rotations: (name: string, found: HostRotations) => Rotations): FarTensors {
+  checkFields("ropeTensors", "far", far, farKinds);
+  const { query, key, near, keys = mostKeys } = far;
+  const count = (value: number): Tensor => tensor(value, { dtype: "i32" });
+  return { query: rotations("far.query", query), key: rotations("far.key", key), near: count(near), keys: count(keys) };
 }
 
 /** A batch for the training loop from what a sampler and a table maker give. Throws ShapeError for arrays of another size. */

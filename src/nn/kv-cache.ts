@@ -2,9 +2,10 @@ import { checkArgument, checkOptions, number, optional } from "../arguments.js";
 import { add, and, arange, clip, expand, gather, greaterEqual, iota, less, sub, where, zeros } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { OptionError, ShapeError } from "../errors.js";
-import { type Shape, show } from "../ir/shape.js";
+import type { Shape } from "../ir/shape.js";
 import { configKind, type LlamaConfig } from "./config.js";
-import type { AttentionCache, AttentionContext, RopeTensors } from "./llama.js";
+import type { AttentionCache, AttentionContext, RopeTensors, Rotations } from "./llama.js";
+import { checkTables, contextOf } from "./rotary.js";
 
 /**
  * Keys and values of the tokens that a model has read, for generation: a tree, so that it can be an argument and a result of
@@ -48,11 +49,7 @@ export class KeyValueCache implements AttentionCache {
    */
   extend(layer: number, keys: Tensor, values: Tensor, tables: RopeTensors): AttentionContext {
     const S = this.capacity;
-    if (tables.cos.rank !== 3 || tables.cos.shape[1] !== S) {
-      throw new ShapeError(`a cache of ${S} places needs RoPE tables for all of them, not ${show(tables.cos.shape)}`, {
-        hint: "make the tables for the capacity of the cache, [B or 1, capacity, D/2]",
-      });
-    }
+    checkTables(`a cache of ${S} places`, tables, { T: S, D: keys.shape[3] as number });
     const T = keys.shape[2] as number;
     if (T > S) throw new ShapeError(`${T} tokens do not fit into a cache of ${S} places`);
 
@@ -61,8 +58,8 @@ export class KeyValueCache implements AttentionCache {
     this.keys[layer] = allKeys;
     this.values[layer] = allValues;
     const rows = clip(add(arange(T), this.length), 0, S - 1);
-    const queryTables = { cos: gather(tables.cos, rows, 1), sin: gather(tables.sin, rows, 1) };
-    return { keys: allKeys, values: allValues, keyTables: tables, queryTables, offset: this.length };
+    const rowsOf = ({ cos, sin }: Rotations): Rotations => ({ cos: gather(cos, rows, 1), sin: gather(sin, rows, 1) });
+    return contextOf(allKeys, allValues, tables, { offset: this.length, rowsOf });
   }
 
   /** Counts `tokens` of the places that were written as filled; what was written behind them will be overwritten. */

@@ -1,7 +1,6 @@
-import { checkArgument, checkFields, checkOptions, optional } from "../arguments.js";
-import { attention } from "../autograd/attention.js";
+import { checkArgument, checkFields, checkOptions, optional, plainObject } from "../arguments.js";
 import { checkpoint } from "../autograd/checkpoint.js";
-import { rope, silu } from "../autograd/composites.js";
+import { silu } from "../autograd/composites.js";
 import { type CrossEntropyOptions, linearCrossEntropy } from "../autograd/cross-entropy.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { add, cast, div, matmul, mul, notEqual, ones, permute, reshape, sum, transpose } from "../autograd/operations.js";
@@ -13,8 +12,17 @@ import type { AttentionContext, PositionEncoding, RopeTensors } from "./attentio
 import { configKind, type LlamaConfig } from "./config.js";
 import { type LossOptions, lossKinds, modelKind } from "./kinds.js";
 import { Embedding, Linear, RMSNorm } from "./module.js";
+import { checkTables, freshContext, rotary } from "./rotary.js";
 
-export type { AttentionContext, PositionEncoding, RopeTensors } from "./attention-context.js";
+export type {
+  AttentionContext,
+  AttentionPart,
+  FarPart,
+  FarTensors,
+  PositionEncoding,
+  RopeTensors,
+  Rotations,
+} from "./attention-context.js";
 
 /**
  * The Llama architecture (Touvron et al. 2023): a decoder with RMSNorm before each block, rotary positions, grouped-query
@@ -68,7 +76,7 @@ export class Llama {
   hidden(tokens: Tensor, tables: RopeTensors, cache?: AttentionCache, checkpointing = false): Tensor {
     if (tokens.rank !== 2) throw new ShapeError(`Llama: tokens are [batch, time], not ${show(tokens.shape)}`);
     const [B, T] = tokens.shape as [number, number];
-    if (!cache) checkTables(tables, B, T, this.config.head_dim);
+    if (!cache) checkTables("Llama", tables, { B, T, D: this.config.head_dim });
 
     let x = this.model.embed_tokens.forward(tokens); // [B, T, C]
     this.model.layers.forEach((block, layer) => {
@@ -173,24 +181,6 @@ export class SelfAttention {
   }
 }
 
-/** Rotary positions (Su et al. 2021): queries and keys are turned by the angles of their places, so that scores depend on differences alone. */
-const rotary: PositionEncoding = {
-  attend(queries, { keys, values, keyTables, queryTables, offset }) {
-    const turnedQueries = rope(queries, queryTables.cos, queryTables.sin);
-    const turnedKeys = rope(keys, keyTables.cos, keyTables.sin);
-    return attention(turnedQueries, turnedKeys, values, { causal: true, offset });
-  },
-};
-
-/** Nothing came before: the queries look at the keys of their own tokens. */
-const freshContext = (keys: Tensor, values: Tensor, tables: RopeTensors): AttentionContext => ({
-  keys,
-  values,
-  keyTables: tables,
-  queryTables: tables,
-  offset: 0,
-});
-
 /** down(silu(gate(x)) ⊙ up(x)) (Shazeer 2020). */
 export class SwiGLU {
   gate_proj: Linear; // [F, C]
@@ -226,7 +216,12 @@ export interface TokenBatch {
 export function llamaLoss(model: Llama, batch: TokenBatch, tables: RopeTensors, options: LossOptions = {}): Tensor {
   checkArgument("llamaLoss", "model", model, modelKind);
   checkFields("llamaLoss", "batch", batch, { inputs: tensorKind, targets: tensorKind, weights: optional(tensorKind) });
-  checkFields("llamaLoss", "tables", tables, { cos: tensorKind, sin: tensorKind });
+  checkFields("llamaLoss", "tables", tables, {
+    cos: tensorKind,
+    sin: tensorKind,
+    query: optional(plainObject),
+    far: optional(plainObject),
+  });
   checkOptions("llamaLoss", options, lossKinds);
   const { inputs, targets, weights } = batch;
   const hidden = model.hidden(inputs, tables, undefined, options.checkpoint);
@@ -236,15 +231,4 @@ export function llamaLoss(model: Llama, batch: TokenBatch, tables: RopeTensors, 
   }
   const counted = mul(weights, cast(notEqual(targets, -100), weights.dtype));
   return div(sum(mul(model.headLoss(hidden, targets, { reduction: "none" }), counted)), sum(counted));
-}
-
-function checkTables({ cos, sin }: RopeTensors, B: number, T: number, D: number): void {
-  for (const table of [cos, sin]) {
-    const [rows, length, half] = table.shape;
-    if (table.rank !== 3 || (rows !== 1 && rows !== B) || length !== T || half !== D / 2) {
-      throw new ShapeError(`Llama: the RoPE tables are ${show(table.shape)}, expected [${B === 1 ? 1 : `${B} or 1`}, ${T}, ${D / 2}]`, {
-        hint: "one row of D/2 cosines (sines) per token, for each sample or for all of them",
-      });
-    }
-  }
 }

@@ -585,6 +585,23 @@ const functions = {
     frequencies: anObject(frequencies),
     options: optional(options({ dtype: optional(aName("f64")) })),
   },
+  selfExtendTables: {
+    frequencies: anObject(frequencies),
+    options: options({ length: anInteger(4), near: anInteger(2), group: anInteger(2) }),
+  },
+  selfExtendReach: { options: options({ window: anInteger(4), near: anInteger(2), group: anInteger(2) }) },
+  selfExtendGroup: { options: options({ length: anInteger(8), window: anInteger(4), near: anInteger(2) }) },
+  reRopeTables: { frequencies: anObject(frequencies), options: options({ length: anInteger(4), near: anInteger(2) }) },
+  leakyReRopeTables: {
+    frequencies: anObject(frequencies),
+    options: options({ length: anInteger(4), near: anInteger(2), factor: aBoundedNumber(2) }),
+  },
+  leakyReRopeFactor: { options: options({ length: anInteger(8), window: anInteger(4), near: anInteger(2) }) },
+  logNTables: { tables: anObject(tables), options: options({ window: anInteger(2) }) },
+  streamingTables: {
+    frequencies: anObject(frequencies),
+    options: options({ length: anInteger(4), near: anInteger(2), sinks: optional(anInteger(1)) }),
+  },
   toHfRope: {
     scaling: anObject(() => ({ type: "linear", factor: 2 })),
     options: options({ headDim: anInteger(4), theta: aBoundedNumber(1e4), window: anInteger(8) }),

@@ -1,0 +1,5 @@
+/** Methods that read beyond the trained window without training, as tables. */
+export { logNTables } from "./log-n.js";
+export * from "./rerope.js";
+export * from "./self-extend.js";
+export * from "./streaming.js";
