@@ -1,4 +1,5 @@
 import type { Tensor } from "../autograd/tensor.js";
+import type { PositionEncodingConfig } from "./encodings/encoding-config.js";
 
 /** What the queries of a layer look at, and how they find it. */
 
@@ -57,5 +58,7 @@ export interface FarPart extends AttentionPart {
  * [B, H, T, D] and what they may look at, both before RoPE, and gives softmax(scores)·values [B, H, T, D].
  */
 export interface PositionEncoding {
+  /** What `config.json` says of it; without it a model cannot be saved. */
+  readonly config?: PositionEncodingConfig;
   attend(queries: Tensor, context: AttentionContext): Tensor;
 }

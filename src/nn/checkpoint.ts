@@ -15,6 +15,7 @@ import { modelKind, optimizerKind } from "./kinds.js";
 import { Llama } from "./llama.js";
 import { type HostBlob, type ModelFiles, type ModelSource, modelFiles } from "./model-source.js";
 import type { Optimizer } from "./optimizers.js";
+import { configOfLayers } from "./position-encodings.js";
 import { readModelWeights, readTensors } from "./read-weights.js";
 import { checkTensors, float32Tensor, type SafetensorsTensor, writeSafetensors } from "./safetensors.js";
 import { readSafetensorsHeader, type SafetensorsHeader } from "./safetensors-header.js";
@@ -64,7 +65,7 @@ async function modelContents(
   checkArgument(where, "model", model, modelKind);
   checkOptions(where, options, { extraConfig: optional(plainObject) });
   const weights = writeSafetensors(await readTree(model, ""), { format: "pt" });
-  const config = { ...toHfConfig(model.config), ...options.extraConfig };
+  const config = { ...toHfConfig(configOfLayers(where, model)), ...options.extraConfig };
   return { [weightsFile]: weights, [configFile]: `${JSON.stringify(config, null, 2)}\n` };
 }
 
@@ -160,7 +161,7 @@ async function trainingContents<State>(where: string, checkpoint: TrainingCheckp
   const metadata = {
     format: trainingFormat,
     step: String(step),
-    config: JSON.stringify(toHfConfig(model.config)),
+    config: JSON.stringify(toHfConfig(configOfLayers(where, model))),
     extra: JSON.stringify(extra),
   };
   return { ...(await modelContents(where, model, options)), [trainingFile]: writeSafetensors(tensors, metadata) };

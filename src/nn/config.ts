@@ -1,5 +1,8 @@
 import { checkArgument, checkFields, didYouMean, number, objectWith, text } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
+import { sizeOf } from "../ir/shape.js";
+import { encodingShapes } from "./encodings/create.js";
+import { encodingProblem, type PositionEncodingConfig } from "./encodings/encoding-config.js";
 import { isObject, parseJson, showValue } from "./json.js";
 
 /** `rope_scaling` or `rope_parameters` of a Hugging Face config, carried along as it is. */
@@ -49,6 +52,8 @@ export interface LlamaConfig {
   readonly original_max_position_embeddings?: number;
   /** How the window was extended in training and how the model is read therefore; other software takes no notice of it. */
   readonly e2llm?: ExtensionNotes;
+  /** How the layers know positions in place of RoPE; see `createPositionEncoding`. Absent: RoPE. */
+  readonly position_encoding?: PositionEncodingConfig;
   /** Token that begins a text. */
   readonly bos_token_id?: number;
   /** Token or tokens that end a text. */
@@ -72,6 +77,7 @@ const configKeys: Readonly<Record<keyof LlamaConfig, true>> = {
   rope_parameters: true,
   original_max_position_embeddings: true,
   e2llm: true,
+  position_encoding: true,
   bos_token_id: true,
   eos_token_id: true,
 };
@@ -119,6 +125,9 @@ const FIXED: Readonly<Record<string, readonly unknown[]>> = {
   quantization_config: [],
   partial_rotary_factor: [1],
 };
+
+/** `model_type` of a Llama without RoPE, which other software would compute wrongly. */
+const ENCODED_LLAMA = "dawngrad_llama";
 
 /** The kinds of RoPE scaling that are computed, by their names in Hugging Face's configs. */
 export const ropeTypes: readonly string[] = ["default", "linear", "dynamic", "yarn", "llama3"];
@@ -214,6 +223,7 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
   const bos = tokenIds(value("bos_token_id"), "bos_token_id", fail);
   const eos = tokenIds(value("eos_token_id"), "eos_token_id", fail);
   const notes = nested("e2llm");
+  const encoding = value("position_encoding");
   const original = value("original_max_position_embeddings");
   const config: LlamaConfig = {
     vocab_size: number("vocab_size"),
@@ -231,6 +241,7 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
     ...(scaling && { rope_scaling: scaling }),
     ...(parameters && { rope_parameters: parameters }),
     ...(notes !== undefined && { e2llm: notes as ExtensionNotes }),
+    ...(encoding !== undefined && { position_encoding: encoding as PositionEncodingConfig }),
     ...(original !== undefined && { original_max_position_embeddings: number("original_max_position_embeddings") }),
     ...(typeof bos === "number" && { bos_token_id: bos }),
     ...(eos !== undefined && { eos_token_id: eos }),
@@ -242,13 +253,16 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
 /**
  * The content of a `config.json` that Hugging Face's transformers loads with the weights of this library. Write it with
  * JSON.stringify; for an extended window spread the keys of its schedule over it.
+ *
+ * A model with a position encoding of its own has a model type of its own, so that no other software reads it as one with RoPE.
  */
 export function toHfConfig(config: LlamaConfig): Record<string, unknown> {
   checkArgument("toHfConfig", "config", config, configKind);
   const unscaled = config.rope_scaling === undefined && config.rope_parameters === undefined;
+  const isLlama = config.position_encoding === undefined;
   return {
-    architectures: ["LlamaForCausalLM"],
-    model_type: "llama",
+    architectures: [isLlama ? "LlamaForCausalLM" : "DawngradLlamaForCausalLM"],
+    model_type: isLlama ? "llama" : ENCODED_LLAMA,
     hidden_act: "silu",
     attention_bias: false,
     attention_dropout: 0,
@@ -271,6 +285,7 @@ export function toHfConfig(config: LlamaConfig): Record<string, unknown> {
 export function llamaShapes(config: LlamaConfig): Map<string, readonly number[]> {
   checkArgument("llamaShapes", "config", config, configKind);
   const { vocab_size: V, hidden_size: C, intermediate_size: F, head_dim: D } = config;
+  const ofEncoding = shapesOfEncoding(config);
   const shapes = new Map<string, readonly number[]>([["model.embed_tokens.weight", [V, C]]]);
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     const block = `model.layers.${layer}`;
@@ -279,6 +294,7 @@ export function llamaShapes(config: LlamaConfig): Map<string, readonly number[]>
     shapes.set(`${block}.self_attn.k_proj.weight`, [config.num_key_value_heads * D, C]);
     shapes.set(`${block}.self_attn.v_proj.weight`, [config.num_key_value_heads * D, C]);
     shapes.set(`${block}.self_attn.o_proj.weight`, [C, config.num_attention_heads * D]);
+    for (const [name, shape] of ofEncoding) shapes.set(`${block}.self_attn.position_encoding.${name}`, shape);
     shapes.set(`${block}.post_attention_layernorm.weight`, [C]);
     shapes.set(`${block}.mlp.gate_proj.weight`, [F, C]);
     shapes.set(`${block}.mlp.up_proj.weight`, [F, C]);
@@ -288,6 +304,10 @@ export function llamaShapes(config: LlamaConfig): Map<string, readonly number[]>
   if (!config.tie_word_embeddings) shapes.set("lm_head.weight", [V, C]);
   return shapes;
 }
+
+/** The parameters of the position encoding of a layer, which RoPE has none of. */
+const shapesOfEncoding = ({ position_encoding: encoding, num_attention_heads: H }: LlamaSizes): Map<string, readonly number[]> =>
+  encoding === undefined ? new Map() : encodingShapes(encoding, H);
 
 /** What of a configuration decides how many weights there are. */
 export type LlamaSizes = Pick<
@@ -300,13 +320,15 @@ export type LlamaSizes = Pick<
   | "num_attention_heads"
   | "num_key_value_heads"
   | "tie_word_embeddings"
+  | "position_encoding"
 >;
 
-/** Number of weights: V·C·(1 or 2) + layers·(2·C·D·(H + Hkv) + 3·C·F + 2·C) + C. */
+/** Number of weights: V·C·(1 or 2) + layers·(2·C·D·(H + Hkv) + 3·C·F + 2·C + those of a position encoding) + C. */
 export function countParameters(config: LlamaSizes): number {
   checkArgument("countParameters", "config", config, configKind);
   const { vocab_size: V, hidden_size: C, intermediate_size: F, head_dim: D, num_attention_heads: H, num_key_value_heads: Hkv } = config;
-  const block = 2 * C * D * (H + Hkv) + 3 * C * F + 2 * C;
+  const ofEncoding = [...shapesOfEncoding(config).values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
+  const block = 2 * C * D * (H + Hkv) + 3 * C * F + 2 * C + ofEncoding;
   return V * C * (config.tie_word_embeddings ? 1 : 2) + config.num_hidden_layers * block + C;
 }
 
@@ -340,6 +362,8 @@ function checkConfig(config: LlamaConfig, fail: Fail): void {
   checkNumber("rope_theta", config.rope_theta, fail, { above: 0, most: 1e12 });
   for (const rope of [config.rope_scaling, config.rope_parameters]) checkRope(rope, fail);
   if (config.e2llm !== undefined) checkNotes(config.e2llm, fail);
+  const problem = config.position_encoding === undefined ? undefined : encodingProblem(config.position_encoding);
+  if (problem !== undefined) throw fail(problem.message, problem.hint);
   const nested = nestedTheta(config);
   if (nested !== undefined && nested !== config.rope_theta) {
     throw fail(`expected one rope_theta, found ${config.rope_theta} and ${showValue(nested)}`, "give the same theta in both places");
@@ -403,8 +427,11 @@ const describeNumber = (value: unknown): string => (typeof value === "number" ? 
 
 function refuseOtherModels(object: Record<string, unknown>, fail: Fail): void {
   const type = object["model_type"];
-  if (type !== "llama") {
+  if (type !== "llama" && type !== ENCODED_LLAMA) {
     throw fail(`expected model_type "llama", found ${type === undefined ? "none" : showValue(type)}`, "only Llama models are read");
+  }
+  if (type === ENCODED_LLAMA && (object["position_encoding"] ?? undefined) === undefined) {
+    throw fail(`expected position_encoding beside model_type "${ENCODED_LLAMA}", found none`, "the weights mean nothing without it");
   }
   for (const [key, allowed] of Object.entries(FIXED)) {
     const found = object[key] ?? undefined;

@@ -5,6 +5,10 @@ export * from "./checkpoint.js";
 export * from "./clip.js";
 export { countParameters, type LlamaConfig, type LlamaOptions, llamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
 export * from "./data.js";
+export { createPositionEncoding } from "./encodings/create.js";
+export type { DapeOptions, PositionEncodingConfig, StaticEncodingConfig } from "./encodings/encoding-config.js";
+export type { PairCoordinates, PositionBias } from "./encodings/position-bias.js";
+export { alibiSlopes } from "./encodings/static-biases.js";
 export * from "./evaluation-targets.js";
 export * from "./generate.js";
 export type { LossOptions } from "./kinds.js";
@@ -14,6 +18,7 @@ export type { Batches } from "./micro-batches.js";
 export type { FileContent, FileLike, HostBlob, ModelSource } from "./model-source.js";
 export * from "./module.js";
 export * from "./optimizers.js";
+export { type EncodingPlace, withPositionEncoding } from "./position-encodings.js";
 export {
   checkTensors,
   float32Tensor,

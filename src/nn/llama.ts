@@ -4,12 +4,13 @@ import { silu } from "../autograd/composites.js";
 import { type CrossEntropyOptions, linearCrossEntropy } from "../autograd/cross-entropy.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { add, cast, div, matmul, mul, notEqual, ones, permute, reshape, sum, transpose } from "../autograd/operations.js";
-import { randn, split } from "../autograd/random.js";
+import { foldIn, randn, split } from "../autograd/random.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { ShapeError } from "../errors.js";
 import { type Shape, sameShape, show } from "../ir/shape.js";
 import type { AttentionContext, PositionEncoding, RopeTensors } from "./attention-context.js";
 import { configKind, type LlamaConfig } from "./config.js";
+import { createPositionEncoding } from "./encodings/create.js";
 import { type LossOptions, lossKinds, modelKind } from "./kinds.js";
 import { Embedding, Linear, RMSNorm } from "./module.js";
 import { checkTables, freshContext, rotary } from "./rotary.js";
@@ -151,8 +152,8 @@ export class SelfAttention {
   k_proj: Linear; // [Hkv·D, C]
   v_proj: Linear; // [Hkv·D, C]
   o_proj: Linear; // [C, H·D]
-  /** Default: rotary, by the tables that `forward` is handed. */
-  position_encoding: PositionEncoding | null = null;
+  /** null: rotary, by the tables that `forward` is handed. */
+  position_encoding: PositionEncoding | null;
   readonly _config: LlamaConfig;
 
   constructor(config: LlamaConfig, key: Tensor, matrix: Matrix) {
@@ -163,6 +164,8 @@ export class SelfAttention {
     this.k_proj = new Linear(matrix(k, [Hkv * D, C]));
     this.v_proj = new Linear(matrix(v, [Hkv * D, C]));
     this.o_proj = new Linear(matrix(o, [C, H * D]));
+    const encoding = config.position_encoding;
+    this.position_encoding = encoding ? createPositionEncoding(encoding, { heads: H, key: foldIn(key, 0) }) : null;
   }
 
   /** [B, T, C] → [B, T, C] */

@@ -451,6 +451,16 @@ const functions = {
   toHfConfig: { config: anObject(() => config) },
   llamaShapes: { config: anObject(() => config) },
   countParameters: { config: anObject(() => config) },
+  createPositionEncoding: { config: anObject(() => ({ type: "kerple" })), options: options({ heads: anInteger(2), key }) },
+  alibiSlopes: { heads: anInteger(2) },
+  withPositionEncoding: {
+    model: anObject(llama),
+    make: alsoFor(
+      anObject(() => ({ type: "kerple" })),
+      (value) => value === null,
+    ),
+    options: optional(options({ key: optional(key) })),
+  },
   generate: {
     options: options({
       model: anObject(llama),

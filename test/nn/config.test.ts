@@ -32,6 +32,7 @@ const options: fc.Arbitrary<LlamaOptions> = fc
         eos_token_id: fc.constantFrom(0, [0]),
         rope_scaling: fc.constantFrom(null, { rope_type: "linear", factor: 8 }),
         original_max_position_embeddings: fc.constant(128),
+        position_encoding: fc.constantFrom({ type: "alibi" }, { type: "dape", bias: { type: "fire", width: 4 } }),
       },
       { requiredKeys: ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"] },
     ),
