@@ -10,6 +10,7 @@ export {
 } from "./context-targets.js";
 export * from "./coverage.js";
 export * from "./evaluation.js";
+export * from "./experiment/index.js";
 export * from "./extension.js";
 export * from "./hf-rope.js";
 export * from "./long-generation.js";

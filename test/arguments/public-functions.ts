@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import * as dawngrad from "../../src/index.js";
 import { type Llama, type LlamaConfig, type Tensor, tensor } from "../../src/index.js";
 import {
@@ -95,6 +98,25 @@ const continuation = {
   buckets: optional(anInteger(1)),
   ngram: optional(anInteger(1)),
 };
+const scratch = mkdtempSync(join(tmpdir(), "experiment-"));
+process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
+const experiment = (): dawngrad.ExperimentDefinition => ({
+  name: "one step",
+  task: { type: "ledger", names: 2, values: 2, fillers: 1, asked: 3, warmUp: 4 },
+  model: { hidden_size: 4, intermediate_size: 4, num_hidden_layers: 1, num_attention_heads: 2 },
+  window: 8,
+  base: { steps: 1, batch: 2, lr: 0.01 },
+  readings: { none: { schedule: "none" } },
+  rows: [{ variant: "base", reading: "none" }],
+  evaluations: { all: { type: "contexts", contexts: ["L"], count: 2 } },
+  seeds: [1],
+  sizes: { small: { seeds: [2] } },
+});
+const experimentResults = (): unknown => ({
+  ...{ name: "none", title: "none", description: "", window: 4, parameters: 1, backend: "reference", seeds: [1], complete: true },
+  ...{ rows: [], evaluations: [], cells: [], chance: {}, runs: [], requirements: [], expectations: [] },
+});
+const tableOptions = { results: anObject(experimentResults), options: optional(options({ measure: optional(aName("nats")) })) };
 const isObjectOrList = (value: unknown): boolean => typeof value === "object" && value !== null;
 const training = {
   model: anObject(llama),
@@ -903,6 +925,23 @@ const functions = {
       shouldStop: optional(aFunction(() => () => false)),
     }),
   },
+  runExperiment: {
+    definition: anObject(experiment),
+    options: optional(
+      options({
+        folder: optional(aText(scratch)),
+        seeds: optional(aList(() => [3])),
+        only: optional(aList(() => ["base"])),
+        loadText: optional(aFunction(() => async () => ({ train: [], heldOut: [] }))),
+        saveEvery: optional(anInteger(1)),
+        onProgress: optional(aFunction(() => () => undefined)),
+        shouldStop: optional(aFunction(() => () => false)),
+      }),
+    ),
+  },
+  experimentOfSize: { definition: anObject(experiment), size: aName("small") },
+  experimentTable: tableOptions,
+  experimentMarkdown: tableOptions,
   comparisonTokens: {
     rows: aList(rows),
     sizes: options({ window: anInteger(4), blocks: anInteger(1), weight: optional(aFunction(() => () => 1)) }),
