@@ -92,7 +92,6 @@ const trainingKinds: OptionKinds<TrainingRule> = {
     fits: (value) => number.fits(value) && (value as number) >= 0 && (value as number) <= 1,
   }),
   positions: optional(either(named, callable)),
-  frequencies: optional(objectWith("a schedule with a scale", "schedule", "scale")),
   microBatch: optional(integer(1)),
 };
 

@@ -12,7 +12,7 @@ import type { PlannedEvaluation, PlannedTraining } from "./plan.js";
 export const isTask = (data: Task | TextData): data is Task => "example" in data;
 
 /** The kind of question that every token of a text is. */
-export const textKind = "token";
+export const textKind = "next";
 
 /** Tags that keep examples of "positions" apart from those of other evaluations of one seed. */
 const everywhere = 0x706c_6163;

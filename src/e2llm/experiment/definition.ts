@@ -9,7 +9,7 @@
 import type { HostTables } from "../../nn/batch.js";
 import type { LlamaConfig, LlamaOptions } from "../../nn/config.js";
 import type { TokenDocument } from "../../nn/data.js";
-import type { PositionSource } from "../positions.js";
+import type { PositionSource } from "../positions/index.js";
 import type { Task } from "../tasks/task.js";
 
 /** A number of tokens, or a multiple of the trained window: 64, "L", "8L", "0.5L". */
@@ -23,6 +23,7 @@ export interface Named {
 
 /** What a position source of one's own is made for. */
 export interface SourceRequest {
+  readonly config: LlamaConfig;
   /** L: the trained window. */
   readonly window: number;
   /** The seed of the draws, the same for every variant. */
@@ -74,8 +75,6 @@ export interface TrainingRule {
   readonly floor?: number;
   /** Where tokens stand. Default `{ type: "plain" }`. */
   readonly positions?: PositionsOf;
-  /** Frequencies in training, where they are not those of the model: a schedule with a scale. A source that draws frequencies has the last word. */
-  readonly frequencies?: { readonly schedule: string; readonly scale: number; readonly [option: string]: unknown };
   /** Rows that are computed at once, a divisor of the batch. Default: all. */
   readonly microBatch?: number;
 }

@@ -30,7 +30,6 @@ export interface PlannedTraining {
   readonly warmup: number;
   readonly floor: number;
   readonly positions: PositionsOf;
-  readonly frequencies: TrainingRule["frequencies"] | null;
   readonly microBatch: number | null;
 }
 
@@ -181,13 +180,13 @@ function sharedConfig(options: LlamaOptions): LlamaConfig {
 }
 
 function plannedTraining(name: string, rule: TrainingRule, window: number): PlannedTraining {
-  const { steps, batch, lr, floor = 0.1, positions = { type: "plain" }, frequencies = null, microBatch = null } = rule;
+  const { steps, batch, lr, floor = 0.1, positions = { type: "plain" }, microBatch = null } = rule;
   const { warmup = Math.min(100, Math.floor(steps / 10)) } = rule;
   const length = tokensOf(rule.length ?? "L", window);
   if (warmup > steps) throw new OptionError(`${name}: ${warmup} steps of warm-up do not fit into ${steps}`);
   if (microBatch !== null && batch % microBatch !== 0)
     throw new OptionError(`${name}: microBatch ${microBatch} does not divide the batch of ${batch}`);
-  return { steps, batch, length, lr, warmup, floor, positions, frequencies, microBatch };
+  return { steps, batch, length, lr, warmup, floor, positions, microBatch };
 }
 
 function plannedRows(definition: ExperimentDefinition, variants: ReadonlyMap<string, PlannedVariant>): PlannedRow[] {

@@ -13,8 +13,6 @@ import type { TrainStep } from "../../nn/train-step.js";
 import { languageStep, type StepInfo, type TrainResult } from "../../nn/training.js";
 import { trainingMemory } from "../../nn/training-memory.js";
 import { trainExtension } from "../extension.js";
-import { type ReadingRequest, readingScaling } from "../reading.js";
-import { type RopeFrequencies, ropeFrequencies } from "../schedules.js";
 import { seedsOf, trainingData } from "./data.js";
 import { canonicalText, digestOf } from "./digest.js";
 import { namedSource } from "./named.js";
@@ -115,7 +113,6 @@ export async function trainRun(request: RunRequest): Promise<{ readonly model: L
   const { base, extension } = seedsOf(seed);
   // What starts from scratch reads what the base reads.
   const dataSeed = variant.from === "base" ? extension : base;
-  const frequencies = trainingFrequencies(plan, training);
   let result: TrainResult<AdamWState>;
   try {
     result = await trainExtension({
@@ -124,8 +121,7 @@ export async function trainRun(request: RunRequest): Promise<{ readonly model: L
       ...(left === undefined ? {} : { optimizerState: left.optimizerState }),
       trainStep: step.stepOf(training),
       windows: trainingData(plan.data, training, dataSeed),
-      positions: namedSource(training.positions, { window: plan.window, seed: dataSeed }),
-      ...(frequencies === undefined ? {} : { frequencies }),
+      positions: namedSource(training.positions, { config: plan.config, window: plan.window, seed: dataSeed }),
       steps: training.steps,
       startStep: left?.step ?? 0,
       schedule: warmupCosine({ warmup: training.warmup, total: training.steps, peak: training.lr, floor: training.floor * training.lr }),
@@ -199,12 +195,6 @@ async function unfinished({ plan, folder, digest, step }: RunRequest) {
 /** Fresh weights of a seed, or a copy of the base. */
 function startModel({ plan, variant, seed, base }: RunRequest): Llama {
   return variant.from === "base" ? copyTree(base()) : new Llama(plan.config, { key: key(seed) });
-}
-
-function trainingFrequencies({ config, window }: ExperimentPlan, { frequencies, length }: PlannedTraining): RopeFrequencies | undefined {
-  if (frequencies === null || frequencies === undefined) return undefined;
-  const scaling = readingScaling({ ...frequencies, length, window } as unknown as ReadingRequest);
-  return ropeFrequencies(scaling, { headDim: config.head_dim, theta: config.rope_theta });
 }
 
 function bytesOf({ step, variant, plan }: RunRequest, model: Llama): number {
