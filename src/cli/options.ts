@@ -23,7 +23,19 @@ export type BackendOptions = Pick<CommonOptions, "backend" | "adapter" | "thread
 
 /** What `--schedule` takes: "auto", the one that the model was made for, and all of `readingSchedules`. */
 export type ScheduleName = "auto" | ReadingSchedule;
-export const scheduleNames: readonly ScheduleName[] = ["auto", "none", "linear", "ntk", "yarn", "yarn-turns", "dynamic", "llama3"];
+export const scheduleNames: readonly ScheduleName[] = [
+  "auto",
+  "none",
+  "linear",
+  "ntk",
+  "yarn",
+  "yarn-turns",
+  "dynamic",
+  "llama3",
+  "ntk-by-parts",
+  "ntk-mixed",
+  "resonance-yarn",
+];
 
 /** "auto" is g = max(1, ceil(W / L)) for a context of W bytes and a trained window of L. */
 export type ScaleOption = "auto" | number;

@@ -11,17 +11,39 @@ import { type RopeTables, ropeTables } from "./tables.js";
  * "none" as trained; "linear" positions divided by s (Position Interpolation, and E²-LLM at g = s); "ntk" a larger base; "yarn" with
  * the ramp and the ends (β = 32, α = 1) of Hugging Face's code; "yarn-turns" with the ramp of the paper and β = 4, α = 1, because
  * with β = 32 no dimension of a window below some 200 tokens would be kept; "dynamic" the base that Hugging Face's dynamic NTK takes at this length with factor s;
- * "llama3" the ramp of Llama 3.1.
+ * "llama3" the ramp of Llama 3.1; "ntk-by-parts" the frequencies of "yarn" without its attention factor; "ntk-mixed" Su's smooth ramp;
+ * "resonance-yarn" "yarn" with wavelengths of whole positions.
  */
-export type ReadingSchedule = "none" | "linear" | "ntk" | "yarn" | "yarn-turns" | "dynamic" | "llama3";
+export type ReadingSchedule =
+  | "none"
+  | "linear"
+  | "ntk"
+  | "yarn"
+  | "yarn-turns"
+  | "dynamic"
+  | "llama3"
+  | "ntk-by-parts"
+  | "ntk-mixed"
+  | "resonance-yarn";
 
 /** All ways to read. */
-export const readingSchedules: readonly ReadingSchedule[] = ["none", "linear", "ntk", "yarn", "yarn-turns", "dynamic", "llama3"];
+export const readingSchedules: readonly ReadingSchedule[] = [
+  "none",
+  "linear",
+  "ntk",
+  "yarn",
+  "yarn-turns",
+  "dynamic",
+  "llama3",
+  "ntk-by-parts",
+  "ntk-mixed",
+  "resonance-yarn",
+];
 
 /** A way to read. */
 export interface Reading {
   readonly schedule: ReadingSchedule;
-  /** s ≥ 1; at 1 every schedule is the identity within the window. */
+  /** s ≥ 1; at 1 every schedule is the identity within the window, up to the rounding of "resonance-yarn". */
   readonly scale: number;
 }
 
@@ -63,6 +85,12 @@ export function readingScaling(request: ReadingRequest): RopeScaling {
       return { type: "dynamic", factor: scale, originalMaxPositions: window, seqLen: planned };
     case "llama3":
       return { type: "llama3", factor: scale, originalMaxPositions: window };
+    case "ntk-by-parts":
+      return { type: "ntk-by-parts", factor: scale, originalMaxPositions: window, ramp: "index" };
+    case "ntk-mixed":
+      return { type: "ntk-mixed", factor: scale };
+    case "resonance-yarn":
+      return { type: "resonance", on: { type: "yarn", factor: scale, originalMaxPositions: window } };
   }
 }
 

@@ -123,14 +123,13 @@ const FIXED: Readonly<Record<string, readonly unknown[]>> = {
   attention_bias: [false],
   mlp_bias: [false],
   quantization_config: [],
-  partial_rotary_factor: [1],
 };
 
 /** `model_type` of a Llama without RoPE, which other software would compute wrongly. */
 const ENCODED_LLAMA = "dawngrad_llama";
 
 /** The kinds of RoPE scaling that are computed, by their names in Hugging Face's configs. */
-export const ropeTypes: readonly string[] = ["default", "linear", "dynamic", "yarn", "llama3"];
+export const ropeTypes: readonly string[] = ["default", "linear", "dynamic", "yarn", "llama3", "longrope", "proportional"];
 
 /**
  * A config for code: checks it and fills in what is left out.
@@ -214,8 +213,10 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
     return found;
   };
 
-  const scaling = nested("rope_scaling");
-  const parameters = nested("rope_parameters");
+  const part = value("partial_rotary_factor");
+  const ropes = { rope_scaling: nested("rope_scaling"), rope_parameters: nested("rope_parameters") };
+  // Hugging Face moves a factor of the top level into the object; without an object it is one of the default type.
+  const { rope_scaling: scaling, rope_parameters: parameters } = part === undefined ? ropes : withPart(ropes, part);
   const heads = number("num_attention_heads");
   const hidden = number("hidden_size");
   const theta = nestedTheta({ rope_scaling: scaling, rope_parameters: parameters }) ?? number("rope_theta", HF_DEFAULTS.rope_theta);
@@ -338,6 +339,19 @@ const nestedTheta = (ropes: {
   readonly rope_parameters?: RopeObject | undefined;
 }): unknown => ropes.rope_scaling?.["rope_theta"] ?? ropes.rope_parameters?.["rope_theta"] ?? undefined;
 
+interface RopeObjects {
+  readonly rope_scaling: RopeObject | undefined;
+  readonly rope_parameters: RopeObject | undefined;
+}
+
+const withPart = (ropes: RopeObjects, part: unknown): RopeObjects => {
+  const inside = (rope: RopeObject | undefined): RopeObject | undefined => rope && { partial_rotary_factor: part, ...rope };
+  if (part === 1) return ropes;
+  return ropes.rope_scaling === undefined && ropes.rope_parameters === undefined
+    ? { rope_scaling: undefined, rope_parameters: { rope_type: "default", partial_rotary_factor: part } }
+    : { rope_scaling: inside(ropes.rope_scaling), rope_parameters: inside(ropes.rope_parameters) };
+};
+
 type Fail = (message: string, hint: string) => Error;
 
 function checkConfig(config: LlamaConfig, fail: Fail): void {
@@ -394,8 +408,11 @@ function checkRope(rope: RopeObject | null | undefined, fail: Fail): void {
     );
   }
   const part = rope?.["partial_rotary_factor"] ?? 1;
-  if (part !== 1) {
-    throw fail(`expected partial_rotary_factor 1, found ${showValue(part)}`, "all channels of a head are rotated here");
+  if (part !== 1 && type !== "proportional") {
+    throw fail(
+      `expected partial_rotary_factor 1 beside rope_type ${showValue(type)}, found ${showValue(part)}`,
+      'all channels of a head are rotated here, except by "proportional"',
+    );
   }
 }
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { evaluateContexts, slidingWindowPerplexity } from "../../src/e2llm/evaluation.js";
 import { lossByPosition, positionBuckets } from "../../src/e2llm/position-loss.js";
-import { automaticScale, type ReadingSchedule, readingTables } from "../../src/e2llm/reading.js";
+import { automaticScale, type ReadingSchedule, readingSchedules, readingTables } from "../../src/e2llm/reading.js";
 import {
   type Backend,
   crossEntropy,
@@ -30,7 +30,6 @@ import { createRecordingBackend } from "../support/recording-backend.js";
 const window = 8;
 const config = { ...tinyConfig, max_position_embeddings: window };
 const V = config.vocab_size;
-const schedules: readonly ReadingSchedule[] = ["none", "linear", "ntk", "yarn", "yarn-turns", "dynamic", "llama3"];
 const text = integers(90, V, 5);
 
 const tablesOf =
@@ -56,7 +55,7 @@ describe.each(backends())("a long text on $name", { timeout: 120_000 }, ({ creat
     await backend?.close();
   });
 
-  it.each(schedules)("has in blocks the losses of one pass over all of it, read by %s", async (schedule) => {
+  it.each(readingSchedules)("has in blocks the losses of one pass over all of it, read by %s", async (schedule) => {
     const model = await tinyLlama(config);
     const tables = tablesOf(schedule);
     const { context, nats } = await lossByPosition({ model, tokens: text.subarray(0, 40), tables, block: 9 });

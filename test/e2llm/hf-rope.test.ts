@@ -8,6 +8,9 @@ const shape = { headDim: 16, theta: 10_000 };
 const options = { ...shape, window: 64 };
 const throughJson = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
+const short = [1, 1, 1, 1, 1.5, 1.5, 2, 2];
+const long = [1, 1, 2, 3, 5, 6, 8, 8];
+
 const schedules: RopeScaling[] = [
   { type: "default" },
   { type: "linear", factor: 8 },
@@ -19,6 +22,23 @@ const schedules: RopeScaling[] = [
   { type: "yarn", factor: 8, originalMaxPositions: 64, mscale: 1, mscaleAllDim: 0.5 },
   { type: "llama3", factor: 8, originalMaxPositions: 64 },
   { type: "llama3", factor: 8, originalMaxPositions: 64, lowFreqFactor: 2, highFreqFactor: 3 },
+  { type: "abf", theta: 500_000 },
+  { type: "ntk-mixed", factor: 8 },
+  { type: "ntk-by-parts", factor: 8, originalMaxPositions: 64 },
+  { type: "ntk-by-parts", factor: 8, originalMaxPositions: 64, ramp: "index", betaFast: 4, truncate: false },
+  { type: "yarn", factor: 8, originalMaxPositions: 64, ramp: "turns", betaFast: 4 },
+  { type: "longrope", factor: 8, originalMaxPositions: 64, shortFactor: short, longFactor: long, seqLen: 512 },
+  { type: "longrope", factor: 8, originalMaxPositions: 64, shortFactor: short, longFactor: long, seqLen: 512, attentionFactor: 1.5 },
+  { type: "proportional", partialRotaryFactor: 0.5 },
+  { type: "proportional", partialRotaryFactor: 0.75, factor: 8 },
+  { type: "resonance" },
+  { type: "resonance", on: { type: "yarn", factor: 8, originalMaxPositions: 64 } },
+  {
+    type: "resonance",
+    on: { type: "longrope", factor: 8, originalMaxPositions: 64, shortFactor: short, longFactor: long, seqLen: 512 },
+  },
+  { type: "power", exponent: 0.1, on: { type: "linear", factor: 8 } },
+  { type: "truncated", originalMaxPositions: 64, zeroBeyond: 1e9, on: { type: "linear", factor: 8 } },
 ];
 
 describe("writing config.json", () => {
@@ -67,8 +87,30 @@ describe("writing config.json", () => {
     expect(toHfRope(scaling, options).max_position_embeddings).toBe(64);
   });
 
-  it("refuses the ramp of yarn that Hugging Face does not have, and impossible schedules", () => {
-    expect(() => toHfRope({ type: "yarn", factor: 8, originalMaxPositions: 64, ramp: "turns" }, options)).toThrow(OptionError);
+  it("writes what Hugging Face has no name for as a type that computes the same", () => {
+    const window = { factor: 8, originalMaxPositions: 64 } as const;
+    const typeOf = (scaling: RopeScaling) => toHfRope(scaling, options).rope_parameters["rope_type"];
+    expect(typeOf({ type: "yarn", ...window, ramp: "turns" })).toBe("longrope");
+    expect(typeOf({ type: "ntk-by-parts", ...window, ramp: "index" })).toBe("yarn");
+    expect(typeOf({ type: "ntk-by-parts", ...window })).toBe("llama3");
+    expect(typeOf({ type: "ntk-mixed", factor: 8 })).toBe("longrope");
+    expect(toHfRope({ type: "abf", theta: 5e6 }, options).rope_theta).toBe(5e6);
+    const resonance = toHfRope({ type: "resonance", on: { type: "yarn", ...window } }, options);
+    expect(resonance.rope_parameters).toMatchObject({
+      rope_type: "longrope",
+      factor: 8,
+      original_max_position_embeddings: 64,
+      attention_factor: 1 + 0.1 * Math.log(8),
+    });
+    expect(resonance.rope_parameters["short_factor"]).toEqual(resonance.rope_parameters["long_factor"]);
+    expect([resonance.original_max_position_embeddings, resonance.max_position_embeddings]).toEqual([64, 512]);
+  });
+
+  it("refuses what no type of Hugging Face expresses, and impossible schedules", () => {
+    const dynamic: RopeScaling = { type: "dynamic", factor: 1, originalMaxPositions: 64, seqLen: 512 };
+    expect(() => toHfRope({ type: "resonance", on: dynamic }, options)).toThrow(/dynamic/);
+    expect(() => toHfRope({ type: "power", exponent: 0.1, on: { type: "resonance", on: dynamic } }, options)).toThrow(OptionError);
+    expect(() => toHfRope({ type: "truncated", originalMaxPositions: 64 }, options)).toThrow(/do not turn/);
     expect(() => toHfRope({ type: "linear", factor: 0.5 }, options)).toThrow(OptionError);
     expect(() => toHfRope({ type: "default" }, { ...options, window: 0 })).toThrow(OptionError);
   });
@@ -87,6 +129,7 @@ describe("reading config.json", () => {
         expect(Math.abs(value - target)).toBeLessThanOrEqual(ropeFrequencyF64.relative * target);
       });
       expect(found.attentionFactor).toBe(expected.attentionFactor);
+      expect(found.invFreq.length).toBe(expected.invFreq.length);
       expect(read.window).toBe(scaling.type === "ntk" ? 512 : 64);
     }
   });
@@ -135,7 +178,15 @@ describe("reading config.json", () => {
     ["a factor below 1", { ...base, rope_scaling: { type: "linear", factor: 0.5 } }],
     ["a factor of text", { ...base, rope_scaling: { type: "linear", factor: "8" } }],
     ["a base of 0", { ...base, rope_theta: 0 }],
-    ["longrope", { ...base, rope_scaling: { rope_type: "longrope", factor: 2 } }],
+    ["longrope without lists", { ...base, rope_scaling: { rope_type: "longrope", factor: 2 } }],
+    [
+      "longrope with short lists",
+      { ...base, head_dim: 16, rope_scaling: { rope_type: "longrope", short_factor: [1], long_factor: [1], factor: 2 } },
+    ],
+    ["longrope with a list of text", { ...base, rope_scaling: { rope_type: "longrope", short_factor: ["1"], long_factor: [1] } }],
+    ["proportional with a part above 1", { ...base, rope_scaling: { rope_type: "proportional", partial_rotary_factor: 1.5 } }],
+    ["a type that nobody has", { ...base, rope_scaling: { rope_type: "xpos", factor: 2 } }],
+    ["an axial RoPE", { ...base, rope_parameters: { rope_type: "axial" } }],
     ["a type that is no text", { ...base, rope_scaling: { rope_type: 3 } }],
     ["one object per layer type", { ...base, rope_parameters: { full_attention: { rope_type: "default" } } }],
     ["rope_scaling that is no object", { ...base, rope_scaling: "linear" }],

@@ -25,6 +25,8 @@ const shape = { headDim, theta: 500 };
 const trained = 16;
 const base = { ...tinyConfig, head_dim: headDim, rope_theta: shape.theta, num_hidden_layers: 1, max_position_embeddings: trained };
 
+const longropeList = [1, 1, 1.5, 1.5, 2, 2, 3, 3];
+
 const schedules: RopeScaling[] = [
   { type: "default" },
   { type: "linear", factor: 4 },
@@ -34,6 +36,15 @@ const schedules: RopeScaling[] = [
   { type: "yarn", factor: 4, originalMaxPositions: trained, betaFast: 2, betaSlow: 0.5 },
   { type: "yarn", factor: 4, originalMaxPositions: trained, betaFast: 2, betaSlow: 0.5, attentionFactor: 1.5, truncate: false },
   { type: "llama3", factor: 4, originalMaxPositions: trained },
+  {
+    type: "longrope",
+    factor: 4,
+    originalMaxPositions: trained,
+    shortFactor: longropeList,
+    longFactor: longropeList,
+    seqLen: trained,
+  },
+  { type: "proportional", partialRotaryFactor: 0.5, factor: 4 },
 ];
 
 /** The configuration of a model whose file states that scaling, in one of the two forms or both. */
@@ -52,7 +63,7 @@ describe("the frequencies of a model", () => {
       const config = scaledConfig(scaling, form);
       const expected = ropeFrequencies(scaling, shape);
       const found = modelFrequencies(config);
-      found.invFreq.forEach((value, j) => expect(value / (expected.invFreq[j] as number)).toBeCloseTo(1, 12));
+      found.invFreq.forEach((value, j) => expect(value - (expected.invFreq[j] as number)).toBeCloseTo(0, 12));
       expect(found.attentionFactor).toBe(expected.attentionFactor);
       const rewritten = parseLlamaConfig(JSON.stringify(toHfConfig(config)), "config.json");
       expect(modelFrequencies(rewritten)).toEqual(found);
@@ -69,6 +80,32 @@ describe("the frequencies of a model", () => {
     expect(modelFrequencies(config)).toEqual(ropeFrequencies({ type: "default" }, shape));
   });
 
+  it("take the long list of longrope for texts beyond the trained window", () => {
+    const scaling = {
+      type: "longrope",
+      factor: 4,
+      originalMaxPositions: trained,
+      shortFactor: longropeList,
+      longFactor: longropeList.map((divisor) => 2 * divisor),
+    } as const;
+    const config = scaledConfig({ ...scaling, seqLen: trained });
+    for (const length of [0, trained, trained + 1, 4 * trained]) {
+      expect(modelFrequencies(config, { length })).toEqual(ropeFrequencies({ ...scaling, seqLen: length }, shape));
+    }
+  });
+
+  it("take the part of the channels from the top level of a file too, as Hugging Face does", () => {
+    const parsed = (keys: object) =>
+      modelFrequencies(parseLlamaConfig(JSON.stringify({ ...toHfConfig(base), rope_parameters: null, ...keys }), "config.json"));
+    const expected = ropeFrequencies({ type: "proportional", partialRotaryFactor: 0.5 }, shape);
+    expect(parsed({ partial_rotary_factor: 0.5, rope_parameters: { rope_type: "proportional", rope_theta: shape.theta } })).toEqual(
+      expected,
+    );
+    expect(parsed({ partial_rotary_factor: 0.5, rope_scaling: { type: "proportional" } })).toEqual(expected);
+    const inner = { rope_type: "proportional", partial_rotary_factor: 0.5 };
+    expect(parsed({ partial_rotary_factor: 0.25, rope_scaling: inner })).toEqual(expected);
+  });
+
   it("need no window where nothing is scaled", () => {
     expect(modelFrequencies({ head_dim: headDim, rope_theta: 500 })).toEqual(ropeFrequencies({ type: "default" }, shape));
   });
@@ -78,8 +115,8 @@ describe("the frequencies of a model", () => {
     ["half of the channels, in the older object", { rope_scaling: { rope_type: "linear", factor: 2, partial_rotary_factor: 0.5 } }],
     ["half of the channels, in the newer object", { rope_parameters: { rope_type: "default", partial_rotary_factor: 0.25 } }],
     ["a type of no name", { rope_scaling: { rope_type: 3 } }],
-    ["longrope", { rope_scaling: { type: "longrope", short_factor: [1], long_factor: [2] } }],
-    ["proportional", { rope_parameters: { rope_type: "proportional" } }],
+    ["half of the channels, beside the default type", { partial_rotary_factor: 0.5, rope_parameters: { rope_type: "default" } }],
+    ["axial", { rope_parameters: { rope_type: "axial" } }],
   ];
   it.each(impossible)("are refused where they cannot be honoured, in files and in code: %s", (_, keys) => {
     const file = { ...toHfConfig(base), rope_parameters: null, ...keys };

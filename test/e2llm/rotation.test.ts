@@ -159,7 +159,7 @@ describe("attention scores with the library's tables", () => {
     );
   });
 
-  it("carry the attention factor squared", () => {
+  it("S-8: carry the attention factor squared", () => {
     fc.assert(
       fc.property(queriesAndKeys, fc.nat(512), fc.nat(512), ({ headDim, q, k }, m, n) => {
         const yarn = ropeFrequencies({ type: "yarn", factor: 8, originalMaxPositions: 256 }, { headDim, theta: 10_000 });

@@ -8,6 +8,9 @@ import { ropeFrequencyF32, ropeFrequencyF64, type Tolerance } from "../support/t
 const shape = { headDim: 16, theta: 10_000 };
 const plain = [1, 0.316227766, 0.1, 0.0316227766, 0.01, 0.00316227766, 0.001, 0.000316227766];
 
+const ones = [1, 1, 1, 1, 1, 1, 1, 1];
+const upward = [1, 2, 3, 4, 5, 6, 7, 8];
+
 /** Output of transformers 5.18.0 at head dimension 16, base 10⁴, trained window 64; the paper's ramp from its equations. */
 const golden: { name: string; scaling: RopeScaling; invFreq: number[]; attentionFactor: number }[] = [
   { name: "default", scaling: { type: "default" }, invFreq: plain, attentionFactor: 1 },
@@ -49,6 +52,24 @@ const golden: { name: string; scaling: RopeScaling; invFreq: number[]; attention
     attentionFactor: 1.2079441541679836,
   },
   {
+    name: "longrope 8 within the window",
+    scaling: { type: "longrope", factor: 8, originalMaxPositions: 64, shortFactor: ones, longFactor: upward, seqLen: 64 },
+    invFreq: plain,
+    attentionFactor: 1.224744871391589,
+  },
+  {
+    name: "longrope 8 beyond the window",
+    scaling: { type: "longrope", factor: 8, originalMaxPositions: 64, shortFactor: ones, longFactor: upward, seqLen: 65 },
+    invFreq: plain.map((value, j) => value / (j + 1)),
+    attentionFactor: 1.224744871391589,
+  },
+  {
+    name: "proportional .5",
+    scaling: { type: "proportional", partialRotaryFactor: 0.5 },
+    invFreq: [1, 0.316227764, 0.1, 0.0316227786, 0, 0, 0, 0],
+    attentionFactor: 1,
+  },
+  {
     name: "llama3 8",
     scaling: { type: "llama3", factor: 8, originalMaxPositions: 64, lowFreqFactor: 1, highFreqFactor: 4 },
     invFreq: [1, 0.244384587, 0.0130422562, 0.00395284733, 0.00125, 0.000395284733, 0.000125, 3.95284733e-5],
@@ -65,6 +86,11 @@ const atScale = (factor: number): RopeScaling[] => [
   { type: "yarn", factor, originalMaxPositions: 256, truncate: false },
   { type: "yarn", factor, originalMaxPositions: 256, ramp: "turns", betaSlow: 1, betaFast: 4 },
   { type: "llama3", factor, originalMaxPositions: 256 },
+  { type: "ntk-by-parts", factor, originalMaxPositions: 256 },
+  { type: "ntk-by-parts", factor, originalMaxPositions: 256, ramp: "index", betaFast: 4 },
+  { type: "ntk-mixed", factor },
+  { type: "ntk-mixed", factor, exponent: 0.75 },
+  { type: "proportional", factor },
 ];
 const scales = fc.double({ min: 1, max: 32, noNaN: true });
 const ulps = 4 * Number.EPSILON;
@@ -107,7 +133,7 @@ describe("golden frequencies", () => {
 });
 
 describe("laws of every schedule", () => {
-  it("scale 1 is the identity with attention factor 1", () => {
+  it("S-1: scale 1 is the identity with attention factor 1", () => {
     fc.assert(
       fc.property(headDims, (headDim) => {
         const base = ropeFrequencies({ type: "default" }, { headDim, theta: 10_000 }).invFreq;
@@ -120,7 +146,7 @@ describe("laws of every schedule", () => {
     );
   });
 
-  it("frequencies lie between θ/s and θ", () => {
+  it("S-3: frequencies lie between θ/s and θ", () => {
     fc.assert(
       fc.property(headDims, scales, (headDim, scale) => {
         const base = ropeFrequencies({ type: "default" }, { headDim, theta: 10_000 }).invFreq;
@@ -134,7 +160,7 @@ describe("laws of every schedule", () => {
     );
   });
 
-  it("frequencies and their ratios to the plain ones do not increase with the dimension", () => {
+  it("S-5: frequencies and their ratios to the plain ones do not increase with the dimension", () => {
     fc.assert(
       fc.property(headDims, scales, (headDim, scale) => {
         const base = ropeFrequencies({ type: "default" }, { headDim, theta: 10_000 }).invFreq;
@@ -150,7 +176,7 @@ describe("laws of every schedule", () => {
     );
   });
 
-  it("frequencies are continuous in the scale and do not increase with it", () => {
+  it("S-6: frequencies are continuous in the scale and do not increase with it", () => {
     fc.assert(
       fc.property(fc.double({ min: 1, max: 31, noNaN: true }), (scale) => {
         const step = 1e-6;
@@ -170,7 +196,7 @@ describe("laws of every schedule", () => {
 });
 
 describe("ntk and dynamic", () => {
-  it("ntk keeps the fastest dimension, divides the slowest by s, and follows s^(−2j/(D−2)) between", () => {
+  it("S-2: ntk keeps the fastest dimension, divides the slowest by s, and follows s^(−2j/(D−2)) between", () => {
     fc.assert(
       fc.property(headDims, scales, (headDim, factor) => {
         fc.pre(headDim >= 4);
@@ -190,7 +216,7 @@ describe("ntk and dynamic", () => {
     expect(ropeFrequencies({ type: "ntk", factor: 8 }, shape)).toEqual(atLargerBase);
   });
 
-  it("dynamic is default up to the window and ntk at f·l/L − (f − 1) beyond", () => {
+  it("S-7: dynamic is default up to the window and ntk at f·l/L − (f − 1) beyond", () => {
     fc.assert(
       fc.property(fc.double({ min: 1, max: 8, noNaN: true }), fc.integer({ min: 0, max: 2048 }), (factor, seqLen) => {
         const found = ropeFrequencies({ type: "dynamic", factor, originalMaxPositions: 256, seqLen }, shape).invFreq;
@@ -202,7 +228,7 @@ describe("ntk and dynamic", () => {
 });
 
 describe("yarn and llama3", () => {
-  it("yarn leaves fast dimensions as they are and divides slow ones by s", () => {
+  it("S-4: yarn leaves fast dimensions as they are and divides slow ones by s", () => {
     const wide = { headDim: 128, theta: 10_000 };
     const base = ropeFrequencies({ type: "default" }, wide).invFreq;
     for (const ramp of ["index", "turns"] as const) {
@@ -212,7 +238,7 @@ describe("yarn and llama3", () => {
     }
   });
 
-  it("the attention factor is 0.1 ln s + 1 unless it is given or made from mscale", () => {
+  it("S-6: the attention factor is 0.1 ln s + 1 unless it is given or made from mscale", () => {
     const yarn = { type: "yarn", factor: 8, originalMaxPositions: 64 } as const;
     const factorOf = (scaling: RopeScaling): number => ropeFrequencies(scaling, shape).attentionFactor;
     expect(factorOf({ ...yarn, attentionFactor: 1.5 })).toBe(1.5);
@@ -221,7 +247,7 @@ describe("yarn and llama3", () => {
     expect(factorOf({ ...yarn, mscale: 2 })).toBe(factorOf(yarn));
   });
 
-  it("llama3 is the paper's ramp of yarn with α = lowFreqFactor and β = highFreqFactor", () => {
+  it("S-9: llama3 is the paper's ramp of yarn with α = lowFreqFactor and β = highFreqFactor", () => {
     fc.assert(
       fc.property(headDims, scales, fc.integer({ min: 8, max: 8192 }), (headDim, factor, originalMaxPositions) => {
         const llama = ropeFrequencies(
@@ -246,7 +272,7 @@ describe("yarn and llama3", () => {
     );
   });
 
-  it("llama3 is continuous where a wavelength crosses L/highFreqFactor and L/lowFreqFactor", () => {
+  it("S-9: llama3 is continuous where a wavelength crosses L/highFreqFactor and L/lowFreqFactor", () => {
     const wavelength = 2 * Math.PI;
     for (const turns of [1, 4]) {
       const sides = [-1e-9, 1e-9].map((shift) => {
@@ -259,7 +285,7 @@ describe("yarn and llama3", () => {
     }
   });
 
-  it("a ramp of no width is a step, and does not divide by zero", () => {
+  it("S-11: a ramp of no width is a step, and does not divide by zero", () => {
     const narrow = { headDim: 4, theta: 100 };
     const found = ropeFrequencies({ type: "yarn", factor: 4, originalMaxPositions: 1_000_000 }, narrow).invFreq;
     expect(Array.from(found)).toEqual([1, 0.1]);
@@ -273,7 +299,7 @@ describe("yarn and llama3", () => {
     );
   });
 
-  it("untruncated ramps are finite for every window of 8 or more", () => {
+  it("S-11: untruncated ramps are finite for every window of 8 or more", () => {
     fc.assert(
       fc.property(headDims, fc.integer({ min: 8, max: 4096 }), (headDim, originalMaxPositions) => {
         const { invFreq } = ropeFrequencies({ type: "yarn", factor: 8, originalMaxPositions, truncate: false }, { headDim, theta: 1e6 });
@@ -285,6 +311,7 @@ describe("yarn and llama3", () => {
 
 describe("refusals", () => {
   const yarn = { type: "yarn", factor: 8, originalMaxPositions: 64 } as const;
+  const longrope = { type: "longrope", factor: 8, originalMaxPositions: 64, shortFactor: ones, longFactor: ones, seqLen: 64 } as const;
   const refused: [string, RopeScaling, { headDim: number; theta: number }][] = [
     ["an odd head dimension", { type: "default" }, { headDim: 15, theta: 10_000 }],
     ["a head dimension of 0", { type: "default" }, { headDim: 0, theta: 10_000 }],
@@ -297,6 +324,32 @@ describe("refusals", () => {
     ["yarn with betaFast below betaSlow", { ...yarn, betaFast: 1, betaSlow: 2 }, shape],
     ["yarn with an attention factor of 0", { ...yarn, attentionFactor: 0 }, shape],
     ["an index ramp that would run backwards", { ...yarn, originalMaxPositions: 100_000_000 }, { headDim: 4, theta: 100 }],
+    ["ntk-by-parts on a window below 8", { ...yarn, type: "ntk-by-parts", originalMaxPositions: 7 }, shape],
+    ["ntk-mixed with an exponent of 0", { type: "ntk-mixed", factor: 2, exponent: 0 }, shape],
+    ["another base of 1", { type: "abf", theta: 1 }, shape],
+    ["longrope with a list that is too short", { ...longrope, shortFactor: [1] }, shape],
+    ["longrope with a divisor of 0", { ...longrope, longFactor: [...ones.slice(1), 0] }, shape],
+    ["longrope with a divisor that is no number", { ...longrope, longFactor: [...ones.slice(1), Number.NaN] }, shape],
+    ["longrope with no length", { ...longrope, seqLen: Number.NaN }, shape],
+    ["longrope with a factor below 1", { ...longrope, factor: 0.5 }, shape],
+    ["longrope with a window of 1", { ...longrope, originalMaxPositions: 1 }, shape],
+    ["longrope with a negative attention factor", { ...longrope, attentionFactor: -1 }, shape],
+    ["proportional with a part above 1", { type: "proportional", partialRotaryFactor: 1.5 }, shape],
+    ["proportional with a negative part", { type: "proportional", partialRotaryFactor: -0.5 }, shape],
+    ["proportional with a factor of 0", { type: "proportional", factor: 0 }, shape],
+    ["resonance on an impossible scaling", { type: "resonance", on: { type: "linear", factor: 0 } }, shape],
+    ["resonance of wavelengths below one half", { type: "resonance", on: { ...longrope, shortFactor: ones.map(() => 0.05) } }, shape],
+    ["power with an exponent of 0", { type: "power", exponent: 0 }, shape],
+    ["truncated with a window of 0", { type: "truncated", originalMaxPositions: 0 }, shape],
+    ["truncated with a plateau of 0", { type: "truncated", originalMaxPositions: 64, plateau: 0 }, shape],
+    ["truncated that stops dimensions within the window", { type: "truncated", originalMaxPositions: 64, zeroBeyond: 0.5 }, shape],
+    ["a scaling below that is no object", JSON.parse('{"type":"resonance","on":"yarn"}') as RopeScaling, shape],
+    [
+      "lists that are no lists",
+      JSON.parse('{"type":"longrope","factor":2,"originalMaxPositions":64,"shortFactor":3}') as RopeScaling,
+      shape,
+    ],
+    ["a parameter of another method", JSON.parse('{"type":"linear","factor":2,"betaFast":4}') as RopeScaling, shape],
     ["llama3 with equal ends", { type: "llama3", factor: 8, originalMaxPositions: 64, lowFreqFactor: 4 }, shape],
     ["dynamic with a negative length", { type: "dynamic", factor: 1, originalMaxPositions: 64, seqLen: -1 }, shape],
     ["an unknown type", JSON.parse('{"type":"xpos"}') as RopeScaling, shape],

@@ -64,6 +64,8 @@ Schedules (how RoPE is changed when reading; nothing is trained):
   yarn         per-frequency interpolation, the ramp of Hugging Face's code; yarn-turns: the ramp of the paper
   dynamic      ntk with a base that follows the length
   llama3       per-frequency interpolation of Llama 3.1
+  ntk-by-parts yarn without its attention factor; ntk-mixed: a smooth ramp over all frequencies
+  resonance-yarn  yarn with wavelengths of whole positions
 
 Examples:
   dawngrad eval --model runs/e2

@@ -28,6 +28,8 @@ const usesWindow: { readonly [T in Scaled["type"] | "default"]: boolean } = {
   default: false,
   linear: false,
   ntk: false,
+  "ntk-mixed": false,
+  "ntk-by-parts": true,
   yarn: true,
   llama3: true,
 };
