@@ -212,6 +212,24 @@ function inBlocks(tensors: readonly Tensor[], rows: number, carry: readonly Tens
   return { carry: last, stacked: joined };
 }
 
+/**
+ * Losses as of {@link linearCrossEntropy} with reduction "none", and beside each the class of the largest logit, the first of equal ones: both
+ * from the same blocks of logits, so that all of them are never there at once. Both have the shape of the targets.
+ */
+export function linearAnswers(
+  { x, weight, targets }: Head,
+  rows = rowsOfBlock(weight.shape[0] as number),
+): [losses: Tensor, answers: Tensor] {
+  const N = targets.size;
+  const how: Blocking = { ...withDefaults({ reduction: "none" }), rows, wide: summableDtype(promote(x.dtype, weight.dtype)) };
+  const given = [ops.reshape(x, [N, x.shape.at(-1) as number]), ops.reshape(targets, [N])];
+  const { stacked } = inBlocks(given, rows, [], (_, [xs, ts]) => {
+    const logits = logitsOf(xs as Tensor, weight, how.wide);
+    return { carry: [], stacked: [lossesOf(logits, ts as Tensor, how), ops.argmax(logits, -1)] };
+  });
+  return stacked.map((found) => ops.reshape(found, targets.shape)) as [Tensor, Tensor];
+}
+
 /** The gradients of single losses: a call that computes the logits anew, when their cotangents are there. */
 const pullLosses =
   (how: Blocking): CallPullback =>

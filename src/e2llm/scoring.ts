@@ -1,8 +1,7 @@
 /** Losses of the last T places of rows of W tokens, which are read in blocks. */
 import { callable, number, type OptionKinds, optional } from "../arguments.js";
 import { type Compiled, compile } from "../autograd/compile.js";
-import { crossEntropy } from "../autograd/cross-entropy.js";
-import { add, arange, argmax, clip, gather, zeros } from "../autograd/operations.js";
+import { add, arange, clip, gather, zeros } from "../autograd/operations.js";
 import { data } from "../autograd/realize.js";
 import { sync } from "../autograd/runtime.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
@@ -194,24 +193,21 @@ export class PassCounter {
   }
 }
 
+/** What the head reads at the places first … first + t − 1 of a block [B, b, C]. */
+function scoredPlaces(hidden: Tensor, targets: Tensor, first: Tensor): Tensor {
+  const places = clip(add(arange(targets.shape[1] as number), first), 0, (hidden.shape[1] as number) - 1);
+  return gather(hidden, places, 1);
+}
+
 /** Losses [B, t] of the places first … first + t − 1 of a block [B, b, C]. */
 const scoreBlock: Compiled<[model: Llama, hidden: Tensor, targets: Tensor, first: Tensor], Tensor> = compile(
-  (model, hidden, targets, first) => {
-    const [, b] = hidden.shape as [number, number, number];
-    const places = clip(add(arange(targets.shape[1] as number), first), 0, b - 1);
-    return model.headLoss(gather(hidden, places, 1), targets, { reduction: "none" });
-  },
+  (model, hidden, targets, first) => model.headLoss(scoredPlaces(hidden, targets, first), targets, { reduction: "none" }),
   { name: "score" },
 );
 
-/** Losses as of {@link scoreBlock}, and the most probable token of each of those places, the first of equal ones. Has logits [B, t, V] at once. */
+/** Losses as of {@link scoreBlock}, and the most probable token of each of those places, the first of equal ones. */
 const answerBlock: Compiled<[model: Llama, hidden: Tensor, targets: Tensor, first: Tensor], [losses: Tensor, answers: Tensor]> = compile(
-  (model, hidden, targets, first) => {
-    const [, b] = hidden.shape as [number, number, number];
-    const places = clip(add(arange(targets.shape[1] as number), first), 0, b - 1);
-    const logits = model.head(gather(hidden, places, 1));
-    return [crossEntropy(logits, targets, { reduction: "none" }), argmax(logits, -1)];
-  },
+  (model, hidden, targets, first) => model.headAnswers(scoredPlaces(hidden, targets, first), targets),
   { name: "answer" },
 );
 
@@ -253,7 +249,7 @@ export interface ScoringOptions {
   readonly tables: RopeTensors;
   readonly counter: PassCounter;
   readonly shouldStop: (() => boolean) | undefined;
-  /** Whether the most probable tokens are wanted too, for which logits of all scored places of a block have to be there at once. */
+  /** Whether the most probable tokens are wanted too. */
   readonly answers?: boolean;
 }
 

@@ -1,7 +1,7 @@
 import { checkArgument, checkFields, checkOptions, optional, plainObject } from "../arguments.js";
 import { checkpoint } from "../autograd/checkpoint.js";
 import { silu } from "../autograd/composites.js";
-import { type CrossEntropyOptions, linearCrossEntropy } from "../autograd/cross-entropy.js";
+import { type CrossEntropyOptions, linearAnswers, linearCrossEntropy } from "../autograd/cross-entropy.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { add, cast, div, matmul, mul, notEqual, ones, permute, reshape, sum, transpose } from "../autograd/operations.js";
 import { foldIn, randn, split } from "../autograd/random.js";
@@ -96,6 +96,11 @@ export class Llama {
   /** The cross-entropy of the head's logits, which are never all there at once: x […, C], targets […]; see `linearCrossEntropy`. */
   headLoss(x: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
     return linearCrossEntropy(x, this.headWeight(), targets, options);
+  }
+
+  /** The losses of `headLoss` with reduction "none", and the most probable token at each place, the first of equal ones. */
+  headAnswers(x: Tensor, targets: Tensor): [losses: Tensor, answers: Tensor] {
+    return linearAnswers({ x, weight: this.headWeight(), targets });
   }
 
   /** [V, C] */
