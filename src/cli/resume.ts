@@ -39,6 +39,16 @@ export class SavedSettings {
     return this.values[name] === undefined ? choices[0] : this.oneOf(name, choices);
   }
 
+  /** One of a few names that only some runs write. */
+  optionalName<T extends string>(name: string, choices: readonly T[]): T | undefined {
+    return this.values[name] === undefined ? undefined : this.oneOf(name, choices);
+  }
+
+  /** A number or one of a few names, which only some runs write. */
+  optionalNumberOrName<T extends string>(name: string, choices: readonly T[]): number | T | undefined {
+    return typeof this.values[name] === "number" ? this.number(name) : this.optionalName(name, choices);
+  }
+
   oneOf<T extends string>(name: string, choices: readonly T[]): T {
     const value = this.text(name);
     const found = choices.find((choice) => choice === value);
@@ -63,7 +73,7 @@ export function pick<T>(name: string, given: ReadonlySet<string>, typed: T, save
 }
 
 /** A setting that a run keeps from its first step to its last. Throws OptionError where another one was typed. */
-export function settled<T extends string | number>(
+export function settled<T extends string | number | undefined>(
   name: string,
   given: ReadonlySet<string>,
   typed: T | undefined,
@@ -71,7 +81,7 @@ export function settled<T extends string | number>(
   folder: string,
 ): T {
   if (!given.has(name) || typed === saved) return saved;
-  throw new OptionError(`${flagOf(name)} ${typed} was given, and the run in ${folder} was begun with ${saved}`, {
+  throw new OptionError(`${flagOf(name)} ${typed} was given, and the run in ${folder} was begun with ${saved ?? "none"}`, {
     hint: `leave ${flagOf(name)} out to go on with that run, or begin another one without --resume`,
   });
 }

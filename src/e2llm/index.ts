@@ -12,6 +12,7 @@ export * from "./coverage.js";
 export * from "./evaluation.js";
 export * from "./experiment/index.js";
 export * from "./extension.js";
+export * from "./extension-notes.js";
 export * from "./hf-rope.js";
 export * from "./long-generation.js";
 export * from "./methods/index.js";

@@ -597,6 +597,7 @@ const functions = {
     options: anObject(() => ({ type: "e2", window: 8, gMax: 2 })),
     config: optional(anObject(() => config)),
   },
+  extensionNotes: { positions: anObject(() => ({ type: "e2", window: 8, gMax: 2 })), config: anObject(() => config) },
   positionSourceReading: {
     options: anObject(() => ({ type: "e2", window: 8, gMax: 2 })),
     config: optional(anObject(() => config)),

@@ -1,6 +1,7 @@
 import { key } from "../../autograd/random.js";
 import type { BackendInfo } from "../../backend/backend.js";
 import { type Comparison, compareVariants, comparisonRows, comparisonTokens } from "../../e2llm/comparison.js";
+import { extensionNotes } from "../../e2llm/extension-notes.js";
 import { createE2Source, createPlainSource } from "../../e2llm/positions/index.js";
 import { NonFiniteError } from "../../errors.js";
 import type { LanguageBatch } from "../../nn/batch.js";
@@ -33,7 +34,6 @@ import { type ComputedOn, onBackend } from "../session.js";
 import { formatTable } from "../table.js";
 import { type LearningRule, maxNormOf, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 import { WorkClock } from "../work-clock.js";
-import { e2Notes } from "./extend.js";
 
 /** The text of the demo. */
 const text = "moby-dick";
@@ -207,7 +207,7 @@ class Demo {
       ...(startStep > 0 ? { resumed: folder } : {}),
       saveEvery: preset.saveEvery,
       extra: { command: "demo", phase, text, seed, ...rule },
-      ...(phase === "e2" ? { saveOptions: { extraConfig: e2Notes(e2, preset.window) } } : {}),
+      ...(phase === "e2" ? { saveOptions: { extraConfig: { e2llm: extensionNotes({ type: "e2", ...e2 }, start.model.config) } } } : {}),
       detail: ({ tokens }) => this.timeLeft(tokens * this.trainingCost),
     });
     this.train.push(...result.points);

@@ -1,12 +1,21 @@
+import { extensionNotes } from "../../e2llm/extension-notes.js";
 import { modelRope } from "../../e2llm/model-frequencies.js";
-import { createE2Source, createPlainSource, type DrawGranularity, type PositionSource } from "../../e2llm/positions/index.js";
+import { createPositionSource, type DrawnScaling, type PositionSourceOptions } from "../../e2llm/positions/index.js";
 import { OptionError } from "../../errors.js";
 import { loadModel, loadTraining } from "../../nn/checkpoint.js";
 import { countParameters, type LlamaConfig } from "../../nn/config.js";
 import { createWindowSampler } from "../../nn/data.js";
 import type { Llama } from "../../nn/llama.js";
 import { type AdamWState, adamw } from "../../nn/optimizers.js";
-import { type ExtendOptions, refuseUnread } from "../commands/extend.js";
+import {
+  type ExtendMethod,
+  type ExtendOptions,
+  extendMethods,
+  type MethodOptions,
+  refuseUnread,
+  type ScalingName,
+  scalingNames,
+} from "../commands/extend.js";
 import { loadCorpus } from "../corpus.js";
 import { needRoom, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import { heldOutLoss } from "../held-out.js";
@@ -20,15 +29,11 @@ import { sayTrainingNeed } from "../training-need.js";
 import { type LearningRule, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 
 /** What an extension is, as it is saved beside its checkpoint. */
-interface ExtensionSettings {
+interface ExtensionSettings extends MethodOptions {
   /** Folder of the model that it began from. */
   readonly from: string;
   readonly text: string;
   readonly seed: number;
-  readonly method: "e2" | "plain";
-  readonly gMax: number;
-  readonly granularity: DrawGranularity;
-  readonly sinks: number;
   /** Bytes of a training sequence. */
   readonly length: number;
 }
@@ -45,9 +50,10 @@ interface Start {
 }
 
 /**
- * Goes on training a model by E²-LLM or plainly. JSON: { command, method, out, from, backend, adapter, parameters, window, length, checkpoint,
- * microBatch (null: the whole batch at once), memory (TrainingFigures), gMax, granularity, sinks (the last three null for "plain"), seed, steps, step, interrupted, loss, heldOut, heldOutSkipped, seconds, train: […],
- * draws: [{ step, g, t }] }.
+ * Goes on training a model at positions of a source. JSON: { command, method, out, from, backend, adapter, parameters, window, length, checkpoint,
+ * microBatch (null: the whole batch at once), memory (TrainingFigures), gMax, granularity (both null for "plain"), sinks (null where nothing is shifted),
+ * positions (as createPositionSource takes them), seed, steps, step, interrupted, loss, heldOut, heldOutSkipped, seconds, train: […],
+ * draws: [{ step, g, t }], or what else the source draws }.
  */
 export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
   withRunFolder(options, () =>
@@ -59,10 +65,13 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
       const { length } = settings;
       const window = config.max_position_embeddings;
       refuseFinished(start.step, rule.steps, out);
-      const e2 = settings.method === "e2";
-      if (e2) checkReach(settings, window);
+      const { method, gMax, granularity } = settings;
+      const extends_ = method !== "plain";
+      if (extends_) checkReach(settings, window);
       needRoom(roomOf(info), [trainedModel(config), trainedBatch(config, rule.batch, length)]);
       const positions = positionsOf(settings, window);
+      const source = createPositionSource(positions, config);
+      const notes = extensionNotes(positions, config);
       const memory = sayTrainingNeed(io, {
         info,
         model: start.model,
@@ -70,8 +79,8 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         rule,
         computing,
         length,
-        heldOutContext: (length) => (e2 ? window : Math.max(window, length)),
-        tableRows: e2 && settings.granularity === "sample" ? rule.batch : 1,
+        heldOutContext: (length) => (extends_ ? window : Math.max(window, length)),
+        tableRows: extends_ && granularity === "sample" ? rule.batch : 1,
         ...(options.resume === undefined ? ({ shorter: "--length" } as const) : {}),
       });
       const corpus = await loadCorpus(settings.text);
@@ -82,14 +91,14 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
       await needCheckpointSpace(out, config);
       const parameters = countParameters(config);
       const sequences = length === window ? "" : `, sequences of ${length}`;
-      const how = e2 ? `E²-LLM up to g = ${settings.gMax}, so ${settings.gMax * window} bytes` : "plain steps (the control)";
+      const how = extends_ ? `${nameOf[method]} up to g = ${gMax}, so ${gMax * window} bytes` : nameOf.plain;
       io.note(`${formatCount(parameters)} parameters, window of ${window} bytes${sequences}: ${how}`);
 
       const stop = onInterrupt();
       const result = await runTraining({
         io,
         stop,
-        label: settings.method,
+        label: method,
         model: start.model,
         optimizer: optimizerOf(rule),
         ...(start.optimizerState === undefined ? {} : { optimizerState: start.optimizerState }),
@@ -97,22 +106,22 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         rule,
         computing,
         windows,
-        positions,
+        positions: source,
         folder: out,
         ...(options.resume === undefined ? {} : { resumed: options.resume }),
         saveEvery: options.saveEvery,
-        extra: { command: "extend", ...settings, textDigest, ...rule, ...computing },
-        saveOptions: { extraConfig: e2 ? e2Notes(settings, window) : windowNotes(config, length) },
+        extra: { command: "extend", ...settings, positions, textDigest, ...rule, ...computing },
+        saveOptions: { extraConfig: notes === null ? windowNotes(config, length) : { e2llm: notes } },
       });
       io.note(`saved to ${out}`);
       if (result.interrupted) {
         io.note(`stopped after step ${result.step} of ${rule.steps}; go on with: dawngrad extend --resume ${out}`);
-      } else if (e2) io.note(`read long text with: dawngrad eval --model ${out}`);
-      const context = e2 ? window : Math.max(window, length);
+      } else if (extends_) io.note(`read long text with: dawngrad eval --model ${out}`);
+      const context = extends_ ? window : Math.max(window, length);
       const heldOut = await heldOutLoss({ ...result, io, documents: corpus.heldOut, context, how: ", g = 1" });
       io.result({
         command: "extend",
-        method: settings.method,
+        method,
         out,
         from: settings.from,
         ...computedOn,
@@ -122,9 +131,10 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         checkpoint: computing.checkpoint,
         microBatch: computing.microBatch ?? null,
         memory,
-        gMax: e2 ? settings.gMax : null,
-        granularity: e2 ? settings.granularity : null,
-        sinks: e2 ? settings.sinks : null,
+        gMax: extends_ ? gMax : null,
+        granularity: extends_ ? granularity : null,
+        sinks: shifts(method) ? settings.sinks : null,
+        positions,
         seed: settings.seed,
         steps: rule.steps,
         step: result.step,
@@ -133,29 +143,11 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         ...heldOut,
         seconds: result.seconds,
         train: result.points,
-        draws: e2 ? result.draws : [],
+        draws: extends_ ? result.draws : [],
       });
       return stop.exitCode;
     }),
   );
-
-/**
- * What `config.json` of an extended model says beside the usual fields: how it was extended and how to read with it. The window stays the
- * trained one, because the scale is chosen when reading.
- */
-export function e2Notes(settings: Pick<ExtensionSettings, "gMax" | "sinks" | "granularity">, window: number): Record<string, unknown> {
-  const { gMax, sinks, granularity } = settings;
-  return {
-    e2llm: {
-      trained_window: window,
-      g_max: gMax,
-      sinks,
-      granularity,
-      schedule: "linear",
-      reading: `divide positions by a whole g from 1 to ${gMax} to read g*${window} tokens; elsewhere: rope_scaling {"type": "linear", "factor": g}, times the factor of a linear scaling that the model had`,
-    },
-  };
-}
 
 /**
  * What `config.json` of a model says that was trained on longer sequences. Scalings other than "linear" may take their trained window from
@@ -167,26 +159,85 @@ function windowNotes(config: LlamaConfig, length: number): Record<string, unknow
   return { max_position_embeddings: widens ? length : window };
 }
 
-function positionsOf({ method, gMax, granularity, sinks, seed }: ExtensionSettings, window: number): PositionSource {
-  return method === "e2" ? createE2Source({ window, gMax, granularity, sinks, seed }) : createPlainSource();
+const nameOf: { readonly [M in ExtendMethod]: string } = {
+  e2: "E²-LLM",
+  "e2-yarn": "E²-YaRN",
+  pose: "PoSE",
+  randomized: "randomized positions",
+  "random-scale": "random scales",
+  plain: "plain steps (the control)",
+};
+
+/** Whether a method draws the shift of E²-LLM. */
+const shifts = (method: ExtendMethod): method is "e2" | "e2-yarn" => method === "e2" || method === "e2-yarn";
+
+/** The positions of a method, as `createPositionSource` takes them. */
+function positionsOf(settings: ExtensionSettings, window: number): PositionSourceOptions {
+  const { method, gMax, granularity, sinks, seed, g, t, chunks, scaling } = settings;
+  const drawn = { window, granularity, seed };
+  const scaled = scaling === undefined ? {} : { scaling: drawnScaling(scaling) };
+  const shifted = { ...drawn, sinks, ...(g === undefined ? { gMax } : { g }), ...(t === undefined ? {} : { t }) };
+  switch (method) {
+    case "plain":
+      return { type: method };
+    case "e2":
+      return { type: method, ...shifted, ...scaled };
+    case "e2-yarn":
+      return { type: method, ...shifted, ...(scaling === "yarn-turns" ? turns : {}) };
+    case "pose":
+      return { type: method, ...drawn, scale: gMax, ...(chunks === undefined ? {} : { chunks }), ...scaled };
+    case "randomized":
+      return { type: method, ...drawn, lMax: gMax * window, scaling: "linear", ...scaled };
+    case "random-scale":
+      return { type: method, ...drawn, gMax, ...scaled };
+  }
 }
 
+/** Parameters of the reading "yarn-turns". */
+const turns = { ramp: "turns", betaFast: 4, betaSlow: 1 } as const;
+const drawnScaling = (name: ScalingName): DrawnScaling => (name === "yarn-turns" ? { type: "yarn", ...turns } : name);
+
 /** Refuses scales and lengths that do not fit together (OptionError). */
-function checkReach({ gMax, length }: Pick<ExtensionSettings, "gMax" | "length">, window: number): void {
+function checkReach({ method, g, gMax, length }: ExtensionSettings, window: number): void {
+  const flag = g === undefined ? "--g-max" : "--g";
   if (gMax * window > mostItems) {
-    throw new OptionError(`--g-max ${gMax} times the window of ${window} is more positions than can be counted`, {
-      hint: `take --g-max ${Math.floor(mostItems / window)} at most`,
+    throw new OptionError(`${flag} ${gMax} times the window of ${window} is more positions than can be counted`, {
+      hint: `take ${flag} ${Math.floor(mostItems / window)} at most`,
+    });
+  }
+  if (method === "random-scale" && length > window) {
+    throw new OptionError(`--length ${length} is longer than the window of ${window}, beyond which its scales would not reach far enough`, {
+      hint: `take --length ${window} at most`,
     });
   }
   if (length > gMax * window) {
-    throw new OptionError(`--length ${length} is longer than --g-max ${gMax} times the window of ${window}, so no scale can hold it`, {
-      hint: `take --length ${gMax * window} at most, or --g-max ${Math.ceil(length / window)}`,
+    throw new OptionError(`--length ${length} is longer than ${flag} ${gMax} times the window of ${window}, so no scale can hold it`, {
+      hint: `take --length ${gMax * window} at most, or ${flag} ${Math.ceil(length / window)}`,
     });
   }
 }
 
+type Absent = "g" | "t" | "chunks" | "scaling";
+
+/** The options of the method alone. With one scale for every draw that is the largest one, too. */
+function methodOf(
+  options: { readonly [K in keyof MethodOptions]: K extends Absent ? MethodOptions[K] | undefined : MethodOptions[K] },
+): MethodOptions {
+  const { method, gMax, granularity, sinks, g, t, chunks, scaling } = options;
+  return {
+    method,
+    gMax: g ?? gMax,
+    granularity,
+    sinks,
+    ...(g === undefined ? {} : { g }),
+    ...(t === undefined ? {} : { t }),
+    ...(chunks === undefined ? {} : { chunks }),
+    ...(scaling === undefined ? {} : { scaling }),
+  };
+}
+
 async function freshStart(options: ExtendOptions): Promise<Start> {
-  const { model: from, text, seed, method, gMax, granularity, sinks, batch, steps, lr, warmup, weightDecay, clip } = options;
+  const { model: from, text, seed, batch, steps, lr, warmup, weightDecay, clip } = options;
   if (from === undefined) throw new OptionError("extend needs a model", { hint: "name its folder: --model runs/base" });
   const model = await loadModel(from);
   needByteModel(model, from);
@@ -194,7 +245,7 @@ async function freshStart(options: ExtendOptions): Promise<Start> {
   return {
     model,
     step: 0,
-    settings: { from, text, seed, method, gMax, granularity, sinks, length },
+    settings: { from, text, seed, ...methodOf(options), length },
     savedDigest: undefined,
     rule: { batch, steps, lr, warmup, weightDecay, clip },
     computing: stepOptions(options),
@@ -206,8 +257,8 @@ async function resumedStart(options: ExtendOptions, folder: string): Promise<Sta
   const saved = new SavedSettings(extra, folder);
   saved.oneOf("command", ["extend"]);
   const { given } = options;
-  const method = settled("method", given, options.method, saved.oneOf("method", ["e2", "plain"]), folder);
-  refuseUnread(method, given);
+  const method = settled("method", given, options.method, saved.oneOf("method", extendMethods), folder);
+  refuseUnread({ ...options, method }, given);
   const length = saved.optionalNumber("length") ?? model.config.max_position_embeddings;
   const rule = resumedRule(options, saved);
   return {
@@ -218,10 +269,16 @@ async function resumedStart(options: ExtendOptions, folder: string): Promise<Sta
       from: saved.text("from"),
       text: given.has("text") ? options.text : saved.text("text"),
       seed: settled("seed", given, options.seed, saved.number("seed"), folder),
-      method,
-      gMax: settled("gMax", given, options.gMax, saved.number("gMax"), folder),
-      granularity: settled("granularity", given, options.granularity, saved.oneOf("granularity", ["batch", "sample"]), folder),
-      sinks: settled("sinks", given, options.sinks, saved.number("sinks"), folder),
+      ...methodOf({
+        method,
+        gMax: settled("gMax", given, options.gMax, saved.number("gMax"), folder),
+        granularity: settled("granularity", given, options.granularity, saved.oneOf("granularity", ["batch", "sample"]), folder),
+        sinks: settled("sinks", given, options.sinks, saved.number("sinks"), folder),
+        g: settled("g", given, options.g, saved.optionalNumber("g"), folder),
+        t: settled("t", given, options.t, saved.optionalNumberOrName("t", ["uniform", "largest"]), folder),
+        chunks: settled("chunks", given, options.chunks, saved.optionalNumber("chunks"), folder),
+        scaling: settled("scaling", given, options.scaling, saved.optionalName("scaling", scalingNames), folder),
+      }),
       length: settled("length", given, options.length, length, folder),
     },
     savedDigest: saved.optionalText("textDigest"),

@@ -6,7 +6,15 @@ export { createPoseSource, type PoseDraw, type PoseOptions } from "./pose.js";
 export { createRandomIncrementsSource, type RandomIncrementsDraw } from "./random-increments.js";
 export { createRandomScaleSource, type RandomScaleDraw, type RandomScaleOptions } from "./random-scale.js";
 export { createRandomizedSource, type RandomizedDraw, type RandomizedOptions } from "./randomized.js";
-export * from "./registry.js";
+export {
+  createPositionSource,
+  type PositionSourceOptions,
+  type PositionSourceType,
+  type PositionSourceTypes,
+  positionSourceReading,
+  positionSourceTypes,
+  type SourceReading,
+} from "./registry.js";
 export { type DrawnRow, type RowOptions, type RowRequest, type RowSourceOptions, rowSource, stackRows } from "./rows.js";
 export type { ScaleDistribution, ScaleOptions } from "./scales.js";
 export type { DrawnScaling, ScalingOptions } from "./scaling.js";

@@ -100,6 +100,8 @@ export const positionSourceTypes: { readonly [T in PositionSourceType]: string }
   Object.entries(sources).map(([type, { summary }]) => [type, summary]),
 ) as Record<PositionSourceType, string>;
 
+/** The first argument of `createPositionSource`. */
+export const sourceOptionsKind = objectWith('the type of a source with its options, as { type: "e2", gMax: 8 }', "type");
 const configKind = optional(objectWith("the configuration of a model", "head_dim", "rope_theta"));
 
 /**
@@ -133,7 +135,8 @@ export function positionSourceReading(options: PositionSourceOptions, config?: R
   record.create(given);
   const scaling = record.scaling(given);
   const gMax = record.largest(given);
-  return { schedule: gMax === 1 ? "none" : scheduleOf(scaling), scaling, gMax, everyScale: Object.hasOwn(record.kinds, "gMax") };
+  const everyScale = Object.hasOwn(record.kinds, "gMax");
+  return { schedule: gMax === 1 && !everyScale ? "none" : scheduleOf(scaling), scaling, gMax, everyScale };
 }
 
 /** The record of a type with the options of its function, completed from a model's configuration. */
@@ -142,7 +145,7 @@ function resolve(
   options: PositionSourceOptions,
   config: RopeConfig | undefined,
 ): { record: SourceRecord<unknown>; given: unknown } {
-  checkArgument(where, "options", options, objectWith('the type of a source with its options, as { type: "e2", gMax: 8 }', "type"));
+  checkArgument(where, "options", options, sourceOptionsKind);
   checkArgument(where, "config", config, configKind);
   const { type, ...own } = options;
   checkArgument(where, "type", type, text);
