@@ -1,5 +1,6 @@
 /** RoPE scaling, E²-LLM, tasks, and evaluation at many context lengths. */
 export { type RandomStream, randomStream } from "../ir/random-stream.js";
+export { ClexOde, type ClexOptions, clexPlaces } from "./clex.js";
 export * from "./comparison.js";
 export {
   type ContextScores,

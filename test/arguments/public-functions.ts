@@ -475,6 +475,7 @@ const functions = {
   countParameters: { config: anObject(() => config) },
   createPositionEncoding: { config: anObject(() => ({ type: "kerple" })), options: options({ heads: anInteger(2), key }) },
   alibiSlopes: { heads: anInteger(2) },
+  clexPlaces: { draw: anObject(() => ({ ...dawngrad.plainPositions({ length: 4, scale: 2 }) })) },
   withPositionEncoding: {
     model: anObject(llama),
     make: alsoFor(
@@ -955,6 +956,16 @@ const classes = {
   Linear: { weight: x },
   Embedding: { weight: x },
   RMSNorm: { weight: aTensor(() => tensor([1, 1])), eps: aBoundedNumber(1e-5) },
+  ClexOde: {
+    options: options({
+      headDim: anInteger(4),
+      theta: aBoundedNumber(10_000),
+      factor: optional(anInteger(1)),
+      activation: optional(aName("tanh")),
+      steps: optional(anInteger(4)),
+      key,
+    }),
+  },
   KeyValueCache: { config: anObject(() => config), options: options({ capacity: anInteger(4), batch: optional(anInteger(1)) }) },
 } as const;
 
