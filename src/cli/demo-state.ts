@@ -4,8 +4,19 @@ import { writeFileAtomic } from "../nn/files.js";
 import { checkpointIn, type OutputFolder, runFiles } from "./outputs.js";
 import type { DrawPoint, TrainPoint } from "./results.js";
 
-export const demoPhases = ["pretrain", "plain", "e2"] as const;
-export type DemoPhase = (typeof demoPhases)[number];
+/** The trainings of a demo, in their order, with the folders of their checkpoints. */
+const phaseFolders = {
+  pretrain: "base",
+  plain: "plain",
+  e2: "e2",
+  full: "full",
+  "ledger-pretrain": "ledger/base",
+  "ledger-plain": "ledger/plain",
+  "ledger-e2": "ledger/e2",
+  "ledger-full": "ledger/full",
+} as const;
+export type DemoPhase = keyof typeof phaseFolders;
+export const demoPhases = Object.keys(phaseFolders) as readonly DemoPhase[];
 
 /** What an interrupted demo leaves beside its checkpoints, so that the same command goes on instead of starting again. */
 export interface DemoState {
@@ -21,7 +32,7 @@ export interface DemoState {
 const fileIn = (folder: string): string => `${folder}/unfinished.json`;
 
 /** Folder of a phase's checkpoint. */
-export const phaseFolder = (out: string, phase: DemoPhase): string => `${out}/${phase === "pretrain" ? "base" : phase}`;
+export const phaseFolder = (out: string, phase: DemoPhase): string => `${out}/${phaseFolders[phase]}`;
 
 /** Everything that a demo writes. */
 export const demoOutputs = (out: string): OutputFolder[] => [

@@ -1,7 +1,8 @@
+import type { LedgerOptions } from "../e2llm/tasks/ledger.js";
 import type { PresetName } from "./commands/demo.js";
 
-/** Sizes of one demo. Lengths are in bytes, which are the tokens. */
-export interface Preset {
+/** Sizes of one setting. Lengths are in tokens, which are the bytes of a text. */
+export interface SettingPreset {
   /** L: the trained window. */
   readonly window: number;
   readonly hidden: number;
@@ -13,13 +14,17 @@ export interface Preset {
   readonly ropeTheta: number;
   /** Standard deviation of the initial weights. */
   readonly initializerRange: number;
-  /** Sequences per step, in each phase. */
+  /** Whether the embedding is the head too. */
+  readonly tied: boolean;
+  /** Sequences of L tokens per step, in each phase; longer ones are so many fewer. */
   readonly batch: number;
+  /** β₁ and β₂ of AdamW. Default [0.9, 0.95]. */
+  readonly betas?: readonly [number, number];
   readonly weightDecay: number;
   /** Bound of the gradient's norm. */
   readonly clip: number;
   readonly pretrain: { readonly steps: number; readonly lr: number; readonly warmup: number };
-  /** Each of the two continued trainings, plain and E². */
+  /** Each of the continued trainings: plain, E² and at full length. */
   readonly extend: { readonly steps: number; readonly lr: number; readonly warmup: number };
   /** Largest scale that E² draws. */
   readonly gMax: number;
@@ -28,15 +33,47 @@ export interface Preset {
   readonly sinks: number;
   /** Context lengths that are read, as multiples of the window. The last says which targets there are: those with so much before them. */
   readonly reaches: readonly number[];
-  /** T: targets of a block, at most the window. */
-  readonly targetLength: number;
-  /** Number of blocks. */
+  /** Sequences that are evaluated. */
   readonly blocks: number;
-  /** Bytes that one forward pass of the evaluation reads, over all of its sequences. */
+  /** Tokens that one forward pass of the evaluation reads, over all of its sequences. */
   readonly evaluationBytes: number;
   /** Steps between checkpoints. */
   readonly saveEvery: number;
 }
+
+/** Sizes of one demo: the book, and the ledger beside it. */
+export interface Preset extends SettingPreset {
+  /** T: targets of a block of the book, at most the window. */
+  readonly targetLength: number;
+  readonly ledger: SettingPreset & { readonly task: LedgerOptions };
+}
+
+/** A ledger whose recall within 64 tokens two layers learn in some 1,600 steps. */
+const ledger: Preset["ledger"] = {
+  task: {},
+  window: 64,
+  hidden: 64,
+  layers: 2,
+  heads: 2,
+  kvHeads: 2,
+  intermediate: 176,
+  ropeTheta: 10_000,
+  initializerRange: 0.1,
+  tied: false,
+  batch: 16,
+  betas: [0.9, 0.98],
+  weightDecay: 0.01,
+  clip: 1,
+  pretrain: { steps: 1600, lr: 4e-3, warmup: 50 },
+  extend: { steps: 250, lr: 2e-3, warmup: 20 },
+  gMax: 8,
+  granularity: "batch",
+  sinks: 4,
+  reaches: [1, 2, 4, 8],
+  blocks: 96,
+  evaluationBytes: 4096,
+  saveEvery: 500,
+};
 
 /** The sizes behind `dawngrad demo --preset`. */
 export const presets: Readonly<Record<PresetName, Preset>> = {
@@ -49,6 +86,7 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
     intermediate: 96,
     ropeTheta: 10_000,
     initializerRange: 0.1,
+    tied: true,
     batch: 24,
     weightDecay: 0,
     clip: 1,
@@ -62,6 +100,19 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
     blocks: 48,
     evaluationBytes: 768,
     saveEvery: 0,
+    // Some steps of everything, far too few to learn recall.
+    ledger: {
+      ...ledger,
+      task: { names: 4, values: 2, fillers: 2, asked: 6, warmUp: 64 },
+      window: 16,
+      hidden: 32,
+      intermediate: 64,
+      pretrain: { steps: 60, lr: 1e-2, warmup: 10 },
+      extend: { steps: 20, lr: 5e-3, warmup: 2 },
+      blocks: 24,
+      evaluationBytes: 768,
+      saveEvery: 0,
+    },
   },
   // By budget: what two idle cores do in some five minutes on the wasm backend.
   small: {
@@ -73,6 +124,7 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
     intermediate: 352,
     ropeTheta: 10_000,
     initializerRange: 0.03,
+    tied: true,
     batch: 8,
     weightDecay: 0.01,
     clip: 1,
@@ -86,6 +138,7 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
     blocks: 32,
     evaluationBytes: 4096,
     saveEvery: 500,
+    ledger,
   },
   gpu: {
     window: 1024,
@@ -96,6 +149,7 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
     intermediate: 1376,
     ropeTheta: 10_000,
     initializerRange: 0.02,
+    tied: true,
     batch: 16,
     weightDecay: 0.1,
     clip: 1,
@@ -109,5 +163,6 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
     blocks: 64,
     evaluationBytes: 32_768,
     saveEvery: 500,
+    ledger: { ...ledger, layers: 4, hidden: 128, heads: 4, kvHeads: 4, intermediate: 352, blocks: 256, evaluationBytes: 32_768 },
   },
 };

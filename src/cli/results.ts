@@ -5,8 +5,11 @@ import type { JsonValue } from "./io.js";
 /** Format version of results.json; raised when a field changes its meaning or goes away. */
 export const resultsVersion = 1;
 
-export const variantNames = ["base", "plain", "e2"] as const;
-/** "base": after pretraining; "plain": after as many further plain steps as E² took; "e2": after E²-LLM. */
+export const variantNames = ["base", "plain", "e2", "full"] as const;
+/**
+ * "base": after pretraining; "plain": after as many further plain steps as E² took; "e2": after E²-LLM; "full": after as many steps on
+ * sequences of full length, the upper bound.
+ */
 export type Variant = (typeof variantNames)[number];
 
 /** One measured loss. */
@@ -39,6 +42,36 @@ export interface TrainPoint {
 /** What was drawn for a batch or for a sample; several share a step when draws are per sample. E²-LLM draws { g, t }. */
 export type DrawPoint = { readonly step: number } & DrawRecord;
 
+/** How one variant, read in one way, answers the questions of one kind in the ledger. */
+export interface LedgerRow {
+  readonly variant: Variant;
+  readonly schedule: string;
+  readonly scale: number;
+  /** Tokens of context. */
+  readonly context: number;
+  /** "question": recall of what was last written for a name; "echo1", "echo2": the token one or two places back. */
+  readonly kind: string;
+  /** Share of right answers. */
+  readonly accuracy: number;
+  /** Mean loss in nats. */
+  readonly nats: number;
+  /** Questions behind the row, the same at every context. */
+  readonly targets: number;
+}
+
+/** The second setting of the demo, in which context beyond the window is worth something; see `ledgerTask`. */
+export interface LedgerResults {
+  /** L in tokens. */
+  readonly window: number;
+  readonly gMax: number;
+  readonly parameters: number;
+  /** Share of right guesses at questions. */
+  readonly chance: number;
+  /** What perfect recall of each context gives on questions, guesses beyond it included. */
+  readonly perfect: readonly { readonly context: number; readonly accuracy: number }[];
+  readonly rows: readonly LedgerRow[];
+}
+
 /** The contents of results.json. */
 export interface DemoResults {
   readonly version: number;
@@ -56,7 +89,9 @@ export interface DemoResults {
   readonly targets: number;
   readonly rows: readonly ResultRow[];
   /** Loss on the same targets when only the last L bytes are read, unscaled: the line that long context has to beat. */
-  readonly truncation: Readonly<Record<Variant, number>>;
+  readonly truncation: Readonly<Record<Exclude<Variant, "full">, number>> & { readonly full?: number };
+  /** The ledger; absent from files that an older version wrote. */
+  readonly ledger?: LedgerResults;
   readonly train: readonly TrainPoint[];
   readonly draws: readonly DrawPoint[];
   /** Wall-clock seconds by phase; "total" where present is the whole run. */
@@ -113,7 +148,9 @@ export function parseDemoResults(value: unknown, file = "results.json"): DemoRes
       base: reader.number(truncation["base"], "truncation.base"),
       plain: reader.number(truncation["plain"], "truncation.plain"),
       e2: reader.number(truncation["e2"], "truncation.e2"),
+      ...(truncation["full"] === undefined ? {} : { full: reader.number(truncation["full"], "truncation.full") }),
     },
+    ...(root["ledger"] === undefined ? {} : { ledger: parseLedger(reader, root["ledger"]) }),
     train: reader.list(root["train"], "train").map((item, i) => {
       const at = `train[${i}]`;
       const point = reader.object(item, at);
@@ -140,6 +177,35 @@ export function parseDemoResults(value: unknown, file = "results.json"): DemoRes
     ),
     command: reader.text(root["command"], "command"),
     ...(root["fingerprint"] === undefined ? {} : { fingerprint: reader.text(root["fingerprint"], "fingerprint") }),
+  };
+}
+
+function parseLedger(reader: Reader, value: unknown): LedgerResults {
+  const ledger = reader.object(value, "ledger");
+  return {
+    window: reader.count(ledger["window"], "ledger.window"),
+    gMax: reader.count(ledger["gMax"], "ledger.gMax"),
+    parameters: reader.count(ledger["parameters"], "ledger.parameters"),
+    chance: reader.number(ledger["chance"], "ledger.chance"),
+    perfect: reader.list(ledger["perfect"], "ledger.perfect").map((item, i) => {
+      const at = `ledger.perfect[${i}]`;
+      const one = reader.object(item, at);
+      return { context: reader.count(one["context"], `${at}.context`), accuracy: reader.number(one["accuracy"], `${at}.accuracy`) };
+    }),
+    rows: reader.list(ledger["rows"], "ledger.rows").map((item, i) => {
+      const at = `ledger.rows[${i}]`;
+      const row = reader.object(item, at);
+      return {
+        variant: reader.oneOf(row["variant"], variantNames, `${at}.variant`),
+        schedule: reader.text(row["schedule"], `${at}.schedule`),
+        scale: reader.number(row["scale"], `${at}.scale`),
+        context: reader.count(row["context"], `${at}.context`),
+        kind: reader.text(row["kind"], `${at}.kind`),
+        accuracy: reader.number(row["accuracy"], `${at}.accuracy`),
+        nats: reader.number(row["nats"], `${at}.nats`),
+        targets: reader.count(row["targets"], `${at}.targets`),
+      };
+    }),
   };
 }
 

@@ -1,5 +1,7 @@
+import { readingLabel, variantLabel } from "./labels.js";
+import { ledgerTable } from "./ledger-table.js";
 import { formatCount, formatDuration } from "./progress.js";
-import { type DemoResults, type ResultRow, totalSeconds, type Variant } from "./results.js";
+import { type DemoResults, type ResultRow, totalSeconds, type Variant, variantNames } from "./results.js";
 
 /** Rows that belong together: one way of reading one variant, at every context. */
 export interface Series {
@@ -10,28 +12,6 @@ export interface Series {
   /** "E², g = 4", "base, YaRN". */
   readonly label: string;
   readonly nats: ReadonlyMap<number, number>;
-}
-
-const variantLabels: Readonly<Record<Variant, string>> = { base: "base", plain: "base + plain steps", e2: "E²" };
-
-const scheduleLabels: Readonly<Record<string, string>> = {
-  none: "no scaling",
-  linear: "PI",
-  ntk: "NTK",
-  yarn: "YaRN",
-  "yarn-turns": "YaRN (paper ramp)",
-  dynamic: "dynamic NTK",
-  llama3: "Llama 3",
-};
-
-/** A variant's name for readers. */
-export function variantLabel(variant: Variant): string {
-  return variantLabels[variant];
-}
-
-/** A schedule's name for readers; "PI" for "linear", which is what papers call it. */
-export function scheduleLabel(schedule: string): string {
-  return scheduleLabels[schedule] ?? schedule;
 }
 
 /** Context lengths that occur, ascending. */
@@ -59,19 +39,23 @@ export function seriesOf(results: DemoResults): Series[] {
       variant: first.variant,
       schedule: first.schedule,
       scale,
-      label: `${variantLabel(first.variant)}, ${scale === undefined ? scheduleLabel(first.schedule) : `g = ${scale}`}`,
+      label: scale === undefined ? readingLabel(first.variant, first.schedule) : `${variantLabel(first.variant)}, g = ${scale}`,
       nats: new Map(rows.map((row) => [row.context, row.nats])),
     };
   });
 }
 
-/** The demo's table for a terminal: one line for each series and truncation baseline, losses in nats per byte, columns aligned. */
+/**
+ * The demo's tables for a terminal. The book: one line for each series and truncation baseline, losses in nats per byte. The ledger: shares of
+ * right answers.
+ */
 export function formatTable(results: DemoResults): string {
   const contexts = contextsOf(results);
   const all = seriesOf(results);
   const cell = (nats: number | undefined): string => (nats === undefined ? "-" : nats.toFixed(3));
+  const { ledger } = results;
   const body: string[][] = [];
-  for (const variant of ["base", "plain", "e2"] as const) {
+  for (const variant of variantNames) {
     const own = all.filter((series) => series.variant === variant);
     if (own.length === 0) continue;
     for (const series of own) body.push([series.label, ...contexts.map((context) => cell(series.nats.get(context)))]);
@@ -86,19 +70,31 @@ export function formatTable(results: DemoResults): string {
     ["nats per byte", ...contexts.map(multiple)],
     ["context in bytes", ...contexts.map(String)],
   ];
-  const widths = contexts.map((_, i) => Math.max(...[...head, ...body].map((line) => line[i + 1]?.length ?? 0)));
-  const nameWidth = Math.max(...[...head, ...body].map((line) => line[0]?.length ?? 0));
-  const format = ([name = "", ...cells]: string[]): string =>
-    `${name.padEnd(nameWidth)}  ${cells.map((text, i) => text.padStart(widths[i] ?? 0)).join("  ")}`;
-  const rule = "-".repeat(nameWidth + widths.reduce((sum, width) => sum + width + 2, 0));
   const adapter = results.adapter === null ? "" : ` (${results.adapter})`;
   return [
     `${results.preset}: ${formatCount(results.model.parameters)} parameters, L = ${results.window}, ${results.backend}${adapter}, ` +
       `seed ${results.seed}, ${formatDuration(totalSeconds(results))}`,
     `the same ${results.targets} target bytes in every column`,
     "",
-    ...head.map(format),
-    rule,
-    ...body.map(format),
+    ...aligned({ head, body }),
+    ...(ledger === undefined
+      ? []
+      : [
+          "",
+          `the ledger: ${formatCount(ledger.parameters)} parameters, L = ${ledger.window} tokens; questions in the same places at every context, a guess is right in ${ledger.chance.toFixed(2)}`,
+          "",
+          ...aligned(ledgerTable(ledger)),
+        ]),
   ].join("\n");
+}
+
+/** Lines of a table with its columns aligned, the names to the left. */
+function aligned({ head, body }: { readonly head: readonly string[][]; readonly body: readonly string[][] }): string[] {
+  const lines = [...head, ...body];
+  const widthOf = (column: number): number => Math.max(...lines.map((line) => line[column]?.length ?? 0));
+  const [nameWidth = 0, ...widths] = (head[0] ?? []).map((_, column) => widthOf(column));
+  const format = ([name = "", ...cells]: string[]): string =>
+    `${name.padEnd(nameWidth)}  ${cells.map((text, i) => text.padStart(widths[i] ?? 0)).join("  ")}`.trimEnd();
+  const rule = "-".repeat(nameWidth + widths.reduce((sum, width) => sum + width + 2, 0));
+  return [...head.map(format), rule, ...body.map(format)];
 }

@@ -4,7 +4,7 @@ import { NonFiniteError } from "../errors.js";
 import type { LanguageBatch } from "../nn/batch.js";
 import { type SaveModelOptions, saveTraining } from "../nn/checkpoint.js";
 import { countParameters, type LlamaConfig } from "../nn/config.js";
-import type { WindowSampler } from "../nn/data.js";
+import type { TokenSource } from "../nn/data.js";
 import type { Llama } from "../nn/llama.js";
 import { type AdamWState, adamw, type Optimizer } from "../nn/optimizers.js";
 import { type Schedule, warmupCosine } from "../nn/schedules.js";
@@ -20,7 +20,8 @@ import type { DrawPoint, TrainPoint } from "./results.js";
 /** Numbers of a learning rule, as they are saved beside a checkpoint. */
 export type LearningRule = Pick<OptimizerOptions, "batch" | "steps" | "lr" | "warmup" | "weightDecay" | "clip">;
 
-export const optimizerOf = ({ weightDecay }: Pick<LearningRule, "weightDecay">): Optimizer<AdamWState> => adamw({ weightDecay });
+export const optimizerOf = ({ weightDecay }: Pick<LearningRule, "weightDecay">, betas?: readonly [number, number]): Optimizer<AdamWState> =>
+  adamw({ weightDecay, ...(betas === undefined ? {} : { betas }) });
 
 export const scheduleOf = ({ steps, warmup, lr }: LearningRule): Schedule =>
   warmupCosine({ warmup: Math.min(warmup, steps), total: steps, peak: lr });
@@ -48,7 +49,7 @@ export interface TrainingRunOptions {
   readonly optimizerState?: AdamWState;
   readonly startStep?: number;
   readonly rule: LearningRule;
-  readonly windows: WindowSampler;
+  readonly windows: TokenSource;
   readonly positions: PositionSource;
   /** How a step is computed. Default: as the `trainStep` does, or everything at once. */
   readonly computing?: StepOptions;

@@ -10,8 +10,14 @@ import { evaluateContexts } from "./evaluation.js";
 import { type Reading, type ReadingSchedule, readingTables } from "./reading.js";
 import { type EvaluationProgress, planScoring, type ScoringCost, scoringCost } from "./scoring.js";
 
-/** "base": the pretrained model; "plain": after further ordinary steps, the control; "e2": after as many steps of E²-LLM. */
-export type ComparedVariant = "base" | "plain" | "e2";
+/**
+ * "base": the pretrained model; "plain": after further ordinary steps, the control; "e2": after as many steps of E²-LLM; "full": after as many
+ * steps on sequences of the length that is to be read, which is what extension without long sequences is measured by.
+ */
+export type ComparedVariant = "base" | "plain" | "e2" | "full";
+
+/** The model of each variant; that of full length may be left out. */
+export type ComparedModels = Readonly<Record<Exclude<ComparedVariant, "full">, Llama>> & { readonly full?: Llama };
 
 /** One loss to measure. */
 export interface ComparisonRow extends Reading {
@@ -25,26 +31,34 @@ export interface ComparedLoss extends ComparisonRow {
   readonly nats: number;
 }
 
-/** Ways to read the two models that never saw a scaled position; their scale is context / L. */
+/** Ways to read the two models that saw no position beyond the window; their scale is context / L. */
 const schedulesOf: Readonly<Record<"base" | "plain", readonly ReadingSchedule[]>> = {
   base: ["none", "linear", "ntk", "yarn", "yarn-turns"],
   plain: ["none", "yarn", "yarn-turns"],
 };
 
 /**
- * The rows of the comparison: base and plain by each of their schedules at scale context/L, and E² at every scale g for every context.
+ * The rows of the comparison: base and plain by each of their schedules at scale context/L, E² at every scale g for every context, and the
+ * model of full length unscaled at the contexts that it was trained for.
  *
  * @param options.window trained window L
  * @param options.contexts context lengths. Default L, 2L, 4L, 8L.
  * @param options.scales scales g at which E² is read. Default 1, 2, 4, 8.
+ * @param options.fullLength tokens of the sequences of the variant "full". Default: there is no such model.
  */
 export function comparisonRows(options: {
   readonly window: number;
   readonly contexts?: readonly number[];
   readonly scales?: readonly number[];
+  readonly fullLength?: number;
 }): ComparisonRow[] {
-  checkOptions("comparisonRows", options, { window: integer(1), contexts: optional(listOf(integer(1))), scales: optional(listOf(number)) });
-  const { window, scales = [1, 2, 4, 8] } = options;
+  checkOptions("comparisonRows", options, {
+    window: integer(1),
+    contexts: optional(listOf(integer(1))),
+    scales: optional(listOf(number)),
+    fullLength: optional(integer(1)),
+  });
+  const { window, scales = [1, 2, 4, 8], fullLength = 0 } = options;
   const contexts = options.contexts ?? [1, 2, 4, 8].map((times) => times * window);
   const untrained = (["base", "plain"] as const).flatMap((variant) =>
     schedulesOf[variant].flatMap((schedule) =>
@@ -54,13 +68,16 @@ export function comparisonRows(options: {
   const extended = scales.flatMap((scale) =>
     contexts.map((context): ComparisonRow => ({ variant: "e2", schedule: "linear", scale, context })),
   );
-  return [...untrained, ...extended];
+  const whole = contexts
+    .filter((context) => context <= fullLength)
+    .map((context): ComparisonRow => ({ variant: "full", schedule: "none", scale: 1, context }));
+  return [...untrained, ...extended, ...whole];
 }
 
 const rowsKind = listOf(objectWith("a row { variant, schedule, scale, context }", "variant", "schedule", "scale", "context"));
 
 export interface ComparisonOptions {
-  readonly models: Readonly<Record<ComparedVariant, Llama>>;
+  readonly models: ComparedModels;
   /** Trained window L of all of them. */
   readonly window: number;
   readonly rows: readonly ComparisonRow[];
@@ -106,7 +123,7 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
   const jobs = distinctJobs([...baselines, ...rows]);
   const costs = jobs.map(([, { variant, context }]) => {
     checkArgument("compareVariants", `models.${variant}`, models[variant], modelKind);
-    const { config } = models[variant];
+    const { config } = models[variant] as Llama;
     return scoringCost(config, planScoring(config, { context, targetLength, count: blocks.length, batch: batch?.(context) }));
   });
   const total = costs.reduce((sum, { passes }) => sum + passes, 0);
@@ -116,7 +133,7 @@ export async function compareVariants(options: ComparisonOptions): Promise<Compa
   let complete = true;
   for (const [i, [job, row]] of jobs.entries()) {
     const { variant, context, schedule, scale } = row;
-    const model = models[variant];
+    const model = models[variant] as Llama;
     const rowBatch = batch?.(context);
     const found = await evaluateContexts({
       model,

@@ -912,7 +912,12 @@ const functions = {
     ),
   },
   comparisonRows: {
-    options: options({ window: anInteger(4), contexts: optional(aList(() => [4])), scales: optional(aList(() => [1])) }),
+    options: options({
+      window: anInteger(4),
+      contexts: optional(aList(() => [4])),
+      scales: optional(aList(() => [1])),
+      fullLength: optional(anInteger(4)),
+    }),
   },
   compareVariants: {
     options: options({

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type DemoResults, parseDemoResults } from "../../src/cli/results.js";
+import { type DemoResults, type LedgerResults, parseDemoResults } from "../../src/cli/results.js";
 import { tooSlowForSmall } from "../../src/cli/run/demo.js";
 import { builtCommand } from "./built.js";
 
@@ -53,9 +53,9 @@ describe("dawngrad demo --preset smoke", { timeout: 10 * minutes }, () => {
     if (results.backend === "wasm") expect(results.adapter).toMatch(/^WebAssembly SIMD, \d+ threads?, fused multiply-add$/);
   });
 
-  it("writes the report and three models", async () => {
+  it("writes the report and all models of both settings", async () => {
     expect(await readFile(join(out, "report.html"), "utf8")).toMatch(/^<!doctype html>/i);
-    for (const name of ["base", "plain", "e2"]) {
+    for (const name of ["base", "plain", "e2", "full", "ledger/base", "ledger/plain", "ledger/e2", "ledger/full"]) {
       for (const file of ["config.json", "model.safetensors"]) expect((await stat(join(out, name, file))).size).toBeGreaterThan(0);
     }
   });
@@ -63,13 +63,38 @@ describe("dawngrad demo --preset smoke", { timeout: 10 * minutes }, () => {
   it("measures every row of the comparison", () => {
     const { window, rows } = results;
     expect(new Set(rows.map(({ context }) => context))).toEqual(new Set([1, 2, 4, 8].map((times) => times * window)));
-    expect(rows).toHaveLength((5 + 3 + 4) * 4);
+    expect(rows).toHaveLength((5 + 3 + 4 + 1) * 4);
     for (const scale of [1, 2, 4, 8]) for (const times of [1, 2, 4, 8]) expect(nats("e2", "linear", scale, times)).toBeGreaterThan(0);
     for (const schedule of ["linear", "ntk", "yarn", "yarn-turns"]) expect(nats("base", schedule, 8, 8)).toBeGreaterThan(0);
     for (const schedule of ["yarn", "yarn-turns"]) expect(nats("plain", schedule, 8, 8)).toBeGreaterThan(0);
     expect(results.truncation.base).toBe(nats("base", "none", 1, 1));
-    expect(new Set(results.train.map(({ phase }) => phase))).toEqual(new Set(["pretrain", "plain", "e2"]));
+    expect(new Set(results.train.map(({ phase }) => phase))).toEqual(
+      new Set(["pretrain", "plain", "e2", "full", ...["pretrain", "plain", "e2", "full"].map((phase) => `ledger-${phase}`)]),
+    );
     expect(results.draws.length).toBeGreaterThan(0);
+  });
+
+  it("asks the same questions of every model in the ledger", () => {
+    const { window, rows, perfect, chance } = results.ledger as LedgerResults;
+    expect(chance).toBe(0.5);
+    const ways = ["base none", "base linear", "base yarn-turns", "plain none", "plain yarn-turns", "e2 linear", "full none"];
+    expect(new Set(rows.map(({ variant, schedule }) => `${variant} ${schedule}`))).toEqual(new Set(ways));
+    for (const way of ways) {
+      const own = rows.filter(({ variant, schedule }) => `${variant} ${schedule}` === way);
+      for (const kind of ["question", "echo1", "echo2"]) {
+        expect(own.filter((row) => row.kind === kind).map(({ context }) => context)).toEqual([1, 2, 4, 8].map((times) => times * window));
+      }
+    }
+    for (const kind of ["question", "echo1", "echo2"])
+      expect(new Set(rows.filter((row) => row.kind === kind).map(({ targets }) => targets)).size).toBe(1);
+    const atWindow = rows.filter(({ context, kind, variant }) => context === window && kind === "question" && variant === "base");
+    expect(new Set(atWindow.map(({ accuracy }) => accuracy)).size).toBe(1);
+    expect(perfect.map(({ accuracy }) => accuracy)).toEqual([...perfect.map(({ accuracy }) => accuracy)].sort());
+  });
+
+  it("reads the model of full length as far as it was trained, unscaled", () => {
+    for (const times of [1, 2, 4, 8]) expect(Math.abs(nats("full", "none", 1, times) - nats("full", "none", 1, 1))).toBeLessThan(0.25);
+    expect(results.truncation.full).toBe(nats("full", "none", 1, 1));
   });
 
   it.each([1, 2, 4, 8])("shows that E² at g = %i stays flat up to g·L", (g) => {

@@ -10,6 +10,41 @@ const finding = (topic: Finding["topic"], results: DemoResults): Finding => {
 };
 const about = (topic: Finding["topic"], shape: TableShape = {}): Finding => finding(topic, syntheticResults(shape));
 
+describe("about the upper bound", () => {
+  it("says what long sequences give, and nothing where there are none", () => {
+    const { text, verdict } = about("bound", { full: [1.3, 1.25, 1.21, 1.19] });
+    expect(verdict).toBe("neutral");
+    expect(text).toContain("Context beyond 64 bytes is worth something here");
+    expect(text).toContain("512 bytes give 1.190 nats per byte at 512, the best truncation baseline is 1.297, and E² is at 1.602");
+    expect(about("bound", { full: [1.3, 1.3, 1.3, 1.3] }).text).toContain("is worth nothing here");
+    expect(findings(syntheticResults()).map(({ topic }) => topic)).not.toContain("bound");
+  });
+
+  it("is no competitor: truncation and alternatives are told without it", () => {
+    const whole = syntheticResults({ full: [1, 0.9, 0.8, 0.7] });
+    for (const topic of ["truncation", "alternatives"] as const) expect(finding(topic, whole).text).toBe(about(topic).text);
+  });
+});
+
+describe("about the ledger", () => {
+  it.each([
+    ["for", { base: 0.5, yarn: 0.66, e2: 0.7, full: 0.8 }],
+    ["against", { base: 0.5, yarn: 0.66, e2: 0.6, full: 0.8 }],
+    ["against", { base: 0.5, yarn: 0.4, e2: 0.5, full: 0.8 }],
+  ] as const)("speaks %s E² at %j", (expected, ledger) => {
+    const { text, verdict } = about("ledger", { ledger });
+    expect(verdict).toBe(expected);
+    expect(text).toContain(`E² answers ${ledger.e2.toFixed(2)} of the questions at 512 tokens`);
+    expect(text).toContain(`The base answers 0.54 with the last 64 alone, YaRN without training about length ${ledger.yarn.toFixed(2)}`);
+  });
+
+  it("compares nothing where full length teaches nothing", () => {
+    const { text, verdict } = about("ledger", { ledger: { base: 0.5, yarn: 0.9, e2: 0.9, full: 0.55 } });
+    expect(verdict).toBe("neutral");
+    expect(text).toContain("More steps are needed");
+  });
+});
+
 describe("about the base model", () => {
   it("a break-down is told with its first and last loss", () => {
     expect(about("base").text).toContain("1.338 nats per byte at 64, 2.516 at 128, 3.127 at 512");

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { comparisonChart, drawCharts, lossCharts, thinCurve } from "../../src/cli/report/charts.js";
+import { comparisonChart, drawCharts, lossCharts, thinCurve, trainCharts } from "../../src/cli/report/charts.js";
+import { ledgerChart } from "../../src/cli/report/ledger-chart.js";
 import { positionChart, positionPage } from "../../src/cli/report/position-chart.js";
 import { renderReport } from "../../src/cli/report/report.js";
 import { parseDemoResults } from "../../src/cli/results.js";
@@ -90,6 +91,47 @@ describe("the report", () => {
     const least = await renderReport({ ...results, rows: results.rows.slice(0, 1), train: [], draws: [] });
     expect(least.match(/<svg/g)).toHaveLength(1);
     expectBalancedTags(least);
+  });
+});
+
+describe("the report of both settings", () => {
+  const results = syntheticResults({ full: [1.3, 1.25, 1.21, 1.19], ledger: { base: 0.5, yarn: 0.66, e2: 0.7, full: 0.8 } });
+
+  it("has a figure and a table for the ledger, and the upper bound among the losses", async () => {
+    const html = await renderReport(results);
+    expectBalancedTags(html);
+    expect(html.match(/<figure/g)).toHaveLength(9);
+    expect(html).toContain("<h2>Recall where long context helps</h2>");
+    expect(html).toContain(
+      '<th scope="row">E², g = context / L</th><td>0.54</td><td>0.59</td><td>0.65</td><td>0.70</td><td>0.90</td><td>0.20</td>',
+    );
+    for (const nats of [1.25, 1.21, 1.19]) expect(html).toContain(`>${nats.toFixed(3)}</td>`);
+  });
+
+  it("describes both in words", () => {
+    expect(ledgerChart(results)?.description).toContain("full length (upper bound), no scaling: 0.54 at 64");
+    expect(ledgerChart(results)?.description).toContain("perfect recall: 0.53 at 64, 0.73 at 128, 0.90 at 256, 1.00 at 512.");
+    expect(ledgerChart(syntheticResults())).toBeUndefined();
+    expect(comparisonChart(results)?.description).toContain("full length (upper bound): 1.300 at 64");
+    expect(lossCharts(results)).toHaveLength(3);
+    const phases = ["pretrain", "e2", "ledger-pretrain", "ledger-e2", "ledger-full"];
+    const train = phases.map((phase) => ({ phase, step: 1, loss: 1, tokensPerSecond: null }));
+    expect(trainCharts({ ...results, train }).map(({ title }) => title)).toEqual([
+      "Pretraining",
+      "Continued training",
+      "Pretraining on the ledger",
+      "Continued training on the ledger",
+    ]);
+  });
+
+  it("is printed as two tables", () => {
+    const cells = formatTable(results)
+      .split("\n")
+      .map((line) => line.split(/ {2,}/));
+    expect(cells).toContainEqual(["full length (upper bound), no scaling", "1.300", "1.250", "1.210", "1.190"]);
+    expect(cells).toContainEqual(["full length (upper bound), no scaling", "0.54", "0.63", "0.71", "0.80", "0.90", "0.20"]);
+    expect(cells).toContainEqual(["perfect recall", "0.53", "0.73", "0.90", "1.00", "1.00", "1.00"]);
+    expect(parseDemoResults(JSON.parse(JSON.stringify(results)))).toEqual(results);
   });
 });
 

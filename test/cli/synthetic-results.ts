@@ -1,4 +1,4 @@
-import type { DemoResults, DrawPoint, ResultRow, TrainPoint, Variant } from "../../src/cli/results.js";
+import type { DemoResults, DrawPoint, LedgerResults, ResultRow, TrainPoint, Variant } from "../../src/cli/results.js";
 
 /** Losses at L, 2L, 4L, 8L. */
 type Losses = readonly [number, number, number, number];
@@ -7,7 +7,11 @@ export interface TableShape {
   readonly base?: Readonly<Record<string, Losses>>;
   readonly plain?: Readonly<Record<string, Losses>>;
   readonly e2?: Readonly<Record<number, Losses>>;
-  readonly truncation?: Partial<Record<Variant, number>>;
+  /** Losses at full length; without it there is no such model. */
+  readonly full?: Losses;
+  readonly truncation?: Partial<Record<Exclude<Variant, "full">, number>>;
+  /** Right answers at 8L; without them there is no ledger. */
+  readonly ledger?: Readonly<Record<"base" | "yarn" | "e2" | "full", number>>;
 }
 
 /** A table in which E² holds up to g·L, breaks down past it, and beats neither YaRN at 2L nor its own truncation baseline. */
@@ -42,6 +46,7 @@ export function syntheticResults(shape: TableShape = {}): DemoResults {
     }
   }
   for (const [scale, losses] of Object.entries(shape.e2 ?? usual.e2)) add("e2", "linear", losses, () => Number(scale));
+  if (shape.full !== undefined) add("full", "none", shape.full, () => 1);
   return {
     version: 1,
     backend: "webgpu",
@@ -61,11 +66,44 @@ export function syntheticResults(shape: TableShape = {}): DemoResults {
     gMax: 8,
     targets: 512,
     rows,
-    truncation: { ...usual.truncation, ...shape.truncation },
+    truncation: { ...usual.truncation, ...shape.truncation, ...(shape.full === undefined ? {} : { full: shape.full[0] }) },
+    ...(shape.ledger === undefined ? {} : { ledger: syntheticLedger(shape.ledger) }),
     train: [...curve("pretrain", 600, 5.5, 1.35), ...curve("plain", 200, 1.4, 1.3), ...curve("e2", 200, 2.6, 1.55)],
     draws: draws(window, 8, 200 * 4),
     seconds: { pretrain: 48.2, plain: 16.1, e2: 16.9, eval: 9.4, total: 92.3 },
     command: "dawngrad demo --preset smoke --out runs/smoke",
+  };
+}
+
+/** A ledger whose answers at L are .54, and at 8L as given. */
+function syntheticLedger(at8: NonNullable<TableShape["ledger"]>): LedgerResults {
+  const window = 64;
+  const way = (variant: Variant, schedule: string, last: number): LedgerResults["rows"] =>
+    [1, 2, 4, 8].flatMap((times) =>
+      ["question", "echo1", "echo2"].map((kind) => ({
+        variant,
+        schedule,
+        scale: schedule === "none" ? 1 : times,
+        context: times * window,
+        kind,
+        accuracy: kind === "question" ? 0.54 + ((last - 0.54) * Math.log2(times)) / 3 : kind === "echo1" ? 0.9 : 0.2,
+        nats: 1,
+        targets: kind === "question" ? 700 : 150,
+      })),
+    );
+  return {
+    window,
+    gMax: 8,
+    parameters: 121_000,
+    chance: 0.25,
+    perfect: [0.53, 0.73, 0.9, 1].map((accuracy, i) => ({ context: window * 2 ** i, accuracy })),
+    rows: [
+      ...way("base", "none", at8.base),
+      ...way("base", "yarn-turns", at8.yarn),
+      ...way("plain", "yarn-turns", at8.yarn),
+      ...way("e2", "linear", at8.e2),
+      ...way("full", "none", at8.full),
+    ],
   };
 }
 

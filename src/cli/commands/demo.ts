@@ -32,10 +32,12 @@ export interface DemoOptions extends CommonOptions {
 export function registerDemo(program: Command, execute: Action<DemoOptions>): void {
   const command = program
     .command("demo")
-    .summary("the whole path on a real book: train, extend, read at 1, 2, 4 and 8 times the window")
+    .summary("the whole path on a book and a ledger: train, extend, read at 1, 2, 4 and 8 times the window")
     .description(
       "Trains a byte-level Llama on Moby-Dick at a window of L bytes, extends it by E²-LLM at the same L, and measures the loss of held-out " +
-        "chapters at L, 2L, 4L and 8L beside what people would try instead. Writes results.json, report.html and the checkpoints.",
+        "chapters at L, 2L, 4L and 8L beside what people would try instead and what training on sequences of 8L gives. Then the same on " +
+        "ledgers, made by code, in which answers may stand far back: there long context is worth something. Writes results.json, " +
+        "report.html and the checkpoints.",
     )
     .addHelpText(
       "after",

@@ -1,6 +1,7 @@
 import type { TopLevelSpec } from "vega-lite";
+import { scheduleLabel, variantLabel } from "../labels.js";
 import type { DemoResults, TrainPoint, Variant } from "../results.js";
-import { contextsOf, type Series, scheduleLabel, seriesOf, variantLabel } from "../table.js";
+import { contextsOf, type Series, seriesOf } from "../table.js";
 import { compact, config, full, ink, muted, narrow, type Size, wide } from "./chart-style.js";
 import { e2Covering } from "./findings.js";
 
@@ -19,7 +20,7 @@ const curvePoints = 240;
 /** Draws that the scatter shows; all of them count in the bars. */
 const scatterPoints = 1200;
 
-const scheduleColors: Readonly<Record<string, string>> = {
+export const scheduleColors: Readonly<Record<string, string>> = {
   none: ink,
   linear: "var(--c-orange)",
   ntk: "var(--c-purple)",
@@ -33,7 +34,7 @@ const scheduleColors: Readonly<Record<string, string>> = {
 const scaleColors = ["var(--g-1)", "var(--g-2)", "var(--g-3)", "var(--g-4)", "var(--g-5)", "var(--g-6)"];
 const shapes = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"];
 
-/** Loss against context, one panel for each variant, all with the same axes; the variant's truncation baseline is dashed. */
+/** Loss against context, one panel for each variant but the upper bound, all with the same axes; the variant's truncation baseline is dashed. */
 export function lossCharts(results: DemoResults): Chart[] {
   const all = seriesOf(results);
   const values = [...results.rows.map((row) => row.nats), ...Object.values(results.truncation)];
@@ -61,7 +62,7 @@ function lossChart(results: DemoResults, variant: Variant, series: readonly Seri
       reach: one.scale !== undefined && context === one.scale * results.window,
     })),
   );
-  const truncated = results.truncation[variant];
+  const truncated = results.truncation[variant] ?? Number.NaN;
   const x = {
     field: "context",
     type: "quantitative",
@@ -135,7 +136,8 @@ export const comparisonCeiling = 0.6;
 /** The methods side by side, each with the scale that a user gets for the context, zoomed in on the losses worth having. */
 export function comparisonChart(results: DemoResults): Chart | undefined {
   const contexts = contextsOf(results);
-  const others = seriesOf(results).filter((one) => one.variant !== "e2" && one.schedule !== "none");
+  const others = seriesOf(results).filter(({ variant, schedule }) => (variant === "base" || variant === "plain") && schedule !== "none");
+  const whole = seriesOf(results).filter(({ variant }) => variant === "full");
   const curves = [
     ...others.map((one) => ({
       name: `${one.variant === "base" ? "base" : "plain steps"}, ${scheduleLabel(one.schedule)}`,
@@ -152,8 +154,15 @@ export function comparisonChart(results: DemoResults): Chart | undefined {
         return e2 === undefined ? [] : [{ context, nats: e2.nats }];
       }),
     },
+    ...whole.map(({ variant, nats }) => ({
+      name: variantLabel(variant),
+      color: ink,
+      dash: [2, 2],
+      points: [...nats].map(([context, value]) => ({ context, nats: value })),
+    })),
   ].filter((curve) => curve.points.length > 0);
-  const best = Math.min(...Object.values(results.truncation));
+  const { base, plain, e2: extended } = results.truncation;
+  const best = Math.min(base, plain, extended);
   const ceiling = best + comparisonCeiling;
   const seen = curves.flatMap((curve) => curve.points.map((point) => point.nats)).filter((nats) => nats <= ceiling);
   if (curves.length < 2 || contexts.length < 2) return undefined;
@@ -206,7 +215,7 @@ export function comparisonChart(results: DemoResults): Chart | undefined {
 }
 
 /** Ticks at the contexts, each with its multiple of L below. */
-function contextAxis(results: DemoResults, contexts: readonly number[]) {
+export function contextAxis(results: Pick<DemoResults, "window">, contexts: readonly number[]) {
   return {
     title: "context available (bytes)",
     values: [...contexts],
@@ -215,25 +224,33 @@ function contextAxis(results: DemoResults, contexts: readonly number[]) {
   };
 }
 
-/** Training loss against steps: pretraining in one panel, the continued trainings together in another. */
+const ledgerPrefix = "ledger-";
+
+/** Training loss against steps, for the book and for the ledger: pretraining in one panel, the continued trainings together in another. */
 export function trainCharts(results: DemoResults): Chart[] {
-  const phases = [...new Set(results.train.map((point) => point.phase))];
-  const [first, ...rest] = phases;
-  const charts: Chart[] = [];
-  if (first !== undefined) charts.push(trainChart(results, [first], phaseLabel(first)));
-  if (rest.length > 0) charts.push(trainChart(results, rest, "Continued training"));
-  return charts;
+  const all = [...new Set(results.train.map((point) => point.phase))];
+  return [false, true].flatMap((ofLedger) => {
+    const [first, ...rest] = all.filter((phase) => phase.startsWith(ledgerPrefix) === ofLedger);
+    const where = ofLedger ? " on the ledger" : "";
+    return [
+      ...(first === undefined ? [] : [trainChart(results, [first], `Pretraining${where}`)]),
+      ...(rest.length === 0 ? [] : [trainChart(results, rest, `Continued training${where}`)]),
+    ];
+  });
 }
 
+const kindOf = (phase: string): string => (phase.startsWith(ledgerPrefix) ? phase.slice(ledgerPrefix.length) : phase);
+
 function phaseLabel(phase: string): string {
-  const labels: Readonly<Record<string, string>> = { pretrain: "Pretraining", plain: "plain steps", e2: "E² steps" };
-  return labels[phase] ?? phase;
+  const labels: Readonly<Record<string, string>> = { pretrain: "Pretraining", plain: "plain steps", e2: "E² steps", full: "full length" };
+  return labels[kindOf(phase)] ?? phase;
 }
 
 function trainChart(results: DemoResults, phases: readonly string[], title: string): Chart {
   const curves = phases.map((phase) => thinCurve(results.train.filter((point) => point.phase === phase)));
   const points = curves.flatMap((curve, i) => curve.map((point) => ({ ...point, phase: phaseLabel(phases[i] ?? "") })));
-  const colors: Readonly<Record<string, string>> = { e2: "var(--g-5)", plain: "var(--c-orange)" };
+  const colors: Readonly<Record<string, string>> = { e2: "var(--g-5)", plain: "var(--c-orange)", full: "var(--c-purple)" };
+  const unit = phases.some((phase) => phase.startsWith(ledgerPrefix)) ? "nats per answer" : "nats per byte";
   const spec = (size: Size): TopLevelSpec => ({
     ...size,
     config,
@@ -245,12 +262,12 @@ function trainChart(results: DemoResults, phases: readonly string[], title: stri
         field: "loss",
         type: "quantitative",
         scale: { zero: false, domain: paddedDomain(points.map((point) => point.loss)), nice: false },
-        axis: { title: "nats per byte", tickCount: 6 },
+        axis: { title: unit, tickCount: 6 },
       },
       color: {
         field: "phase",
         type: "nominal",
-        scale: { domain: phases.map(phaseLabel), range: phases.map((phase) => colors[phase] ?? ink) },
+        scale: { domain: phases.map(phaseLabel), range: phases.map((phase) => colors[kindOf(phase)] ?? ink) },
         legend: phases.length < 2 ? null : { title: null, orient: "bottom", symbolType: "stroke" },
       },
     },

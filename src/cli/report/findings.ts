@@ -1,5 +1,7 @@
+import { scheduleLabel, variantLabel } from "../labels.js";
+import { ledgerContexts, ledgerSeries } from "../ledger-table.js";
 import type { DemoResults, Variant } from "../results.js";
-import { contextsOf, type Series, scheduleLabel, seriesOf, variantLabel } from "../table.js";
+import { contextsOf, type Series, seriesOf } from "../table.js";
 
 /** Nats by which a loss may rise from L to g·L and still be called flat. */
 export const flatTolerance = 0.25;
@@ -10,7 +12,7 @@ export const tie = 0.01;
 
 /** What one paragraph of the report says. */
 export interface Finding {
-  readonly topic: "base" | "flat" | "reach" | "truncation" | "alternatives" | "price" | "limits";
+  readonly topic: "base" | "flat" | "reach" | "truncation" | "alternatives" | "bound" | "price" | "ledger" | "limits";
   /** Whether the numbers speak for E²-LLM, against it, or neither. */
   readonly verdict: "for" | "against" | "neutral";
   readonly text: string;
@@ -24,7 +26,9 @@ export function findings(results: DemoResults): Finding[] {
     reachBeyondBase(results),
     truncation(results),
     alternatives(results),
+    upperBound(results),
     price(results),
+    ledger(results),
     limits(results),
   ];
   return found.filter((finding) => finding !== undefined);
@@ -151,10 +155,11 @@ function reachBeyondBase(results: DemoResults): Finding | undefined {
 /** Series that, at some context past L, are below the truncation baseline of their own variant; the largest gain of each. */
 export function truncationWinners(results: DemoResults): { series: Series; context: number; gain: number }[] {
   return seriesOf(results)
+    .filter(({ variant }) => variant !== "full")
     .flatMap((series) => {
       const gains = [...series.nats]
         .filter(([context]) => context > results.window)
-        .map(([context, nats]) => ({ series, context, gain: results.truncation[series.variant] - nats }))
+        .map(([context, nats]) => ({ series, context, gain: (results.truncation[series.variant] ?? nats) - nats }))
         .sort((a, b) => b.gain - a.gain);
       const best = gains[0];
       return best !== undefined && best.gain > tie ? [best] : [];
@@ -169,7 +174,7 @@ function truncation(results: DemoResults): Finding | undefined {
   const best = (["base", "plain", "e2"] as const)
     .map((variant) => ({ variant, nats: results.truncation[variant] }))
     .sort((a, b) => a.nats - b.nats)[0];
-  const lowest = results.rows.filter((row) => row.context > results.window).sort((a, b) => a.nats - b.nats)[0];
+  const lowest = results.rows.filter((row) => row.context > results.window && row.variant !== "full").sort((a, b) => a.nats - b.nats)[0];
   if (best === undefined || lowest === undefined) return undefined;
   if (winners.length === 0) {
     return {
@@ -205,7 +210,9 @@ export function againstAlternatives(
     .filter((context) => context > results.window)
     .flatMap((context) => {
       const e2 = e2Covering(results, context);
-      const other = results.rows.filter((row) => row.context === context && row.variant !== "e2").sort((a, b) => a.nats - b.nats)[0];
+      const other = results.rows
+        .filter((row) => row.context === context && (row.variant === "base" || row.variant === "plain"))
+        .sort((a, b) => a.nats - b.nats)[0];
       return e2 === undefined || other === undefined ? [] : [{ context, e2: e2.nats, other }];
     });
 }
@@ -233,6 +240,61 @@ function alternatives(results: DemoResults): Finding | undefined {
   }
   const verdict = losses.length > 0 ? "against" : wins.length > 0 ? "for" : "neutral";
   return { topic: "alternatives", verdict, text: parts.join(" ") };
+}
+
+/** What the same steps on long sequences give: the line that no training on short ones is expected to pass. */
+function upperBound(results: DemoResults): Finding | undefined {
+  const context = Math.max(...results.rows.filter(({ variant }) => variant === "full").map((row) => row.context));
+  const full = natsOf(results, "full", "none", context);
+  const e2 = e2Covering(results, context);
+  if (full === undefined || e2 === undefined) return undefined;
+  const { base, plain, e2: extended } = results.truncation;
+  const best = Math.min(base, plain, extended);
+  const worth =
+    full < best - tie
+      ? `Context beyond ${results.window} bytes is worth something here: `
+      : `Context beyond ${results.window} bytes is worth nothing here to a model of this size, so that no method could show a use of it: `;
+  return {
+    topic: "bound",
+    verdict: "neutral",
+    text:
+      `${worth}as many steps on sequences of ${context} bytes give ${fixed(full)} nats per byte at ${context}, the best truncation baseline is ${fixed(best)}, and E² is at ` +
+      `${fixed(e2.nats)}.`,
+  };
+}
+
+/** The setting in which long context is worth something: recall at the longest context. */
+function ledger({ ledger: found }: DemoResults): Finding | undefined {
+  if (found === undefined) return undefined;
+  const context = ledgerContexts(found).at(-1) ?? found.window;
+  const series = ledgerSeries(found);
+  const at = (variant: Variant, length: number, schedule?: string): number | undefined =>
+    series.find((one) => one.variant === variant && (schedule === undefined || one.schedule === schedule))?.questions.get(length);
+  const [truncated, e2, yarn, full] = [
+    at("base", found.window),
+    at("e2", context),
+    Math.max(at("base", context, "yarn-turns") ?? 0, at("plain", context, "yarn-turns") ?? 0),
+    at("full", context),
+  ];
+  if (truncated === undefined || e2 === undefined || full === undefined) return undefined;
+  const share = (x: number): string => x.toFixed(2);
+  if (full <= truncated + 0.05) {
+    return {
+      topic: "ledger",
+      verdict: "neutral",
+      text:
+        `In the ledger nothing was learned that long context could serve: training at full length answers ${share(full)} of the questions at ${context} tokens, ` +
+        `and the base with the last ${found.window} alone ${share(truncated)}. More steps are needed before methods can be compared.`,
+    };
+  }
+  const verdict = e2 > Math.max(truncated, yarn) ? "for" : e2 < yarn || e2 < truncated ? "against" : "neutral";
+  return {
+    topic: "ledger",
+    verdict,
+    text:
+      `In the ledger, where an answer may stand anywhere before, E² answers ${share(e2)} of the questions at ${context} tokens. The base answers ${share(truncated)} ` +
+      `with the last ${found.window} alone, YaRN without training about length ${share(yarn)}, and training at full length ${share(full)}.`,
+  };
 }
 
 function price(results: DemoResults): Finding | undefined {

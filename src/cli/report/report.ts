@@ -1,9 +1,12 @@
+import { scheduleLabel, variantLabel } from "../labels.js";
+import { ledgerTable } from "../ledger-table.js";
 import { formatCount, formatDuration } from "../progress.js";
-import { type DemoResults, totalSeconds, type Variant } from "../results.js";
-import { contextsOf, type Series, scheduleLabel, seriesOf, variantLabel } from "../table.js";
+import { type DemoResults, type LedgerResults, totalSeconds, type Variant, variantNames } from "../results.js";
+import { contextsOf, type Series, seriesOf } from "../table.js";
 import { type Chart, comparisonCeiling, comparisonChart, drawCharts, lossCharts, trainCharts } from "./charts.js";
 import { drawSvg, figuresLine } from "./draw.js";
 import { blowUp, type Finding, findings, tie } from "./findings.js";
+import { ledgerChart } from "./ledger-chart.js";
 import { reportStyle } from "./style.js";
 
 export interface ReportOptions {
@@ -19,9 +22,11 @@ export interface ReportOptions {
 export async function renderReport(results: DemoResults, options: ReportOptions = {}): Promise<string> {
   const draw = options.draw ?? drawSvg;
   const comparison = comparisonChart(results);
+  const recall = ledgerChart(results);
   const groups = {
     loss: lossCharts(results),
     comparison: comparison === undefined ? [] : [comparison],
+    ledger: recall === undefined ? [] : [recall],
     train: trainCharts(results),
     draws: drawCharts(results),
   };
@@ -49,9 +54,10 @@ export async function renderReport(results: DemoResults, options: ReportOptions 
     comparison === undefined
       ? ""
       : `<p class="caption">Each method with the scale that one would choose for the context: context / L. Unscaled reading is left out; it is in the panels above. <span class="dash"></span> is the best truncation baseline of all: ` +
-        `any model, last ${results.window} bytes only. Losses more than ${comparisonCeiling} above it are cut off.</p>`,
+        `any model trained on ${results.window} bytes, last ${results.window} bytes only. Losses more than ${comparisonCeiling} above it are cut off.</p>`,
     lossTable(results),
     `<p class="caption">Nats per byte. <b>Bold green</b>: more than ${tie} below the model's own truncation baseline. Red with <span class="sign">▲</span>: at least ${blowUp} above it.</p>`,
+    ledgerPart(results.ledger, panels("ledger", "single")),
     train.length === 0 ? "" : `<h2>Training</h2>`,
     panels("train", "wide"),
     train.length === 0
@@ -127,7 +133,9 @@ const topicTitles: Readonly<Record<Finding["topic"], string>> = {
   reach: "Is it better than doing nothing?",
   truncation: "Is the long context used?",
   alternatives: "Is it better than what people would try instead?",
+  bound: "What would long sequences have given?",
   price: "What does it cost inside the window?",
+  ledger: "And where long context helps?",
   limits: "Read with care",
 };
 
@@ -174,7 +182,7 @@ export function figurePanels(charts: readonly Chart[], figures: ReadonlyMap<Char
 function lossTable(results: DemoResults): string {
   const contexts = contextsOf(results);
   const head = contexts.map((context) => `<th scope="col">${context}<small>${multiple(context / results.window)}</small></th>`).join("");
-  const groups = (["base", "plain", "e2"] as const).map((variant) => tableGroup(results, variant, contexts));
+  const groups = variantNames.map((variant) => tableGroup(results, variant, contexts));
   return `<p class="caption sideways">The table is wider than the screen: scroll it sideways for longer contexts →</p>
 <div class="table losses" tabindex="0" role="region" aria-label="Loss of every method at every context; scrolls sideways on narrow screens"><table>\n<thead><tr><th scope="col">context in bytes</th>${head}</tr></thead>\n<tbody>\n${groups.filter((group) => group !== "").join("\n")}\n</tbody></table></div>`;
 }
@@ -182,7 +190,7 @@ function lossTable(results: DemoResults): string {
 function tableGroup(results: DemoResults, variant: Variant, contexts: readonly number[]): string {
   const series = seriesOf(results).filter((one) => one.variant === variant);
   if (series.length === 0) return "";
-  const truncated = results.truncation[variant];
+  const truncated = results.truncation[variant] ?? Number.NaN;
   const name = (one: Series): string => (one.scale === undefined ? scheduleLabel(one.schedule) : `g = ${one.scale}`);
   const cell = (one: Series, context: number): string => {
     const nats = one.nats.get(context);
@@ -198,6 +206,29 @@ function tableGroup(results: DemoResults, variant: Variant, contexts: readonly n
     `<tr class="group"><th scope="rowgroup" colspan="${contexts.length + 1}">${escapeHtml(variantLabel(variant))}</th></tr>`,
     ...lines,
     `<tr class="truncation"><th scope="row">last ${results.window} bytes only</th>${contexts.map(() => `<td>${truncated.toFixed(3)}</td>`).join("")}</tr>`,
+  ].join("\n");
+}
+
+/** The second setting: its figure and its table. */
+function ledgerPart(ledger: LedgerResults | undefined, figure: string): string {
+  if (ledger === undefined) return "";
+  const { head, body } = ledgerTable(ledger);
+  const [names = [], counts = []] = head;
+  const cells = names
+    .slice(1)
+    .map((name, i) => `<th scope="col">${escapeHtml(counts[i + 1] ?? "")}<small>${escapeHtml(name)}</small></th>`);
+  const lines = body.map(
+    ([name = "", ...values]) =>
+      `<tr><th scope="row">${escapeHtml(name)}</th>${values.map((value) => `<td>${escapeHtml(value)}</td>`).join("")}</tr>`,
+  );
+  return [
+    `<h2>Recall where long context helps</h2>`,
+    `<p class="caption">A second model of ${ledger.parameters.toLocaleString("en-US")} parameters reads ledgers: entries “name := value”, questions “name ?” whose answer is the value last ` +
+      `written, however long ago, and echoes that ask for the token one or two places back. The same questions are asked at every context. A guess is right in ` +
+      `${ledger.chance.toFixed(2)}; the dashed curve is perfect recall of what the context holds.</p>`,
+    figure,
+    `<div class="table" tabindex="0" role="region" aria-label="Right answers in the ledger"><table>\n<thead><tr><th scope="col">context in tokens</th>${cells.join("")}</tr></thead>\n<tbody>\n${lines.join("\n")}\n</tbody></table></div>`,
+    `<p class="caption">Share of right answers: questions at every context, echoes at the longest. Echoes need exact offsets, which divided positions blur.</p>`,
   ].join("\n");
 }
 

@@ -1,24 +1,19 @@
 import { key } from "../../autograd/random.js";
 import type { BackendInfo } from "../../backend/backend.js";
 import { type Comparison, compareVariants, comparisonRows, comparisonTokens } from "../../e2llm/comparison.js";
-import { extensionNotes } from "../../e2llm/extension-notes.js";
-import { createE2Source, createPlainSource } from "../../e2llm/positions/index.js";
 import { NonFiniteError } from "../../errors.js";
-import type { LanguageBatch } from "../../nn/batch.js";
 import { loadTraining } from "../../nn/checkpoint.js";
-import { countParameters, type LlamaConfig, llamaConfig, toHfConfig } from "../../nn/config.js";
-import { createWindowSampler } from "../../nn/data.js";
+import { countParameters, toHfConfig } from "../../nn/config.js";
 import { evaluationTargets } from "../../nn/evaluation-targets.js";
 import { writeFileAtomic } from "../../nn/files.js";
 import { Llama } from "../../nn/llama.js";
 import { copyTree } from "../../nn/module.js";
-import { type AdamWState, adamw, type Optimizer } from "../../nn/optimizers.js";
-import { byteTokenizer } from "../../nn/tokenizers.js";
-import { createTrainStep, type TrainStep } from "../../nn/train-step.js";
-import { languageLoss } from "../../nn/training.js";
+import type { AdamWState } from "../../nn/optimizers.js";
 import type { DemoOptions, PresetName } from "../commands/demo.js";
 import { type Corpus, loadCorpus } from "../corpus.js";
-import { type DemoPhase, type DemoState, demoOutputs, demoPhases, openDemo, phaseFolder, removeState, writeState } from "../demo-state.js";
+import { ledgerReadings, measureLedger } from "../demo-ledger.js";
+import { bookSetting, type DemoSetting, type DemoTraining, forwardCost, ledgerSetting } from "../demo-settings.js";
+import { type DemoPhase, type DemoState, demoOutputs, openDemo, phaseFolder, removeState, writeState } from "../demo-state.js";
 import { EvaluationMeter } from "../evaluation-progress.js";
 import { type Need, needRoom, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import type { Interrupt } from "../interrupt.js";
@@ -28,20 +23,20 @@ import { type Preset, presets } from "../presets.js";
 import { formatCount, formatDuration } from "../progress.js";
 import { canDraw, figuresLine } from "../report/draw.js";
 import { renderReport } from "../report/report.js";
-import { type DemoResults, type DrawPoint, resultsVersion, type TrainPoint } from "../results.js";
+import { type DemoResults, type DrawPoint, type LedgerResults, resultsVersion, type TrainPoint, type Variant } from "../results.js";
 import type { Runner } from "../runner.js";
 import { type ComputedOn, onBackend } from "../session.js";
 import { formatTable } from "../table.js";
-import { type LearningRule, maxNormOf, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
+import { needCheckpointSpace, runTraining } from "../training-run.js";
 import { WorkClock } from "../work-clock.js";
 
 /** The text of the demo. */
 const text = "moby-dick";
 
 /**
- * The whole path: pretrain at window L, extend by E²-LLM and, separately, spend the same steps plainly, then read held-out text at L, 2L, 4L,
- * 8L and, by the preset "small", 16L. Writes results.json, report.html and the checkpoints base, plain and e2. JSON: the document of
- * results.json, or { command, interrupted: true, out, backend, adapter } after a signal.
+ * The whole path, on a book and on a ledger: pretrain at window L, extend by E²-LLM and, separately, spend the same steps plainly and on sequences of 8L,
+ * then read held-out text at L, 2L, 4L, 8L and, by the preset "small", the book at 16L. Writes results.json, report.html and the
+ * checkpoints base, plain, e2 and full, those of the ledger under ledger/. JSON: the document of results.json, or { command, interrupted: true, out, backend, adapter } after a signal.
  */
 export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt }) =>
   withOutputs(demoOutputs(options.out), { lock: true }, () =>
@@ -55,10 +50,9 @@ export const run: Runner<DemoOptions> = (options, { io, commandLine, onInterrupt
       const demo = new Demo({ ...options, preset }, io, onInterrupt());
       await demo.open();
       needRoom(roomOf(info), demo.needs());
-      const corpus = await loadCorpus(text);
       if (!(await canDraw())) io.note(`the report will have no figures; ${figuresLine} brings them`);
-      await needCheckpointSpace(options.out, demo.config);
-      const outcome = await demo.run(corpus);
+      await needCheckpointSpace(options.out, demo.book.config);
+      const outcome = await demo.run(await loadCorpus(text));
       if (outcome === undefined) {
         io.note(`stopped after saving to ${options.out}; go on with the same command: ${commandLine}`);
         io.result({ command: "demo", interrupted: true, out: options.out, ...computedOn });
@@ -94,20 +88,26 @@ export const tooSlowForSmall = ({ name, software }: Pick<BackendInfo, "name" | "
 /** Options whose preset is settled. */
 type SettledOptions = DemoOptions & { readonly preset: PresetName };
 
+/** What was measured in both settings. */
+interface Outcome {
+  readonly book: Comparison;
+  readonly ledger: LedgerResults;
+}
+
+type Models = Readonly<Record<Variant, Llama>>;
+
 class Demo {
   readonly preset: Preset;
-  readonly config: LlamaConfig;
-  readonly rules: Readonly<Record<DemoPhase, LearningRule>>;
+  readonly book: DemoSetting;
+  readonly ledger: ReturnType<typeof ledgerSetting>;
   /** Changes with whatever changes the numbers. */
   readonly fingerprint: string;
+  private corpus: Corpus | undefined;
   private readonly train: TrainPoint[] = [];
   private readonly draws: DrawPoint[] = [];
   private readonly seconds: Record<string, number> = {};
   private readonly steps: Partial<Record<DemoPhase, number>> = {};
   private readonly clock: WorkClock;
-  private readonly optimizer: Optimizer<AdamWState>;
-  /** One step for all phases, so that its program is compiled once. */
-  private readonly trainStep: TrainStep<Llama, AdamWState, LanguageBatch>;
 
   constructor(
     private readonly options: SettledOptions,
@@ -116,33 +116,11 @@ class Demo {
   ) {
     const preset = presets[options.preset];
     this.preset = preset;
-    this.config = llamaConfig({
-      vocab_size: byteTokenizer.vocabSize,
-      hidden_size: preset.hidden,
-      intermediate_size: preset.intermediate,
-      num_hidden_layers: preset.layers,
-      num_attention_heads: preset.heads,
-      num_key_value_heads: preset.kvHeads,
-      max_position_embeddings: preset.window,
-      rope_theta: preset.ropeTheta,
-      initializer_range: preset.initializerRange,
-      tie_word_embeddings: true,
-    });
-    const { batch, weightDecay, clip } = preset;
-    const rule = (part: Preset["pretrain"], steps = part.steps): LearningRule => ({
-      ...part,
-      steps,
-      warmup: Math.min(part.warmup, steps),
-      batch,
-      weightDecay,
-      clip,
-    });
-    const extend = rule(preset.extend, options.extendSteps);
-    this.rules = { pretrain: rule(preset.pretrain, options.steps), plain: extend, e2: extend };
-    this.fingerprint = JSON.stringify([resultsVersion, text, preset, this.rules, options.seed]);
-    this.optimizer = optimizerOf(preset);
-    this.trainStep = createTrainStep({ optimizer: this.optimizer, loss: languageLoss, maxNorm: maxNormOf(preset) });
-    this.clock = new WorkClock(this.trainingWork() + this.evaluationWork());
+    this.book = bookSetting(preset, { ...options, corpus: () => this.corpus as Corpus });
+    this.ledger = ledgerSetting(preset, options);
+    const rules = this.trainings().map(({ phase, rule, length }) => ({ phase, rule, length }));
+    this.fingerprint = JSON.stringify([resultsVersion, text, preset, rules, options.seed]);
+    this.clock = new WorkClock(this.trainings().reduce((sum, { work }) => sum + work, 0) + this.evaluationWork());
   }
 
   /** Takes up what an interrupted run left, and refuses to replace another one. */
@@ -157,108 +135,137 @@ class Demo {
   /** What has to fit into memory. */
   needs(): Need[] {
     const { batch, window } = this.preset;
-    return [trainedModel(this.config), trainedBatch(this.config, batch, window)];
+    return [trainedModel(this.book.config), trainedBatch(this.book.config, batch, window)];
   }
 
   /** Trains and measures; undefined where a signal ended it, after saving. */
-  async run(corpus: Corpus): Promise<Comparison | undefined> {
-    const { io, options, rules } = this;
+  async run(corpus: Corpus): Promise<Outcome | undefined> {
+    this.corpus = corpus;
     await this.save();
-    io.note(
-      `${formatCount(countParameters(this.config))} parameters, L = ${this.preset.window}: ${rules.pretrain.steps} steps of pretraining, ` +
-        `then ${rules.e2.steps} of E²-LLM and, separately, ${rules.e2.steps} plain ones`,
-    );
-    const base = await this.phase("pretrain", corpus, new Llama(this.config, { key: key(options.seed) }));
-    const plain = base && (await this.phase("plain", corpus, copyTree(base)));
-    const e2 = base && plain && (await this.phase("e2", corpus, copyTree(base)));
-    if (!base || !plain || !e2) return undefined;
-    return this.evaluate(corpus, { base, plain, e2 });
+    const models = await this.trainAll(this.book);
+    const answering = models && (await this.trainAll(this.ledger));
+    const book = answering && (await this.evaluateBook(corpus, models));
+    const ledger = book && (await this.evaluateLedger(answering));
+    return ledger && { book, ledger };
   }
 
-  /** The model after a phase; undefined where a signal ended it. The model that it is handed is taken over. */
-  private async phase(phase: DemoPhase, corpus: Corpus, fresh: Llama): Promise<Llama | undefined> {
-    const { preset, io, options, stop } = this;
-    const rule = this.rules[phase];
+  /** All models of a setting; undefined where a signal ended it. */
+  private async trainAll(setting: DemoSetting): Promise<Models | undefined> {
+    const [first, ...others] = setting.trainings as [DemoTraining, ...DemoTraining[]];
+    const extended = others[0] as DemoTraining;
+    this.io.note(
+      `${setting.name}: ${formatCount(countParameters(setting.config))} parameters, L = ${setting.preset.window}: ${first.rule.steps} steps of pretraining, ` +
+        `then from there ${extended.rule.steps} plain ones, as many of E²-LLM, and as many on sequences of ${setting.fullLength}`,
+    );
+    const base = await this.phase(setting, first, new Llama(setting.config, { key: key(this.options.seed) }));
+    if (base === undefined) return undefined;
+    const models: Partial<Record<Variant, Llama>> = { base };
+    for (const training of others) {
+      const model = await this.phase(setting, training, copyTree(base));
+      if (model === undefined) return undefined;
+      models[training.variant] = model;
+    }
+    return models as Models;
+  }
+
+  /** The model after a training; undefined where a signal ended it. The model that it is handed is taken over. */
+  private async phase(setting: DemoSetting, training: DemoTraining, fresh: Llama): Promise<Llama | undefined> {
+    const { io, options, stop } = this;
+    const { phase, variant, rule, seed, positions, notes, work } = training;
     const folder = phaseFolder(options.out, phase);
     const startStep = this.steps[phase] ?? 0;
     let start: { model: Llama; optimizerState?: AdamWState } = { model: fresh };
     if (startStep > 0) {
-      const { model, optimizerState } = await loadTraining(folder, adamw());
+      const { model, optimizerState } = await loadTraining(folder, setting.optimizer);
       start = { model, optimizerState };
     }
     if (startStep >= rule.steps) return start.model;
 
-    // The two continued trainings read the same bytes in the same order.
-    const seed = phase === "pretrain" ? 2 * options.seed : 2 * options.seed + 1;
-    const e2 = { window: preset.window, gMax: preset.gMax, granularity: preset.granularity, sinks: preset.sinks, seed };
-    const windows = createWindowSampler({ documents: corpus.train, length: preset.window, batch: rule.batch, seed });
     const result = await runTraining({
       io,
       stop,
       label: phase,
       ...start,
-      optimizer: this.optimizer,
-      trainStep: this.trainStep,
+      optimizer: setting.optimizer,
+      trainStep: setting.trainStep,
       startStep,
       rule,
-      windows,
-      positions: phase === "e2" ? createE2Source(e2) : createPlainSource(),
+      windows: setting.windows(training),
+      positions,
       folder,
       ...(startStep > 0 ? { resumed: folder } : {}),
-      saveEvery: preset.saveEvery,
-      extra: { command: "demo", phase, text, seed, ...rule },
-      ...(phase === "e2" ? { saveOptions: { extraConfig: { e2llm: extensionNotes({ type: "e2", ...e2 }, start.model.config) } } } : {}),
-      detail: ({ tokens }) => this.timeLeft(tokens * this.trainingCost),
+      saveEvery: setting.preset.saveEvery,
+      extra: { command: "demo", phase, text: setting.name === "book" ? text : setting.name, seed, ...rule },
+      ...(notes === undefined ? {} : { saveOptions: { extraConfig: notes } }),
+      detail: () => this.timeLeft(work / rule.steps),
     });
     this.train.push(...result.points);
-    if (phase === "e2") this.draws.push(...result.draws);
+    // Draws of the ledger are those of the same source once more.
+    if (variant === "e2" && setting.name === "book") this.draws.push(...result.draws);
     this.steps[phase] = result.step;
     this.addSeconds(phase, result.seconds);
     await this.save();
     return stop.requested === undefined ? result.model : undefined;
   }
 
-  private async evaluate(corpus: Corpus, models: Readonly<Record<"base" | "plain" | "e2", Llama>>): Promise<Comparison | undefined> {
-    const { preset, io, stop } = this;
+  private async evaluateBook(corpus: Corpus, models: Models): Promise<Comparison | undefined> {
+    const { preset, book } = this;
     const { window, targetLength, blocks: count, evaluationBytes } = preset;
     const documents = corpus.heldOut;
-    const blocks = evaluationTargets({ documents, targetLength, maxContext: this.contexts().at(-1) as number, count });
-    const begun = performance.now();
-    // Its passes are slower for their work than the steps of training, and it is all that is left.
-    const meter = new EvaluationMeter(io, "evaluate");
-    const comparison = await compareVariants({
-      models,
-      window,
-      rows: this.rows(),
-      documents,
-      blocks,
-      targetLength,
-      batch: (context) => Math.max(1, Math.floor(evaluationBytes / context)),
-      shouldStop: () => stop.requested !== undefined,
-      onProgress: ({ row, ...progress }) => meter.update(progress, `${row.variant} ${row.schedule} at ${row.context}`),
+    const blocks = evaluationTargets({ documents, targetLength, maxContext: book.contexts.at(-1) as number, count });
+    return this.measure("evaluate", async (meter, shouldStop) => {
+      const comparison = await compareVariants({
+        models,
+        window,
+        rows: this.rows(),
+        documents,
+        blocks,
+        targetLength,
+        batch: (context) => Math.max(1, Math.floor(evaluationBytes / context)),
+        shouldStop,
+        onProgress: ({ row, ...progress }) => meter.update(progress, `${row.variant} ${row.schedule} at ${row.context}`),
+      });
+      return comparison.complete ? comparison : undefined;
     });
+  }
+
+  private evaluateLedger(models: Models): Promise<LedgerResults | undefined> {
+    return this.measure("ledger-evaluate", (meter, shouldStop) =>
+      measureLedger({ setting: this.ledger, models, seed: this.options.seed, meter, shouldStop }),
+    );
+  }
+
+  /** Measures with a progress line of its own: passes are slower for their work than the steps of training, and little is left after them. */
+  private async measure<R>(
+    phase: string,
+    body: (meter: EvaluationMeter, shouldStop: () => boolean) => Promise<R | undefined>,
+  ): Promise<R | undefined> {
+    const begun = performance.now();
+    const meter = new EvaluationMeter(this.io, phase);
+    const found = await body(meter, () => this.stop.requested !== undefined);
     meter.finish();
-    this.addSeconds("evaluate", (performance.now() - begun) / 1000);
-    if (comparison.complete) return comparison;
-    await this.save();
-    return undefined;
+    this.addSeconds(phase, (performance.now() - begun) / 1000);
+    if (found === undefined) await this.save();
+    return found;
   }
 
   /** The document of results.json. */
-  results({ losses, truncation }: Comparison, computedOn: ComputedOn, command: string): DemoResults {
+  results({ book, ledger }: Outcome, computedOn: ComputedOn, command: string): DemoResults {
     const { preset, options, seconds } = this;
-    const { base, plain, e2 } = truncation;
+    const { base, plain, e2, full } = book.truncation;
+    const { config } = this.book;
     return {
       version: resultsVersion,
       ...computedOn,
       preset: options.preset,
       seed: options.seed,
-      model: { ...(toHfConfig(this.config) as Record<string, JsonValue>), parameters: countParameters(this.config) },
+      model: { ...(toHfConfig(config) as Record<string, JsonValue>), parameters: countParameters(config) },
       window: preset.window,
       gMax: preset.gMax,
       targets: preset.targetLength * preset.blocks,
-      rows: losses.map(({ variant, schedule, scale, context, nats }) => ({ variant, schedule, scale, context, nats })),
-      truncation: { base: base as number, plain: plain as number, e2: e2 as number },
+      rows: book.losses.map(({ variant, schedule, scale, context, nats }) => ({ variant, schedule, scale, context, nats })),
+      truncation: { base: base as number, plain: plain as number, e2: e2 as number, ...(full === undefined ? {} : { full }) },
+      ledger,
       train: this.train,
       draws: this.draws,
       seconds: { ...seconds, total: Object.values(seconds).reduce((sum, s) => sum + s, 0) },
@@ -267,37 +274,21 @@ class Demo {
     };
   }
 
-  private contexts(): number[] {
-    return this.preset.reaches.map((times) => times * this.preset.window);
+  private trainings(): DemoTraining[] {
+    return [...this.book.trainings, ...this.ledger.trainings];
   }
 
   private rows(): ReturnType<typeof comparisonRows> {
-    return comparisonRows({ window: this.preset.window, contexts: this.contexts() });
-  }
-
-  /**
-   * Work of a byte in a forward pass over sequences of W bytes, in multiply-adds: P for the weights, and W·hidden a layer for attention,
-   * because a byte sees half of its sequence on average.
-   */
-  private forwardCost(context: number): number {
-    const { hidden, layers } = this.preset;
-    return countParameters(this.config) + context * hidden * layers;
-  }
-
-  /** Work of a byte in a step of training: a forward pass, and twice as much backward. */
-  private get trainingCost(): number {
-    return 3 * this.forwardCost(this.preset.window);
-  }
-
-  private trainingWork(): number {
-    const { preset, rules } = this;
-    const steps = demoPhases.reduce((sum, phase) => sum + rules[phase].steps, 0);
-    return steps * preset.batch * preset.window * this.trainingCost;
+    const { contexts, fullLength } = this.book;
+    return comparisonRows({ window: this.preset.window, contexts, fullLength });
   }
 
   private evaluationWork(): number {
     const { window, blocks } = this.preset;
-    return comparisonTokens(this.rows(), { window, blocks, weight: (context) => this.forwardCost(context) });
+    const { config } = this.ledger;
+    const ledger = ledgerReadings(this.ledger).reduce((sum, { context }) => sum + context * forwardCost(config, context), 0);
+    const book = comparisonTokens(this.rows(), { window, blocks, weight: (context) => forwardCost(this.book.config, context) });
+    return book + this.preset.ledger.blocks * ledger;
   }
 
   private timeLeft(work: number): string {
@@ -315,7 +306,7 @@ class Demo {
     Object.assign(this.seconds, seconds);
     this.train.push(...train);
     this.draws.push(...draws);
-    for (const phase of demoPhases) this.clock.skip((steps[phase] ?? 0) * this.preset.batch * this.preset.window * this.trainingCost);
+    for (const { phase, rule, work } of this.trainings()) this.clock.skip(((steps[phase] ?? 0) / rule.steps) * work);
   }
 
   private save(): Promise<void> {
