@@ -9,7 +9,15 @@ import { combine, identity, isFloatType } from "./operations.js";
 export const isArg = ({ reducer }: Reduction): boolean => reducer === "argmax" || reducer === "argmin";
 
 /** Largest or smallest of floats: the instruction that carries NaN along takes eight steps, so NaN is looked for apart. */
-const isExtremum = ({ reducer, dtype }: Reduction): boolean => (reducer === "max" || reducer === "min") && isFloatType(dtype);
+export const isExtremum = ({ reducer, dtype }: Reduction): boolean => (reducer === "max" || reducer === "min") && isFloatType(dtype);
+
+/** A reduction as a kernel runs it. */
+export interface Fold extends Reduction {
+  /** False where it does not matter whether the extremum of floats with a NaN among them is NaN. */
+  readonly meetsNaN?: boolean;
+}
+
+const looksForNaN = (reduction: Fold): boolean => isExtremum(reduction) && reduction.meetsNaN !== false;
 
 /**
  * What a reduction holds while it runs: the best or the sum so far, and beside it the place of the best, or for extrema of floats a
@@ -25,7 +33,7 @@ type Vectors = { readonly [K in keyof Running]: Expression };
 
 export const vectorsOf = ({ best, beside }: Running): Vectors => ({ best: best.get, beside: beside.get });
 
-export function start(f: KernelFunction, reduction: Reduction): Running {
+export function start(f: KernelFunction, reduction: Fold): Running {
   const { reducer, dtype } = reduction;
   return {
     best: f.code.local("v128", identity(reducer, dtype)),
@@ -33,13 +41,13 @@ export function start(f: KernelFunction, reduction: Reduction): Running {
   };
 }
 
-/** Takes one more value, lane by lane. `counter` is the place in the row. */
-export function step(f: KernelFunction, reduction: Reduction, { best, beside }: Running, value: Local, counter: Local): void {
+/** Takes one more value, lane by lane. `counter` is the place in the row, which matters to those that look for a place. */
+export function step(f: KernelFunction, reduction: Fold, { best, beside }: Running, value: Local, counter?: Local): void {
   const { code } = f;
   const { reducer, dtype } = reduction;
   if (isExtremum(reduction)) {
     code.set(best, op(reducer === "max" ? "f32x4.pmax" : "f32x4.pmin", best.get, value.get));
-    code.set(beside, op("v128.or", beside.get, op("f32x4.ne", value.get, value.get)));
+    if (looksForNaN(reduction)) code.set(beside, op("v128.or", beside.get, op("f32x4.ne", value.get, value.get)));
     return;
   }
   if (!isArg(reduction)) {
@@ -55,27 +63,27 @@ export function step(f: KernelFunction, reduction: Reduction, { best, beside }: 
     code.set(better, op("v128.or", better.get, first));
   }
   code.set(best, op("v128.bitselect", value.get, best.get, better.get));
-  code.set(beside, op("v128.bitselect", op("i32x4.splat", counter.get), beside.get, better.get));
+  code.set(beside, op("v128.bitselect", op("i32x4.splat", (counter as Local).get), beside.get, better.get));
   code.release(better);
 }
 
 /** Puts NaN where a lane met one; afterwards `best` is the reduction of each lane. */
-export function settle({ code }: KernelFunction, reduction: Reduction, { best, beside }: Running): void {
+export function settle({ code }: KernelFunction, reduction: Fold, { best, beside }: Running): void {
   // All ones are the bits of a NaN.
-  if (isExtremum(reduction)) code.set(best, op("v128.or", best.get, beside.get));
+  if (looksForNaN(reduction)) code.set(best, op("v128.or", best.get, beside.get));
 }
 
 /** Takes what another has met so far, lane by lane. */
-export function join({ code }: KernelFunction, reduction: Reduction, into: Running, { best, beside }: Vectors): void {
+export function join({ code }: KernelFunction, reduction: Fold, into: Running, { best, beside }: Vectors): void {
   const { reducer, dtype } = reduction;
   if (isExtremum(reduction)) {
     code.set(into.best, op(reducer === "max" ? "f32x4.pmax" : "f32x4.pmin", into.best.get, best));
-    code.set(into.beside, op("v128.or", into.beside.get, beside));
+    if (looksForNaN(reduction)) code.set(into.beside, op("v128.or", into.beside.get, beside));
   } else code.set(into.best, combine(reducer, into.best.get, best, dtype));
 }
 
 /** The four lanes combined, in every lane. */
-export function acrossLanes(f: KernelFunction, reduction: Reduction, { best, beside }: Running): void {
+export function acrossLanes(f: KernelFunction, reduction: Fold, { best, beside }: Running): void {
   for (const lanes of [
     [2, 3, 0, 1],
     [1, 0, 3, 2],

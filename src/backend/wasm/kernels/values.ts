@@ -260,6 +260,11 @@ export class ValueEmitter {
     return this.fetch("f32", base, index, undefined);
   }
 
+  /** Computes where memory that is no buffer is written or read, before the innermost loop. */
+  prepareAt(base: Local, index: IndexExpression, innermost: string): void {
+    this.places.prepare(base, index, 4, undefined, innermost);
+  }
+
   /** Writes lanes as they are to memory that is no buffer. */
   storeAt(base: Local, index: IndexExpression, value: Local): void {
     const { at, offset } = this.places.address(base, index, 4, undefined);
