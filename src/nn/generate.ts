@@ -1,4 +1,4 @@
-import { callable, checkOptions, integer, number, numbers, type OptionKinds, optional } from "../arguments.js";
+import { callable, checkOptions, integer, number, numbers, type OptionKinds, optional, plainObject } from "../arguments.js";
 import { type Compiled, compile } from "../autograd/compile.js";
 import { gather, reshape, sub } from "../autograd/operations.js";
 import { data } from "../autograd/realize.js";
@@ -11,6 +11,7 @@ import { modelKind } from "./kinds.js";
 import { KeyValueCache } from "./kv-cache.js";
 import type { Llama, RopeTensors } from "./llama.js";
 import { createSampler, type SamplingOptions, samplingKinds } from "./sampling.js";
+import { StreamingCache, type StreamingSizes, streamingKinds } from "./streaming-cache.js";
 
 export interface GenerateOptions extends SamplingOptions {
   readonly model: Llama;
@@ -20,9 +21,15 @@ export interface GenerateOptions extends SamplingOptions {
   readonly tokens: number;
   /**
    * Cosines and sines [1, length, D/2] of the places 0 … length − 1, for reading a text of `tokens` tokens. Asked before each token, so
-   * that a scale may grow with the text; give the same tensors for as long as nothing changes.
+   * that a scale may grow with the text; give the same tensors for as long as nothing changes. With `cache` no more than s + w tokens are
+   * ever read, however long the text is.
    */
   readonly tables: (length: number, tokens: number) => RopeTensors;
+  /**
+   * Keeps the `sinks` first tokens (default 4) and the last `window` alone, at positions among themselves (StreamingLLM, see
+   * `StreamingCache`): memory and time per token do not grow with the text. Default: all tokens are kept.
+   */
+  readonly cache?: StreamingSizes;
   /** Tokens of the prompt that are read at once, at most: a longer one is read in blocks, in memory that grows with its length. Default 1024. */
   readonly block?: number;
   /** Called with each new token. */
@@ -37,16 +44,16 @@ const generateKinds: OptionKinds<GenerateOptions> = {
   prompt: numbers,
   tokens: number,
   tables: callable,
+  cache: optional(plainObject),
   block: optional(integer(1)),
   onToken: optional(callable),
   shouldStop: optional(callable),
 };
 
+type Cache = KeyValueCache | StreamingCache;
+
 /** Reads `count` of the tokens [1, T] and returns the logits [V] after the last of them, and the longer cache. */
-type Reader = Compiled<
-  [model: Llama, tokens: Tensor, count: Tensor, tables: RopeTensors, cache: KeyValueCache],
-  [logits: Tensor, cache: KeyValueCache]
->;
+type Reader = Compiled<[model: Llama, tokens: Tensor, count: Tensor, tables: RopeTensors, cache: Cache], [logits: Tensor, cache: Cache]>;
 
 const read: Reader = compile(
   (model, tokens, count, tables, cache) => {
@@ -62,12 +69,14 @@ const read: Reader = compile(
  * Continues a prompt and returns the new tokens.
  *
  * The prompt is read at once, padded to a length from a short list, or in blocks of one length; then each token is one run of one
- * program over the {@link KeyValueCache}. The logits of a token are those of a forward pass over the whole text so far.
+ * program over the {@link KeyValueCache}. The logits of a token are those of a forward pass over the whole text so far, with `cache` by the
+ * tables of `streamingTables`.
  * Throws OptionError for an empty prompt, for tokens outside of the vocabulary and for impossible sampling options, and
  * NonFiniteError where the model gives logits that are no numbers.
  */
 export async function generate(options: GenerateOptions): Promise<Int32Array> {
   checkOptions("generate", options, generateKinds);
+  if (options.cache !== undefined) checkOptions("generate: cache", options.cache, streamingKinds);
   const { model, tokens: wanted, block = 1024, onToken, shouldStop } = options;
   const prompt = Int32Array.from(options.prompt);
   const { vocab_size: V } = model.config;
@@ -82,13 +91,17 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
   const { temperature = 1, topK, seed = 0 } = options;
   const sample = createSampler({ temperature, seed, ...(topK === undefined ? {} : { topK }) });
 
-  const capacity = bucket(prompt.length + wanted);
   const unread = piecesOf(prompt, block);
   const found: number[] = [];
-  let cache = new KeyValueCache(model.config, { capacity });
+  const capacity = bucket(prompt.length + wanted);
+  const rolling = options.cache === undefined ? undefined : new StreamingCache(model.config, options.cache);
+  /** Places that tables are made for, and tokens that are read at a time, at most. */
+  const places = rolling?.tableLength(unread[0]?.tokens.length as number) ?? capacity;
+  const mostRead = rolling?.capacity ?? capacity;
+  let cache: Cache = rolling ?? new KeyValueCache(model.config, { capacity });
   try {
     while (found.length < wanted && !shouldStop?.()) {
-      const tables = options.tables(capacity, prompt.length + found.length);
+      const tables = options.tables(places, Math.min(mostRead, prompt.length + found.length));
       const { tokens, count } = unread.shift() as Piece;
       let logits: Tensor;
       [logits, cache] = read(model, tensor(tokens, { shape: [1, tokens.length] }), tensor(Int32Array.of(count)), tables, cache);

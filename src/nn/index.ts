@@ -32,6 +32,7 @@ export {
 export type { SafetensorsDtype } from "./safetensors-header.js";
 export { createSampler, type Sampler, type SamplingOptions } from "./sampling.js";
 export * from "./schedules.js";
+export { StreamingCache, type StreamingCacheOptions, type StreamingSizes } from "./streaming-cache.js";
 export * from "./tokenizers.js";
 export * from "./train-step.js";
 export * from "./trainable.js";

@@ -6,7 +6,7 @@ import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { add, cast, div, matmul, mul, notEqual, ones, permute, reshape, sum, transpose } from "../autograd/operations.js";
 import { foldIn, randn, split } from "../autograd/random.js";
 import type { Tensor } from "../autograd/tensor.js";
-import { ShapeError } from "../errors.js";
+import { ShapeError, UsageError } from "../errors.js";
 import { type Shape, sameShape, show } from "../ir/shape.js";
 import type { AttentionContext, PositionEncoding, RopeTensors } from "./attention-context.js";
 import { configKind, type LlamaConfig } from "./config.js";
@@ -184,6 +184,14 @@ export class SelfAttention {
     const v = heads(this.v_proj.forward(x), Hkv); // [B, Hkv, T, D]
 
     const context = extend(k, v); // [B, Hkv, S, D], with S = T unless there is a cache
+    if (this.position_encoding !== null && context.far !== undefined) {
+      throw new UsageError(
+        "tables for far pairs and streaming caches turn keys by RoPE, and this layer has a position encoding of its own",
+        {
+          hint: "read it with plain tables and a KeyValueCache",
+        },
+      );
+    }
     const y = (this.position_encoding ?? rotary).attend(q, context); // [B, H, T, D]
     return this.o_proj.forward(reshape(permute(y, [0, 2, 1, 3]), [B, T, H * D])); // [B, T, C]
   }

@@ -490,6 +490,7 @@ const functions = {
       prompt: aList(() => [1]),
       tokens: anInteger(1),
       tables: aFunction(() => (length: number) => ropeTensors(length)),
+      cache: optional(options({ window: anInteger(2), sinks: optional(anInteger(1)) })),
       block: optional(anInteger(1)),
       onToken: optional(aFunction(() => () => undefined)),
       shouldStop: optional(aFunction(() => () => false)),
@@ -970,6 +971,10 @@ const classes = {
       steps: optional(anInteger(4)),
       key,
     }),
+  },
+  StreamingCache: {
+    config: anObject(() => config),
+    options: options({ window: anInteger(4), sinks: optional(anInteger(1)), batch: optional(anInteger(1)) }),
   },
   KeyValueCache: { config: anObject(() => config), options: options({ capacity: anInteger(4), batch: optional(anInteger(1)) }) },
 } as const;

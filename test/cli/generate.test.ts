@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { data } from "../../src/autograd/realize.js";
 import { tensor } from "../../src/autograd/tensor.js";
 import { modelReading } from "../../src/cli/reading.js";
+import { streamingTables } from "../../src/e2llm/methods/index.js";
+import { modelFrequencies } from "../../src/e2llm/model-frequencies.js";
 import type { ReadingSchedule } from "../../src/e2llm/reading.js";
 import { init } from "../../src/init.js";
 import { ropeTensors } from "../../src/nn/batch.js";
@@ -19,7 +21,7 @@ describe("generated text", { timeout: 120_000 }, () => {
   });
   afterAll(() => bench.remove());
 
-  const generate = async (rest: string): Promise<{ text: string; scale: number }> => {
+  const generate = async (rest: string): Promise<{ text: string; scale: number; stream: number | null }> => {
     const found = await command(`generate --model ${bench.at("base")} --json ${rest}`);
     expect(found).toMatchObject({ code: 0 });
     return JSON.parse(found.stdout);
@@ -75,6 +77,33 @@ describe("generated text", { timeout: 120_000 }, () => {
       expect(scale).toBe(schedule === "none" || schedule === "dynamic" ? 1 : Math.ceil((3 + tokens - (wanted === "growing" ? 1 : 0)) / 8));
     },
   );
+
+  it("sees the first four bytes and the last w alone with --stream, at positions among these", async () => {
+    const tokens = 30;
+    const greedy = `--backend reference --prompt sea-whale --temperature 0 --tokens ${tokens}`;
+    const { text, scale, stream } = await generate(`${greedy} --stream 3`);
+    expect([scale, stream]).toEqual([1, 3]);
+    const backend = await init({ backend: "reference" });
+    const model = await loadModel(bench.at("base"));
+    const bytes = byteTokenizer.encode(`sea-whale${text}`);
+    const tables = streamingTables(modelFrequencies(model.config), { length: bytes.length, near: 3 });
+    const logits = await data(model.forward(tensor(bytes, { shape: [1, bytes.length] }), ropeTensors(tables)));
+    await backend.close();
+    const V = byteTokenizer.vocabSize;
+    for (let at = 9; at < bytes.length; at++) {
+      const row = [...logits.subarray((at - 1) * V, at * V)];
+      expect(row.indexOf(Math.max(...row))).toBe(bytes[at]);
+    }
+    // A w that holds all of it changes nothing, and one that fits into the trained window needs no warning.
+    const whole = await command(`generate --model ${bench.at("base")} --schedule none ${greedy} --stream 100`);
+    const plain = await command(`generate --model ${bench.at("base")} --schedule none ${greedy}`);
+    expect(whole.stdout).toBe(plain.stdout);
+    expect(plain.stderr).toContain("prompt and continuation have 39 bytes and the model was trained on 8");
+    expect((await command(`generate --model ${bench.at("base")} --schedule none ${greedy} --stream 4`)).stderr).not.toContain(
+      "was trained on",
+    );
+    expect((await command(`generate --model ${bench.at("base")} ${greedy} --stream 0`)).code).toBe(2);
+  });
 
   it("has a scale that is given for the whole of it", async () => {
     expect((await generate("--backend reference --schedule linear --scale 3 --prompt sea --tokens 4")).scale).toBe(3);

@@ -30,8 +30,13 @@ export interface GenerateOptions extends CommonOptions {
   readonly schedule: ScheduleName;
   /** 1 when the schedule is "none". */
   readonly scale: GrowingScaleOption;
+  /** How many of the last bytes are kept beside the first four; all when absent. */
+  readonly stream?: number;
   readonly seed: number;
 }
+
+/** Attention sinks of `--stream`. */
+export const streamSinks = 4;
 
 /** Adds `dawngrad generate`. */
 export function registerGenerate(program: Command, execute: Action<GenerateOptions>): void {
@@ -46,10 +51,14 @@ With "--scale auto" one scale serves the whole text, that of the length which it
 "--scale growing" each byte is read at the scale of what is before it, and its past with it (keys are cached before RoPE, so a new scale
 reaches all of them); the same prompt then has the same first bytes whatever --tokens is.
 
+With "--stream w" memory and time per byte stay the same however long the text is, because no byte sees more than the first ${streamSinks} and the
+last w. Positions are counted among these, so a w of at most L - ${streamSinks} needs no schedule; what lies between is forgotten.
+
 Examples:
   dawngrad generate --model runs/base --prompt "Call me Ishmael."
   dawngrad generate --model runs/e2 --tokens 1000 --prompt "Chapter 1"
-  dawngrad generate --model runs/base --prompt "The whale" --temperature 0`,
+  dawngrad generate --model runs/base --prompt "The whale" --temperature 0
+  dawngrad generate --model runs/base --prompt "The whale" --tokens 10000 --stream 100`,
     );
   command.optionsGroup("Text:");
   addOption(command, "--model <dir>", "folder of the model", nonEmpty);
@@ -67,6 +76,12 @@ Examples:
     '"auto" (max(1, ceil(final length / L))), "growing" (the same of the text so far) or a number of at least 1',
     parseGrowingScale,
     "auto",
+  );
+  addOption(
+    command,
+    "--stream <w>",
+    `keep the first ${streamSinks} bytes and the last w alone, as StreamingLLM does (default: all)`,
+    wholeNumber({ min: 1, max: mostItems }),
   );
   addCommon(command);
   command.action(() => execute(resolveGenerate(command.opts<Omit<GenerateOptions, "model" | "prompt">>())));

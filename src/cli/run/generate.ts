@@ -1,9 +1,10 @@
+import { tensorsOf } from "../../autograd/tree.js";
 import { ropeTensors } from "../../nn/batch.js";
 import { loadModel } from "../../nn/checkpoint.js";
 import { generate } from "../../nn/generate.js";
 import type { RopeTensors } from "../../nn/llama.js";
 import { byteTokenizer } from "../../nn/tokenizers.js";
-import type { GenerateOptions } from "../commands/generate.js";
+import { type GenerateOptions, streamSinks } from "../commands/generate.js";
 import { generatedText, needRoom, readModel, roomOf } from "../fit.js";
 import { type ModelReading, modelReading, unseenScale } from "../reading.js";
 import type { Runner } from "../runner.js";
@@ -11,23 +12,26 @@ import { needByteModel, onBackend } from "../session.js";
 
 /**
  * Continues a prompt byte by byte, at the scale of the length that the text will have, or by "growing" at that of what is there.
- * JSON: { command, model, backend, adapter, window, schedule (what "auto" stands for), scale (of the last byte), seed, temperature, prompt, text (the new part), tokens (how many),
+ * JSON: { command, model, backend, adapter, window, schedule (what "auto" stands for), scale (of the last byte), stream (null without it), seed, temperature, prompt, text (the new part), tokens (how many),
  * interrupted, seconds }.
  */
 export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
   onBackend(options, io, async (computedOn, info) => {
-    const { prompt: text, tokens: wanted, temperature, topK, seed, scale: wantedScale } = options;
+    const { prompt: text, tokens: wanted, temperature, topK, seed, stream, scale: wantedScale } = options;
     const model = await loadModel(options.model);
     needByteModel(model, options.model);
     const reading = modelReading(model.config, options.model, options);
     const { schedule } = reading;
     if (reading.chosen !== undefined) io.note(reading.chosen);
     const prompt = byteTokenizer.encode(text);
-    const planned = prompt.length + wanted;
+    const length = prompt.length + wanted;
+    // Bytes that one of them sees, at most.
+    const planned = stream === undefined ? length : Math.min(length, streamSinks + stream);
     needRoom(roomOf(info), [readModel(model.config), generatedText(model.config, planned)]);
     if (schedule === "none" && planned > reading.window) {
+      const what = stream === undefined ? "prompt and continuation have" : "--stream keeps";
       io.warn(
-        `prompt and continuation have ${planned} bytes and the model was trained on ${reading.window}; ` +
+        `${what} ${planned} bytes and the model was trained on ${reading.window}; ` +
           "see `dawngrad generate --help` for schedules that reach further",
       );
     }
@@ -49,6 +53,7 @@ export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
       temperature,
       ...(topK === undefined ? {} : { topK }),
       seed,
+      ...(stream === undefined ? {} : { cache: { window: stream, sinks: streamSinks } }),
       tables: wantedScale === "growing" ? growingTables(reading) : growingTables(reading, planned),
       onToken: (token) => say(decoder.push([token])),
       shouldStop: () => stop.requested !== undefined || io.outputClosed,
@@ -56,7 +61,7 @@ export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
     say(decoder.end());
     if (!io.json) io.write("\n");
     const seconds = (performance.now() - begun) / 1000;
-    const scale = reading.scaleAt(wantedScale === "growing" ? prompt.length + Math.max(0, found.length - 1) : planned);
+    const scale = reading.scaleAt(wantedScale === "growing" ? Math.min(planned, prompt.length + Math.max(0, found.length - 1)) : planned);
     io.detail(`${found.length} bytes in ${seconds.toFixed(1)} s, scale ${scale}`);
     io.result({
       command: "generate",
@@ -65,6 +70,7 @@ export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
       window: reading.window,
       schedule,
       scale,
+      stream: stream ?? null,
       seed,
       temperature,
       prompt: text,
@@ -87,7 +93,7 @@ function growingTables(reading: ModelReading, planned?: number): (length: number
     const scale = reading.scaleAt(tokens);
     const decisive = reading.followsLength ? Math.max(tokens, reading.window) : 0;
     if (made === undefined || made.scale !== scale || made.tokens !== decisive) {
-      for (const tensor of made === undefined ? [] : [made.tables.cos, made.tables.sin]) tensor.dispose();
+      for (const { tensor } of tensorsOf(made?.tables)) tensor.dispose();
       made = { scale, tokens: decisive, tables: ropeTensors(reading.tables(length, tokens)) };
     }
     return made.tables;
