@@ -35,7 +35,21 @@ export interface Coverage {
  * @throws OptionError for values that are no integers in range
  */
 export function bodyDistanceCoverage(options: CoverageOptions): Coverage {
-  checkOptions("bodyDistanceCoverage", options, {
+  return coverageOf(covered("bodyDistanceCoverage", options));
+}
+
+/**
+ * Which distances k/g′ of inference occur exactly between two shifted tokens in training: at place k, from 1 to g′L − 1, 1 where it does and 0 where not; place 0 is 0.
+ * See {@link bodyDistanceCoverage}, whose fractions count them.
+ *
+ * @throws OptionError for values that are no integers in range
+ */
+export function coveredBodyDistances(options: CoverageOptions): Uint8Array {
+  return covered("coveredBodyDistances", options);
+}
+
+function covered(where: string, options: CoverageOptions): Uint8Array {
+  checkOptions(where, options, {
     window: number,
     gMax: number,
     scale: number,
@@ -59,11 +73,19 @@ export function bodyDistanceCoverage(options: CoverageOptions): Coverage {
   const span = scale * window;
   if (span < 2) throw new OptionError(`a window of ${span} token has no distances`, { hint: "use a window or a scale of at least 2" });
   const longest = length - sinks - 1;
+  return Uint8Array.from({ length: span }, (_, k) => {
+    const common = greatestCommonDivisor(k, scale);
+    return k > 0 && scale / common <= gMax && k / common <= longest ? 1 : 0;
+  });
+}
+
+/** The fractions of covered distances, alone and by the pairs that have them. */
+function coverageOf(found: Uint8Array): Coverage {
+  const span = found.length;
   let distances = 0;
   let pairs = 0;
   for (let k = 1; k < span; k++) {
-    const common = greatestCommonDivisor(k, scale);
-    if (scale / common > gMax || k / common > longest) continue;
+    if (found[k] === 0) continue;
     distances++;
     pairs += span - k;
   }
@@ -121,14 +143,7 @@ export function drawnCoverage(options: DrawnCoverageOptions): Coverage {
       }
     }
   }
-  let distances = 0;
-  let pairs = 0;
-  for (let k = 1; k < span; k++) {
-    if (seen[k] === 0) continue;
-    distances++;
-    pairs += span - k;
-  }
-  return { distinct: distances / (span - 1), pairs: pairs / ((span * (span - 1)) / 2) };
+  return coverageOf(seen);
 }
 
 function greatestCommonDivisor(a: number, b: number): number {

@@ -701,6 +701,15 @@ const functions = {
       sinks: optional(anInteger(1)),
     }),
   },
+  coveredBodyDistances: {
+    options: options({
+      window: anInteger(4),
+      gMax: anInteger(2),
+      scale: anInteger(2),
+      length: optional(anInteger(4)),
+      sinks: optional(anInteger(1)),
+    }),
+  },
   modelRope: {
     config: anObject(() => config),
     options: optional(options({ length: optional(anInteger(4)), file: optional(aText("config.json")) })),
