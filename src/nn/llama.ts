@@ -245,6 +245,18 @@ export function llamaLoss(model: Llama, batch: TokenBatch, tables: RopeTensors, 
   if (!sameShape(weights.shape, targets.shape)) {
     throw new ShapeError(`llamaLoss: weights ${show(weights.shape)} for targets ${show(targets.shape)}`);
   }
-  const counted = mul(weights, cast(notEqual(targets, -100), weights.dtype));
+  const counted = countedWeights(batch);
   return div(sum(mul(model.headLoss(hidden, targets, { reduction: "none" }), counted)), sum(counted));
+}
+
+/** What the mean of {@link llamaLoss} divides by: the sum of the weights of the targets that count, or their number. */
+export function languageWeight(batch: Pick<TokenBatch, "targets" | "weights">): Tensor {
+  checkFields("languageWeight", "batch", batch, { targets: tensorKind, weights: optional(tensorKind) });
+  return sum(countedWeights(batch));
+}
+
+/** What each target counts: its weight, and 0 for one that asks for nothing. */
+function countedWeights({ targets, weights }: Pick<TokenBatch, "targets" | "weights">): Tensor {
+  const asked = notEqual(targets, -100);
+  return weights === undefined ? cast(asked, "f32") : mul(weights, cast(asked, weights.dtype));
 }

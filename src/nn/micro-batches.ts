@@ -1,6 +1,6 @@
 import { describe } from "../arguments.js";
 import { valueAndGrad } from "../autograd/grad.js";
-import { add, cast, mul, reshape, stack, sum, zeros } from "../autograd/operations.js";
+import { add, cast, greater, mul, recip, reshape, stack, sum, where, zeros } from "../autograd/operations.js";
 import { scan } from "../autograd/scan.js";
 import { Tensor } from "../autograd/tensor.js";
 import { flattenTree, isBranch, mapTensors, sameForm, type TreeDef, tensorsOf } from "../autograd/tree.js";
@@ -37,15 +37,24 @@ interface MicroBatches<Batch> {
   readonly slice: (slices: readonly Tensor[]) => Batch;
 }
 
+export interface MeanOptions<Batch> {
+  /** Rows of a piece into which a single batch is cut. */
+  readonly rows?: number | undefined;
+  /** What a micro-batch counts, a scalar of at least 0; its loss is the mean over so much. Default: all the same. */
+  readonly weight?: ((batch: Batch) => Tensor) | undefined;
+}
+
 /**
  * The averages of the losses and gradients of several batches, or of one in pieces of `rows` rows: a loop over them that carries the sums,
- * in f32 for halves, so that what one of them needs is there once. Throws OptionError for several batches that are to be cut on top.
+ * in f32 for halves, so that what one of them needs is there once. With weights w of the micro-batches these are Σ w·gradient / Σ w, the
+ * gradient of the mean over all of them; one that counts nothing adds nothing, whatever its loss is. Throws OptionError for several batches
+ * that are to be cut on top.
  */
 export function meanGradients<Params, Batch>(
   loss: (params: Params, batch: Batch) => Tensor,
   params: Params,
   batches: Batches<Batch>,
-  rows?: number,
+  { rows, weight }: MeanOptions<Batch> = {},
 ): [loss: Tensor, grads: Params] {
   const differentiate = (batch: Batch): [Tensor, Params] => valueAndGrad((at: Params) => loss(at, batch))(params);
   const several = microBatchesOf(batches);
@@ -62,22 +71,35 @@ export function meanGradients<Params, Batch>(
   const places = new Map<Tensor, string>();
   for (const { tensor, path } of tensorsOf(params)) if (!places.has(tensor)) places.set(tensor, path);
   const none = [...places.keys()].map((p) => zeros(p.shape, { dtype: summableDtype(p.dtype) }));
-  const [sums, losses] = scan(
-    (sofar: readonly Tensor[], x: readonly Tensor[]): [readonly Tensor[], Tensor] => {
-      const [value, grads] = differentiate(slice(x));
+  const [sums, [losses, weights]] = scan(
+    (sofar: readonly Tensor[], x: readonly Tensor[]): [readonly Tensor[], [Tensor, Tensor | null]] => {
+      const batch = slice(x);
+      const [value, grads] = differentiate(batch);
+      const counts = weight === undefined ? null : cast(weight(batch), summableDtype(value.dtype));
       const found = new Map(tensorsOf(grads).map(({ path, tensor }) => [path, tensor]));
-      const next = [...places.values()].map((path, i) => add(sofar[i] as Tensor, wide(found.get(path) as Tensor)));
-      return [next, value];
+      const next = [...places.values()].map((path, i) => add(sofar[i] as Tensor, weighed(wide(found.get(path) as Tensor), counts)));
+      return [next, [value, counts]];
     },
     none,
     stacked,
     // Batches that share every tensor leave nothing to count.
     { length: count },
   );
-  const share = 1 / count;
+  const share = weights === null ? 1 / count : recip(sum(weights));
   const sumOf = new Map([...places.keys()].map((p, i) => [p, sums[i] as Tensor]));
-  return [cast(mul(sum(wide(losses)), share), losses.dtype), mapTensors(params, (p) => cast(mul(sumOf.get(p) as Tensor, share), p.dtype))];
+  const mean = (total: Tensor): Tensor => mul(total, typeof share === "number" ? share : cast(share, total.dtype));
+  return [
+    cast(mean(sum(weighed(wide(losses), weights))), losses.dtype),
+    mapTensors(params, (p) => cast(mean(sumOf.get(p) as Tensor), p.dtype)),
+  ];
 }
+
+/** w·y, and 0 where w is 0 even if y, a mean over nothing, is no number; y itself without weights. */
+const weighed = (y: Tensor, w: Tensor | null): Tensor => {
+  if (w === null) return y;
+  const factor = cast(w, y.dtype);
+  return where(greater(factor, 0), mul(y, factor), 0);
+};
 
 /**
  * A batch in pieces of so many rows. The first axis of its tensors counts the rows; tensors whose first extent is 1 while others have more,

@@ -24,9 +24,15 @@ export interface TrainStepOptions<Params, State, Batch> {
   /**
    * N: rows that are computed at once. The batch is cut along the first axis of its tensors into B/N micro-batches whose losses and gradients
    * are averaged, in the memory of one of them; tensors whose first extent is 1 are shared. N divides B. Default: all rows. For a loss that
-   * is the mean over rows of equal weight the gradient is that of the whole batch, but for rounding.
+   * is the mean over rows of equal weight the gradient is that of the whole batch, but for rounding; for other means see `weight`.
    */
   readonly microBatch?: number;
+  /**
+   * w: what a micro-batch counts where there are several, a scalar of at least 0; losses and gradients are averaged as Σ w·x / Σ w. With the sum of
+   * the weights that a loss divides by, as `languageWeight` is for `languageLoss`, that is the mean over all of them, however targets with
+   * weights or without a loss are spread. One that counts nothing adds nothing. Default: all count the same.
+   */
+  readonly weight?: (batch: Batch) => Tensor;
 }
 
 /** The fields of a batch that ask for plain numbers, which the loss would receive as tensors: their type is `TensorLike`. */
@@ -60,13 +66,14 @@ export function createTrainStep<Params, State, Batch>(options: TrainStepOptions<
     maxNorm: optional(positive),
     trainable: optional(callable),
     microBatch: optional(integer(1)),
+    weight: optional(callable),
   };
   checkOptions("createTrainStep", options, kinds, givenToStep);
-  const { optimizer, loss, maxNorm = 1, trainable, microBatch } = options;
+  const { optimizer, loss, maxNorm = 1, trainable, microBatch: rows, weight } = options;
   type Trained = Part<Params>;
 
   function trainStep(trained: Trained, rest: Trained, state: State, batch: Batches<Batch>, lr: TensorLike): [Trained, State, StepMetrics] {
-    const [value, grads] = meanGradients((at: Trained, one: Batch) => loss(combine(at, rest), one), trained, batch, microBatch);
+    const [value, grads] = meanGradients((at: Trained, one: Batch) => loss(combine(at, rest), one), trained, batch, { rows, weight });
     const [clipped, gradNorm] = clipByGlobalNorm(grads, maxNorm);
     const [newTrained, newState] = optimizer.update(trained, clipped, state, { lr });
     const sound = and(finite(value), finite(gradNorm));

@@ -18,7 +18,7 @@ import { NonFiniteError, OptionError } from "../errors.js";
 import type { LanguageBatch } from "./batch.js";
 import { yieldToEvents } from "./events.js";
 import { type LossOptions, lossKinds, modelKind, optimizerKind } from "./kinds.js";
-import { type Llama, llamaLoss } from "./llama.js";
+import { type Llama, languageWeight, llamaLoss } from "./llama.js";
 import { type Batches, microBatchesOf } from "./micro-batches.js";
 import { copyTree } from "./module.js";
 import type { Optimizer } from "./optimizers.js";
@@ -205,6 +205,7 @@ export function languageStep<State>(options: LanguageStepOptions<State>): TrainS
   return createTrainStep({
     optimizer,
     loss: (model: Llama, batch: LanguageBatch) => languageLoss(model, batch, { checkpoint }),
+    weight: languageWeight,
     maxNorm,
     ...(trainable && { trainable }),
     ...(microBatch === undefined ? {} : { microBatch }),
