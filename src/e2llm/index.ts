@@ -16,6 +16,7 @@ export * from "./extension.js";
 export * from "./extension-notes.js";
 export * from "./hf-rope.js";
 export * from "./long-generation.js";
+export * from "./longrope-search.js";
 export * from "./methods/index.js";
 export * from "./model-frequencies.js";
 export * from "./position-loss.js";

@@ -616,6 +616,26 @@ const functions = {
     scaling: anObject(() => ({ type: "linear", factor: 2 })),
     shape: options({ headDim: anInteger(4), theta: aBoundedNumber(1e4) }),
   },
+  searchLongropeFactors: {
+    options: options({
+      evaluate: aFunction(
+        () =>
+          ({ factors }: { factors: readonly number[] }) =>
+            factors[0] as number,
+      ),
+      headDim: anInteger(4),
+      factor: aBoundedNumber(2),
+      originalMaxPositions: anInteger(8),
+      theta: optional(aBoundedNumber(1e4)),
+      seed: anInteger(0),
+      population: optional(anInteger(4)),
+      parents: optional(anInteger(2)),
+      generations: optional(anInteger(1)),
+      mutations: optional(anInteger(1)),
+      crossovers: optional(anInteger(1)),
+    }),
+  },
+  untouchedStart: { scaled: anObject(() => tables()), original: anObject(() => tables()), start: anInteger(1) },
   ntkTheta: { shape: options({ headDim: anInteger(4), theta: aBoundedNumber(1e4) }), factor: aBoundedNumber(2) },
   ropeTables: {
     positions: anObject(() => dawngrad.plainPositions({ length: 4 })),
