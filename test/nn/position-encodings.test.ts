@@ -301,6 +301,13 @@ describe("position encodings", () => {
     expect(await valuesOf(await loadModel(folder))).toEqual(await valuesOf(model));
   });
 
+  it.each(named)("$name refuses tables that find far pairs by RoPE", async ({ config }) => {
+    const model = await encodedLlama(config);
+    const { inputs, tables } = randomBatch(tinyConfig, { batch: 1, time: 6, seed: 3 });
+    const far = { query: tables, key: tables, near: tensor(Int32Array.of(2)).reshape([]), keys: tensor(Int32Array.of(6)).reshape([]) };
+    expect(() => model.forward(inputs, { ...tables, far })).toThrow(UsageError);
+  });
+
   it("that no file can name are not saved", async () => {
     const nope = createPositionEncoding({ type: "nope" }, { heads: 4, key: key(1) });
     const own = withPositionEncoding(await tinyLlama(), () => ({ attend: (q, context) => nope.attend(q, context) }));

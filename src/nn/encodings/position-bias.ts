@@ -1,6 +1,7 @@
 import { attention } from "../../autograd/attention.js";
 import { add, cast, maximum, sub } from "../../autograd/operations.js";
 import type { Tensor } from "../../autograd/tensor.js";
+import { UsageError } from "../../errors.js";
 import type { AttentionContext, PositionEncoding } from "../attention-context.js";
 
 /** Where pairs of queries and keys stand: i32 tensors that broadcast to [1, H, R, S]. */
@@ -21,8 +22,18 @@ export interface PositionBias extends PositionEncoding {
 /** max(0, m − n), the distance to a key that the query sees, f32. */
 export const distanceOf = ({ query, key }: PairCoordinates): Tensor => cast(maximum(sub(query, key), 0), "f32");
 
+/** Throws UsageError where keys do not stand in the order of the text, or some are to be found by other tables: those place by RoPE. */
+export function requireOrder({ far }: AttentionContext): void {
+  if (far === undefined) return;
+  throw new UsageError("tables with far pairs are for models with RoPE; the layers of this one have a position encoding of their own", {
+    hint: "read it by plain tables: its positions are the places of tokens, whatever the tables say",
+  });
+}
+
 /** softmax(q·kᵀ/√D + B)·v with a bias that kernels compute where they need it, so that memory grows with the length alone. */
-export function attendBiased(queries: Tensor, { keys, values, offset }: AttentionContext, bias: PositionBias["bias"]): Tensor {
+export function attendBiased(queries: Tensor, context: AttentionContext, bias: PositionBias["bias"]): Tensor {
+  requireOrder(context);
+  const { keys, values, offset } = context;
   return attention(queries, keys, values, {
     causal: true,
     offset,

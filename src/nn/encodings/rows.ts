@@ -18,7 +18,7 @@ import { scan } from "../../autograd/scan.js";
 import type { Tensor } from "../../autograd/tensor.js";
 import { summableDtype } from "../../ir/dtype.js";
 import type { AttentionContext } from "../attention-context.js";
-import type { PairCoordinates } from "./position-bias.js";
+import { type PairCoordinates, requireOrder } from "./position-bias.js";
 
 /**
  * Attention for scores that are no elementwise function of q·k: the scores of all heads for some queries and all keys are there at once.
@@ -46,12 +46,9 @@ const mostNumbers = 2 ** 22;
  * softmax(scores(q·kᵀ/√D))·v over the keys up to each query, [B, H, T, D]. Queries are taken in blocks, one after another; the backward
  * pass computes each block a second time, so that memory grows with rows·S and not with T·S, forward and backward.
  */
-export function attendByRows(
-  queries: Tensor,
-  { keys, values, offset }: AttentionContext,
-  scores: (pairs: Pairs) => Tensor,
-  options: RowsOptions,
-): Tensor {
+export function attendByRows(queries: Tensor, context: AttentionContext, scores: (pairs: Pairs) => Tensor, options: RowsOptions): Tensor {
+  requireOrder(context);
+  const { keys, values, offset } = context;
   const [B, H, T, D] = queries.shape as Shape4;
   const [, Hkv, S] = keys.shape as Shape4;
   const most = options.rows ?? Math.max(1, Math.floor(mostNumbers / (options.width * S)));

@@ -5,7 +5,7 @@ import { split, uniform } from "../../autograd/random.js";
 import { type Tensor, tensor } from "../../autograd/tensor.js";
 import type { AttentionContext } from "../attention-context.js";
 import type { StaticEncodingConfig } from "./encoding-config.js";
-import { attendBiased, distanceOf, type PairCoordinates, type PositionBias } from "./position-bias.js";
+import { attendBiased, distanceOf, type PairCoordinates, type PositionBias, requireOrder } from "./position-bias.js";
 
 /** B = 0: softmax(q·kᵀ/√D)·v, causal, without positions (Haviv et al. 2022, 2203.16634; Kazemnejad et al. 2023, 2305.19466). */
 export class Nope implements PositionBias {
@@ -13,7 +13,9 @@ export class Nope implements PositionBias {
     return { type: "nope" };
   }
 
-  attend(queries: Tensor, { keys, values, offset }: AttentionContext): Tensor {
+  attend(queries: Tensor, context: AttentionContext): Tensor {
+    requireOrder(context);
+    const { keys, values, offset } = context;
     return attention(queries, keys, values, { causal: true, offset });
   }
 
