@@ -52,7 +52,8 @@ function loopsKey(kernel: Kernel, nameOf: (buffer: number) => string): string {
     }
     case "attention":
     case "attentionBackward": {
-      const extents = Object.values(kernel.loops).map(({ name, extent }) => `${name}<${extent}`);
+      const chunk = kernel.kind === "attention" && kernel.chunk !== undefined ? [kernel.chunk] : [];
+      const extents = [...Object.values(kernel.loops), ...chunk].map(({ name, extent }) => `${name}<${extent}`);
       const parts = attentionValues(kernel).map((value) => valueKey(value, nameOf));
       return `${extents} ${kernel.causal} ${kernel.window} ${kernel.visible !== undefined} ${kernel.results} ${parts}`;
     }

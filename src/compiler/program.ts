@@ -198,6 +198,8 @@ interface AttentionBase extends KernelBase {
  */
 export interface AttentionKernel extends AttentionBase {
   readonly kind: "attention";
+  /** The keys that the queries see, in so many parts of their own results, whose places depend on this loop too. Default: one. */
+  readonly chunk?: Loop;
 }
 
 /**

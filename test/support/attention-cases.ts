@@ -55,6 +55,14 @@ export function tablesOf(each: AttentionCase): Tables {
   };
 }
 
+/** A mask, and a score that reads slopes and ids: more than kernels bind beside the operands of a backward pass. */
+const threeTables = ({ slopes, documents, mask }: Tables): AttentionOptions => ({
+  mask,
+  score: (s, { head, key }) => s.mul(slopes.take(head)).add(documents.take(key).mul(0.01)),
+});
+const scoreOfThreeTables: AttentionCase["score"] = (raw, { head, query, key }) =>
+  maskOf(query, key) ? raw * slopeOf(head) + 0.01 * documentOf(key) : Number.NEGATIVE_INFINITY;
+
 const causal: AttentionCase["options"] = () => ({ causal: true });
 
 export const attentionCases: readonly AttentionCase[] = [
@@ -63,6 +71,16 @@ export const attentionCases: readonly AttentionCase[] = [
   { name: "one query, one key", T: 1 },
   { name: "one query against many keys", B: 2, H: 4, Hkv: 2, T: 1, S: 300, D: 32, options: causal },
   { name: "three queries against many keys", H: 4, Hkv: 1, T: 3, S: 517, D: 16, options: () => ({ causal: true, offset: 400 }) },
+  {
+    name: "one query against a cache that is not full",
+    B: 2,
+    H: 4,
+    Hkv: 2,
+    T: 1,
+    S: 600,
+    D: 24,
+    options: () => ({ causal: true, offset: tensor(317, { dtype: "i32" }) }),
+  },
   { name: "grouped queries", B: 2, H: 6, Hkv: 2, T: 17, S: 19, D: 8, options: causal },
   { name: "one key head for all", H: 5, Hkv: 1, T: 65, D: 12, options: causal },
   { name: "primes", H: 1, T: 67, S: 71, D: 13, Dv: 7, options: causal },
@@ -125,6 +143,22 @@ export const attentionCases: readonly AttentionCase[] = [
       score: (s, { query, key }) => where(documents.take(query).equal(documents.take(key)), s, Number.NEGATIVE_INFINITY),
     }),
     score: (raw, { query, key }) => (documentOf(query) === documentOf(key) ? raw : Number.NEGATIVE_INFINITY),
+  },
+  {
+    name: "three tables, for two queries against many keys",
+    H: 3,
+    T: 2,
+    S: 530,
+    options: (tables) => ({ causal: true, offset: 470, ...threeTables(tables) }),
+    score: scoreOfThreeTables,
+  },
+  {
+    name: "three tables",
+    H: 3,
+    T: 70,
+    S: 75,
+    options: threeTables,
+    score: scoreOfThreeTables,
   },
   {
     name: "a learned bias of distances",

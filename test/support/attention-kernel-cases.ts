@@ -69,6 +69,35 @@ const logarithm: Score = {
   slope: (_, { query, key }) => Math.log(query - key + 1),
 };
 
+/** How the numbers of a table enter a score: at which coordinate, of which dtype, and by how much. */
+const tables = [
+  { dtype: "f32", at: "key", weight: 1, value: (i: number) => Math.fround(Math.sin(3 * i)) },
+  { dtype: "i32", at: "query", weight: 0.25, value: (i: number) => (i % 5) - 2 },
+  { dtype: "bool", at: "key", weight: 1.5, value: (i: number) => Number(i % 3 === 0) },
+  { dtype: "u32", at: "head", weight: 0.125, value: (i: number) => 7 * i + 1 },
+  { dtype: "f32", at: "batch", weight: 1, value: (i: number) => i + 0.5 },
+] as const;
+
+/** raw + Σ of so many tables, each read at a coordinate of the pair. */
+export const tabled = (count: number): Score => {
+  const used = tables.slice(0, count);
+  return {
+    name: `${count} tables`,
+    tables: ({ batch = 1, heads = 1, queries, keys }) => {
+      const lengths = { batch, head: heads, query: queries, key: keys };
+      return used.map(({ dtype, at, value }) => ({ dtype, values: Array.from({ length: lengths[at] }, (_, i) => value(i)) }));
+    },
+    print: (s, at, { raw, tables: buffers }) => ({
+      score: used.reduce((sum, { dtype, at: coordinate, weight }, i) => {
+        const read = s.load(buffers[i] as number, at[coordinate], dtype);
+        const number = dtype === "f32" ? read : s.operation("cast", [read]);
+        return s.operation("add", [sum, s.operation("mul", [number, s.constant(weight)])]);
+      }, raw),
+    }),
+    score: (raw, pair) => used.reduce((sum, { at, weight, value }) => sum + weight * value(pair[at]), raw),
+  };
+};
+
 const scores = [alibi, softCap, documents, bias, logarithm];
 
 const square = (n: number, channels: number, more: Partial<AttentionCase> = {}): AttentionCase => ({
@@ -138,4 +167,22 @@ export const attentionKernelCases: readonly AttentionCase[] = [
     { queries: 3, keys: 64, channels: 8, score, causal: true, window: 13, offset: 59 },
     { queries: 19, keys: 140, channels: 12, score, window: 30, offset: 60, dtype: "f16" as const },
   ]),
+  ...[3, 5].map((count) => ({ queries: 21, keys: 35, channels: 8, heads: 2, batch: 2, causal: true, offset: 14, score: tabled(count) })),
+];
+
+/** Few queries against many keys: all counts of channels, caches that are filled in part, and scores that read up to five tables. */
+export const decodingCases: readonly AttentionCase[] = [
+  { queries: 1, keys: 203, channels: 8, causal: true, offset: 202, heads: 2 },
+  { queries: 1, keys: 333, channels: 64, causal: true, offset: 69, filled: 70, heads: 4, keyHeads: 2, batch: 2 },
+  { queries: 1, keys: 150, channels: 12, score: tabled(5), heads: 2, batch: 2, causal: true, offset: 100, filled: 101 },
+  { queries: 3, keys: 257, channels: 33, valueChannels: 17, causal: true, offset: 180, filled: 183, window: 50, heads: 3, keyHeads: 1 },
+  { queries: 7, keys: 131, channels: 128, causal: true, offset: 20, filled: 27, heads: 2, keyHeads: 1 },
+  { queries: 2, keys: 150, channels: 16, causal: true, offset: -1, filled: 1 },
+  { queries: 1, keys: 101, channels: 20, causal: true, offset: -5, filled: 0 },
+  { queries: 1, keys: 3203, channels: 4 },
+  { queries: 2, keys: 129, channels: 24, heads: 2, dtype: "f16", causal: true, offset: 90, filled: 92 },
+  { queries: 5, keys: 170, channels: 8, window: 40, offset: 60, turned: true },
+  { queries: 1, keys: 90, channels: 16, iterations: 3, causal: true, offset: 60, filled: 61, results: [0] },
+  { queries: 1, keys: 400, channels: 8, results: [1] },
+  ...[1, 2, 3, 4].map((count) => ({ queries: 1, keys: 140, channels: 12, heads: 2, score: tabled(count), causal: true, offset: 99 })),
 ];

@@ -27,10 +27,18 @@ export interface Score {
   readonly name: string;
   /** Numbers that it reads, by index expressions over the loops. */
   readonly data?: (sizes: Sizes) => readonly number[];
+  /** More tables, each of a dtype. */
+  readonly tables?: (sizes: Sizes) => readonly { readonly dtype: DType; readonly values: readonly number[] }[];
   readonly print: (
     s: Scalars,
     at: Readonly<Record<keyof AttentionLoops, IndexExpression>>,
-    given: { readonly raw: Value; readonly cotangent: Value; readonly data: number; readonly sizes: Sizes },
+    given: {
+      readonly raw: Value;
+      readonly cotangent: Value;
+      readonly data: number;
+      readonly tables: readonly number[];
+      readonly sizes: Sizes;
+    },
   ) => { readonly score: Value; readonly visible?: Value; readonly pulled?: Value };
   readonly score: (raw: number, pair: Pair, data: readonly number[], sizes: Sizes) => number;
   /** Default: all. */
@@ -58,6 +66,8 @@ export interface AttentionCase extends Sizes {
   readonly dtype?: DType;
   /** Rows and channels of q, k, v and ō change places in memory. */
   readonly turned?: boolean;
+  /** Keys and values from this one on are no numbers, as what lies beyond the filled part of a cache may be. */
+  readonly filled?: number;
   /** Results that are stored. Default: all. */
   readonly results?: readonly number[];
   /** Times that the kernel is run, each with operands of its own. */
@@ -81,6 +91,7 @@ export const attentionName = (c: AttentionCase): string => {
     c.score?.name ?? "",
     c.dtype ?? "",
     c.turned ? "turned" : "",
+    c.filled === undefined ? "" : `filled up to ${c.filled}`,
     c.results ? `results ${c.results}` : "",
     c.iterations ? `${c.iterations} times` : "",
   ].filter((text) => text !== "");
@@ -242,6 +253,12 @@ export function attentionProgram(pass: Pass, c: AttentionCase): LoopProgram {
       lseCotangent: numbers(batch * heads * queries, 10 * t + 5, "f32"),
     };
     if (half) given.q = numbers(batch * heads * queries * channels, 10 * t + 1, dtype);
+    if (c.filled !== undefined) {
+      const clear = (list: number[], width: number): number[] =>
+        list.map((x, i) => (Math.floor(i / width) % keys < (c.filled as number) ? x : Number.NaN));
+      given.k = clear(given.k, channels);
+      given.v = clear(given.v, valueChannels);
+    }
     return { given, answer: solve(c, given, data) };
   });
   const stacked = (pick: (run: (typeof runs)[number]) => readonly number[], rows: number, columns: number): number[] =>
@@ -301,7 +318,8 @@ export function attentionProgram(pass: Pass, c: AttentionCase): LoopProgram {
   const scale = s.load(input("f32", [c.scale ?? 1 / Math.sqrt(channels)]), add());
   const [raw, cotangentOfScore] = [s.register(0), s.register(1)];
   const captured = data.length > 0 ? input("f32", data) : -1;
-  const printed = c.score?.print(s, at, { raw, cotangent: cotangentOfScore, data: captured, sizes: c });
+  const tables = (c.score?.tables?.(c) ?? []).map(({ dtype: type, values }) => input(type, values));
+  const printed = c.score?.print(s, at, { raw, cotangent: cotangentOfScore, data: captured, tables, sizes: c });
   const base = {
     label: pass,
     loops,

@@ -3,7 +3,7 @@ import type { Backend } from "../../src/backend/backend.js";
 import { createWebGpuBackend, type WebGpuOptions } from "../../src/backend/webgpu/index.js";
 import type { Target } from "../../src/backend/webgpu/kernels/source.js";
 import { assemble } from "../../src/backend/webgpu/program.js";
-import { attentionKernelCases } from "../support/attention-kernel-cases.js";
+import { attentionKernelCases, decodingCases } from "../support/attention-kernel-cases.js";
 import { type AttentionCase, attentionProgram, type Pass } from "../support/attention-programs.js";
 import { type KernelLint, openKernelLint } from "../support/kernel-lint.js";
 import { type LoopProgram, largestError, runSteps, scalarTypes } from "../support/loop-programs.js";
@@ -11,8 +11,8 @@ import { internalsOf } from "../support/webgpu-internals.js";
 import { maxWorkgroupsPerDimension } from "./targets.js";
 
 const passes: readonly Pass[] = ["attention", "attentionBackward"];
-const programsOf = (cases: readonly AttentionCase[]): LoopProgram[] =>
-  cases.filter(({ dtype }) => dtype !== "bf16").flatMap((each) => passes.map((pass) => attentionProgram(pass, each)));
+const programsOf = (cases: readonly AttentionCase[], of = passes): LoopProgram[] =>
+  cases.filter(({ dtype }) => dtype !== "bf16").flatMap((each) => of.map((pass) => attentionProgram(pass, each)));
 
 const run = (backend: Backend, program: LoopProgram): Promise<Float64Array[]> => {
   const assembled = assemble(program.lowered, scalarTypes(program), { target: internalsOf(backend).target });
@@ -24,6 +24,7 @@ interface Setting {
   readonly options: WebGpuOptions;
   /** One of so many cases is run, since drivers take a second for each kernel. */
   readonly stride: number;
+  readonly decodingStride: number;
 }
 
 /**
@@ -32,36 +33,53 @@ interface Setting {
  */
 const probe = await createWebGpuBackend();
 const isSwiftShader = /swiftshader/i.test(probe.info.adapter);
+const hasHalves = probe.info.dtypes.has("f16");
 await probe.close();
+const [one, oneOfDecoding] = [attentionKernelCases.length, decodingCases.length];
 
 const settings: readonly Setting[] = [
-  { name: "software kernels", options: { kernelClass: "software", poison: true }, stride: 6 },
+  { name: "software kernels", options: { kernelClass: "software", poison: true }, stride: 6, decodingStride: isSwiftShader ? 4 : 1 },
   {
     name: "GPU kernels at default limits",
     options: { kernelClass: "gpu", defaultLimits: true, poison: true },
-    stride: isSwiftShader ? attentionKernelCases.length : 7,
+    stride: isSwiftShader ? one : 9,
+    decodingStride: isSwiftShader ? oneOfDecoding : 3,
   },
 ];
 
-describe.each(settings)("kernels of attention against plain loops: $name", { timeout: 120_000 }, ({ options, stride }) => {
+describe.each(settings)("kernels of attention against plain loops: $name", { timeout: 120_000 }, ({ options, stride, decodingStride }) => {
   let backend: Backend;
   beforeAll(async () => {
     backend = await createWebGpuBackend(options);
   });
   afterAll(() => backend.close());
 
+  const every = (cases: readonly AttentionCase[], n: number): AttentionCase[] => cases.filter((_, i) => i % n === 0);
   const small = attentionKernelCases.filter(({ channels }) => channels <= 40);
-  it.each(programsOf(small.filter((_, i) => i % stride === 0)))("$name", async (program) => {
-    if (program.inputs.some(({ dtype }) => !backend.info.dtypes.has(dtype))) return;
+  const programs = [...programsOf(every(small, stride)), ...programsOf(every(decodingCases, decodingStride), ["attention"])];
+  const needsHalves = ({ inputs }: LoopProgram): boolean => inputs.some(({ dtype }) => dtype === "f16");
+  const here = (program: LoopProgram): boolean => !needsHalves(program) || (hasHalves && options.defaultLimits !== true);
+
+  it.each(programs.filter(here))("$name", async (program) => {
     const values = await run(backend, program);
     expect(largestError(values, program)).toBeLessThanOrEqual(program.tolerance);
     expect(await run(backend, program)).toEqual(values);
+  });
+
+  const missing = programs.filter((program) => !here(program));
+  it.runIf(missing.length > 0)(`without halves here: ${missing.length} programs compile`, async () => {
+    const lint = await openKernelLint();
+    const { target } = internalsOf(backend);
+    const found = await Promise.all(missing.map((program) => lint.problems(assemble(program.lowered, scalarTypes(program), { target }))));
+    lint.close();
+    expect(found.flat()).toEqual([]);
   });
 });
 
 describe("for every target, at default limits, kernels of attention compile", () => {
   const targets: readonly Target[] = [
     { kernelClass: "gpu", maxWorkgroupsPerDimension },
+    { kernelClass: "gpu", maxWorkgroupsPerDimension, subgroupSize: 32 },
     { kernelClass: "software", maxWorkgroupsPerDimension },
     ...[4, 8, 32].map((subgroupSize) => ({ kernelClass: "software" as const, maxWorkgroupsPerDimension, subgroupSize })),
   ];
@@ -75,7 +93,8 @@ describe("for every target, at default limits, kernels of attention compile", ()
     const found: string[] = [];
     // More heads than a line of workgroups has places for.
     const many = { batch: 256, heads: 300, queries: 1, keys: 1, channels: 4 };
-    for (const [i, each] of [many, ...attentionKernelCases.filter(({ dtype }) => dtype !== "bf16")].entries()) {
+    const cases = [...attentionKernelCases, ...(pass === "attention" ? decodingCases : [])];
+    for (const [i, each] of [many, ...cases.filter(({ dtype }) => dtype !== "bf16")].entries()) {
       const program = attentionProgram(pass, each);
       // The tiled kernels compile every case, and those for processors take turns in the sizes of their subgroups.
       for (const target of [targets[0] as Target, targets[1 + (i % (targets.length - 1))] as Target]) {

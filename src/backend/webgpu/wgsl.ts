@@ -279,6 +279,8 @@ export class ValuePrinter {
     /** The name of the binding that a buffer is read through. */
     private readonly bufferName: (buffer: number) => string,
     private readonly registerName: (register: number) => string,
+    /** The dtype of a buffer that may hold the bits of another, as i32 may. */
+    private readonly bufferDtype?: (buffer: number) => DType,
   ) {}
 
   name(value: Value): string {
@@ -328,6 +330,9 @@ export class ValuePrinter {
     switch (value.kind) {
       case "load": {
         const read = `${this.bufferName(value.buffer)}[${index(value.index)}]`;
+        const type = registerType[value.dtype];
+        if (this.bufferDtype?.(value.buffer) === "i32" && type !== "i32")
+          return type === "bool" ? `${read} != 0` : `bitcast<${type}>(${read})`;
         return value.dtype === "bool" ? `${read} != 0u` : value.dtype === "f16" ? `f32(${read})` : read;
       }
       case "scalar":

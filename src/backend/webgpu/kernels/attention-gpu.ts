@@ -1,6 +1,6 @@
 import { type AttentionBackwardKernel, type AttentionKernel, hiddenScore } from "../../../compiler/program.js";
-import { AttentionText, keyHeadOf, keysOf, placeLines, queriesOf, sees, unseen } from "./attention-text.js";
-import { type Context, fold, type KernelSource, steps, type Target } from "./source.js";
+import { AttentionText, beginnings, keysOf, queriesOf, scoreOf, tilesOf, unseen } from "./attention-text.js";
+import { type Context, indented, type KernelSource, range, steps, type Target } from "./source.js";
 
 /**
  * Attention for GPUs (Dao 2023): a workgroup has a tile of rows, queries or keys, and goes over tiles of the other side. Scores of a tile
@@ -19,9 +19,7 @@ const threads = 256;
 /** Channels of the other side that are multiplied with a tile of pairs at a time. */
 const columns = 32;
 
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 const parts = (channels: number): number => Math.ceil(channels / 4);
-const indented = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
 const xyzw = ["x", "y", "z", "w"];
 
 const memory = [
@@ -122,12 +120,11 @@ function puts(put: string, row: string, rows: number, sum: string, channels: num
   ]);
 }
 
-/** The score of a pair, where both exist and the query sees the key. */
-function scoreOf(kernel: Attention, i: string, j: string, raw: string): string {
-  const { query, key } = kernel.loops;
-  const conditions = [`${i} < ${query.extent}u`, `${j} < ${key.extent}u`, ...[sees(kernel, i, j) ?? []].flat()];
-  return `select(${unseen}f, score_of(batch, head, ${i}, ${j}, ${raw}), ${conditions.join(" && ")})`;
-}
+/** That both of a pair exist, whose tiles may reach beyond the last. */
+const exists = ({ loops: { query, key } }: Attention, i: string, j: string): string[] => [
+  `${i} < ${query.extent}u`,
+  `${j} < ${key.extent}u`,
+];
 
 /** The loop over tiles of the other side, with bounds that all invocations share. */
 const overTiles = ([from, stop]: readonly [string, string], body: readonly string[]): string[] => [
@@ -139,45 +136,36 @@ const overTiles = ([from, stop]: readonly [string, string], body: readonly strin
 ];
 
 const threadLines = ["let tx = lane % 16u;", "let ty = lane / 16u;"];
-const lastOf = (extent: number): string => `min(first + ${own - 1}u, ${extent - 1}u)`;
 
 /** o and lse: 64 queries for a workgroup, online softmax over tiles of 32 keys. */
 export function gpuAttention(kernel: AttentionKernel, context: Context): KernelSource {
-  const { batch, head, keyHead, query, key, channel, valueChannel } = kernel.loops;
+  const { batch, head, query, key, channel, valueChannel } = kernel.loops;
   const { target } = context;
   const text = new AttentionText(kernel, context);
-  text.rows("q", kernel.q, head, query, channel);
-  text.rows("k", kernel.k, keyHead, key, channel);
-  text.rows("v", kernel.v, keyHead, key, valueChannel);
-  text.offset();
-  text.scale();
-  text.score();
+  text.operands();
   const exp = text.use("exp_f32");
-  const tiles = Math.ceil(query.extent / own);
-  const workgroups = fold(tiles * head.extent * batch.extent, target);
+  const { workgroups, lines: place } = tilesOf(text, "query", own);
   const q: Rows = { name: "q", at: "at_q", first: "first", last: query.extent - 1, channels: channel.extent };
   const k: Rows = { name: "k", at: "at_k", first: "start", last: key.extent - 1, channels: channel.extent };
   const v: Rows = { name: "v", at: "at_v", first: "start", last: key.extent - 1, channels: valueChannel.extent };
   // For the softmax four invocations share a row, each with eight keys.
   const mine = range(other / 4);
   const lines = [
-    ...placeLines(tiles, head.extent, batch.extent, workgroups),
+    ...place,
     ...threadLines,
-    `let key_head = ${keyHeadOf(kernel)};`,
-    "let offset = offset_of();",
-    "let scale = scale_of();",
-    `let first = place_tile * ${own}u;`,
-    "let at_q = q_at(batch, head);",
-    "let at_k = k_at(batch, key_head);",
-    "let at_v = v_at(batch, key_head);",
+    ...beginnings(["q"], "head"),
+    ...beginnings(["k", "v"], "key_head"),
     `var most = ${unseen}f;`,
     "var total = 0.0;",
     "let row_of_sums = lane / 4u;",
     `let keys_of_sums = (lane % 4u) * ${other / 4}u;`,
     ...sums("o", valueChannel.extent),
-    ...overTiles(keysOf(kernel, "first", lastOf(query.extent), `${key.extent}u`), [
+    ...overTiles(keysOf(kernel, "first", "last", `${key.extent}u`), [
       ...product(q, k, "s", target),
-      ...pairs.map((pair) => `${placeInTile(pair)} = ${scoreOf(kernel, pair.mine, pair.theirs, `scale * s${pair.c}.${xyzw[pair.e]}`)};`),
+      ...pairs.map(
+        (pair) =>
+          `${placeInTile(pair)} = ${scoreOf(kernel, { query: pair.mine, key: pair.theirs }, `scale * s${pair.c}.${xyzw[pair.e]}`, exists(kernel, pair.mine, pair.theirs))};`,
+      ),
       "workgroupBarrier();",
       "var largest = most;",
       `for (var j = 0u; j < ${steps(other, target)}; j++) { largest = max(largest, tile[j * ${own}u + row_of_sums]); }`,
@@ -220,45 +208,29 @@ export function gpuAttention(kernel: AttentionKernel, context: Context): KernelS
 
 /** q̄: 64 queries for a workgroup, over tiles of 32 keys. */
 export function gpuQueryCotangent(kernel: AttentionBackwardKernel, context: Context): KernelSource {
-  const { batch, head, keyHead, query, key, channel, valueChannel } = kernel.loops;
+  const { batch, head, query, key, channel, valueChannel } = kernel.loops;
   const { target } = context;
   const text = new AttentionText(kernel, context);
-  text.rows("q", kernel.q, head, query, channel);
-  text.rows("k", kernel.k, keyHead, key, channel);
-  text.rows("v", kernel.v, keyHead, key, valueChannel);
-  text.rows("g", kernel.cotangent, head, query, valueChannel);
-  text.perQuery("lse_of", kernel.lse);
-  text.perQuery("delta_of", kernel.delta);
-  text.offset();
-  text.scale();
-  text.score();
-  text.pulled(kernel);
+  text.operands();
   text.put("put_q", 0, [batch, head, query, channel]);
   const exp = text.use("exp_f32");
-  const tiles = Math.ceil(query.extent / own);
-  const workgroups = fold(tiles * head.extent * batch.extent, target);
+  const { workgroups, lines: place } = tilesOf(text, "query", own);
   const q: Rows = { name: "q", at: "at_q", first: "first", last: query.extent - 1, channels: channel.extent };
   const g: Rows = { name: "g", at: "at_g", first: "first", last: query.extent - 1, channels: valueChannel.extent };
   const k: Rows = { name: "k", at: "at_k", first: "start", last: key.extent - 1, channels: channel.extent };
   const v: Rows = { name: "v", at: "at_v", first: "start", last: key.extent - 1, channels: valueChannel.extent };
   const lines = [
-    ...placeLines(tiles, head.extent, batch.extent, workgroups),
+    ...place,
     ...threadLines,
-    `let key_head = ${keyHeadOf(kernel)};`,
-    "let offset = offset_of();",
-    "let scale = scale_of();",
-    `let first = place_tile * ${own}u;`,
-    "let at_q = q_at(batch, head);",
-    "let at_g = g_at(batch, head);",
-    "let at_k = k_at(batch, key_head);",
-    "let at_v = v_at(batch, key_head);",
+    ...beginnings(["q", "g"], "head"),
+    ...beginnings(["k", "v"], "key_head"),
     ...range(4).flatMap((e) => [
       `let i${e} = min(first + ty * 4u + ${e}u, ${query.extent - 1}u);`,
       `let lse${e} = lse_of(batch, head, i${e});`,
       `let delta${e} = delta_of(batch, head, i${e});`,
     ]),
     ...sums("d", channel.extent),
-    ...overTiles(keysOf(kernel, "first", lastOf(query.extent), `${key.extent}u`), [
+    ...overTiles(keysOf(kernel, "first", "last", `${key.extent}u`), [
       ...product(q, k, "s", target),
       ...product(g, v, "t", target),
       ...pairs.flatMap((pair) => {
@@ -266,7 +238,7 @@ export function gpuQueryCotangent(kernel: AttentionBackwardKernel, context: Cont
         return [
           "{",
           `  let raw = scale * s${c}.${xyzw[e]};`,
-          `  let score = ${scoreOf(kernel, mine, theirs, "raw")};`,
+          `  let score = ${scoreOf(kernel, { query: mine, key: theirs }, "raw", exists(kernel, mine, theirs))};`,
           `  let pulled = pulled_of(batch, head, i${e}, ${theirs}, raw, ${exp}(score - lse${e}) * (t${c}.${xyzw[e]} - delta${e}));`,
           `  ${placeInTile(pair)} = select(pulled, 0.0, score <= ${unseen}f);`,
           "}",
@@ -286,24 +258,12 @@ export function gpuKeyCotangent(kernel: AttentionBackwardKernel, context: Contex
   const [wantsK, wantsV] = [kernel.results.includes(1), kernel.results.includes(2)];
   const { target } = context;
   const text = new AttentionText(kernel, context);
-  text.rows("q", kernel.q, head, query, channel);
-  text.rows("k", kernel.k, keyHead, key, channel);
-  text.rows("g", kernel.cotangent, head, query, valueChannel);
-  text.perQuery("lse_of", kernel.lse);
-  text.offset();
-  text.scale();
-  text.score();
-  if (wantsK) {
-    text.rows("v", kernel.v, keyHead, key, valueChannel);
-    text.perQuery("delta_of", kernel.delta);
-    text.pulled(kernel);
-    text.put("put_k", 1, [batch, keyHead, key, channel]);
-  }
+  text.operands(wantsK);
+  if (wantsK) text.put("put_k", 1, [batch, keyHead, key, channel]);
   if (wantsV) text.put("put_v", 2, [batch, keyHead, key, valueChannel]);
   const exp = text.use("exp_f32");
-  const tiles = Math.ceil(key.extent / own);
   const group = head.extent / keyHead.extent;
-  const workgroups = fold(tiles * keyHead.extent * batch.extent, target);
+  const { workgroups, lines: place } = tilesOf(text, "key", own);
   const k: Rows = { name: "k", at: "at_k", first: "first", last: key.extent - 1, channels: channel.extent };
   const v: Rows = { name: "v", at: "at_v", first: "first", last: key.extent - 1, channels: valueChannel.extent };
   const q: Rows = { name: "q", at: "at_q", first: "start", last: query.extent - 1, channels: channel.extent };
@@ -316,7 +276,7 @@ export function gpuKeyCotangent(kernel: AttentionBackwardKernel, context: Contex
       return [
         "{",
         `  let raw = scale * s${c}.${xyzw[e]};`,
-        `  let score = ${scoreOf(kernel, theirs, mine, "raw")};`,
+        `  let score = ${scoreOf(kernel, { query: theirs, key: mine }, "raw", exists(kernel, theirs, mine))};`,
         `  let weight = ${pulled ? `pulled_of(batch, head, i${c}, ${mine}, raw, ${weight} * (t${c}.${xyzw[e]} - delta${c}))` : weight};`,
         `  ${placeInTile(pair)} = select(weight, 0.0, score <= ${unseen}f);`,
         "}",
@@ -325,20 +285,16 @@ export function gpuKeyCotangent(kernel: AttentionBackwardKernel, context: Contex
     "workgroupBarrier();",
   ];
   const lines = [
-    ...placeLines(tiles, keyHead.extent, batch.extent, workgroups, "key_head"),
+    ...place,
     ...threadLines,
-    "let offset = offset_of();",
-    "let scale = scale_of();",
-    `let first = place_tile * ${own}u;`,
-    "let at_k = k_at(batch, key_head);",
-    ...(wantsK ? ["let at_v = v_at(batch, key_head);", ...sums("d", channel.extent)] : []),
+    ...beginnings(wantsK ? ["k", "v"] : ["k"], "key_head"),
+    ...(wantsK ? sums("d", channel.extent) : []),
     ...(wantsV ? sums("e", valueChannel.extent) : []),
     `for (var member = 0u; member < ${steps(group, target)}; member++) {`,
     ...indented([
       `let head = key_head * ${group}u + member;`,
-      "let at_q = q_at(batch, head);",
-      "let at_g = g_at(batch, head);",
-      ...overTiles(queriesOf(kernel, "first", lastOf(key.extent), `${query.extent}u`), [
+      ...beginnings(["q", "g"], "head"),
+      ...overTiles(queriesOf(kernel, "first", "last", `${query.extent}u`), [
         ...[0, 1].flatMap((c) => [
           `let i${c} = min(start + tx * 2u + ${c}u, ${query.extent - 1}u);`,
           `let lse${c} = lse_of(batch, head, i${c});`,

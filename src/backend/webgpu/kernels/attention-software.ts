@@ -1,16 +1,12 @@
 import { type AttentionBackwardKernel, type AttentionKernel, hiddenScore } from "../../../compiler/program.js";
-import { AttentionText, keyHeadOf, keysOf, placeLines, queriesOf, sees, unseen } from "./attention-text.js";
-import { type Context, fold, type KernelSource, steps, type Target } from "./source.js";
+import { AttentionText, beginnings, keysOf, queriesOf, scoreOf, tilesOf, unseen } from "./attention-text.js";
+import { type Context, indented, type KernelSource, range, steps, type Target } from "./source.js";
 
 /**
  * Attention for software adapters. An invocation has a few rows (queries, or keys where their cotangents are wanted) in registers, whole,
  * and goes over the rows of the other side, which all invocations of a workgroup need at the same time. Loads cost drivers most: a
  * subgroup that is the workgroup loads a different vector in each invocation and passes them around. No workgroup memory, no barriers; and little text, since drivers compile each vector for long.
  */
-
-type Attention = AttentionKernel | AttentionBackwardKernel;
-
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 /** Vectors that the rows of an invocation have together, unless one row has more. */
 const heldVectors = 32;
@@ -73,35 +69,25 @@ const sum = (terms: readonly string[]): string => terms.join(" + ");
 /** o and lse: an invocation for each query, online softmax over blocks of keys. */
 export function softwareAttention(kernel: AttentionKernel, context: Context): KernelSource {
   const { target } = context;
-  const { batch, head, keyHead, query, key, channel, valueChannel } = kernel.loops;
+  const { batch, head, query, key, channel, valueChannel } = kernel.loops;
   const [parts, valueParts] = [Math.ceil(channel.extent / 4), Math.ceil(valueChannel.extent / 4)];
   const shape = shapeOf(parts + valueParts, Math.max(parts, valueParts), query.extent, target);
   const { width, rows, block } = shape;
   const text = new AttentionText(kernel, context);
-  text.rows("q", kernel.q, head, query, channel);
-  text.rows("k", kernel.k, keyHead, key, channel);
-  text.rows("v", kernel.v, keyHead, key, valueChannel);
-  text.offset();
-  text.scale();
-  text.score();
+  text.operands();
   const exp = text.use("exp_f32");
   const [r, z] = [range(rows), range(block)];
 
   const k = share({ name: "k", at: "at_k", parts }, shape, "j", key.extent - 1);
   const v = share({ name: "v", at: "at_v", parts: valueParts }, shape, "j", key.extent - 1);
-  const [from, stop] = keysOf(kernel, "first", `min(first + ${width * rows - 1}u, ${query.extent - 1}u)`, steps(key.extent, target));
-  const tiles = Math.ceil(query.extent / (width * rows));
-  const workgroups = fold(tiles * head.extent * batch.extent, target);
+  const [from, stop] = keysOf(kernel, "first", "last", steps(key.extent, target));
+  const exists = (y: number): string[] => (block > 1 ? [`${shifted("j", y)} < ${key.extent}u`] : []);
+  const { workgroups, lines: place } = tilesOf(text, "query", width * rows);
 
   const lines = [
-    ...placeLines(tiles, head.extent, batch.extent, workgroups),
-    `let key_head = ${keyHeadOf(kernel)};`,
-    "let offset = offset_of();",
-    "let scale = scale_of();",
-    `let first = place_tile * ${width * rows}u;`,
-    "let at_q = q_at(batch, head);",
-    "let at_k = k_at(batch, key_head);",
-    "let at_v = v_at(batch, key_head);",
+    ...place,
+    ...beginnings(["q"], "head"),
+    ...beginnings(["k", "v"], "key_head"),
     // Rows beyond the last are the last once more.
     ...r.flatMap((x) => [
       `let i${x} = min(first + lane + ${x * width}u, ${query.extent - 1}u);`,
@@ -120,7 +106,7 @@ export function softwareAttention(kernel: AttentionKernel, context: Context): Ke
       ...r.flatMap((x) => z.map((y) => `var s${x}_${y} = 0.0;`)),
       ...z.flatMap((y) => range(parts).flatMap((c) => oneVector("x", k.vector(y, c), r, (x) => `s${x}_${y} += dot(q${x}_${c}, x);`))),
       ...r.flatMap((x) => [
-        ...z.map((y) => `s${x}_${y} = ${scoreOf(kernel, `i${x}`, "j", y, block, `scale * s${x}_${y}`)};`),
+        ...z.map((y) => `s${x}_${y} = ${scoreOf(kernel, { query: `i${x}`, key: shifted("j", y) }, `scale * s${x}_${y}`, exists(y))};`),
         `let n${x} = ${z.reduce((most, y) => `max(${most}, s${x}_${y})`, `m${x}`)};`,
         `let a${x} = ${exp}(m${x} - n${x});`,
         `m${x} = n${x};`,
@@ -153,40 +139,25 @@ export function softwareAttention(kernel: AttentionKernel, context: Context): Ke
 /** q̄: an invocation for each query. */
 export function softwareQueryCotangent(kernel: AttentionBackwardKernel, context: Context): KernelSource {
   const { target } = context;
-  const { batch, head, keyHead, query, key, channel, valueChannel } = kernel.loops;
+  const { batch, head, query, key, channel, valueChannel } = kernel.loops;
   const [parts, valueParts] = [Math.ceil(channel.extent / 4), Math.ceil(valueChannel.extent / 4)];
   const shape = shapeOf(2 * parts + valueParts, Math.max(parts, valueParts), query.extent, target);
   const { width, rows, block } = shape;
   const text = new AttentionText(kernel, context);
-  text.rows("q", kernel.q, head, query, channel);
-  text.rows("k", kernel.k, keyHead, key, channel);
-  text.rows("v", kernel.v, keyHead, key, valueChannel);
-  text.rows("g", kernel.cotangent, head, query, valueChannel);
-  text.perQuery("lse_of", kernel.lse);
-  text.perQuery("delta_of", kernel.delta);
-  text.offset();
-  text.scale();
-  text.score();
-  text.pulled(kernel);
+  text.operands();
   const exp = text.use("exp_f32");
   const [r, z] = [range(rows), range(block)];
 
   const k = share({ name: "k", at: "at_k", parts }, shape, "j", key.extent - 1);
   const v = share({ name: "v", at: "at_v", parts: valueParts }, shape, "j", key.extent - 1);
-  const [from, stop] = keysOf(kernel, "first", `min(first + ${width * rows - 1}u, ${query.extent - 1}u)`, steps(key.extent, target));
-  const tiles = Math.ceil(query.extent / (width * rows));
-  const workgroups = fold(tiles * head.extent * batch.extent, target);
+  const [from, stop] = keysOf(kernel, "first", "last", steps(key.extent, target));
+  const exists = (y: number): string[] => (block > 1 ? [`${shifted("j", y)} < ${key.extent}u`] : []);
+  const { workgroups, lines: place } = tilesOf(text, "query", width * rows);
 
   const lines = [
-    ...placeLines(tiles, head.extent, batch.extent, workgroups),
-    `let key_head = ${keyHeadOf(kernel)};`,
-    "let offset = offset_of();",
-    "let scale = scale_of();",
-    `let first = place_tile * ${width * rows}u;`,
-    "let at_q = q_at(batch, head);",
-    "let at_g = g_at(batch, head);",
-    "let at_k = k_at(batch, key_head);",
-    "let at_v = v_at(batch, key_head);",
+    ...place,
+    ...beginnings(["q", "g"], "head"),
+    ...beginnings(["k", "v"], "key_head"),
     ...r.flatMap((x) => [
       `let i${x} = min(first + lane + ${x * width}u, ${query.extent - 1}u);`,
       ...range(parts).map((c) => `let q${x}_${c} = q(at_q, i${x}, ${c}u);`),
@@ -211,7 +182,7 @@ export function softwareQueryCotangent(kernel: AttentionBackwardKernel, context:
       ...r.flatMap((x) =>
         z.flatMap((y) => [
           `let raw${x}_${y} = scale * s${x}_${y};`,
-          `let score${x}_${y} = ${scoreOf(kernel, `i${x}`, "j", y, block, `raw${x}_${y}`)};`,
+          `let score${x}_${y} = ${scoreOf(kernel, { query: `i${x}`, key: shifted("j", y) }, `raw${x}_${y}`, exists(y))};`,
           `let pulled${x}_${y} = pulled_of(batch, head, i${x}, ${shifted("j", y)}, raw${x}_${y}, ${exp}(score${x}_${y} - lse${x}) * (t${x}_${y} - delta${x}));`,
           `let u${x}_${y} = select(pulled${x}_${y}, 0.0, score${x}_${y} <= ${unseen}f);`,
         ]),
@@ -240,37 +211,22 @@ export function softwareKeyCotangent(kernel: AttentionBackwardKernel, context: C
   const shape = shapeOf(held, Math.max(parts, valueParts), key.extent, target);
   const { width, rows, block } = shape;
   const text = new AttentionText(kernel, context);
-  text.rows("q", kernel.q, head, query, channel);
-  text.rows("k", kernel.k, keyHead, key, channel);
-  text.rows("g", kernel.cotangent, head, query, valueChannel);
-  text.perQuery("lse_of", kernel.lse);
-  text.offset();
-  text.scale();
-  text.score();
-  if (wantsK) {
-    text.rows("v", kernel.v, keyHead, key, valueChannel);
-    text.perQuery("delta_of", kernel.delta);
-    text.pulled(kernel);
-  }
+  text.operands(wantsK);
   const exp = text.use("exp_f32");
   const [r, z] = [range(rows), range(block)];
 
   const q = share({ name: "q", at: "at_q", parts }, shape, "i", query.extent - 1);
   const g = share({ name: "g", at: "at_g", parts: valueParts }, shape, "i", query.extent - 1);
-  const [from, stop] = queriesOf(kernel, "first", `min(first + ${width * rows - 1}u, ${key.extent - 1}u)`, steps(query.extent, target));
-  const tiles = Math.ceil(key.extent / (width * rows));
-  const workgroups = fold(tiles * keyHead.extent * batch.extent, target);
+  const [from, stop] = queriesOf(kernel, "first", "last", steps(query.extent, target));
+  const exists = (y: number): string[] => (block > 1 ? [`${shifted("i", y)} < ${query.extent}u`] : []);
+  const { workgroups, lines: place } = tilesOf(text, "key", width * rows);
   const group = head.extent / keyHead.extent;
   const last = query.extent - 1;
   const queryAt = (y: number): string => (block === 1 ? "i" : `min(i + ${y}u, ${last}u)`);
 
   const lines = [
-    ...placeLines(tiles, keyHead.extent, batch.extent, workgroups, "key_head"),
-    "let offset = offset_of();",
-    "let scale = scale_of();",
-    `let first = place_tile * ${width * rows}u;`,
-    "let at_k = k_at(batch, key_head);",
-    ...(wantsK ? ["let at_v = v_at(batch, key_head);"] : []),
+    ...place,
+    ...beginnings(wantsK ? ["k", "v"] : ["k"], "key_head"),
     ...r.flatMap((x) => [
       `let j${x} = min(first + lane + ${x * width}u, ${key.extent - 1}u);`,
       ...range(parts).map((c) => `let k${x}_${c} = k(at_k, j${x}, ${c}u);`),
@@ -284,8 +240,7 @@ export function softwareKeyCotangent(kernel: AttentionBackwardKernel, context: C
     `let stop_query = ${stop};`,
     `for (var member = 0u; member < ${steps(group, target)}; member++) {`,
     `  let head = key_head * ${group}u + member;`,
-    "  let at_q = q_at(batch, head);",
-    "  let at_g = g_at(batch, head);",
+    ...indented(beginnings(["q", "g"], "head")),
     `  for (var i = from_query; i < stop_query; i += ${block}u) {`,
     ...indented(
       indented([
@@ -305,7 +260,7 @@ export function softwareKeyCotangent(kernel: AttentionBackwardKernel, context: C
         ...r.flatMap((x) =>
           z.flatMap((y) => [
             `let raw${x}_${y} = scale * s${x}_${y};`,
-            `let score${x}_${y} = ${queryScoreOf(kernel, `j${x}`, y, block, `raw${x}_${y}`)};`,
+            `let score${x}_${y} = ${scoreOf(kernel, { query: shifted("i", y), key: `j${x}` }, `raw${x}_${y}`, exists(y))};`,
             `let p${x}_${y} = select(${exp}(score${x}_${y} - lse${y}), 0.0, score${x}_${y} <= ${unseen}f);`,
             ...(wantsK
               ? [
@@ -345,8 +300,6 @@ export function softwareKeyCotangent(kernel: AttentionBackwardKernel, context: C
   return text.finish({ width, workgroups, lines, subgroups: true });
 }
 
-const indented = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
-
 const shifted = (name: string, by: number): string => (by === 0 ? name : `${name} + ${by}u`);
 
 /** One vector that several rows use. */
@@ -356,25 +309,6 @@ const oneVector = (name: string, vector: string, rows: readonly number[], use: (
   ...rows.map((row) => `  ${use(row)}`),
   "}",
 ];
-
-/** The score of query `i` and the key `by` after `j`. */
-function scoreOf(kernel: Attention, i: string, j: string, by: number, block: number, raw: string): string {
-  const key = shifted(j, by);
-  const conditions = [
-    ...(block > 1 && (kernel.loops.key.extent % block !== 0 || kernel.window > 0) ? [`${key} < ${kernel.loops.key.extent}u`] : []),
-    ...[sees(kernel, i, key) ?? []].flat(),
-  ];
-  const score = `score_of(batch, head, ${i}, ${key}, ${raw})`;
-  return conditions.length === 0 ? score : `select(${unseen}f, ${score}, ${conditions.join(" && ")})`;
-}
-
-/** The score of the query `by` after `i` and key `j`. */
-function queryScoreOf(kernel: Attention, j: string, by: number, block: number, raw: string): string {
-  const query = shifted("i", by);
-  const conditions = [...(block > 1 ? [`${query} < ${kernel.loops.query.extent}u`] : []), ...[sees(kernel, query, j) ?? []].flat()];
-  const score = `score_of(batch, head, ${query}, ${j}, ${raw})`;
-  return conditions.length === 0 ? score : `select(${unseen}f, ${score}, ${conditions.join(" && ")})`;
-}
 
 /** Writes the channels of a row, times a factor. */
 const puts = (name: string, row: string, channels: number, vector: (part: number) => string, factor?: string): string[] =>

@@ -1,39 +1,51 @@
-import {
-  type AttentionBackwardKernel,
-  type AttentionKernel,
-  argumentsOf,
-  attentionValues,
-  type BufferInfo,
-  type Kernel,
-  type Lowered,
-  type MapKernel,
-  type Step,
-  type Value,
+import type {
+  AttentionBackwardKernel,
+  AttentionKernel,
+  BufferInfo,
+  Kernel,
+  Loop,
+  Lowered,
+  Reduction,
+  RowKernel,
+  ScalarOperation,
+  Step,
+  Store,
+  Value,
 } from "../../../compiler/program.js";
-import { add, literal, scale, substitute, unflatten, variable } from "../../../ir/index-expression.js";
+import type { DType } from "../../../ir/dtype.js";
+import { add, type IndexExpression, literal, scale, substitute, unflatten, variable } from "../../../ir/index-expression.js";
+import { bindingsOf, capturesOf, numbersOf, packCaptures, packNumbers } from "./attention-pack.js";
 import type { Target } from "./source.js";
 
 /**
- * One backward pass of attention as kernels that share nothing, so that none needs atomics or workgroups that wait for each other: the
- * cotangents of queries sum over keys, those of keys and values over queries.
+ * Attention as kernels that share nothing, so that none needs atomics or workgroups that wait for each other. In a backward pass the
+ * cotangents of queries sum over keys, those of keys and values over queries. Few queries have so little work for a workgroup that the
+ * keys are cut into chunks, whose results a kernel merges in their order.
  *
  *   q̄, k̄, v̄ = attentionBackward(…)     →     q̄ = attentionBackward(…)     k̄, v̄ = attentionBackward(…)
+ *   o, lse = attention(…)               →     oᶜ, lseᶜ = attention(…) for each chunk c     o = Σ exp(lseᶜ − lse) · oᶜ     lse = …
  *
- * Kernels that would bind more buffers than every device has find what they read once for each query, and once at all, in one buffer.
+ * Kernels that would bind more buffers than every device has find what they read once for each query, and once at all, in one buffer, and
+ * if need be the smaller of the tables that scores read in another.
  */
 export function splitAttention(lowered: Lowered, target: Target, maxBuffers: number): Lowered {
   const after = new Map(lowered.after);
   const buffers = new Map(lowered.buffers);
-  const newBuffer = (info: BufferInfo): number => {
-    const buffer = Math.max(-1, ...buffers.keys()) + 1;
-    buffers.set(buffer, info);
-    return buffer;
+  const place: Surroundings = {
+    target,
+    maxBuffers,
+    infoOf: (buffer) => buffers.get(buffer) as BufferInfo,
+    newBuffer: (info) => {
+      const buffer = Math.max(-1, ...buffers.keys()) + 1;
+      buffers.set(buffer, info);
+      return buffer;
+    },
   };
   const split = (steps: readonly Step[]): Step[] =>
     steps.flatMap((step): Step[] => {
       if (step.kind === "loop") return [{ ...step, body: split(step.body) }];
       if (step.kind !== "attention" && step.kind !== "attentionBackward") return [step];
-      const parts = partsOf(step, target, maxBuffers, newBuffer);
+      const parts = partsOf(step, place);
       const earlier = after.get(step);
       if (earlier !== undefined) for (const part of parts) after.set(part, earlier);
       return parts;
@@ -41,18 +53,31 @@ export function splitAttention(lowered: Lowered, target: Target, maxBuffers: num
   return { ...lowered, steps: split(lowered.steps), buffers, after };
 }
 
+interface Surroundings {
+  readonly target: Target;
+  readonly maxBuffers: number;
+  readonly infoOf: (buffer: number) => BufferInfo;
+  readonly newBuffer: (info: BufferInfo) => number;
+}
+
 /** Channels from which on drivers of software adapters take longer to compile k̄ and v̄ together than apart. */
 const manyChannels = 48;
 
 type Attention = AttentionKernel | AttentionBackwardKernel;
 
-function partsOf(kernel: Attention, target: Target, maxBuffers: number, newBuffer: (info: BufferInfo) => number): Kernel[] {
-  const isCrowded = (part: Attention): boolean => buffersOf(part) > maxBuffers;
-  let parts = apart(kernel, target, isCrowded);
-  if (!parts.some(isCrowded)) return parts;
-  const { pack, packed } = withPack(kernel, newBuffer);
-  parts = apart(packed, target, isCrowded);
-  return [pack, ...parts];
+function partsOf(kernel: Attention, place: Surroundings): Kernel[] {
+  const { target, maxBuffers, infoOf, newBuffer } = place;
+  const isCrowded = (part: Attention): boolean => bindingsOf(part) > maxBuffers;
+  const isFitting = (whole: Attention): boolean => !apart(whole, target, isCrowded).some(isCrowded);
+  const finish = (whole: Attention): Kernel[] =>
+    apart(whole, target, isCrowded).flatMap((part): Kernel[] => (part.kind === "attention" ? inChunks(part, place) : [part]));
+  if (isFitting(kernel)) return finish(kernel);
+  const numbers = numbersOf(kernel).size > 1 ? packNumbers(kernel, newBuffer) : { packs: [], kernel };
+  if (isFitting(numbers.kernel)) return [...numbers.packs, ...finish(numbers.kernel)];
+  // The largest table stays where it is.
+  const captures = capturesOf(numbers.kernel, infoOf);
+  const tables = packCaptures(numbers.kernel, captures.slice(0, -1), infoOf, newBuffer);
+  return [...numbers.packs, ...tables.packs, ...finish(tables.kernel)];
 }
 
 function apart(kernel: Attention, { kernelClass, subgroupSize }: Target, isCrowded: (part: Attention) => boolean): Attention[] {
@@ -68,63 +93,90 @@ function apart(kernel: Attention, { kernelClass, subgroupSize }: Target, isCrowd
   return [...only([0]), ...(isLong || keySide.some(isCrowded) ? [...only([1]), ...only([2])] : keySide)];
 }
 
-/** What a kernel computes its results from; v̄ needs neither values nor what becomes of the cotangents of scores. */
-function rootsOf(kernel: Attention): readonly Value[] {
-  if (kernel.kind === "attention" || kernel.results.some((result) => result !== 2)) return attentionValues(kernel);
-  const { q, k, offset, scale, score, visible, cotangent, lse } = kernel;
-  return [q, k, offset, scale, score, ...(visible === undefined ? [] : [visible]), cotangent, lse];
+/** Queries that keep most invocations of a workgroup busy, so that each has its own. */
+export const manyQueries = 8;
+/** Keys of a chunk, unless there would be more chunks than invocations sum over one by one. */
+const chunkKeys = 64;
+const mostChunks = 48;
+
+function inChunks(kernel: AttentionKernel, { infoOf, newBuffer }: Surroundings): Kernel[] {
+  const { batch, head, query, key, valueChannel } = kernel.loops;
+  const extent = Math.min(mostChunks, Math.ceil(key.extent / chunkKeys));
+  if (query.extent >= manyQueries || extent === 1) return [kernel];
+  const chunk: Loop = { name: "chunk", extent };
+  const rows = batch.extent * head.extent * query.extent;
+  // For each row and chunk the channels of o, then lse.
+  const numbers = valueChannel.extent + 1;
+  const buffer = newBuffer({ dtype: "f32", length: rows * extent * numbers });
+  const at = ({ name, extent: most }: Loop): IndexExpression => variable(name, most);
+  const row = add(scale(at(batch), head.extent * query.extent), scale(at(head), query.extent), at(query));
+  const begin = scale(add(scale(row, extent), at(chunk)), numbers);
+  const values = [...kernel.values];
+  const stores = [0, 1].map((result): Store => {
+    const value = { id: values.length, kind: "register", register: 2 + result, dtype: "f32" } as const;
+    values.push(value);
+    return { buffer, index: add(begin, result === 0 ? at(valueChannel) : literal(valueChannel.extent)), value, inner: false };
+  });
+  const chunks: AttentionKernel = { ...kernel, values, stores, results: [0, 1], chunk };
+  const merges = kernel.stores.map((store, i) =>
+    merge(kernel, { store, result: kernel.results[i] as number, dtype: infoOf(store.buffer).dtype }, { chunk, buffer, numbers }),
+  );
+  return [chunks, ...merges];
 }
 
-/** Buffers that a kernel reads and writes. */
-function buffersOf(kernel: Attention): number {
-  const found = new Set(kernel.stores.map(({ buffer }) => buffer));
-  const seen = new Set<number>();
-  const stack = [...rootsOf(kernel)];
-  for (let value = stack.pop(); value !== undefined; value = stack.pop()) {
-    if (seen.has(value.id)) continue;
-    seen.add(value.id);
-    if (value.kind === "load") found.add(value.buffer);
-    stack.push(...argumentsOf(value, kernel.values));
-  }
-  return found.size;
+/** Results of chunks. */
+interface Chunks {
+  readonly chunk: Loop;
+  /** For each row and chunk so many numbers: the channels of o, then lse. */
+  readonly buffer: number;
+  readonly numbers: number;
 }
 
-/** A kernel that reads its numbers from one buffer, and the kernel that puts them there: for each query lse, delta, offset and scale. */
-function withPack(kernel: Attention, newBuffer: (info: BufferInfo) => number): { readonly pack: MapKernel; readonly packed: Attention } {
-  const { batch, head, query } = kernel.loops;
-  const loops = [batch, head, query];
-  const shape = kernel.kind === "attention" ? [] : loops.map(({ extent }) => extent);
-  const rows = shape.reduce((n, extent) => n * extent, 1);
-  const outer = { name: "row", extent: rows };
-  const row = variable(outer.name, rows);
-  const buffer = newBuffer({ dtype: "f32", length: 4 * rows });
+/**
+ * What chunks come to: with mᶜ = lseᶜ and their largest m, o = Σ exp(mᶜ − m) · oᶜ / Σ exp(mᶜ − m) and lse = m + ln Σ exp(mᶜ − m). Where no
+ * key is seen oᶜ is 0 and lseᶜ so low that the logarithm is lost in it.
+ */
+function merge(
+  kernel: AttentionKernel,
+  to: { readonly store: Store; readonly result: number; readonly dtype: DType },
+  { chunk, buffer, numbers }: Chunks,
+): RowKernel {
+  const { batch, head, query, valueChannel } = kernel.loops;
+  const isLse = to.result === 1;
+  const along = [batch, head, query, ...(isLse ? [] : [valueChannel])];
+  const shape = along.map(({ extent }) => extent);
+  const outer = { name: "row", extent: shape.reduce((n, extent) => n * extent, 1) };
+  const row = variable(outer.name, outer.extent);
+  const [which, channel] = isLse ? [row, literal(numbers - 1)] : unflatten(row, [outer.extent / valueChannel.extent, valueChannel.extent]);
+  const begin = scale(add(scale(which as IndexExpression, chunk.extent), variable(chunk.name, chunk.extent)), numbers);
 
-  const copied: Value[] = [...kernel.values];
-  const append = (values: Value[], body: object): Value => {
-    const value = { ...body, id: values.length } as Value;
+  const values: Value[] = [];
+  const append = (body: object): Value => {
+    const value = { dtype: "f32", ...body, id: values.length } as Value;
     values.push(value);
     return value;
   };
-  const places = new Map(loops.map(({ name }, i) => [name, unflatten(row, shape)[i] ?? literal(0)]));
-  const perRow =
-    kernel.kind === "attention" ? [] : [kernel.lse, kernel.delta].map((load) => ({ ...load, index: substitute(load.index, places) }));
-  const numbers = [
-    ...perRow.map((load) => append(copied, load)),
-    append(copied, { kind: "operation", operation: "cast", args: [kernel.offset], dtype: "f32" }),
-    kernel.scale,
-  ];
-  const first = 4 - numbers.length;
-  const stores = numbers.map((value, i) => ({ buffer, index: add(scale(row, 4), literal(first + i)), value, inner: false }));
-  const pack: MapKernel = { kind: "map", label: `numbers of ${kernel.label}`, values: copied, stores, outer };
+  const operation = (name: ScalarOperation, ...args: Value[]): Value => append({ kind: "operation", operation: name, args });
+  const load = (place: IndexExpression): Value => append({ kind: "load", buffer, index: add(begin, place) });
+  const reduction = (reducer: "max" | "sum", value: Value): Reduction => ({ register: values.length, reducer, value, dtype: "f32" });
+  const register = ({ register: number }: Reduction): Value => append({ kind: "register", register: number });
 
-  const values = [...kernel.values];
-  const strides = [head.extent * query.extent, query.extent, 1];
-  const ofQuery = add(...loops.map(({ name, extent }, i) => scale(variable(name, extent), 4 * (strides[i] as number))));
-  const read = (place: number, at = literal(0)): Value & { kind: "load" } =>
-    append(values, { kind: "load", buffer, index: add(at, literal(place)), dtype: "f32" }) as Value & { kind: "load" };
-  const offset = append(values, { kind: "operation", operation: "cast", args: [read(2)], dtype: "i32" });
-  const common = { values, offset, scale: read(3) };
-  const packed: Attention =
-    kernel.kind === "attention" ? { ...kernel, ...common } : { ...kernel, ...common, lse: read(0, ofQuery), delta: read(1, ofQuery) };
-  return { pack, packed };
+  const lse = load(literal(numbers - 1));
+  const most = reduction("max", lse);
+  const largest = register(most);
+  const weight = operation("exp", operation("sub", lse, largest));
+  const total = reduction("sum", weight);
+  const sum = register(total);
+  const stages = [[most], [total]];
+  let value: Value;
+  if (isLse) value = operation("add", largest, operation("log", sum));
+  else {
+    const weighted = reduction("sum", operation("mul", weight, load(channel as IndexExpression)));
+    stages[1]?.push(weighted);
+    value = operation("div", register(weighted), sum);
+  }
+  if (to.dtype !== "f32") value = append({ kind: "operation", operation: "cast", args: [value], dtype: to.dtype });
+  const places = new Map(along.map(({ name }, i) => [name, unflatten(row, shape)[i] as IndexExpression]));
+  const store = { ...to.store, index: substitute(to.store.index, places), value };
+  return { kind: "row", label: `${isLse ? "lse" : "o"} of chunks`, values, stores: [store], outer, inner: chunk, stages };
 }

@@ -1,7 +1,7 @@
 import { type AttentionBackwardKernel, type AttentionKernel, argumentsOf, type Loop, type Value } from "../../../compiler/program.js";
 import { coefficient, literal, substitute } from "../../../ir/index-expression.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
-import { Bindings, type Body, type Context, foldedGroup, indent, type KernelSource } from "./source.js";
+import { Bindings, type Body, type Context, fold, foldedGroup, indent, type KernelSource } from "./source.js";
 import { aligned, quarter } from "./vectors.js";
 
 /**
@@ -27,6 +27,7 @@ export class AttentionText {
       kernel,
       (buffer) => this.bindings.name(buffer),
       (register) => (kernel.raw.kind === "register" && register === kernel.raw.register ? "raw" : "score_cotangent"),
+      (buffer) => context.info(buffer).dtype,
     );
   }
 
@@ -40,17 +41,29 @@ export class AttentionText {
     return this.printer.prelude.use(helper);
   }
 
-  /** fn offset_of() -> i32, within what sums with places hold. */
-  offset(): void {
-    const { offset } = this.kernel;
-    this.declare("offset_of", [], "i32", [offset], `clamp(${this.printer.name(offset)}, -${farthest}, ${farthest})`);
+  /**
+   * The functions that every template calls: rows q, k and v, offset_of, scale_of and score_of; of a backward kernel rows g of ō, lse_of,
+   * and where the cotangents of scores are wanted delta_of and pulled_of, without which v is not wanted either.
+   */
+  operands(pulls = true): void {
+    const { kernel } = this;
+    const { head, keyHead, query, key, channel, valueChannel } = kernel.loops;
+    this.rows("q", kernel.q, head, query, channel);
+    this.rows("k", kernel.k, keyHead, key, channel);
+    if (pulls) this.rows("v", kernel.v, keyHead, key, valueChannel);
+    this.declare("offset_of", [], "i32", [kernel.offset], `clamp(${this.printer.name(kernel.offset)}, -${farthest}, ${farthest})`);
+    this.declare("scale_of", [], "f32", [kernel.scale], this.printer.name(kernel.scale));
+    this.score();
+    if (kernel.kind === "attention") return;
+    this.rows("g", kernel.cotangent, head, query, valueChannel);
+    this.perQuery("lse_of", kernel.lse);
+    if (!pulls) return;
+    this.perQuery("delta_of", kernel.delta);
+    const parameters = [...pairOf(kernel.loops), "raw: f32", "score_cotangent: f32"];
+    this.declare("pulled_of", parameters, "f32", [kernel.pulled], this.printer.name(kernel.pulled));
   }
 
-  scale(): void {
-    this.declare("scale_of", [], "f32", [this.kernel.scale], this.printer.name(this.kernel.scale));
-  }
-
-  score(): void {
+  private score(): void {
     const { score, visible, loops } = this.kernel;
     const wanted = visible === undefined ? [score] : [score, visible];
     const name = this.printer.name(score);
@@ -58,13 +71,8 @@ export class AttentionText {
     this.declare("score_of", [...pairOf(loops), "raw: f32"], "f32", wanted, result);
   }
 
-  pulled(kernel: AttentionBackwardKernel): void {
-    const parameters = [...pairOf(kernel.loops), "raw: f32", "score_cotangent: f32"];
-    this.declare("pulled_of", parameters, "f32", [kernel.pulled], this.printer.name(kernel.pulled));
-  }
-
   /** fn name_at(batch, head) -> u32 and fn name(at, row, part) -> vec4<f32>: rows of channels, four of them at a time. */
-  rows(name: string, load: Value & { readonly kind: "load" }, head: Loop, row: Loop, channel: Loop): void {
+  private rows(name: string, load: Value & { readonly kind: "load" }, head: Loop, row: Loop, channel: Loop): void {
     const { batch } = this.kernel.loops;
     const [down, along] = [coefficient(load.index, row.name), coefficient(load.index, channel.name)];
     if (down === undefined || along === undefined) throw new Error("an operand of attention is not linear");
@@ -91,7 +99,7 @@ export class AttentionText {
   }
 
   /** fn name(batch, head, query) -> f32. */
-  perQuery(name: string, load: Value): void {
+  private perQuery(name: string, load: Value): void {
     const { batch, head, query } = this.kernel.loops;
     this.declare(name, [batch, head, query].map(parameter), "f32", [load], this.printer.name(load));
   }
@@ -150,23 +158,45 @@ export function queriesOf(kernel: AttentionKernel | AttentionBackwardKernel, fir
   return [from, stop];
 }
 
-/** The place of a workgroup: a tile of rows of a head of a batch. Workgroups that a folded line has too many leave. */
-export function placeLines(
-  tiles: number,
-  heads: number,
-  batches: number,
-  workgroups: readonly [number, number, number],
-  head = "head",
-): string[] {
-  return [
-    `let place = ${foldedGroup(workgroups)};`,
-    ...(workgroups[1] === 1 ? [] : [`if (place >= ${tiles * heads * batches}u) { return; }`]),
-    `let place_tile = place % ${tiles}u;`,
-    `let ${head} = (place / ${tiles}u) % ${heads}u;`,
-    `let batch = place / ${tiles * heads}u;`,
-  ];
+/** The score of a pair where `conditions` hold and the query sees the key. All of the pair are u32. */
+export function scoreOf(
+  kernel: AttentionKernel | AttentionBackwardKernel,
+  { head = "head", query, key }: { readonly head?: string; readonly query: string; readonly key: string },
+  raw: string,
+  conditions: readonly string[] = [],
+): string {
+  const seen = sees(kernel, query, key);
+  const all = seen === undefined ? conditions : [...conditions, seen];
+  const score = `score_of(batch, ${head}, ${query}, ${key}, ${raw})`;
+  return all.length === 0 ? score : `select(${unseen}f, ${score}, ${all.join(" && ")})`;
 }
 
-/** The head of keys and values that query head `head` reads. */
-export const keyHeadOf = ({ loops: { head, keyHead } }: AttentionKernel | AttentionBackwardKernel): string =>
-  head.extent === keyHead.extent ? "head" : `head / ${head.extent / keyHead.extent}u`;
+/** Workgroups that have `rows` queries of a head each, or keys, and the lines that say which: from `first` to `last`. */
+export function tilesOf(
+  { kernel, context }: AttentionText,
+  side: "query" | "key",
+  rows: number,
+): { readonly workgroups: readonly [number, number, number]; readonly lines: string[] } {
+  const { batch, head, keyHead } = kernel.loops;
+  const { extent } = kernel.loops[side];
+  const heads = side === "query" ? head.extent : keyHead.extent;
+  const tiles = Math.ceil(extent / rows);
+  const count = tiles * heads * batch.extent;
+  const workgroups = fold(count, context.target);
+  const lines = [
+    `let place = ${foldedGroup(workgroups)};`,
+    ...(workgroups[1] === 1 ? [] : [`if (place >= ${count}u) { return; }`]),
+    `let ${side === "query" ? "head" : "key_head"} = (place / ${tiles}u) % ${heads}u;`,
+    ...(side === "query" ? [`let key_head = head / ${head.extent / keyHead.extent}u;`] : []),
+    `let batch = place / ${tiles * heads}u;`,
+    `let first = (place % ${tiles}u) * ${rows}u;`,
+    `let last = min(first + ${rows - 1}u, ${extent - 1}u);`,
+    "let offset = offset_of();",
+    "let scale = scale_of();",
+  ];
+  return { workgroups, lines };
+}
+
+/** Where the rows of operands begin. */
+export const beginnings = (names: readonly string[], head: "head" | "key_head"): string[] =>
+  names.map((name) => `let at_${name} = ${name}_at(batch, ${head});`);

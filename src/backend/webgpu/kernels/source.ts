@@ -135,4 +135,9 @@ const entryPoint = "@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
 export const foldedGroup = (workgroups: readonly [number, number, number]): string =>
   workgroups[1] === 1 ? "group.x" : `(group.x + group.y * ${workgroups[0]}u)`;
 
+/** 0, 1, … */
+export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+export const indented = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
+
 export const indent = (lines: readonly string[], depth = 1): string => lines.map((line) => "  ".repeat(depth) + line).join("\n");
