@@ -1,4 +1,4 @@
-import { add, broadcastTo, greater, matmul, mul, pad, reshape, slice, where } from "../../autograd/operations.js";
+import { add, broadcastTo, concat, greater, matmul, mul, pad, permute, reshape, slice, where } from "../../autograd/operations.js";
 import { split } from "../../autograd/random.js";
 import type { Tensor } from "../../autograd/tensor.js";
 import type { AttentionContext, PositionEncoding } from "../attention-context.js";
@@ -66,30 +66,33 @@ type DapeConfig = Extract<PositionEncodingConfig, DapeOptions>;
 /**
  * y[o, m, n] = Σ over i and k of w[o, i, k]·x[i, m, n + k − (K − 1)/2], with zeros beyond the ends: [O, I, K] and [B, I, R, S] → [B, O, R, S].
  * [O, I] is a kernel of one key.
+ *
+ * One product for all of k: of the neighbours of x, or, as moving along the keys and mixing channels commute, its parts are moved afterwards.
+ * What has fewer channels is moved.
  */
 function alongKeys(weight: Tensor, x: Tensor): Tensor {
   const [B, I, R, S] = x.shape as [number, number, number, number];
   const [O, , K = 1] = weight.shape as [number, number, number?];
+  const product = (matrix: Tensor, of: Tensor): Tensor =>
+    reshape(matmul(matrix, reshape(of, [B, of.shape[1] as number, R * S])), [B, matrix.shape[0] as number, R, S]);
+  if (K === 1) return product(reshape(weight, [O, I]), x);
+  const taps = Array.from({ length: K }, (_, k) => k);
   const half = (K - 1) / 2;
-  const wide =
-    K === 1
-      ? x
-      : pad(x, [
-          [0, 0],
-          [0, 0],
-          [0, 0],
-          [half, half],
-        ]);
-  const taps = Array.from({ length: K }, (_, k) => {
-    const matrix = weight.rank === 2 ? weight : reshape(slice(weight, [null, null, [k, k + 1]]), [O, I]);
-    const moved = K === 1 ? x : slice(wide, [null, null, null, [k, k + S]]);
-    return matmul(matrix, reshape(moved, [B, I, R * S]));
-  });
-  return reshape(
-    taps.reduce((a, b) => add(a, b)),
-    [B, O, R, S],
-  );
+  /** What stands k − half keys on. */
+  const moved = (of: Tensor, k: number): Tensor => slice(pad(of, [none, none, none, [half, half]]), [null, null, null, [k, k + S]]);
+  if (I <= O) {
+    const near = concat(
+      taps.map((k) => moved(x, k)),
+      1,
+    ); // [B, K·I, R, S]
+    return product(reshape(permute(weight, [0, 2, 1]), [O, K * I]), near);
+  }
+  const parts = product(reshape(permute(weight, [2, 0, 1]), [K * O, I]), x); // [B, K·O, R, S]
+  return taps.map((k) => moved(slice(parts, [null, [k * O, (k + 1) * O]]), k)).reduce((sum, part) => add(sum, part));
 }
+
+/** No padding. */
+const none = [0, 0] as const;
 
 /** max(x, 0.01·x) */
 const leakyRelu = (x: Tensor): Tensor => where(greater(x, 0), x, mul(x, 0.01));
