@@ -1,7 +1,7 @@
 import { evaluateContexts } from "../e2llm/evaluation.js";
 import { readingTables } from "../e2llm/reading.js";
 import { planScoring, type ScoringPlan } from "../e2llm/scoring.js";
-import type { RopeTables } from "../e2llm/tables.js";
+import type { HostTables } from "../nn/batch.js";
 import type { LlamaConfig } from "../nn/config.js";
 import type { TokenDocument } from "../nn/data.js";
 import type { Llama } from "../nn/llama.js";
@@ -51,7 +51,7 @@ export async function heldOutLoss(options: {
   }
   // As it was trained, also where that was beyond the window that its configuration states.
   const window = model.config.max_position_embeddings;
-  const tables = (length: number): RopeTables => readingTables(model.config, { schedule: "none", scale: 1, length, window });
+  const tables = (length: number): HostTables => readingTables(model.config, { schedule: "none", scale: 1, length, window });
   const meter = new EvaluationMeter(io, "held-out");
   const begun = performance.now();
   const [loss] = await evaluateContexts({

@@ -35,6 +35,11 @@ export const scheduleNames: readonly ScheduleName[] = [
   "ntk-by-parts",
   "ntk-mixed",
   "resonance-yarn",
+  "self-extend",
+  "rerope",
+  "leaky-rerope",
+  "log-n",
+  "streaming",
 ];
 
 /** "auto" is g = max(1, ceil(W / L)) for a context of W bytes and a trained window of L. */

@@ -1,7 +1,7 @@
 import { modelRope } from "../e2llm/model-frequencies.js";
 import { type AutomaticReading, automaticReading, automaticScale, type ReadingSchedule, readingTables } from "../e2llm/reading.js";
-import type { RopeTables } from "../e2llm/tables.js";
 import { OptionError } from "../errors.js";
+import type { HostTables } from "../nn/batch.js";
 import type { LlamaConfig } from "../nn/config.js";
 import type { GrowingScaleOption, ScheduleName } from "./options.js";
 
@@ -19,7 +19,7 @@ export interface ModelReading {
   /** Whether the frequencies follow the length of the text itself and not the scale alone, as dynamic NTK does. */
   readonly followsLength: boolean;
   /** RoPE tables [1, length, D/2]; the scale is that of a text of `planned` tokens, `length` by default. */
-  tables(length: number, planned?: number): RopeTables;
+  tables(length: number, planned?: number): HostTables;
 }
 
 /**

@@ -1,10 +1,33 @@
 /** How a text of some length is read: which schedule, at which scale, by which RoPE tables. */
-import { checkArgument, checkOptions, integer, type Kind, type OptionKinds, objectWith, oneOf, optional, text } from "../arguments.js";
+import {
+  checkArgument,
+  checkOptions,
+  flag,
+  integer,
+  type Kind,
+  type OptionKinds,
+  objectWith,
+  oneOf,
+  optional,
+  text,
+} from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
+import type { HostTables } from "../nn/batch.js";
+import { logNTables } from "./methods/log-n.js";
+import {
+  checkMethodOptions,
+  isMethod,
+  type MethodOptions,
+  type MethodSchedule,
+  methodKinds,
+  methodSchedules,
+  methodTables,
+  takesScale,
+} from "./methods/reading.js";
 import { modelFrequencies, modelRope, type RopeConfig } from "./model-frequencies.js";
 import { inferenceScale, plainPositions } from "./positions/index.js";
 import { interpolatedFrequencies, type RopeScaling, ropeFrequencies } from "./schedules.js";
-import { type RopeTables, ropeTables } from "./tables.js";
+import { ropeTables } from "./tables.js";
 
 /**
  * Names of the ways to read beyond the trained window L at scale s:
@@ -13,6 +36,8 @@ import { type RopeTables, ropeTables } from "./tables.js";
  * with β = 32 no dimension of a window below some 200 tokens would be kept; "dynamic" the base that Hugging Face's dynamic NTK takes at this length with factor s;
  * "llama3" the ramp of Llama 3.1; "ntk-by-parts" the frequencies of "yarn" without its attention factor; "ntk-mixed" Su's smooth ramp;
  * "resonance-yarn" "yarn" with wavelengths of whole positions.
+ * By other places instead: "self-extend", "rerope" and "leaky-rerope" (see `selfExtendTables`, `reRopeTables` and `leakyReRopeTables`) for
+ * s·L tokens; "log-n" with longer queries (`logNTables`) and "streaming" with the first tokens and the last (`streamingTables`), at any length.
  */
 export type ReadingSchedule =
   | "none"
@@ -24,7 +49,8 @@ export type ReadingSchedule =
   | "llama3"
   | "ntk-by-parts"
   | "ntk-mixed"
-  | "resonance-yarn";
+  | "resonance-yarn"
+  | MethodSchedule;
 
 /** All ways to read. */
 export const readingSchedules: readonly ReadingSchedule[] = [
@@ -38,6 +64,7 @@ export const readingSchedules: readonly ReadingSchedule[] = [
   "ntk-by-parts",
   "ntk-mixed",
   "resonance-yarn",
+  ...methodSchedules,
 ];
 
 /** A way to read. */
@@ -48,13 +75,15 @@ export interface Reading {
 }
 
 /** A reading of a text of W tokens by a model of window L. */
-export interface ReadingRequest extends Reading {
+export interface ReadingRequest extends Reading, MethodOptions {
   /** W: tokens that are read. */
   readonly length: number;
   /** L: the trained window. */
   readonly window: number;
   /** Tokens that the text will have, which "dynamic" follows, where tables are made for more or fewer. Default: `length`. */
   readonly planned?: number;
+  /** Whether log-n scaling is put on top (see `logNTables`). Default false. */
+  readonly logN?: boolean;
 }
 
 const scaleKind: Kind = { wanted: "a finite number of at least 1", fits: (scale) => Number.isFinite(scale) && (scale as number) >= 1 };
@@ -64,6 +93,8 @@ const requestKinds: OptionKinds<ReadingRequest> = {
   length: integer(0),
   window: integer(1),
   planned: optional(integer(0)),
+  logN: optional(flag),
+  ...methodKinds,
 };
 
 /** The scaling behind a reading, with every parameter that was chosen. */
@@ -91,6 +122,8 @@ export function readingScaling(request: ReadingRequest): RopeScaling {
       return { type: "ntk-mixed", factor: scale };
     case "resonance-yarn":
       return { type: "resonance", on: { type: "yarn", factor: scale, originalMaxPositions: window } };
+    default:
+      return { type: "default" };
   }
 }
 
@@ -131,9 +164,15 @@ export function automaticReading(config: RopeConfig, options: { readonly file?: 
  * @throws OptionError for scales below 1, for YaRN at a window below 8, and for a schedule other than "none" and "linear" on a model
  *   whose configuration scales its positions already; FormatError for a configuration that `modelFrequencies` refuses
  */
-export function readingTables(config: RopeConfig, request: ReadingRequest): RopeTables {
+export function readingTables(config: RopeConfig, request: ReadingRequest): HostTables {
   checkArgument("readingTables", "config", config, objectWith("the configuration of a model", "head_dim", "rope_theta"));
   checkOptions("readingTables", request, requestKinds);
+  checkMethodOptions("readingTables", request.schedule, request);
+  const tables = scheduledTables(config, request);
+  return request.logN ? logNTables(tables, { window: request.window }) : tables;
+}
+
+function scheduledTables(config: RopeConfig, request: ReadingRequest): HostTables {
   const { schedule, length, planned = length } = request;
   const scale = schedule === "none" ? 1 : request.scale;
   if (schedule === "none" || schedule === "linear") {
@@ -150,16 +189,17 @@ export function readingTables(config: RopeConfig, request: ReadingRequest): Rope
       },
     );
   }
-  return ropeTables(plainPositions({ length }), ropeFrequencies(readingScaling(request), { headDim: config.head_dim, theta }));
+  const frequencies = ropeFrequencies(readingScaling(request), { headDim: config.head_dim, theta });
+  return isMethod(schedule) ? methodTables(schedule, frequencies, request) : ropeTables(plainPositions({ length }), frequencies);
 }
 
 /**
- * The scale that "auto" stands for: g = max(1, ceil(W/L)) (see `inferenceScale`), and 1 where the schedule takes none ("none") or follows
- * the length by itself ("dynamic", whose scale then is W/L).
+ * The scale that "auto" stands for: g = max(1, ceil(W/L)) (see `inferenceScale`), and 1 where the schedule takes none ("none", "log-n",
+ * "streaming") or follows the length by itself ("dynamic", whose scale then is W/L).
  */
 export function automaticScale(schedule: ReadingSchedule, length: number, window: number): number {
   for (const [name, value] of Object.entries({ schedule, length, window })) {
     checkArgument("automaticScale", name, value, name === "schedule" ? requestKinds.schedule : integer(name === "window" ? 1 : 0));
   }
-  return schedule === "none" || schedule === "dynamic" ? 1 : inferenceScale(length, window);
+  return !takesScale(schedule) || schedule === "dynamic" ? 1 : inferenceScale(length, window);
 }

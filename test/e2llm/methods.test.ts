@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import {
+  automaticScale,
   type Backend,
   grad,
   type HostTables,
@@ -13,6 +14,9 @@ import {
   lossByPosition,
   OptionError,
   plainPositions,
+  type ReadingRequest,
+  type ReadingSchedule,
+  readingTables,
   realize,
   reRopeTables,
   ropeFrequencies,
@@ -202,14 +206,9 @@ describe("tables of methods that read farther", () => {
     expect(logNTables(plain(length), { window: length })).toEqual(plain(length));
   });
 
-  it("have plain distances where a group is one token, and where distances leak wholly", () => {
-    for (const { far } of [
-      selfExtendTables(frequencies, { length, near: 4, group: 1 }),
-      leakyReRopeTables(frequencies, { length, near: 4, factor: 1 }),
-    ]) {
-      const { cos, sin } = plain(length);
-      expect(far).toEqual({ query: { cos, sin }, key: { cos, sin }, near: 4 });
-    }
+  it("are plain to the bit where a group is one token, and where distances leak wholly", () => {
+    expect(selfExtendTables(frequencies, { length, near: 4, group: 1 })).toEqual(plain(length));
+    expect(leakyReRopeTables(frequencies, { length, near: 4, factor: 1 })).toEqual(plain(length));
   });
 
   it("make longer queries from log-n, for near and far keys alike, and leave keys as they are", () => {
@@ -290,5 +289,43 @@ describe("tables of methods that read farther", () => {
     expect(() => model.forward(rows(integers(length, V, 1)), { ...tables, query: short })).toThrow(/query.cos/);
     const cache = new KeyValueCache(tinyConfig, { capacity: length });
     expect(() => model.forward(rows([1]), { ...tables, far: { ...far, query: short } }, cache)).toThrow(/a cache of 9 places/);
+  });
+});
+
+describe("readings by the name of a method", () => {
+  const window = 16;
+  const read = (schedule: ReadingSchedule, scale: number, options: Partial<ReadingRequest> = {}): HostTables =>
+    readingTables(tinyConfig, { schedule, scale, length: 60, window, ...options });
+
+  it("choose what is not given so that s·L tokens are read at trained distances", () => {
+    const near = window / 2;
+    const length = 60;
+    // Groups of 7 reach 63 tokens.
+    expect(read("self-extend", 4)).toEqual(selfExtendTables(frequencies, { length, near, group: 8 }));
+    expect(read("rerope", 4)).toEqual(reRopeTables(frequencies, { length, near }));
+    expect(read("leaky-rerope", 4)).toEqual(
+      leakyReRopeTables(frequencies, { length, near, factor: (64 - 1 - near) / (window - 1 - near) }),
+    );
+    expect(read("log-n", 1)).toEqual(logNTables(plain(length), { window }));
+    expect(read("streaming", 1)).toEqual(streamingTables(frequencies, { length, near: window - 4, sinks: 4 }));
+    for (const schedule of ["self-extend", "rerope", "leaky-rerope"] as const) expect(read(schedule, 1)).toEqual(plain(length));
+  });
+
+  it("take what is given, and log-n on top of any", () => {
+    const length = 60;
+    expect(read("self-extend", 4, { near: 5, group: 9 })).toEqual(selfExtendTables(frequencies, { length, near: 5, group: 9 }));
+    expect(read("leaky-rerope", 4, { near: 4, factor: 16 })).toEqual(leakyReRopeTables(frequencies, { length, near: 4, factor: 16 }));
+    expect(read("streaming", 1, { near: 6, sinks: 1 })).toEqual(streamingTables(frequencies, { length, near: 6, sinks: 1 }));
+    for (const schedule of ["ntk-mixed", "rerope"] as const) {
+      expect(read(schedule, 4, { logN: true })).toEqual(logNTables(read(schedule, 4), { window }));
+    }
+    expect(() => read("linear", 4, { group: 2 })).toThrow(/schedule "linear" has no option "group"/);
+    expect(() => read("streaming", 1, { factor: 2 })).toThrow(/schedule "streaming" has no option "factor"/);
+  });
+
+  it("take their scale from the length, but those that need none", () => {
+    expect(
+      (["self-extend", "rerope", "leaky-rerope", "log-n", "streaming"] as const).map((name) => automaticScale(name, 60, window)),
+    ).toEqual([4, 4, 4, 1, 1]);
   });
 });

@@ -1,3 +1,4 @@
+import { takesScale } from "../../e2llm/methods/reading.js";
 import { OptionError } from "../../errors.js";
 import {
   type Action,
@@ -66,6 +67,10 @@ Schedules (how RoPE is changed when reading; nothing is trained):
   llama3       per-frequency interpolation of Llama 3.1
   ntk-by-parts yarn without its attention factor; ntk-mixed: a smooth ramp over all frequencies
   resonance-yarn  yarn with wavelengths of whole positions
+  self-extend  far positions in groups of neighbours, near ones as they are (within L/2)
+  rerope       no distance above L/2; leaky-rerope: distances above L/2 grow slowly
+  log-n        longer queries from L on
+  streaming    the first 4 bytes and the last L - 4 alone, at positions among these
 
 Examples:
   dawngrad eval --model runs/e2
@@ -125,11 +130,11 @@ export function checkStride(stride: number, contexts: readonly number[]): void {
   });
 }
 
-/** "none" knows one scale only: "auto" becomes 1, and any other number is refused. */
+/** A schedule that takes no scale ("none" and others) knows one only: "auto" becomes 1, and any other number is refused. */
 export function resolveScale<Scale extends GrowingScaleOption>(schedule: ScheduleName, scale: Scale): Scale | 1 {
-  if (schedule !== "none") return scale;
+  if (takesScale(schedule)) return scale;
   if (typeof scale === "string" || scale === 1) return 1;
-  throw new OptionError(`--scale ${scale} has no effect with --schedule none`, {
+  throw new OptionError(`--scale ${scale} has no effect with --schedule ${schedule}`, {
     hint: "choose a schedule: --schedule linear for example",
   });
 }

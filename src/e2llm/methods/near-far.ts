@@ -32,15 +32,24 @@ export interface FarPositions {
 }
 
 /** Tables of places 0 … length − 1 for near pairs, and of other positions for far ones. Within w there are none, and the tables are plain. */
-export function nearFarTables(frequencies: RopeFrequencies, length: number, far: FarPositions): HostTables {
+export function nearFarTables(frequencies: RopeFrequencies, length: number, { near, query, key, keys }: FarPositions): HostTables {
+  const plain = plainTables(frequencies, length);
+  if (length <= near) return plain;
+  const tables = (position: (place: number) => number): HostRotations => rotations(frequencies, length, position);
+  return { ...plain, far: { query: tables(query), key: tables(key), near, ...(keys === undefined ? {} : { keys }) } };
+}
+
+/** Tables of places 0 … length − 1. */
+export const plainTables = (frequencies: RopeFrequencies, length: number): HostTables => ({
+  ...rotations(frequencies, length, (place) => place),
+  rows: 1,
+  length,
+  half: frequencies.invFreq.length,
+});
+
+function rotations(frequencies: RopeFrequencies, length: number, position: (place: number) => number): HostRotations {
   const half = frequencies.invFreq.length;
-  const tables = (position: (place: number) => number): HostRotations => {
-    const found = { cos: new Float32Array(length * half), sin: new Float32Array(length * half) };
-    for (let i = 0; i < length; i++) writeRotation(found, i * half, position(i), frequencies);
-    return found;
-  };
-  const plain = { ...tables((place) => place), rows: 1, length, half };
-  if (length <= far.near) return plain;
-  const { near, keys } = far;
-  return { ...plain, far: { query: tables(far.query), key: tables(far.key), near, ...(keys === undefined ? {} : { keys }) } };
+  const found = { cos: new Float32Array(length * half), sin: new Float32Array(length * half) };
+  for (let i = 0; i < length; i++) writeRotation(found, i * half, position(i), frequencies);
+  return found;
 }

@@ -2,7 +2,7 @@ import { checkArgument, checkOptions, type Kind, type OptionKinds } from "../../
 import { OptionError } from "../../errors.js";
 import type { HostTables } from "../../nn/batch.js";
 import type { RopeFrequencies } from "../schedules.js";
-import { frequenciesKind, lengthKind, nearFarTables, nearKind } from "./near-far.js";
+import { frequenciesKind, lengthKind, nearFarTables, nearKind, plainTables } from "./near-far.js";
 
 export interface ReRopeOptions {
   /** N: tokens that are read. */
@@ -47,6 +47,7 @@ export function leakyReRopeTables(frequencies: RopeFrequencies, options: LeakyRe
   checkArgument("leakyReRopeTables", "frequencies", frequencies, frequenciesKind);
   checkOptions("leakyReRopeTables", options, { ...kinds, factor: factorKind });
   const { length, near, factor } = options;
+  if (factor === 1) return plainTables(frequencies, length);
   return nearFarTables(frequencies, length, { near, query: (i) => near + (i - near) / factor, key: (j) => j / factor });
 }
 

@@ -2,7 +2,7 @@ import { checkArgument, checkOptions, integer, type OptionKinds } from "../../ar
 import { OptionError } from "../../errors.js";
 import type { HostTables } from "../../nn/batch.js";
 import type { RopeFrequencies } from "../schedules.js";
-import { frequenciesKind, lengthKind, nearFarTables, nearKind } from "./near-far.js";
+import { frequenciesKind, lengthKind, nearFarTables, nearKind, plainTables } from "./near-far.js";
 
 export interface SelfExtendOptions {
   /** N: tokens that are read. */
@@ -32,6 +32,7 @@ export function selfExtendTables(frequencies: RopeFrequencies, options: SelfExte
   checkArgument("selfExtendTables", "frequencies", frequencies, frequenciesKind);
   checkOptions("selfExtendTables", options, kinds);
   const { length, near, group } = options;
+  if (group === 1) return plainTables(frequencies, length);
   const grouped = (place: number): number => Math.floor(place / group);
   return nearFarTables(frequencies, length, { near, query: (i) => grouped(i) + near - grouped(near), key: grouped });
 }
