@@ -1,11 +1,13 @@
 /** The loss of a model at several context lengths. */
 
-import { checkOptions, instanceOf, listOf, number, type OptionKinds } from "../arguments.js";
+import { checkArgument, checkOptions, instanceOf, listOf, number, type OptionKinds, optional, positive } from "../arguments.js";
 import { OptionError } from "../errors.js";
 import type { TokenDocument } from "../nn/data.js";
 import { blocksKind, documentsKind } from "../nn/kinds.js";
 import { type TargetBlock, targetWindow } from "../nn/target-window.js";
 import {
+  checkTables,
+  checkTokens,
   defaultTables,
   PassCounter,
   planScoring,
@@ -51,6 +53,7 @@ const slidingKinds: OptionKinds<SlidingWindowOptions> = {
   tokens: instanceOf("an Int32Array of tokens", Int32Array),
   window: number,
   stride: number,
+  bytes: optional(positive),
 };
 
 /**
@@ -75,6 +78,11 @@ export async function evaluateContexts(options: ContextEvaluationOptions): Promi
     rows: blocks.map((block) => targetWindow({ documents, block, targetLength, context })),
     plan: planScoring(model.config, { ...options, context, count: blocks.length }),
   }));
+  for (const { rows } of jobs) {
+    for (const [i, { inputs, targets }] of rows.entries()) {
+      for (const tokens of [inputs, targets]) checkTokens("evaluateContexts", `block ${i}`, tokens, model.config);
+    }
+  }
   const counter = new PassCounter(
     jobs.map(({ plan }) => scoringCost(model.config, plan)),
     options.onProgress,
@@ -105,6 +113,8 @@ export interface SlidingWindowOptions extends ReadingOptions {
   readonly window: number;
   /** S: tokens that the window moves, from 1 to W. Every scored token after the first window has between W − S + 1 and W tokens of context. */
   readonly stride: number;
+  /** Bytes of the text that all tokens but the first stand for. Default: as many as tokens for a vocabulary of 256, which is bytes; else unknown. */
+  readonly bytes?: number;
 }
 
 export interface SlidingWindowLoss {
@@ -112,6 +122,8 @@ export interface SlidingWindowLoss {
   readonly nats: number;
   /** exp(nats). */
   readonly perplexity: number;
+  /** nats/ln 2 · tokens/bytes: what a code by this model takes for a byte, comparable between tokenizers. Only where the bytes are known. */
+  readonly bitsPerByte?: number;
   /** Tokens that were scored: all but the first, each once. Fewer only where `shouldStop` ended the evaluation. */
   readonly targets: number;
 }
@@ -119,7 +131,8 @@ export interface SlidingWindowLoss {
 /**
  * Perplexity of a long text through a window of W tokens that moves by S. Every token but the first is scored once, in the first
  * window that holds it, and every token weighs the same (means of window means would give those of the last window more weight).
- * A text of at most W + 1 tokens is read in one pass. Throws OptionError for sizes that make no such windows.
+ * A text of at most W + 1 tokens is read in one pass. Throws OptionError for sizes that make no such windows and for tokens outside of the
+ * vocabulary, ShapeError for tables of another length, all before anything is read.
  */
 export async function slidingWindowPerplexity(options: SlidingWindowOptions): Promise<SlidingWindowLoss> {
   checkOptions("slidingWindowPerplexity", options, slidingKinds);
@@ -136,8 +149,12 @@ export async function slidingWindowPerplexity(options: SlidingWindowOptions): Pr
       hint: "a larger stride would leave tokens out",
     });
   }
+  checkTokens("slidingWindowPerplexity", "the text", tokens, model.config);
   const window = Math.min(options.window, scored);
-  const tables = (options.tables ?? defaultTables(model))(window);
+  const tables = checkTables("slidingWindowPerplexity", (options.tables ?? defaultTables(model))(window), {
+    config: model.config,
+    length: window,
+  });
 
   /** How many predictions are scored once each of the later windows is done. */
   const later = Math.ceil((scored - window) / stride);
@@ -180,7 +197,19 @@ export async function slidingWindowPerplexity(options: SlidingWindowOptions): Pr
     });
   }
   const nats = targets === 0 ? 0 : sum / targets;
-  return { nats, perplexity: Math.exp(nats), targets };
+  const bytes = options.bytes ?? (model.config.vocab_size === 256 ? scored : undefined);
+  return { nats, perplexity: Math.exp(nats), ...(bytes === undefined ? {} : { bitsPerByte: bitsPerByte(nats, bytes / scored) }), targets };
+}
+
+/**
+ * Nats per token as bits per byte: nats / (ln 2 · bytes per token).
+ *
+ * @param bytesPerToken bytes of the text, as UTF-8, over its tokens. Default 1: the tokens are bytes
+ */
+export function bitsPerByte(nats: number, bytesPerToken = 1): number {
+  checkArgument("bitsPerByte", "nats", nats, number);
+  checkArgument("bitsPerByte", "bytesPerToken", bytesPerToken, positive);
+  return nats / (Math.LN2 * bytesPerToken);
 }
 
 /** The row whose last T targets are the predictions up to number `end` (counted from 1). */

@@ -1,5 +1,6 @@
 /** RoPE scaling, E²-LLM, tasks, and evaluation at many context lengths. */
 export { type RandomStream, randomStream } from "../ir/random-stream.js";
+export * from "./attention-maps.js";
 export { ClexOde, type ClexOptions, clexPlaces } from "./clex.js";
 export * from "./comparison.js";
 export {
@@ -26,6 +27,7 @@ export * from "./retrieval-grid.js";
 export * from "./schedules.js";
 export * from "./score-bounds.js";
 export * from "./statistics.js";
+export * from "./step-cost.js";
 export * from "./tables.js";
 export { evaluateTargets, type TargetEvaluationOptions, type TargetScore } from "./target-evaluation.js";
 export {

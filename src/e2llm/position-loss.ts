@@ -1,11 +1,35 @@
 /** The loss at each position of a long text. */
-import { checkArgument, checkOptions, either, instanceOf, integer, type Kind, listOf, type OptionKinds, optional } from "../arguments.js";
+import {
+  checkArgument,
+  checkOptions,
+  either,
+  flag,
+  instanceOf,
+  integer,
+  type Kind,
+  listOf,
+  type OptionKinds,
+  optional,
+} from "../arguments.js";
 import { OptionError, ShapeError } from "../errors.js";
-import { defaultTables, PassCounter, planScoring, type ReadingOptions, readingOptionKinds, scoreRows, scoringCost } from "./scoring.js";
+import type { LlamaConfig } from "../nn/config.js";
+import {
+  checkTables,
+  checkTokens,
+  defaultTables,
+  PassCounter,
+  planScoring,
+  type ReadingOptions,
+  readingOptionKinds,
+  scoreRows,
+  scoringCost,
+} from "./scoring.js";
 
 export interface PositionLossOptions extends ReadingOptions {
   /** W + 1 tokens of a text, or of each of several texts. */
   readonly tokens: Int32Array | readonly Int32Array[];
+  /** Whether to tell which tokens were the most probable ones too. Default false. */
+  readonly accuracy?: boolean;
 }
 
 /** Losses by position. */
@@ -17,12 +41,15 @@ export interface PositionLosses {
    * only where `shouldStop` ended the evaluation.
    */
   readonly nats: readonly Float32Array[];
+  /** 1 where no token has a higher probability than the one that came, else 0, as many as `nats`; only with `accuracy`. */
+  readonly correct?: readonly Uint8Array[];
 }
 
 const tokensKind = instanceOf("an Int32Array of tokens", Int32Array);
 const positionKinds: OptionKinds<PositionLossOptions> = {
   ...readingOptionKinds,
   tokens: either(tokensKind, listOf(tokensKind)),
+  accuracy: optional(flag),
 };
 
 /**
@@ -40,18 +67,19 @@ const positionKinds: OptionKinds<PositionLossOptions> = {
  */
 export async function lossByPosition(options: PositionLossOptions): Promise<PositionLosses> {
   checkOptions("lossByPosition", options, positionKinds);
-  const { model, shouldStop, onProgress } = options;
+  const { model, shouldStop, onProgress, accuracy = false } = options;
   const texts = options.tokens instanceof Int32Array ? [options.tokens] : options.tokens;
   const [first] = texts;
   if (first === undefined) throw new OptionError("lossByPosition needs at least one text");
   if (first.length < 2) {
     throw new OptionError(`a text of ${first.length} tokens has nothing to predict`, { hint: "give at least two tokens" });
   }
-  for (const [text, tokens] of texts.entries()) checkText(tokens, text, first.length, model.config.vocab_size);
+  for (const [text, tokens] of texts.entries()) checkText(tokens, text, first.length, model.config);
 
   const context = first.length - 1;
   const plan = planScoring(model.config, { ...options, context, targetLength: context, count: texts.length });
   const nats: Float32Array[] = texts.map(() => new Float32Array());
+  const correct: Uint8Array[] = texts.map(() => new Uint8Array());
   await scoreRows(
     model,
     (i) => {
@@ -60,31 +88,31 @@ export async function lossByPosition(options: PositionLossOptions): Promise<Posi
     },
     {
       plan,
-      tables: (options.tables ?? defaultTables(model))(context),
+      tables: checkTables("lossByPosition", (options.tables ?? defaultTables(model))(context), { config: model.config, length: context }),
       counter: new PassCounter([scoringCost(model.config, plan)], onProgress),
       shouldStop,
-      onScores: ({ losses, scored }, firstRow) => {
+      answers: accuracy,
+      onScores: ({ losses, answers, scored }, firstRow) => {
         losses.forEach((row, i) => {
           nats[firstRow + i] = row.subarray(0, scored);
+        });
+        answers?.forEach((row, i) => {
+          const tokens = texts[firstRow + i] as Int32Array;
+          correct[firstRow + i] = Uint8Array.from(row.subarray(0, scored), (answer, place) => Number(answer === tokens[place + 1]));
         });
       },
     },
   );
-  return { context, nats };
+  return { context, nats, ...(accuracy ? { correct } : {}) };
 }
 
-function checkText(tokens: Int32Array, text: number, length: number, vocabulary: number): void {
+function checkText(tokens: Int32Array, text: number, length: number, config: LlamaConfig): void {
   if (tokens.length !== length) {
     throw new ShapeError(`lossByPosition: text 0 has ${length} tokens and text ${text} has ${tokens.length}`, {
       hint: "texts that are read together have one length; cut them, or read each by itself",
     });
   }
-  const wrong = tokens.findIndex((token) => token < 0 || token >= vocabulary);
-  if (wrong >= 0) {
-    throw new OptionError(
-      `lossByPosition: token ${tokens[wrong]} at place ${wrong} of text ${text} is not in the vocabulary of ${vocabulary}`,
-    );
-  }
+  checkTokens("lossByPosition", `text ${text}`, tokens, config);
 }
 
 /** The mean loss over a range of positions. */
@@ -97,11 +125,18 @@ export interface PositionBucket {
   readonly nats: number;
   /** Losses behind it. */
   readonly targets: number;
+  /** Share of the tokens that were the most probable ones; only where `correct` was given. */
+  readonly accuracy?: number;
 }
 
 const lossesKind: Kind = {
   wanted: "a list of losses by position, as lossByPosition(…) gives them",
   fits: (value) => Array.isArray(value) && value.every((row) => row instanceof Float32Array),
+};
+
+const correctKind: Kind = {
+  wanted: "a list of right and wrong answers by position, as lossByPosition({ …, accuracy: true }) gives them",
+  fits: (value) => Array.isArray(value) && value.every((row) => row instanceof Uint8Array),
 };
 
 /**
@@ -110,22 +145,34 @@ const lossesKind: Kind = {
  *
  * @param nats losses of each text, as `lossByPosition` gives them
  * @param options.first positions of the first bucket. Default 64.
+ * @param options.correct which tokens were the most probable ones, as `lossByPosition` gives them. Default: buckets tell no accuracy
+ * @throws ShapeError where `correct` is not of the form of the losses
  */
-export function positionBuckets(nats: readonly Float32Array[], options: { readonly first?: number } = {}): PositionBucket[] {
+export function positionBuckets(
+  nats: readonly Float32Array[],
+  options: { readonly first?: number; readonly correct?: readonly Uint8Array[] } = {},
+): PositionBucket[] {
   checkArgument("positionBuckets", "nats", nats, lossesKind);
-  checkOptions("positionBuckets", options, { first: optional(integer(1)) });
-  const { first = 64 } = options;
+  checkOptions("positionBuckets", options, { first: optional(integer(1)), correct: optional(correctKind) });
+  const { first = 64, correct } = options;
+  if (correct !== undefined && (correct.length !== nats.length || correct.some((row, i) => row.length !== nats[i]?.length))) {
+    throw new ShapeError("positionBuckets: nats and correct are not of the same texts", {
+      hint: "give what one call of lossByPosition gave",
+    });
+  }
   const end = nats.reduce((most, row) => Math.max(most, row.length), 0);
   const buckets: PositionBucket[] = [];
   for (let from = 0, next = first; from < end; from = next, next *= 2) {
     const to = Math.min(next, end);
     let sum = 0;
     let targets = 0;
-    for (const row of nats) {
+    let right = 0;
+    nats.forEach((row, i) => {
       for (const loss of row.subarray(from, to)) sum += loss;
+      for (const one of correct?.[i]?.subarray(from, to) ?? []) right += one;
       targets += Math.max(0, Math.min(to, row.length) - from);
-    }
-    buckets.push({ from, to, nats: sum / targets, targets });
+    });
+    buckets.push({ from, to, nats: sum / targets, targets, ...(correct === undefined ? {} : { accuracy: right / targets }) });
   }
   return buckets;
 }

@@ -86,6 +86,15 @@ export function checkTables(
   return tables;
 }
 
+/** Throws OptionError for a token that the model does not know. */
+export function checkTokens(where: string, what: string, tokens: Int32Array, { vocab_size }: LlamaConfig): void {
+  const wrong = tokens.findIndex((token) => token < 0 || token >= vocab_size);
+  if (wrong < 0) return;
+  throw new OptionError(`${where}: token ${tokens[wrong]} at place ${wrong} of ${what} is not in the vocabulary of ${vocab_size}`, {
+    hint: "read the text with the tokenizer of the model",
+  });
+}
+
 /** W tokens, and what the last T places should predict. */
 export interface ScoredRow {
   readonly inputs: Int32Array;

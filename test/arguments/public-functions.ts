@@ -767,14 +767,45 @@ const functions = {
       contexts: aList(() => [4]),
     }),
   },
-  lossByPosition: { options: options({ ...scoring, tokens: anObject(() => Int32Array.of(1, 2, 3, 4, 5)) }) },
-  positionBuckets: { nats: aList(() => [Float32Array.of(1, 2)]), options: optional(options({ first: optional(anInteger(1)) })) },
+  lossByPosition: {
+    options: options({ ...scoring, tokens: anObject(() => Int32Array.of(1, 2, 3, 4, 5)), accuracy: optional(aFlag()) }),
+  },
+  positionBuckets: {
+    nats: aList(() => [Float32Array.of(1, 2)]),
+    options: optional(options({ first: optional(anInteger(1)), correct: optional(aList(() => [Uint8Array.of(0, 1)])) })),
+  },
+  bitsPerByte: { nats: anyNumber(1), bytesPerToken: optional(aBoundedNumber(4)) },
+  attentionMaps: {
+    options: options({
+      model: anObject(llama),
+      tokens: anObject(() => Int32Array.of(1, 2, 3, 4)),
+      queries: aList(() => [3]),
+      tables: optional(aFunction(() => tables)),
+      sinks: optional(anInteger(1)),
+      span: optional(options({ from: anInteger(1), to: anInteger(2) })),
+    }),
+  },
+  stepCost: {
+    options: options({
+      model: anObject(llama),
+      optimizer: anObject(optimizer),
+      maxNorm: optional(aBoundedNumber()),
+      trainable: optional(aFunction(() => () => true)),
+      checkpoint: optional(aFlag()),
+      microBatch: optional(anInteger(1)),
+      sizes: aList(() => [{ length: 4, batch: 1 }]),
+      steps: optional(anInteger(1)),
+      onProgress: optional(aFunction(() => () => undefined)),
+      shouldStop: optional(aFunction(() => () => false)),
+    }),
+  },
   slidingWindowPerplexity: {
     options: options({
       ...scoring,
       tokens: anObject(() => Int32Array.of(1, 2, 3, 4, 5)),
       window: anInteger(4),
       stride: anInteger(2),
+      bytes: optional(aBoundedNumber(4)),
     }),
   },
   randomStream: { seed: anInteger(0), purpose: anInteger(0), major: optional(anInteger(0)), minor: optional(anInteger(0)) },
