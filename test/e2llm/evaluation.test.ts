@@ -77,7 +77,7 @@ describe.each(backends())("evaluation on $name", { timeout: 180_000 }, ({ create
     expect(found[0]?.nats).not.toBeCloseTo(found[1]?.nats as number, 3);
   });
 
-  it("gives the same bits again, and again after another scale was read", async () => {
+  it("E-13: gives the same bits again, and again after another scale was read", async () => {
     const model = await tinyLlama(config);
     const at = async (scale: number): Promise<number> => {
       const tables = (length: number) => readingTables(config, { schedule: "linear", scale, length, window });

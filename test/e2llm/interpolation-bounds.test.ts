@@ -38,7 +38,7 @@ const gap = (i: number, g: number): number => (i / g) * (1 - i / g);
 const sumOfSquares = (headDim: number): number => (1 - theta ** -2) / (1 - theta ** (-4 / headDim));
 
 describe("scores between whole positions", () => {
-  it("stay within ½(s−s1)(s2−s)·max|h|·Σθ² of the line between its neighbours", () => {
+  it("P-8: stay within ½(s−s1)(s2−s)·max|h|·Σθ² of the line between its neighbours", () => {
     fc.assert(
       fc.property(queriesAndKeys, fc.nat(1000), scales, fc.nat(19), ({ headDim, q, k }, n, g, rest) => {
         const sizes = magnitudes(products(q, k));
@@ -48,7 +48,7 @@ describe("scores between whole positions", () => {
     );
   });
 
-  it("stay within ½(s−s1)(s2−s)·Σ|h_j|θ_j², the sharper bound of one query and key", () => {
+  it("P-9: stay within ½(s−s1)(s2−s)·Σ|h_j|θ_j², the sharper bound of one query and key", () => {
     fc.assert(
       fc.property(queriesAndKeys, fc.nat(1000), scales, fc.nat(19), ({ headDim, q, k }, n, g, rest) => {
         const sizes = magnitudes(products(q, k));
@@ -66,7 +66,7 @@ describe("scores between whole positions", () => {
     [64, 0.2818, 1.32, 0.2856],
     [128, 0.4939, 1.15, 0.4998],
   ])(
-    "can exceed the bound that Position Interpolation prints, at a head dimension of %i, and keep to the corrected one",
+    "P-8: can exceed the bound that Position Interpolation prints, at a head dimension of %i, and keep to the corrected one",
     (headDim, worst, tooSmallBy, corrected) => {
       const printed = headDim / (32 * Math.log(theta));
       // h_j = e^{−iθ_j/2} makes every dimension deviate by its most at s = ½.
@@ -86,7 +86,7 @@ describe("scores between whole positions", () => {
     },
   );
 
-  it("change by at most |s − s′|·Σ|h_j|θ_j", () => {
+  it("P-12: change by at most |s − s′|·Σ|h_j|θ_j", () => {
     fc.assert(
       fc.property(queriesAndKeys, fc.nat(4000), fc.nat(4000), scales, ({ headDim, q, k }, m, n, g) => {
         const sizes = magnitudes(products(q, k));
@@ -146,7 +146,7 @@ describe("the bounds as functions", () => {
 });
 
 describe("scores at any distance", () => {
-  it("stay within the bound of extrapolation and within Σ|h_j|", () => {
+  it("P-10: stay within the bound of extrapolation and within Σ|h_j|", () => {
     fc.assert(
       fc.property(queriesAndKeys, fc.nat(100_000), ({ headDim, q, k }, s) => {
         const h = products(q, k);
@@ -168,7 +168,7 @@ describe("scores at any distance", () => {
     );
   });
 
-  it("have the same |h_j| from rotated and from raw vectors", () => {
+  it("P-11: have the same |h_j| from rotated and from raw vectors", () => {
     fc.assert(
       fc.property(queriesAndKeys, fc.nat(10_000), fc.nat(10_000), ({ headDim, q, k }, m, n) => {
         const raw = magnitudes(products(q, k));

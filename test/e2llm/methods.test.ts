@@ -192,7 +192,7 @@ it("evaluations take the tables of methods as they take any, whole or in blocks"
 describe("tables of methods that read farther", () => {
   const length = 9;
 
-  it("are plain to the bit within the near window, and for any number of near keys that reaches all", () => {
+  it("S-15: are plain to the bit within the near window, and for any number of near keys that reaches all", () => {
     for (const near of [length, length + 1, 100]) {
       for (const tables of [
         selfExtendTables(frequencies, { length, near, group: 3 }),

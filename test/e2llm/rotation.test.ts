@@ -30,7 +30,7 @@ function score(q: number[], m: number, k: number[], n: number, g = 1, layout: La
 }
 
 describe("rotations with the library's tables", () => {
-  it("by position 0 are the identity, exactly", () => {
+  it("I-1: by position 0 are the identity, exactly", () => {
     fc.assert(
       fc.property(queriesAndKeys, scales, ({ headDim, q }, g) => {
         for (const layout of layouts) {
@@ -41,7 +41,7 @@ describe("rotations with the library's tables", () => {
     );
   });
 
-  it("keep the norm of a vector and of each of its pairs", () => {
+  it("I-2: keep the norm of a vector and of each of its pairs", () => {
     fc.assert(
       fc.property(queriesAndKeys, positions, scales, ({ headDim, q }, p, g) => {
         for (const layout of layouts) {
@@ -58,7 +58,7 @@ describe("rotations with the library's tables", () => {
     );
   });
 
-  it("are undone by the same tables with the sine negated", () => {
+  it("I-3: are undone by the same tables with the sine negated", () => {
     fc.assert(
       fc.property(queriesAndKeys, positions, scales, ({ headDim, q }, p, g) => {
         const rotation = rotationAt(p, g, frequenciesOf(headDim));
@@ -68,7 +68,7 @@ describe("rotations with the library's tables", () => {
     );
   });
 
-  it("add up: R(m) R(n) = R(m + n) at one scale", () => {
+  it("I-4: add up: R(m) R(n) = R(m + n) at one scale", () => {
     fc.assert(
       fc.property(queriesAndKeys, positions, positions, scales, ({ headDim, q }, m, n, g) => {
         const frequencies = frequenciesOf(headDim);
@@ -93,7 +93,7 @@ describe("rotations with the library's tables", () => {
     );
   });
 
-  it("of adjacent pairs are those of split halves up to the order of channels, bit for bit", () => {
+  it("I-9: of adjacent pairs are those of split halves up to the order of channels, bit for bit", () => {
     fc.assert(
       fc.property(queriesAndKeys, positions, scales, ({ headDim, q, k }, p, g) => {
         const rotation = rotationAt(p, g, frequenciesOf(headDim));
@@ -108,7 +108,7 @@ describe("rotations with the library's tables", () => {
 });
 
 describe("attention scores with the library's tables", () => {
-  it("depend on the difference of positions only, up to 2^20", () => {
+  it("I-5: depend on the difference of positions only, up to 2^20", () => {
     fc.assert(
       fc.property(queriesAndKeys, fc.nat(1000), fc.nat(1000), positions, scales, ({ q, k }, m, n, shift, g) => {
         for (const layout of layouts) {
@@ -119,7 +119,7 @@ describe("attention scores with the library's tables", () => {
     );
   });
 
-  it("are Re Σ h_j e^{i(m−n)θ_j}, in either layout", () => {
+  it("I-6: are Re Σ h_j e^{i(m−n)θ_j}, in either layout", () => {
     fc.assert(
       fc.property(queriesAndKeys, fc.nat(4096), fc.nat(4096), scales, ({ headDim, q, k }, m, n, g) => {
         for (const layout of layouts) {
@@ -130,7 +130,7 @@ describe("attention scores with the library's tables", () => {
     );
   });
 
-  it("are ⟨q, R(n − m) k⟩ and symmetric", () => {
+  it("I-6, I-8: are ⟨q, R(n − m) k⟩ and symmetric", () => {
     fc.assert(
       fc.property(queriesAndKeys, fc.nat(4096), fc.nat(4096), ({ headDim, q, k }, m, n) => {
         const bound = ropeScoreF32 * norm(q) * norm(k);
@@ -150,7 +150,7 @@ describe("attention scores with the library's tables", () => {
     );
   });
 
-  it("at scale g and distance s are the plain scores at s/g", () => {
+  it("P-5: at scale g and distance s are the plain scores at s/g", () => {
     fc.assert(
       fc.property(queriesAndKeys, fc.nat(512), scales, ({ q, k }, distance, g) => {
         const difference = score(q, g * distance, k, 0, g) - score(q, distance, k, 0);
@@ -179,23 +179,23 @@ describe("mistakes that these laws catch", () => {
   const frequencies = frequenciesOf(16);
   const tolerance = ropeScoreF32 * norm(q) * norm(k);
 
-  it("rotating queries by adjacent pairs and keys by split halves breaks relative invariance", () => {
+  it("M-7: rotating queries by adjacent pairs and keys by split halves breaks relative invariance", () => {
     const mixed = (m: number, n: number): number =>
       dot(rotate(q, rotationAt(m, 1, frequencies), { layout: "adjacent" }), rotate(k, rotationAt(n, 1, frequencies), { layout: "split" }));
     expect(Math.abs(mixed(9, 4) - mixed(109, 104))).toBeGreaterThan(1000 * tolerance);
   });
 
-  it("reading channels of one layout in the other gives other scores", () => {
+  it("M-7: reading channels of one layout in the other gives other scores", () => {
     const expected = scoreAt(5, products(q, k, "split"), frequencies.invFreq);
     expect(Math.abs(score(q, 9, k, 4, 1, "adjacent") - expected)).toBeGreaterThan(1000 * tolerance);
   });
 
-  it("a table that is off by one for the queries gives other scores", () => {
+  it("M-7: a table that is off by one for the queries gives other scores", () => {
     const expected = scoreAt(5, products(q, k), frequencies.invFreq);
     expect(Math.abs(score(q, 10, k, 4) - expected)).toBeGreaterThan(1000 * tolerance);
   });
 
-  it("a table of another scale gives other scores", () => {
+  it("M-7: a table of another scale gives other scores", () => {
     expect(Math.abs(score(q, 9, k, 4, 2) - score(q, 9, k, 4, 3))).toBeGreaterThan(1000 * tolerance);
   });
 });

@@ -77,7 +77,7 @@ describe("tables of cos and sin", () => {
 });
 
 describe("interpolated tables", () => {
-  it("positions m/g, frequencies θ/g and exact quotients agree to one ulp", () => {
+  it("P-1: positions m/g, frequencies θ/g and exact quotients agree to one ulp", () => {
     fc.assert(
       fc.property(headDims, scales, fc.integer({ min: 0, max: 4096 }), (headDim, g, offset) => {
         const byPosition = ropeTables(plainPositions({ length: 8, offset, scale: g }), plain(headDim));
@@ -90,7 +90,7 @@ describe("interpolated tables", () => {
     );
   });
 
-  it("at scale 1 without shift are the plain tables, bit for bit", () => {
+  it("P-2: at scale 1 without shift are the plain tables, bit for bit", () => {
     const frequencies = plain(32);
     const plainTables = ropeTables(plainPositions({ length: 50 }), frequencies);
     expect(ropeTables(e2Row({ length: 50, g: 1, t: 0 }), frequencies)).toEqual(plainTables);
@@ -99,7 +99,7 @@ describe("interpolated tables", () => {
     ).toEqual(plainTables);
   });
 
-  it("hold position k of scale 1 at position g·k of scale g, bit for bit", () => {
+  it("P-3: hold position k of scale 1 at position g·k of scale g, bit for bit", () => {
     fc.assert(
       fc.property(
         headDims,
@@ -119,7 +119,7 @@ describe("interpolated tables", () => {
     );
   });
 
-  it("made from θ/g instead would not hold the same bits", () => {
+  it("P-3, negative control: made from θ/g instead would not hold the same bits", () => {
     const linear = ropeFrequencies({ type: "linear", factor: 3 }, { headDim: 32, theta: 10_000 });
     const at = (k: number) => ({ numerators: Int32Array.of(k), denominators: Int32Array.of(1), rows: 1 });
     const differing = Array.from({ length: 100 }, (_, k) => k).filter((k) => {
@@ -129,7 +129,7 @@ describe("interpolated tables", () => {
     expect(differing.length).toBeGreaterThan(0);
   });
 
-  it("by g1 and then g2 are those by g1·g2 to one ulp", () => {
+  it("P-4: by g1 and then g2 are those by g1·g2 to one ulp", () => {
     fc.assert(
       fc.property(headDims, scales, scales, (headDim, g1, g2) => {
         const linear = ropeFrequencies({ type: "linear", factor: g2 }, { headDim, theta: 10_000 });

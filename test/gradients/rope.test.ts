@@ -24,13 +24,13 @@ beforeAll(() => {
 });
 
 describe("the derivative of a rotary embedding", () => {
-  it("is the rotation by the negated sine, bit for bit", async () => {
+  it("I-11: is the rotation by the negated sine, bit for bit", async () => {
     const [cos, sin] = tables(positions);
     const [dx] = vjp((at: Tensor) => rope(at, cos, sin), x)[1](dy);
     expect(await numbersOf(dx)).toEqual(await numbersOf(rope(dy, cos, sin.neg())));
   });
 
-  it("is the adjoint: ⟨R x, y⟩ = ⟨x, Rᵀ y⟩, and R is its own Jacobian", async () => {
+  it("I-7, I-12: is the adjoint: ⟨R x, y⟩ = ⟨x, Rᵀ y⟩, and R is its own Jacobian", async () => {
     const [cos, sin] = tables(positions);
     const rotate = (at: Tensor): Tensor => rope(at, cos, sin);
     const [dx] = vjp(rotate, x)[1](dy);
@@ -39,18 +39,18 @@ describe("the derivative of a rotary embedding", () => {
     expect(await numbersOf(jvp(rotate, [x], [dy])[1])).toEqual(await numbersOf(rotate(dy)));
   });
 
-  it("preserves the norm of the cotangent", async () => {
+  it("I-13: preserves the norm of the cotangent", async () => {
     const [cos, sin] = tables(positions);
     const [dx] = vjp((at: Tensor) => rope(at, cos, sin), x)[1](dy);
     expect(norm(await numbersOf(dx)) / norm(await numbersOf(dy))).toBeCloseTo(1, 14);
   });
 
-  it("equals differences with a step of 1, because a rotation is linear", async () => {
+  it("I-14: equals differences with a step of 1, because a rotation is linear", async () => {
     const [cos, sin] = tables(positions);
     await checkGrads((at: Tensor) => rope(at, cos, sin), [x], { step: 1, relative: 1e-12, absolute: 1e-12 });
   });
 
-  it("does not reach the tables unless it is asked for", async () => {
+  it("I-15: does not reach the tables unless it is asked for", async () => {
     const table = (p: Tensor): Tensor =>
       rope(x, ...tables(p))
         .mul(dy)
@@ -62,7 +62,7 @@ describe("the derivative of a rotary embedding", () => {
     expect((await numbersOf(grad(table)(positions))).every((value) => value !== 0)).toBe(true);
   });
 
-  it("by the position turns each pair by a right angle and scales it with its frequency", async () => {
+  it("I-15: by the position turns each pair by a right angle and scales it with its frequency", async () => {
     const rotated = (p: Tensor): Tensor => rope(x, ...tables(p));
     const tangent = await numbersOf(jvp(rotated, [positions], [positions.mul(0).add(1)])[1]);
     const y = await numbersOf(rotated(positions));

@@ -34,7 +34,7 @@ describe.each(backends())("generation on $name", { timeout: 180_000 }, ({ create
     await backend?.close();
   });
 
-  it("gives the logits of a full pass, whether tokens come together or one by one", async () => {
+  it("I-18: gives the logits of a full pass, whether tokens come together or one by one", async () => {
     const model = await tinyLlama();
     const text = integers(11, V, 3);
     const full = await model.forward(row(text), tables(11)).data();
@@ -52,7 +52,7 @@ describe.each(backends())("generation on $name", { timeout: 180_000 }, ({ create
     }
   });
 
-  it("turns cached keys by the tables of the moment, because they are kept before RoPE", async () => {
+  it("I-18: turns cached keys by the tables of the moment, because they are kept before RoPE", async () => {
     const model = await tinyLlama();
     const text = integers(9, V, 4);
     const stretched = (length: number) =>

@@ -118,7 +118,7 @@ describe.each(backends())("Llama on $name", { timeout: 180_000 }, ({ create }) =
     expect(distance(await gradsC.model.embed_tokens.weight.data(), await both.data())).toBeLessThan(1e-5);
   });
 
-  it("gives logits that do not depend on later tokens", async () => {
+  it("I-17: gives logits that do not depend on later tokens", async () => {
     const model = await tinyLlama();
     const { inputs, tables } = randomBatch(tinyConfig, { batch: 1, time: 12, seed: 5 });
     const tokens = [...(await inputs.data())];
@@ -141,7 +141,7 @@ describe.each(backends())("Llama on $name", { timeout: 180_000 }, ({ create }) =
     expect(distance(whole.subarray(0, 5 * 19), prefix)).toBeLessThan(1e-5);
   });
 
-  it("does not notice a shift of all positions", async () => {
+  it("I-16: does not notice a shift of all positions", async () => {
     const model = await tinyLlama(shallow);
     const run = async (start: number) => {
       const { inputs, targets, tables } = randomBatch(tinyConfig, { batch: 2, time: 8, seed: 6, start });
@@ -161,7 +161,7 @@ describe.each(backends())("Llama on $name", { timeout: 180_000 }, ({ create }) =
     expect(distance(await model.forward(inputs, tables).data(), await model.forward(inputs, gap).data())).toBeGreaterThan(1e-3);
   });
 
-  it("treats the samples of a batch apart from each other, tables included", async () => {
+  it("I-19: treats the samples of a batch apart from each other, tables included", async () => {
     const model = await tinyLlama();
     const { inputs } = randomBatch(tinyConfig, { batch: 2, time: 6, seed: 7 });
     const [near, far] = [plainTables(6, tinyConfig.head_dim), tablesAt([0, 3, 6, 9, 12, 15], tinyConfig.head_dim)];
