@@ -171,7 +171,10 @@ export class ClexOde {
     return { cos: cos(angles), sin: sin(angles) };
   }
 
-  /** θ(t) on the host, as a schedule gives its frequencies. t is a real number of at least 1. */
+  /**
+   * θ(t) on the host, as a schedule gives its frequencies. t is a real number of at least 1. The divisors λ_j = θ_j/θ_j(t) are those of a
+   * "longrope" scaling with attention factor 1, by which other software reads the model at that scale.
+   */
   async frequencies(t: number): Promise<RopeFrequencies> {
     checkArgument("ClexOde.frequencies", "t", t, scale);
     const logarithms = await data(this.logFrequencies(t));

@@ -200,6 +200,15 @@ describe("CLEX", () => {
     expect(distance(await ode.logFrequencies(tensor(0.5)).data(), await ode.logFrequencies(1).data())).toBe(0);
   });
 
+  it("at one scale is a longrope that other software knows", async () => {
+    const { invFreq } = await trained().frequencies(4);
+    const divisors = [...ropeFrequencies({ type: "default" }, shape).invFreq].map((theta, j) => theta / (invFreq[j] as number));
+    const scaling = { factor: 4, originalMaxPositions: 32, shortFactor: divisors, longFactor: divisors, seqLen: 128, attentionFactor: 1 };
+    const found = ropeFrequencies({ type: "longrope", ...scaling }, shape);
+    expect(distance(found.invFreq, invFreq)).toBeLessThan(1e-12);
+    expect(found.attentionFactor).toBe(1);
+  });
+
   it("has one pair of channels that no scale changes where D is 2", async () => {
     const ode = new ClexOde({ headDim: 2, theta: 10_000, key: key(1) });
     expect([...(await ode.frequencies(9)).invFreq]).toEqual([1]);
