@@ -1,10 +1,48 @@
-/** What a model's configuration says of how its window was extended. */
+/** How a model is read that was trained at positions of a source, and what its configuration says of it. */
 import { checkArgument, objectWith } from "../arguments.js";
 import type { ExtensionNotes } from "../nn/config.js";
 import type { RopeConfig } from "./model-frequencies.js";
-import { type PositionSourceOptions, positionSourceReading, sourceOptionsKind } from "./positions/registry.js";
+import { type PositionSourceOptions, resolveSource, sourceOptionsKind } from "./positions/registry.js";
+import { type DrawnScaling, scalingAt } from "./positions/scaling.js";
+import { type ReadingSchedule, readingScaling, readingSchedules } from "./reading.js";
+import { type RopeScaling, ropeFrequencies } from "./schedules.js";
 
 const configKind = objectWith("the configuration of a model", "head_dim", "rope_theta", "max_position_embeddings");
+
+/** How a model is read that was trained at positions of a source. */
+export interface SourceReading {
+  /** The name of a schedule, as `readingTables` takes it; null where none of that name has these parameters. */
+  readonly schedule: ReadingSchedule | null;
+  /** The same with its parameters. */
+  readonly scaling: DrawnScaling;
+  /** The largest scale that was trained. */
+  readonly gMax: number;
+  /** Whether other scales were trained too. A source of one fixed scale, such as PoSE, prepares for that one. */
+  readonly everyScale: boolean;
+}
+
+/** The reading that training at `createPositionSource(options, config)` prepares a model for. Throws what that throws. */
+export function positionSourceReading(options: PositionSourceOptions, config?: RopeConfig): SourceReading {
+  const { record, given } = resolveSource("positionSourceReading", options, config);
+  record.create(given);
+  const scaling = record.scaling(given);
+  const gMax = record.largest(given);
+  const everyScale = Object.hasOwn(record.kinds, "gMax");
+  return { schedule: gMax === 1 && !everyScale ? "none" : scheduleOf(scaling), scaling, gMax, everyScale };
+}
+
+/** The name of the reading whose frequencies are those of a scaling, compared at a size at which all of them differ. */
+function scheduleOf(scaling: DrawnScaling): ReadingSchedule | null {
+  const [scale, window] = [3, 4096];
+  const frequenciesOf = (schedule: RopeScaling): string => {
+    const { invFreq, attentionFactor } = ropeFrequencies(schedule, { headDim: 128, theta: 10_000 });
+    return [...invFreq, attentionFactor].join();
+  };
+  const own = frequenciesOf(scalingAt(scaling, scale, window));
+  // The one that depends on the length has others' frequencies at each.
+  const names = readingSchedules.filter((name) => name !== "dynamic");
+  return names.find((schedule) => frequenciesOf(readingScaling({ schedule, scale, window, length: scale * window })) === own) ?? null;
+}
 
 /**
  * The field `e2llm` of a `config.json`: the method, the scales that were trained, and the schedule by which `automaticReading` reads the model therefore.

@@ -11,9 +11,7 @@ export {
   type PositionSourceOptions,
   type PositionSourceType,
   type PositionSourceTypes,
-  positionSourceReading,
   positionSourceTypes,
-  type SourceReading,
 } from "./registry.js";
 export { type DrawnRow, type RowOptions, type RowRequest, type RowSourceOptions, rowSource, stackRows } from "./rows.js";
 export type { ScaleDistribution, ScaleOptions } from "./scales.js";

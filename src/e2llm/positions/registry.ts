@@ -1,8 +1,7 @@
 /** Position sources by name, as experiments and the command ask for them. */
-import { checkArgument, describe, didYouMean, type OptionKinds, objectWith, optional, text } from "../../arguments.js";
+import { checkArgument, checkOptions, describe, didYouMean, type OptionKinds, objectWith, optional, text } from "../../arguments.js";
 import { OptionError } from "../../errors.js";
 import { modelRope, type RopeConfig } from "../model-frequencies.js";
-import type { ReadingSchedule } from "../reading.js";
 import { createE2Source, type E2Options, e2Kinds } from "./e2.js";
 import { createE2YarnSource, type E2YarnOptions, e2YarnKinds, yarnParameters } from "./e2-yarn.js";
 import { createPlainSource, type PlainOptions, plainKinds } from "./plain.js";
@@ -12,7 +11,7 @@ import { createRandomScaleSource, type RandomScaleOptions, randomScaleKinds } fr
 import { createRandomizedSource, type RandomizedOptions, randomizedKinds } from "./randomized.js";
 import { type RowOptions, rowKinds } from "./rows.js";
 import { scalesOf } from "./scales.js";
-import type { DrawnScaling } from "./scaling.js";
+import { type DrawnScaling, scalingType } from "./scaling.js";
 import type { PositionSource } from "./source.js";
 
 /** The options of each type of source. */
@@ -113,34 +112,12 @@ const configKind = optional(objectWith("the configuration of a model", "head_dim
  *   configuration scales them already
  */
 export function createPositionSource(options: PositionSourceOptions, config?: RopeConfig): PositionSource {
-  const { record, given } = resolve("createPositionSource", options, config);
+  const { record, given } = resolveSource("createPositionSource", options, config);
   return record.create(given);
 }
 
-/** How a model is read that was trained at positions of a source. */
-export interface SourceReading {
-  /** The name of a schedule, as `readingTables` takes it; null where none of that name has these parameters. */
-  readonly schedule: ReadingSchedule | null;
-  /** The same with its parameters. */
-  readonly scaling: DrawnScaling;
-  /** The largest scale that was trained. */
-  readonly gMax: number;
-  /** Whether other scales were trained too. A source of one fixed scale, such as PoSE, prepares for that one. */
-  readonly everyScale: boolean;
-}
-
-/** The reading that the training of {@link createPositionSource}, with the same arguments, prepares a model for. Throws what that throws. */
-export function positionSourceReading(options: PositionSourceOptions, config?: RopeConfig): SourceReading {
-  const { record, given } = resolve("positionSourceReading", options, config);
-  record.create(given);
-  const scaling = record.scaling(given);
-  const gMax = record.largest(given);
-  const everyScale = Object.hasOwn(record.kinds, "gMax");
-  return { schedule: gMax === 1 && !everyScale ? "none" : scheduleOf(scaling), scaling, gMax, everyScale };
-}
-
-/** The record of a type with the options of its function, completed from a model's configuration. */
-function resolve(
+/** The record of a type with the options of its function, completed from a model's configuration. Throws what `createPositionSource` throws. */
+export function resolveSource(
   where: string,
   options: PositionSourceOptions,
   config: RopeConfig | undefined,
@@ -156,43 +133,23 @@ function resolve(
     });
   }
   const record = sources[type] as SourceRecord<unknown>;
-  if (config === undefined) return { record, given: own };
-  const { scaling, theta, window } = modelRope(config);
+  const model = config === undefined ? undefined : modelRope(config);
   const fromModel = {
-    ...(config.max_position_embeddings === undefined ? {} : { window: config.max_position_embeddings }),
-    shape: { headDim: config.head_dim, theta },
+    window: config?.max_position_embeddings,
+    shape: model && { headDim: config?.head_dim, theta: model.theta },
   };
   const missing = Object.entries(fromModel).filter(
-    ([name]) => Object.hasOwn(record.kinds, name) && (own as Record<string, unknown>)[name] === undefined,
+    ([name, value]) => value !== undefined && Object.hasOwn(record.kinds, name) && (own as Record<string, unknown>)[name] === undefined,
   );
-  const given = { ...own, ...Object.fromEntries(missing) };
-  const drawn = typeOf(record.scaling(given));
-  if (scaling.type !== "default" && drawn !== "default" && drawn !== "linear") {
+  const given: unknown = { ...own, ...Object.fromEntries(missing) };
+  checkOptions(`${where} (${type})`, given, record.kinds);
+  const drawn = scalingType(record.scaling(given));
+  const divided = drawn === "default" || (drawn === "linear" && Number.isInteger(record.largest(given)));
+  if (model !== undefined && model.scaling.type !== "default" && !divided) {
     throw new OptionError(
-      `${where}: the configuration scales the positions of a window of ${window} already ("${scaling.type}"), so "${drawn}" cannot be put on it`,
-      { hint: 'take scaling: "linear", which divides the positions under any schedule' },
+      `${where}: the configuration scales the positions of a window of ${model.window} already ("${model.scaling.type}"), so "${drawn}" cannot be put on it`,
+      { hint: 'take scaling: "linear" at a whole scale, which divides the positions under any schedule' },
     );
   }
   return { record, given };
-}
-
-const typeOf = (scaling: DrawnScaling): string => (typeof scaling === "string" ? scaling : scaling.type);
-
-/** Parameters of the schedules that readings by name use, with what is meant where one is left out. */
-const readings: readonly (readonly [ReadingSchedule, type: string, parameters: Readonly<Record<string, unknown>>])[] = [
-  ["none", "default", {}],
-  ["linear", "linear", {}],
-  ["ntk", "ntk", {}],
-  ["llama3", "llama3", { lowFreqFactor: 1, highFreqFactor: 4 }],
-  ["yarn", "yarn", { ramp: "index", betaFast: 32, betaSlow: 1, truncate: true }],
-  ["yarn-turns", "yarn", { ramp: "turns", betaFast: 4, betaSlow: 1, truncate: true }],
-];
-
-/** The name of the reading that has these parameters. */
-function scheduleOf(scaling: DrawnScaling): ReadingSchedule | null {
-  const { type, ...given } = typeof scaling === "string" ? { type: scaling } : scaling;
-  const initial = readings.find((reading) => reading[1] === type)?.[2];
-  const all = Object.entries({ ...initial, ...given });
-  const found = readings.find(([, name, parameters]) => name === type && all.every(([key, value]) => parameters[key] === value));
-  return found?.[0] ?? null;
 }

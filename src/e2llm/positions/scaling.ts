@@ -54,6 +54,16 @@ export const factorKind: Kind = {
   fits: (value) => Number.isFinite(value) && (value as number) >= 1,
 };
 
+/** The name of a drawn scaling. */
+export const scalingType = (scaling: DrawnScaling): keyof typeof usesWindow => (typeof scaling === "string" ? scaling : scaling.type);
+
+/** A drawn scaling as a schedule, with the factor and the window that the source puts in. */
+export function scalingAt(scaling: DrawnScaling, factor: number, window: number): RopeScaling {
+  const named = typeof scaling === "string" ? { type: scaling } : scaling;
+  if (named.type === "default") return { type: "default" };
+  return { ...named, factor, ...(usesWindow[named.type] ? { originalMaxPositions: window } : {}) } as RopeScaling;
+}
+
 /** What a scale adds to whole positions: the number that they are divided by, or frequencies. */
 export type RowScaling = { readonly scale?: number; readonly frequencies?: RopeFrequencies };
 
@@ -65,16 +75,15 @@ export type RowScaling = { readonly scale?: number; readonly frequencies?: RopeF
  */
 export function rowScaling(where: string, options: ScalingOptions, initial: DrawnScaling, largest: number): (factor: number) => RowScaling {
   const { scaling = initial, window, shape } = options;
-  const named = typeof scaling === "string" ? { type: scaling } : scaling;
-  const { type } = named;
+  const type = scalingType(scaling);
   if (type === "default") return () => ({});
   const known = new Map<number, RowScaling>();
   const at = (factor: number): RowScaling => {
     if (type === "linear" && Number.isInteger(factor)) return { scale: factor };
     let found = known.get(factor);
     if (found === undefined) {
-      const whole = { ...named, factor, ...(usesWindow[type] ? { originalMaxPositions: need("window", window) } : {}) };
-      found = { frequencies: ropeFrequencies(whole as RopeScaling, need("shape", shape)) };
+      const whole = scalingAt(scaling, factor, usesWindow[type] ? need("window", window) : 0);
+      found = { frequencies: ropeFrequencies(whole, need("shape", shape)) };
       known.set(factor, found);
     }
     return found;
@@ -86,7 +95,7 @@ export function rowScaling(where: string, options: ScalingOptions, initial: Draw
     });
   };
   // Where positions are divided nothing else would notice a parameter that Position Interpolation has not.
-  if (type === "linear") ropeFrequencies({ ...named, factor: 1 } as RopeScaling, { headDim: 2, theta: 10_000 });
+  if (type === "linear") ropeFrequencies(scalingAt(scaling, 1, 0), { headDim: 2, theta: 10_000 });
   at(largest);
   return at;
 }

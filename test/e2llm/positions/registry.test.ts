@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { positionSourceReading } from "../../../src/e2llm/extension-notes.js";
 import {
   createE2Source,
   createE2YarnSource,
@@ -10,7 +11,6 @@ import {
   createRandomScaleSource,
   type PositionSource,
   type PositionSourceOptions,
-  positionSourceReading,
   positionSourceTypes,
 } from "../../../src/e2llm/positions/index.js";
 import { OptionError } from "../../../src/errors.js";
@@ -71,6 +71,7 @@ describe("position sources by name", () => {
     expect(hintOf({ type: "constructor" })).toContain("types are plain, e2");
     expect(hintOf({ type: "e2", gmax: 4 })).toBe('did you mean "gMax"?');
     expect(hintOf({ type: "e2", gMax: 4, granularity: "samples" })).toBe('did you mean "sample"?');
+    expect(hintOf({ type: "pose", scale: 2, scaling: null })).not.toBe("nothing was thrown");
     expect(hintOf({ type: "plain", gMax: 4 })).not.toBe("nothing was thrown");
     for (const bad of [undefined, null, {}, { type: 3 }, "e2", []]) {
       expect(() => createPositionSource(bad as never)).toThrow(OptionError);
@@ -85,6 +86,7 @@ describe("position sources by name", () => {
       max_position_embeddings: 64,
     };
     expect(() => createPositionSource({ type: "e2-yarn", gMax: 4 }, scaled)).toThrow(/already \("yarn"\)/);
+    expect(() => createPositionSource({ type: "pose", scale: 1.5 }, scaled)).toThrow(/cannot be put on it/);
     const request = { batch: 1, length: 64, step: 0 };
     // What is extended is what the model reads as it is.
     expect(createPositionSource({ type: "e2", gMax: 4 }, scaled)(request)).toEqual(createE2Source({ window: 64, gMax: 4 })(request));
@@ -103,12 +105,15 @@ describe("the reading that a source prepares for", () => {
     [{ type: "e2-yarn", gMax: 8, ramp: "index", betaFast: 32 }, "yarn", 8, true],
     [{ type: "e2-yarn", gMax: 8, ramp: "turns", betaFast: 4 }, "yarn-turns", 8, true],
     [{ type: "e2-yarn", gMax: 8, ramp: "turns" }, null, 8, true],
-    [{ type: "e2-yarn", gMax: 8, attentionFactor: 1 }, null, 8, true],
+    [{ type: "e2-yarn", gMax: 8, attentionFactor: 1 }, "ntk-by-parts", 8, true],
+    [{ type: "e2-yarn", gMax: 8, attentionFactor: 1.5 }, null, 8, true],
     [{ type: "pose", scale: 4 }, "linear", 4, false],
     [{ type: "pose", scale: 4, scaling: "llama3" }, "llama3", 4, false],
     [{ type: "randomized", lMax: 128 }, "none", 8, false],
     [{ type: "randomized", lMax: 128, scaling: "linear" }, "linear", 8, false],
     [{ type: "random-scale", gMax: 4 }, "ntk", 4, true],
+    [{ type: "random-scale", gMax: 4, scaling: { type: "ntk-by-parts", ramp: "index", betaFast: 32 } }, "ntk-by-parts", 4, true],
+    [{ type: "pose", scale: 4, scaling: { type: "llama3", highFreqFactor: 8 } }, null, 4, false],
     [{ type: "random-increments" }, "none", 1, false],
   ])("of %j is %s up to scale %d", (options, schedule, gMax, everyScale) => {
     expect(positionSourceReading(options, config)).toMatchObject({ schedule, gMax, everyScale });
