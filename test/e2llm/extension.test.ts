@@ -2,7 +2,17 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { type PositionedBatchesOptions, positionedBatches, type StepDraws, trainExtension } from "../../src/e2llm/extension.js";
 import { modelFrequencies } from "../../src/e2llm/model-frequencies.js";
-import { createE2Source, createPlainSource, e2Row, type PositionDraw, type PositionSource } from "../../src/e2llm/positions/index.js";
+import {
+  createE2Source,
+  createPlainSource,
+  createPositionSource,
+  e2Row,
+  type PositionDraw,
+  type PositionSource,
+  type PositionSourceOptions,
+  plainPositions,
+} from "../../src/e2llm/positions/index.js";
+import type { RopeFrequencies } from "../../src/e2llm/schedules.js";
 import { ropeTables } from "../../src/e2llm/tables.js";
 import {
   attention,
@@ -20,7 +30,7 @@ import {
   useBackend,
   valueAndGrad,
 } from "../../src/index.js";
-import { ropeTensors } from "../../src/nn/batch.js";
+import { languageBatch, ropeTensors } from "../../src/nn/batch.js";
 import { createWindowSampler } from "../../src/nn/data.js";
 import { type Llama, llamaLoss } from "../../src/nn/llama.js";
 import { adamw } from "../../src/nn/optimizers.js";
@@ -41,9 +51,21 @@ interface Run {
   readonly positions: PositionSource;
   readonly steps?: number;
   readonly schedule?: Schedule;
+  readonly checkpoint?: boolean;
   readonly onDraws?: NonNullable<PositionedBatchesOptions["onDraws"]>;
   readonly trainStep?: ReturnType<typeof createStep>;
 }
+
+/** A source of each type that draws. */
+const drawing: readonly Exclude<PositionSourceOptions, { type: "plain" }>[] = [
+  { type: "e2", gMax: 5 },
+  { type: "e2-yarn", gMax: 5 },
+  { type: "pose", scale: 5, chunks: 3 },
+  { type: "pose", scale: 5, scaling: "ntk" },
+  { type: "randomized", lMax: 40, scaling: "linear" },
+  { type: "random-scale", gMax: 5 },
+  { type: "random-increments" },
+];
 
 const optimizer = adamw();
 const createStep = () =>
@@ -99,10 +121,55 @@ describe.each(backends())("extension on $name", { timeout: 180_000 }, ({ create 
     expect(new Set(log.map(({ draws }) => draws[0]?.g)).size).toBeGreaterThan(1);
   });
 
-  it("M-5: at learning rate 0 leaves parameters bit-identical whatever is drawn", async () => {
+  it("M-5: at learning rate 0 leaves parameters bit-identical whatever a source draws", async () => {
     const before = await valuesOf(await tinyLlama(config));
-    const { values } = await extend({ positions: createE2Source({ window, gMax: 5, granularity: "sample" }), schedule: constant(0) });
-    expect(values).toEqual(before);
+    const trainStep = createStep();
+    for (const options of drawing) {
+      const positions = createPositionSource({ ...options, granularity: "sample" }, config);
+      const { values } = await extend({ positions, schedule: constant(0), trainStep, steps: 2 });
+      expect(values, options.type).toEqual(before);
+    }
+    // Frequencies reach the model as data, like positions: one program serves every source.
+    expect(trainStep.traces).toBe(1);
+  });
+
+  it("trains with frequencies that are drawn for each sample as with those of each alone", async () => {
+    const model = await tinyLlama(config);
+    const positions = createPositionSource({ type: "e2-yarn", gMax: 4, seed: 3, granularity: "sample" }, config);
+    const batches = positionedBatches({ windows, positions, frequencies });
+    const draw = positions({ batch: 2, length: window, step: 6 });
+    expect(new Set(draw.draws.map(({ g }) => g)).size).toBe(2);
+    const whole = await languageLoss(model, batches(6)).item();
+    const { inputs, targets } = windows.at(6);
+    let sum = 0;
+    for (const row of [0, 1]) {
+      const own = (values: Int32Array): Int32Array => values.slice(row * window, (row + 1) * window);
+      const placed = { numerators: own(draw.numerators), denominators: Int32Array.of(1), rows: 1 };
+      const tables = ropeTables(placed, draw.frequencies?.[row] as RopeFrequencies);
+      const alone = languageBatch({ inputs: own(inputs), targets: own(targets), batch: 1, length: window }, tables);
+      sum += await languageLoss(model, alone).item();
+    }
+    expect(Math.abs(whole - sum / 2)).toBeLessThan(1e-5);
+    // Negative control: the model's own frequencies give another loss.
+    const { frequencies: _, ...plain } = draw;
+    expect(
+      Math.abs(whole - (await languageLoss(model, languageBatch(windows.at(6), ropeTables(plain, frequencies))).item())),
+    ).toBeGreaterThan(1e-3);
+  });
+
+  it("E-13: a model read at one scale, at another and at the first again answers as at first, to the bit", async () => {
+    const model = await tinyLlama(config);
+    const lossAt = async (g: number): Promise<number> => {
+      const { inputs, targets } = randomBatch(config, { batch: 1, time: 3 * window, seed: 2 });
+      return llamaLoss(
+        model,
+        { inputs, targets },
+        ropeTensors(ropeTables(plainPositions({ length: 3 * window, scale: g }), frequencies)),
+      ).item();
+    };
+    const [first, other, again] = [await lossAt(3), await lossAt(5), await lossAt(3)];
+    expect(again).toBe(first);
+    expect(other).not.toBe(first);
   });
 });
 
@@ -114,6 +181,26 @@ describe("a batch of an extension", () => {
     const batches = positionedBatches({ windows, positions: createE2Source({ window, gMax: 8, granularity: "sample" }), frequencies });
     expect(await valuesOf(batches(3))).toEqual(await valuesOf(batches(3)));
     expect(await valuesOf(batches(3))).not.toEqual(await valuesOf(batches(4)));
+  });
+
+  it("E-12: has the same draw in a layer that is computed again for the backward pass", async () => {
+    const positions = createE2Source({ window, gMax: 6, granularity: "sample" });
+    const [kept, again] = [await extend({ positions }), await extend({ positions, checkpoint: true })];
+    again.losses.forEach((loss, step) => expect(Math.abs(loss - (kept.losses[step] as number))).toBeLessThan(1e-9));
+  });
+
+  it("M-2: has the same loss whatever is drawn where nothing rotates", async () => {
+    const model = await tinyLlama(config);
+    const still: RopeFrequencies = { ...frequencies, invFreq: frequencies.invFreq.map(() => 0) };
+    const lossAt = (g: number, t: number, of = still) =>
+      llamaLoss(
+        model,
+        randomBatch(config, { batch: 2, time: window, seed: 4 }),
+        ropeTensors(ropeTables(e2Row({ length: window, g, t }), of)),
+      ).item();
+    expect(await lossAt(3, 9)).toBe(await lossAt(1, 0));
+    // Negative control: with rotation it is not.
+    expect(await lossAt(3, 9, frequencies)).not.toBe(await lossAt(1, 0, frequencies));
   });
 
   it("has one row of tables for the batch, or one for each sample", () => {
