@@ -1,14 +1,12 @@
 /** Measuring rows: one reading of one model by all evaluations. */
-import type { HostTables } from "../../nn/batch.js";
-import type { LlamaConfig } from "../../nn/config.js";
 import type { Llama } from "../../nn/llama.js";
-import { type ReadingRequest, readingTables } from "../reading.js";
 import { planScoring, scoringCost } from "../scoring.js";
 import { evaluateTargets, type TargetScore } from "../target-evaluation.js";
-import { type EvaluationSet, evaluationSets, isTask, textKind } from "./data.js";
-import type { ReadingOf } from "./definition.js";
+import { type EvaluationSet, evaluationSets, isTask, textKind, trainingData } from "./data.js";
 import { canonicalText, digestOf } from "./digest.js";
+import { namedSource } from "./named.js";
 import type { ExperimentPlan, PlannedEvaluation, PlannedRow } from "./plan.js";
+import { tablesOf } from "./readings.js";
 import type { ContextScores, GroupScores, RowRecord } from "./results.js";
 
 /** Tokens that are read together where sequences are short. */
@@ -21,12 +19,19 @@ export type SeedSets = ReadonlyMap<PlannedEvaluation, readonly EvaluationSet[]>;
 export const setsOf = (plan: ExperimentPlan, seed: number): SeedSets =>
   new Map(plan.evaluations.map((evaluation) => [evaluation, evaluationSets(plan.data, evaluation, seed)]));
 
-/** The tables by which a row reads W tokens. */
-export function rowTables(reading: ReadingOf, config: LlamaConfig, length: number, window: number): HostTables {
-  if (typeof reading === "function") return reading({ config, length, window });
-  const { schedule, scale = schedule === "none" ? 1 : "W/L", ...rest } = reading;
-  const request = { ...rest, schedule, scale: scale === "W/L" ? Math.max(1, length / window) : scale, length, window };
-  return readingTables(config, request as unknown as ReadingRequest);
+/** Makes what the plan will need, as far as that is quick, so that what cannot be made is refused before anything is trained. */
+export function tryPlan(plan: ExperimentPlan): void {
+  const { config, window, data, variants, rows, evaluations } = plan;
+  for (const { training } of variants.values()) {
+    const windows = trainingData(data, training, 0).at(0);
+    namedSource(training.positions, { config, window, seed: 0 })({ batch: windows.batch, length: windows.length, step: 0 });
+  }
+  for (const evaluation of evaluations) {
+    evaluationSets(data, isTask(data) ? { ...evaluation, count: 1 } : evaluation, 0);
+    for (const { name, reading } of rows) {
+      if (evaluation.rows.has(name)) for (const length of evaluation.contexts) tablesOf(reading, { config, length, window });
+    }
+  }
 }
 
 /** The digest of all that decides the scores of a row of a run. */
@@ -70,7 +75,7 @@ export async function measureRow(request: RowRequest): Promise<RowRecord | undef
       const found = await evaluateTargets({
         model,
         examples,
-        tables: (length) => rowTables(row.reading, plan.config, length, plan.window),
+        tables: (length) => tablesOf(row.reading, { config: plan.config, length, window: plan.window }),
         batch: rowsAtOnce(context),
         shouldStop,
         onProgress: ({ work, tokens }) => {

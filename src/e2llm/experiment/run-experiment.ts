@@ -8,7 +8,7 @@ import { checkDefinition } from "./checks.js";
 import { isTask } from "./data.js";
 import type { ExperimentDefinition, TextData } from "./definition.js";
 import { canonicalText, digestOf } from "./digest.js";
-import { groupsOf, measureRow, rowDigest, rowWork, type SeedSets, setsOf } from "./evaluating.js";
+import { groupsOf, measureRow, rowDigest, rowWork, type SeedSets, setsOf, tryPlan } from "./evaluating.js";
 import { judgeExpectations, judgeRequirements, Numbers } from "./expectations.js";
 import {
   baseName,
@@ -86,6 +86,7 @@ export async function runExperiment(definition: ExperimentDefinition, options: E
   const named = definition.text;
   const text = typeof named === "string" ? await options.loadText?.(named) : named;
   const plan = planExperiment(seeded, text);
+  tryPlan(plan);
   return new Experiment(plan, options, await dataDigest(plan)).run();
 }
 

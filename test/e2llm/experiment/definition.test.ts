@@ -25,6 +25,35 @@ describe("a definition", () => {
     expect(plan.reference).toBe("base, none");
   });
 
+  it("reads by every schedule and every method, with log-n on any of them", async () => {
+    const schedules = [
+      "none",
+      "linear",
+      "ntk",
+      "yarn",
+      "yarn-turns",
+      "dynamic",
+      "llama3",
+      "self-extend",
+      "rerope",
+      "leaky-rerope",
+      "streaming",
+    ];
+    const readings = Object.fromEntries(
+      [...schedules, "logN"].map((schedule) => [schedule, schedule === "logN" ? { schedule: "none", logN: true } : { schedule }]),
+    );
+    const rows = [{ variant: "base", reading: Object.keys(readings) }];
+    const results = await runExperiment({ ...tiny, base: { ...tiny.base, steps: 1 }, readings, rows, variants: {}, seeds: [1] });
+    const nats = (reading: string, context: number) =>
+      results.cells.find(({ row, group, ...cell }) => row === `base, ${reading}` && cell.context === context && group === "question")?.nats
+        .mean;
+    // Within the window nothing but streaming, which forgets, and the near windows differ from what was trained.
+    for (const one of ["linear", "ntk", "yarn", "dynamic", "llama3", "logN"]) expect(nats(one, 8), one).toBe(nats("none", 8));
+    const all = Object.keys(readings).map((reading) => nats(reading, 32));
+    expect(all.every(Number.isFinite)).toBe(true);
+    expect(new Set(all).size).toBeGreaterThan(9);
+  });
+
   it("gives lengths in tokens or in windows", () => {
     expect([7, "L", "8L", "0.5L"].map((length) => tokensOf(length, 64))).toEqual([7, 64, 512, 32]);
     expect(() => tokensOf("8 L", 64)).toThrow(OptionError);
@@ -56,6 +85,11 @@ describe("a definition", () => {
     ["micro-batches that do not fit", { base: { ...tiny.base, microBatch: 3 } }, /does not divide/],
     ["a variant called base", { variants: { base: {} } }, /cannot be called "base"/],
     ["a reference that is no row", { reference: "plain" }, /no reference "plain"/],
+    ["an unknown schedule", { readings: { ...tiny.readings, PI: { schedule: "linaer" } } }, /schedule/],
+    ["an unknown option of a method", { readings: { ...tiny.readings, PI: { schedule: "rerope", group: 2 } } }, /no option "group"/],
+    ["an unknown source", { variants: { ...tiny.variants, e2: { positions: { type: "e3" } } } }, /no position source "e3"/],
+    ["an unknown option of a source", { variants: { ...tiny.variants, e2: { positions: { type: "e2", gmax: 8 } } } }, /gmax/],
+    ["a context that a task cannot fill", { evaluations: { x: { type: "contexts", contexts: [3, 8], count: 1 } } }, /context/],
     ["an expectation of no row", { expectations: [{ type: "flat", name: "x", row: "e2", contexts: ["L"], within: 1 }] }, /no row "e2"/],
     [
       "an expectation at no context",
