@@ -3,6 +3,7 @@ import { OptionError } from "../errors.js";
 import { registerDemo } from "./commands/demo.js";
 import { registerDoctor } from "./commands/doctor.js";
 import { registerEval } from "./commands/eval.js";
+import { registerExperiment } from "./commands/experiment.js";
 import { registerExtend } from "./commands/extend.js";
 import { registerGenerate } from "./commands/generate.js";
 import { registerTrain } from "./commands/train.js";
@@ -108,6 +109,7 @@ Ctrl-C, kill).`,
   registerExtend(program, (options) => execute("extend", options));
   registerEval(program, (options) => execute("eval", options));
   registerGenerate(program, (options) => execute("generate", options));
+  registerExperiment(program, (options) => execute("experiment", options));
   return program;
 }
 

@@ -1,6 +1,7 @@
 import type { DemoOptions } from "./commands/demo.js";
 import type { DoctorOptions } from "./commands/doctor.js";
 import type { EvalOptions } from "./commands/eval.js";
+import type { ExperimentOptions } from "./commands/experiment.js";
 import type { ExtendOptions } from "./commands/extend.js";
 import type { GenerateOptions } from "./commands/generate.js";
 import type { TrainOptions } from "./commands/train.js";
@@ -14,6 +15,7 @@ export interface CommandOptions {
   readonly extend: ExtendOptions;
   readonly eval: EvalOptions;
   readonly generate: GenerateOptions;
+  readonly experiment: ExperimentOptions;
 }
 
 export type CommandName = keyof CommandOptions;
@@ -29,4 +31,5 @@ export const runners: Runners = {
   extend: () => import("./run/extend.js"),
   eval: () => import("./run/eval.js"),
   generate: () => import("./run/generate.js"),
+  experiment: () => import("./run/experiment.js"),
 };
