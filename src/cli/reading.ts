@@ -58,7 +58,7 @@ export function modelReading(
     gMax: own.gMax,
     window,
     scaleAt,
-    followsLength: schedule === "dynamic" || scaling.type === "dynamic",
+    followsLength: [schedule, scaling.type].includes("dynamic") || scaling.type === "longrope",
     tables: (length, planned = length) => readingTables(config, { schedule, scale: scaleAt(planned), length, planned, window }),
   };
 }

@@ -4,7 +4,7 @@
  * Written are both forms: `rope_parameters` (transformers 5) and `rope_scaling` with a top-level `rope_theta` (transformers 4).
  * Key names and their meaning: transformers 5.18.0, `modeling_rope_utils.py`.
  */
-import { checkArgument, checkOptions, integer, number, objectWith, optional, text } from "../arguments.js";
+import { checkArgument, checkOptions, didYouMean, integer, number, objectWith, optional, text } from "../arguments.js";
 import { FormatError, OptionError } from "../errors.js";
 import { ropeTypes } from "../nn/config.js";
 import { isObject, isPresent, KeyReader } from "./key-reader.js";
@@ -117,6 +117,7 @@ export function fromHfRope(config: unknown, options: { readonly file?: string; r
   if (!isObject(config))
     throw new FormatError("fromHfRope: expected the JSON object of a config", { file, hint: "pass the parsed config.json of a model" });
   const rope = ropeObject(config, file);
+  refuseMisspelled(rope, file);
   const read = new KeyReader(rope, file);
   const top = new KeyReader(config, file);
   const type: unknown = rope["rope_type"] ?? rope["type"] ?? "default";
@@ -286,7 +287,8 @@ function given<Fields extends object>(fields: Fields): { [Key in keyof Fields]?:
 
 function ropeObject(config: Record<string, unknown>, file: string): Record<string, unknown> {
   // Hugging Face lets the older key win where both stand; files written here hold the same in both.
-  const key = isPresent(config["rope_scaling"]) ? "rope_scaling" : "rope_parameters";
+  const older = config["rope_scaling"];
+  const key = isPresent(older) && !(isObject(older) && Object.keys(older).length === 0) ? "rope_scaling" : "rope_parameters";
   const rope = config[key] ?? {};
   if (!isObject(rope))
     throw new FormatError(`${key} must be an object or null`, { file, hint: 'such as {"rope_type": "linear", "factor": 8}' });
@@ -299,6 +301,20 @@ function ropeObject(config: Record<string, unknown>, file: string): Record<strin
   // Hugging Face keeps rope_theta beside the older object; both forms may stand in one file.
   const parameters = config["rope_parameters"];
   return key === "rope_scaling" && isObject(parameters) ? { rope_theta: parameters["rope_theta"], ...rope } : rope;
+}
+
+const knownKeys = [
+  ...["rope_type", "type", "rope_theta", "factor", "partial_rotary_factor", "original_max_position_embeddings", "attention_factor"],
+  ...["beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"],
+  ...["low_freq_factor", "high_freq_factor", "short_factor", "long_factor"],
+];
+
+/** Hugging Face warns of a key that it does not know and computes without it. Others' keys pass here too, but not a slip of the pen. */
+function refuseMisspelled(rope: Record<string, unknown>, file: string): void {
+  for (const key of Object.keys(rope)) {
+    const meant = knownKeys.includes(key) ? undefined : didYouMean(key, knownKeys);
+    if (meant !== undefined) throw new FormatError(`the key "${key}" is not one of RoPE scaling`, { file, hint: meant });
+  }
 }
 
 /** D from the model's own keys; where a fragment of a file has none, the size of a list or a usual one serves to check the schedule. */

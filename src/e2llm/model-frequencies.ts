@@ -17,7 +17,7 @@ type RopeKey =
 export type RopeConfig = Pick<LlamaConfig, "head_dim" | "rope_theta"> & Partial<Pick<LlamaConfig, RopeKey>>;
 
 export interface ModelFrequenciesOptions {
-  /** Tokens of the text: "dynamic" scaling follows it. Default: the window, within which that scales nothing. */
+  /** Tokens of the text: "dynamic" and "longrope" follow it. Default: the trained window, within which "dynamic" scales nothing. */
   readonly length?: number;
   /** Name of the configuration's file, for messages. Default "config.json". */
   readonly file?: string;

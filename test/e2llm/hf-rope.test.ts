@@ -162,6 +162,21 @@ describe("reading config.json", () => {
     expect(fromHfRope(missing).scaling).toEqual({ type: "yarn", factor: 4, originalMaxPositions: 512 });
   });
 
+  it("takes rope_parameters beside an empty rope_scaling, rope_type before type, and keys of others that mean nothing here", () => {
+    const base = { max_position_embeddings: 64 };
+    const linear = { rope_type: "linear", factor: 4 };
+    expect(fromHfRope({ ...base, rope_scaling: {}, rope_parameters: linear }).scaling).toEqual({ type: "linear", factor: 4 });
+    expect(fromHfRope({ ...base, rope_scaling: { ...linear, type: "yarn" } }).scaling).toEqual({ type: "linear", factor: 4 });
+    const foreign = { finetuned: true, mrope_section: [16, 24, 24], attn_factor: 1, extrapolation_factor: 1, short_mscale: 1.1 };
+    expect(fromHfRope({ ...base, rope_scaling: { ...linear, ...foreign } }).scaling).toEqual({ type: "linear", factor: 4 });
+  });
+
+  it("takes the ratio of the windows for the factor of longrope, and 1 where a model was not extended", () => {
+    const longrope = { rope_type: "longrope", short_factor: [1, 1], long_factor: [2, 4], original_max_position_embeddings: 64 };
+    expect(fromHfRope({ max_position_embeddings: 512, rope_scaling: longrope }).scaling).toMatchObject({ factor: 8, seqLen: 64 });
+    expect(fromHfRope({ max_position_embeddings: 32, rope_scaling: longrope }).scaling).toMatchObject({ factor: 1 });
+  });
+
   it("takes the ratio of the windows for a factor of null", () => {
     const yarn = { rope_type: "yarn", factor: null, original_max_position_embeddings: 64 };
     expect(fromHfRope({ max_position_embeddings: 512, rope_parameters: yarn }).scaling).toMatchObject({ factor: 8 });
@@ -185,6 +200,8 @@ describe("reading config.json", () => {
     ],
     ["longrope with a list of text", { ...base, rope_scaling: { rope_type: "longrope", short_factor: ["1"], long_factor: [1] } }],
     ["proportional with a part above 1", { ...base, rope_scaling: { rope_type: "proportional", partial_rotary_factor: 1.5 } }],
+    ["a key in camel case", { ...base, rope_scaling: { rope_type: "yarn", factor: 2, betaFast: 4 } }],
+    ["a misspelled key", { ...base, rope_scaling: { rope_type: "yarn", factor: 2, beta_fats: 4 } }],
     ["a type that nobody has", { ...base, rope_scaling: { rope_type: "xpos", factor: 2 } }],
     ["an axial RoPE", { ...base, rope_parameters: { rope_type: "axial" } }],
     ["a type that is no text", { ...base, rope_scaling: { rope_type: 3 } }],

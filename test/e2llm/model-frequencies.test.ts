@@ -90,7 +90,12 @@ describe("the frequencies of a model", () => {
     } as const;
     const config = scaledConfig({ ...scaling, seqLen: trained });
     for (const length of [0, trained, trained + 1, 4 * trained]) {
-      expect(modelFrequencies(config, { length })).toEqual(ropeFrequencies({ ...scaling, seqLen: length }, shape));
+      const expected = ropeFrequencies({ ...scaling, seqLen: length }, shape);
+      expect(modelFrequencies(config, { length })).toEqual(expected);
+      // What is read of a text is turned as the whole text will be.
+      const reading = modelReading(config, "model", { schedule: "none", scale: "auto" });
+      expect(reading.followsLength).toBe(true);
+      expect(reading.tables(5, length)).toEqual(ropeTables(plainPositions({ length: 5 }), expected));
     }
   });
 

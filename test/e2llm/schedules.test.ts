@@ -320,7 +320,7 @@ describe("refusals", () => {
     ["an infinite factor", { type: "ntk", factor: Number.POSITIVE_INFINITY }, shape],
     ["a factor that is no number", { type: "llama3", factor: Number.NaN, originalMaxPositions: 64 }, shape],
     ["ntk on heads of two channels", { type: "ntk", factor: 2 }, { headDim: 2, theta: 10_000 }],
-    ["yarn on a window below 8", { ...yarn, originalMaxPositions: 7 }, shape],
+    ["yarn on a window below 8 (S-11)", { ...yarn, originalMaxPositions: 7 }, shape],
     ["yarn with betaFast below betaSlow", { ...yarn, betaFast: 1, betaSlow: 2 }, shape],
     ["yarn with an attention factor of 0", { ...yarn, attentionFactor: 0 }, shape],
     ["an index ramp that would run backwards", { ...yarn, originalMaxPositions: 100_000_000 }, { headDim: 4, theta: 100 }],
