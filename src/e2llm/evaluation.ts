@@ -1,6 +1,6 @@
 /** The loss of a model at several context lengths. */
 
-import { checkArgument, checkOptions, instanceOf, listOf, number, type OptionKinds, optional, positive } from "../arguments.js";
+import { checkArgument, checkOptions, flag, instanceOf, listOf, number, type OptionKinds, optional, positive } from "../arguments.js";
 import { OptionError } from "../errors.js";
 import type { TokenDocument } from "../nn/data.js";
 import { blocksKind, documentsKind } from "../nn/kinds.js";
@@ -29,6 +29,12 @@ export interface ContextLoss {
   readonly nats: number;
   /** Targets that were scored: the same for every context. */
   readonly targets: number;
+  /** Of each block its T losses, in nats: number i of two contexts, or of two models, is a pair. */
+  readonly losses: readonly Float32Array[];
+  /** Share of the targets that were the most probable token; only with `accuracy`. */
+  readonly accuracy?: number;
+  /** Of each block 1 where no token has a higher probability than the target, else 0; only with `accuracy`. */
+  readonly correct?: readonly Uint8Array[];
 }
 
 export interface ContextEvaluationOptions extends ReadingOptions {
@@ -39,6 +45,8 @@ export interface ContextEvaluationOptions extends ReadingOptions {
   readonly targetLength: number;
   /** Context lengths W, each at least T. */
   readonly contexts: readonly number[];
+  /** Whether to tell which targets were the most probable tokens too. Default false. */
+  readonly accuracy?: boolean;
 }
 
 const contextKinds: OptionKinds<ContextEvaluationOptions> = {
@@ -47,6 +55,7 @@ const contextKinds: OptionKinds<ContextEvaluationOptions> = {
   blocks: blocksKind,
   targetLength: number,
   contexts: listOf(number),
+  accuracy: optional(flag),
 };
 const slidingKinds: OptionKinds<SlidingWindowOptions> = {
   ...readingOptionKinds,
@@ -69,7 +78,7 @@ const slidingKinds: OptionKinds<SlidingWindowOptions> = {
  */
 export async function evaluateContexts(options: ContextEvaluationOptions): Promise<ContextLoss[]> {
   checkOptions("evaluateContexts", options, contextKinds);
-  const { model, documents, blocks, targetLength, contexts, shouldStop } = options;
+  const { model, documents, blocks, targetLength, contexts, accuracy = false, shouldStop } = options;
   if (contexts.length === 0) throw new OptionError("an evaluation needs at least one context length");
   if (blocks.length === 0) throw new OptionError("an evaluation needs at least one block of targets");
   const tables = options.tables ?? defaultTables(model);
@@ -89,19 +98,30 @@ export async function evaluateContexts(options: ContextEvaluationOptions): Promi
   );
   const found: ContextLoss[] = [];
   for (const { context, rows, plan } of jobs) {
-    let sum = 0;
+    const losses: Float32Array[] = [];
+    const correct: Uint8Array[] = [];
     const complete = await scoreRows(model, (i) => rows[i] as ScoredRow, {
       plan,
       tables: tables(context),
       counter,
       shouldStop,
-      onScores: ({ losses }) => {
-        for (const row of losses) for (const loss of row) sum += loss;
+      answers: accuracy,
+      onScores: ({ losses: group, answers }, first) => {
+        losses.push(...group);
+        answers?.forEach((row, i) => {
+          const { targets } = rows[first + i] as ScoredRow;
+          correct.push(Uint8Array.from(row, (answer, place) => Number(answer === targets[place])));
+        });
       },
     });
     if (!complete) break;
     const targets = rows.length * targetLength;
-    found.push({ context, nats: sum / targets, targets });
+    const mean = (values: readonly (Float32Array | Uint8Array)[]): number => {
+      let sum = 0;
+      for (const row of values) for (const one of row) sum += one;
+      return sum / targets;
+    };
+    found.push({ context, nats: mean(losses), targets, losses, ...(accuracy ? { accuracy: mean(correct), correct } : {}) });
   }
   return found;
 }

@@ -765,6 +765,7 @@ const functions = {
       blocks: aList(blocks),
       targetLength: anInteger(2),
       contexts: aList(() => [4]),
+      accuracy: optional(aFlag()),
     }),
   },
   lossByPosition: {

@@ -49,6 +49,33 @@ describe("the loss by position", () => {
   });
 });
 
+describe("the loss at several contexts", () => {
+  it("tells the loss of every target, and which were the most probable tokens where it is asked", async () => {
+    const model = await tinyLlama(config, { seed: 3 });
+    const documents = [{ name: "a", tokens: text }];
+    const blocks = evaluationTargets({ documents, targetLength: 4, maxContext: 16, count: 5 });
+    const options = { model, documents, blocks, targetLength: 4, contexts: [8, 16], tables, batch: 2 };
+    const found = await evaluateContexts({ ...options, accuracy: true });
+    for (const { context, nats, losses, accuracy, correct } of found) {
+      const all = losses.flatMap((row) => [...row]);
+      expect(all).toHaveLength(20);
+      expect(nats).toBeCloseTo(all.reduce((sum, loss) => sum + loss, 0) / 20, 12);
+      const expected = await Promise.all(
+        blocks.map(async ({ start }) => {
+          const row = text.subarray(start + 3 - context, start + 3);
+          const logits = (await model.forward(tensor(row, { shape: [1, context] }), ropeTensors(tables(context))).array()) as number[][][];
+          const last = (logits[0] as number[][]).slice(-4);
+          return last.map((each, i) => Number(each.indexOf(Math.max(...each)) === text[start + i]));
+        }),
+      );
+      expect(correct?.map((row) => [...row])).toEqual(expected);
+      expect(accuracy).toBeCloseTo(expected.flat().reduce((sum, one) => sum + one, 0) / 20, 12);
+    }
+    const plain = await evaluateContexts(options);
+    expect(plain).toEqual(found.map(({ context, nats, targets, losses }) => ({ context, nats, targets, losses })));
+  });
+});
+
 describe("a sliding window", () => {
   it("is checked before anything is read", async () => {
     const model = await tinyLlama(config);
