@@ -2,70 +2,36 @@
  * RoPE scaling schedules: how each method changes the rotary frequencies θ_j = theta^(−2j/D), and what it multiplies into cos and sin.
  *
  * Everything is computed in f64. Names and optional keys follow Hugging Face's `modeling_rope_utils`, in camel case, where it has them.
- * A method is one record (kinds of its parameters, formula) in the files of `schedules/`, and one line in the table here.
+ * A method is an interface with its formula and source in `schedules/scalings.ts`, a record (kinds of its parameters, function) in a file
+ * beside it, and a line in the table here; none can be forgotten.
  */
 import { checkArgument, checkFields, checkOptions, didYouMean, objectWith } from "../arguments.js";
 import { OptionError } from "../errors.js";
-import {
-  type AbfScaling,
-  abf,
-  type DefaultScaling,
-  type DynamicScaling,
-  defaultMethod,
-  dynamic,
-  type LinearScaling,
-  linear,
-  type NtkMixedScaling,
-  type NtkScaling,
-  ntk,
-  ntkMixed,
-  shapeKinds,
-} from "./schedules/bases.js";
+import { abf, defaultMethod, dynamic, linear, ntk, ntkMixed, shapeKinds } from "./schedules/bases.js";
 import { checkShape, type Method, type RopeFrequencies, type RopeShape } from "./schedules/method.js";
-import { type Llama3Scaling, llama3, type NtkByPartsScaling, ntkByParts, type YarnScaling, yarn } from "./schedules/ramps.js";
-import {
-  type LongropeScaling,
-  longrope,
-  type PowerScaling,
-  type ProportionalScaling,
-  power,
-  proportional,
-  type ResonanceScaling,
-  resonance,
-  type TruncatedScaling,
-  truncated,
-} from "./schedules/spectra.js";
+import { llama3, ntkByParts, yarn } from "./schedules/ramps.js";
+import type { RopeScaling } from "./schedules/scalings.js";
+import { longrope, power, proportional, resonance, truncated } from "./schedules/spectra.js";
 
-export {
-  type AbfScaling,
-  type DefaultScaling,
-  type DynamicScaling,
-  interpolatedFrequencies,
-  type LinearScaling,
-  type NtkMixedScaling,
-  type NtkScaling,
-  ntkTheta,
-} from "./schedules/bases.js";
+export { interpolatedFrequencies, ntkTheta } from "./schedules/bases.js";
 export type { RopeFrequencies, RopeShape } from "./schedules/method.js";
-export type { Llama3Scaling, NtkByPartsScaling, YarnScaling } from "./schedules/ramps.js";
-export type { LongropeScaling, PowerScaling, ProportionalScaling, ResonanceScaling, TruncatedScaling } from "./schedules/spectra.js";
-
-/** A RoPE scaling method with its parameters. `factor` is the scale s ≥ 1, `originalMaxPositions` the trained window L. */
-export type RopeScaling =
-  | DefaultScaling
-  | LinearScaling
-  | NtkScaling
-  | DynamicScaling
-  | NtkMixedScaling
-  | AbfScaling
-  | NtkByPartsScaling
-  | YarnScaling
-  | Llama3Scaling
-  | LongropeScaling
-  | ProportionalScaling
-  | ResonanceScaling
-  | PowerScaling
-  | TruncatedScaling;
+export type {
+  AbfScaling,
+  DefaultScaling,
+  DynamicScaling,
+  LinearScaling,
+  Llama3Scaling,
+  LongropeScaling,
+  NtkByPartsScaling,
+  NtkMixedScaling,
+  NtkScaling,
+  PowerScaling,
+  ProportionalScaling,
+  ResonanceScaling,
+  RopeScaling,
+  TruncatedScaling,
+  YarnScaling,
+} from "./schedules/scalings.js";
 
 const methods = {
   default: defaultMethod,

@@ -18,58 +18,7 @@ import {
   typeKinds,
   windowKinds,
 } from "./method.js";
-
-/** No scaling: θ'_j = θ_j. Source: Su et al. 2021 (RoFormer), eq. 15. */
-export interface DefaultScaling {
-  readonly type: "default";
-}
-
-/** Position Interpolation: θ'_j = θ_j / s. Source: Chen et al. 2023 (arXiv 2306.15595), eq. 4. E²-LLM at scale g is this with s = g. */
-export interface LinearScaling {
-  readonly type: "linear";
-  readonly factor: number;
-}
-
-/**
- * NTK-aware scaling: the base becomes theta·s^(D/(D−2)), so that θ'_j = θ_j·s^(−2j/(D−2)): the fastest dimension is kept and the
- * slowest divided by s. Source: bloc97 2023; Peng et al. 2023 (arXiv 2309.00071), §3.1.
- */
-export interface NtkScaling {
-  readonly type: "ntk";
-  readonly factor: number;
-}
-
-/**
- * NTK-aware scaling with s = f·l/L − (f − 1), l = max(seqLen, L): nothing changes within the window. Source: emozilla 2023, in the
- * form of Hugging Face.
- */
-export interface DynamicScaling {
-  readonly type: "dynamic";
-  readonly factor: number;
-  readonly originalMaxPositions: number;
-  /** Current length l of the sequence. */
-  readonly seqLen: number;
-}
-
-/**
- * NTK-mixed: θ'_j = θ_j·exp(−a·(j + 1)^β), a = ln s / (D/2)^β. The slowest dimension is divided by s, faster ones by less, the
- * fastest by a little. Source: Su 2023 (kexue.fm 9706).
- */
-export interface NtkMixedScaling {
-  readonly type: "ntk-mixed";
-  readonly factor: number;
-  /** β > 0: the larger, the fewer of the fast dimensions are scaled. Default 0.625. */
-  readonly exponent?: number;
-}
-
-/**
- * Another base: θ'_j = b^(−2j/D), b = `theta`, whatever the model had. "Adjusted base frequency" when it grows. Source: Xiong et al. 2023
- * (arXiv 2309.16039), §2; ProLong (arXiv 2410.02660) takes 8·10⁶ and 1.28·10⁸.
- */
-export interface AbfScaling {
-  readonly type: "abf";
-  readonly theta: number;
-}
+import type { AbfScaling, DefaultScaling, DynamicScaling, LinearScaling, NtkMixedScaling, NtkScaling } from "./scalings.js";
 
 export const defaultMethod: Method<DefaultScaling> = {
   kinds: typeKinds,

@@ -1,7 +1,7 @@
 /** What every RoPE scaling method is made of: the record that states it, plain frequencies, and the checks that methods share. */
 import { number, type OptionKinds, optional, text } from "../../arguments.js";
 import { OptionError } from "../../errors.js";
-import type { RopeScaling } from "../schedules.js";
+import type { RopeScaling } from "./scalings.js";
 
 /** The rotary shape of a head: `headDim` D (even) and the base `theta` (10,000 in most models). */
 export interface RopeShape {

@@ -11,58 +11,7 @@ import {
   type RopeShape,
   windowKinds,
 } from "./method.js";
-
-/** Where the ramp between kept and interpolated dimensions lies. */
-interface Ramp {
-  readonly factor: number;
-  readonly originalMaxPositions: number;
-  /**
-   * What the ramp is linear in. `"index"`: the dimension index j, as in the authors' code, Hugging Face and llama.cpp. `"turns"`: the
-   * number of turns L/λ_j, as in eq. 17–20 of the paper. The two differ by up to a factor of 3 in some frequencies.
-   */
-  readonly ramp?: "index" | "turns";
-  /** Dimensions with at least this many turns within L are kept (the paper's β). Default 32; too large for windows below some 1,000. */
-  readonly betaFast?: number;
-  /** Dimensions with at most this many turns within L are interpolated fully (the paper's α). Default 1. */
-  readonly betaSlow?: number;
-  /** Round the ends of the index ramp outwards to whole dimensions. Default true; has no meaning for `ramp: "turns"`. */
-  readonly truncate?: boolean;
-}
-
-/**
- * NTK-by-parts: θ'_j = (1 − γ(r_j))·θ_j/s + γ(r_j)·θ_j, r_j = L·θ_j/2π, γ = 0 below α, 1 above β and linear between; no attention
- * factor. The default ramp is "turns". Source: Peng et al. 2023 (arXiv 2309.00071), eq. 17–20.
- */
-export interface NtkByPartsScaling extends Ramp {
-  readonly type: "ntk-by-parts";
-}
-
-/**
- * YaRN: NTK-by-parts and the attention factor 0.1·ln s + 1. The default ramp is "index", as in all code in circulation.
- * Source: Peng et al. 2023 (arXiv 2309.00071), eq. 17–22; jquesnelle/yarn.
- */
-export interface YarnScaling extends Ramp {
-  readonly type: "yarn";
-  /** Replaces the computed attention factor. */
-  readonly attentionFactor?: number;
-  /** With `mscaleAllDim`: attention factor (0.1·mscale·ln s + 1) / (0.1·mscaleAllDim·ln s + 1). Ignored unless both are given and not 0. */
-  readonly mscale?: number;
-  readonly mscaleAllDim?: number;
-}
-
-/**
- * Llama-3 scaling: a ramp in the number of turns between lowFreqFactor and highFreqFactor, without attention factor: NTK-by-parts with
- * α = lowFreqFactor and β = highFreqFactor. Source: meta-llama/llama-models, `models/llama3/model.py`.
- */
-export interface Llama3Scaling {
-  readonly type: "llama3";
-  readonly factor: number;
-  readonly originalMaxPositions: number;
-  /** Dimensions with fewer turns than this are divided by `factor`. Default 1. */
-  readonly lowFreqFactor?: number;
-  /** Dimensions with more turns than this are kept. Default 4. */
-  readonly highFreqFactor?: number;
-}
+import type { Llama3Scaling, NtkByPartsScaling, YarnScaling } from "./scalings.js";
 
 /** Below this window the index ramp can invert: with L < 2π no dimension makes a full turn. */
 const SMALLEST_RAMP_WINDOW = 8;

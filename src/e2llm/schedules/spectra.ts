@@ -1,7 +1,6 @@
 /** Methods that change frequencies one by one: longrope, proportional, resonance, and Giraffe's power and truncated bases. */
 import { type Kind, listOf, number, objectWith, optional } from "../../arguments.js";
 import { OptionError } from "../../errors.js";
-import type { RopeScaling } from "../schedules.js";
 import {
   checkAttentionFactor,
   checkFactor,
@@ -15,77 +14,7 @@ import {
   typeKinds,
   windowKinds,
 } from "./method.js";
-
-/**
- * LongRoPE: θ'_j = θ_j/λ_j with one divisor for each dimension, found by search (`searchLongropeFactors`); attention factor
- * √(1 + ln s/ln L). One list of divisors serves texts within the trained window L, the other longer ones.
- * Source: Ding et al. 2024 (arXiv 2402.13753), in the form of Hugging Face. With both lists equal it expresses any fixed schedule.
- */
-export interface LongropeScaling {
-  readonly type: "longrope";
-  /** s = extended window / L; it decides the attention factor alone. */
-  readonly factor: number;
-  readonly originalMaxPositions: number;
-  /** λ_j for texts of at most L tokens, D/2 positive numbers. */
-  readonly shortFactor: readonly number[];
-  /** λ_j for longer texts. */
-  readonly longFactor: readonly number[];
-  /** Current length of the sequence. */
-  readonly seqLen: number;
-  /** Replaces √(1 + ln s/ln L). */
-  readonly attentionFactor?: number;
-}
-
-/**
- * Proportional RoPE: of D/2 dimensions the first ⌊p·D/2⌋ turn, with θ'_j = theta^(−2j/D)/s, and the others never do (θ'_j = 0).
- * Source: Hugging Face (`proportional`, of Gemma). p = 0 is no position encoding at all.
- */
-export interface ProportionalScaling {
-  readonly type: "proportional";
-  /** p, from 0 to 1. Default 1. */
-  readonly partialRotaryFactor?: number;
-  /** s. Default 1. */
-  readonly factor?: number;
-}
-
-/** A method that changes what another one computed. */
-interface OnTop {
-  /** The scaling whose frequencies are changed. Default: plain RoPE. */
-  readonly on?: RopeScaling;
-}
-
-/**
- * Resonance RoPE: wavelengths λ_j = 2π/θ_j are rounded to whole positions, θ'_j = 2π/round(λ_j), so that a dimension whose wavelength
- * fits into the trained window meets no new angle at any later position. Source: Wang et al. 2024 (arXiv 2403.00071), §4; Resonance YaRN is
- * `{ type: "resonance", on: { type: "yarn", … } }`.
- */
-export interface ResonanceScaling extends OnTop {
-  readonly type: "resonance";
-}
-
-/**
- * Giraffe's power basis: θ'_j = θ_j·(1 − 2j/D)^p: slow dimensions are slowed most. Source: Pal et al. 2023 (arXiv 2308.10882), §3;
- * abacusai/Long-Context. For models that are trained with it.
- */
-export interface PowerScaling extends OnTop {
-  readonly type: "power";
-  /** p > 0. */
-  readonly exponent: number;
-}
-
-/**
- * Giraffe's truncated basis: dimensions whose wavelength is over the window L get the one wavelength `plateau`·L, and those over
- * `zeroBeyond`·L do not turn (θ'_j = 0). Source: Pal et al. 2023 (arXiv 2308.10882), §3; abacusai/Long-Context. For models that are trained
- * with it.
- */
-export interface TruncatedScaling extends OnTop {
-  readonly type: "truncated";
-  readonly originalMaxPositions: number;
-  /** In windows L. Default 16. */
-  readonly plateau?: number;
-  /** In windows L. Default 8. */
-  readonly zeroBeyond?: number;
-}
+import type { LongropeScaling, PowerScaling, ProportionalScaling, ResonanceScaling, TruncatedScaling } from "./scalings.js";
 
 const factorList: Kind = { ...listOf(number), hint: () => "one divisor for each pair of channels, such as [1, 1, 2, 4] for a head of 8" };
 const onTopKinds = {
