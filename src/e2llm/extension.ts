@@ -19,7 +19,7 @@ export interface StepDraws {
 export interface PositionedBatchesOptions {
   /** Where the tokens [B, R] of a step come from: `createWindowSampler(…)` for text, `trainingWindows(…)` for a task. */
   readonly windows: TokenSource;
-  /** Where they stand: `createPlainSource()` or `createE2Source(…)`. */
+  /** Where they stand: `createPlainSource()`, `createE2Source(…)`, any of `createPositionSource(…)`, or one of your own, see `rowSource`. */
   readonly positions: PositionSource;
   /**
    * θ' and attention factor; see `modelFrequencies`. A function gets how far the positions of a batch reach, in tokens. A source that draws
@@ -80,7 +80,8 @@ export interface ExtensionOptions<State>
 /**
  * Goes on training a model at positions from a source. With `createE2Source` this is E²-LLM (arXiv 2401.06951v3, algorithm 1): the
  * sequences keep the trained window L, each step (or sample) sees them scaled by 1/g and shifted by t, and afterwards the model
- * reads g·L tokens at positions divided by g, for any g up to gMax. With `createPlainSource` it is ordinary training, the control.
+ * reads g·L tokens at positions divided by g, for any g up to gMax. With `createPlainSource` it is ordinary training, the control. A fresh
+ * model may begin with any source, too: nothing here supposes that it was trained before.
  *
  * The model is taken over; `copyTree` keeps a copy. Throws what {@link train} throws, and OptionError where the sequences are longer
  * than any scale of the source can hold.

@@ -22,7 +22,7 @@ describe("docs/positions.md", { timeout: 300_000 }, () => {
   };
 
   it("names every source", () => {
-    for (const type of Object.keys(positionSourceTypes)) expect(page).toContain(`| \`${type}\` |`);
+    for (const type of positionSourceTypes) expect(page).toContain(`| \`${type}\` |`);
   });
 
   it("draws what its comment says", async () => {

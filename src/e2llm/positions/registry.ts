@@ -33,7 +33,6 @@ export type PositionSourceOptions = {
 }[PositionSourceType];
 
 interface SourceRecord<Options> {
-  readonly summary: string;
   readonly kinds: OptionKinds<Options>;
   readonly create: (options: Options) => PositionSource;
   /** What is done with positions beyond the window. */
@@ -44,49 +43,42 @@ interface SourceRecord<Options> {
 
 const sources: { readonly [T in PositionSourceType]: SourceRecord<PositionSourceTypes[T]> } = {
   plain: {
-    summary: "0, 1, 2 … at a fixed scale: ordinary training, or a comparator at full length",
     kinds: plainKinds,
     create: createPlainSource,
     scaling: ({ scaling = "linear" }) => scaling,
     largest: ({ scale = 1 }) => scale,
   },
   e2: {
-    summary: "E²-LLM: a random scale and a random shift past the first tokens",
     kinds: e2Kinds,
     create: createE2Source,
     scaling: ({ scaling = "linear" }) => scaling,
     largest: (options) => scalesOf("e2", options).largest,
   },
   "e2-yarn": {
-    summary: "the scale and shift of E²-LLM with the frequencies of YaRN",
     kinds: e2YarnKinds,
     create: createE2YarnSource,
     scaling: (options) => ({ type: "yarn", ...yarnParameters(options) }),
     largest: (options) => scalesOf("e2-yarn", options).largest,
   },
   pose: {
-    summary: "PoSE: chunks that skip over the target window, at a fixed scale",
     kinds: poseKinds,
     create: createPoseSource,
     scaling: ({ scaling = "linear" }) => scaling,
     largest: ({ scale }) => scale,
   },
   randomized: {
-    summary: "an ordered random subset of a longer range",
     kinds: randomizedKinds,
     create: createRandomizedSource,
     scaling: ({ scaling = "default" }) => scaling,
     largest: ({ scale, lMax, window = lMax }) => scale ?? Math.max(1, lMax / window),
   },
   "random-scale": {
-    summary: "CLEX's: an ordered random subset of a grid of random length, with the frequencies of that scale",
     kinds: randomScaleKinds,
     create: createRandomScaleSource,
     scaling: ({ scaling = "ntk" }) => scaling,
     largest: (options) => scalesOf("random-scale", options).largest,
   },
   "random-increments": {
-    summary: "Giraffe's: steps of random size from token to token",
     kinds: rowKinds,
     create: createRandomIncrementsSource,
     scaling: () => "default",
@@ -94,10 +86,8 @@ const sources: { readonly [T in PositionSourceType]: SourceRecord<PositionSource
   },
 };
 
-/** What `createPositionSource` can make, by type, in a line each. */
-export const positionSourceTypes: { readonly [T in PositionSourceType]: string } = Object.fromEntries(
-  Object.entries(sources).map(([type, { summary }]) => [type, summary]),
-) as Record<PositionSourceType, string>;
+/** All types of {@link createPositionSource}. */
+export const positionSourceTypes = Object.keys(sources) as readonly PositionSourceType[];
 
 /** The first argument of `createPositionSource`. */
 export const sourceOptionsKind = objectWith('the type of a source with its options, as { type: "e2", gMax: 8 }', "type");
@@ -127,9 +117,8 @@ export function resolveSource(
   const { type, ...own } = options;
   checkArgument(where, "type", type, text);
   if (!Object.hasOwn(sources, type)) {
-    const names = Object.keys(sources);
     throw new OptionError(`${where}: there is no position source ${describe(type)}`, {
-      hint: didYouMean(type, names) ?? `types are ${names.join(", ")}`,
+      hint: didYouMean(type, positionSourceTypes) ?? `types are ${positionSourceTypes.join(", ")}`,
     });
   }
   const record = sources[type] as SourceRecord<unknown>;

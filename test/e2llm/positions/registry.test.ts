@@ -39,7 +39,7 @@ const examples: readonly (readonly [PositionSourceOptions, PositionSource])[] = 
 
 describe("position sources by name", () => {
   it("are those of their own functions, with the window and the shape of the model, from JSON too", () => {
-    expect(new Set(examples.map(([{ type }]) => type))).toEqual(new Set(Object.keys(positionSourceTypes)));
+    expect(new Set(examples.map(([{ type }]) => type))).toEqual(new Set(positionSourceTypes));
     for (const [options, own] of examples) {
       const request = { batch: 3, length: 12, step: 5 };
       const named = createPositionSource(JSON.parse(JSON.stringify(options)) as PositionSourceOptions, config);
