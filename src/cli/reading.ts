@@ -1,5 +1,5 @@
 import { modelRope } from "../e2llm/model-frequencies.js";
-import { type AutomaticReading, automaticReading, automaticScale, type ReadingSchedule, readingTables } from "../e2llm/reading.js";
+import { type AutomaticReading, automaticReading, type ReadingSchedule, readingScale, readingTables } from "../e2llm/reading.js";
 import { OptionError } from "../errors.js";
 import type { HostTables } from "../nn/batch.js";
 import type { LlamaConfig } from "../nn/config.js";
@@ -51,7 +51,11 @@ export function modelReading(
   // What a scaled model reads as it is, and what E²-LLM extends.
   const reach = config.max_position_embeddings;
   const scaleAt = (length: number): number =>
-    typeof reading.scale === "number" ? (schedule === "none" ? 1 : reading.scale) : automaticScale(schedule, length, reach);
+    typeof reading.scale === "number"
+      ? schedule === "none"
+        ? 1
+        : reading.scale
+      : readingScale(reading.schedule === "auto" ? own : { schedule }, length, reach);
   return {
     schedule,
     chosen: reading.schedule !== "auto" ? undefined : describe(own, reach),
@@ -63,8 +67,11 @@ export function modelReading(
   };
 }
 
-function describe({ schedule, gMax }: AutomaticReading, reach: number): string {
+function describe({ schedule, gMax, scale }: AutomaticReading, reach: number): string {
   if (gMax === undefined) return "read as it was trained: its config.json names no extension";
+  if (scale !== undefined && schedule !== "none") {
+    return `read by schedule ${schedule} at g = ${scale}, the one for which config.json says it was extended`;
+  }
   return `read by schedule ${schedule} at g = ceil(bytes / ${reach}), for which config.json says it was extended, up to g = ${gMax}`;
 }
 

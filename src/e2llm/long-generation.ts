@@ -7,7 +7,7 @@ import { modelKind } from "../nn/kinds.js";
 import type { Llama, RopeTensors } from "../nn/llama.js";
 import { type SamplingOptions, samplingKinds } from "../nn/sampling.js";
 import { lossByPosition } from "./position-loss.js";
-import { automaticReading, automaticScale, readingTables } from "./reading.js";
+import { type AutomaticReading, automaticReading, readingScale, readingTables } from "./reading.js";
 import type { ReadingOptions } from "./scoring.js";
 
 /** Measures over the new tokens from … to − 1, counted from the first new one, as means over all texts. */
@@ -226,6 +226,6 @@ export async function longGeneration(options: LongGenerationOptions): Promise<Lo
 
 function plannedTables({ config }: Llama, length: number, planned: number): HostTables {
   const window = config.max_position_embeddings;
-  const schedule = config.e2llm === undefined ? "linear" : automaticReading(config).schedule;
-  return readingTables(config, { schedule, scale: automaticScale(schedule, planned, window), length, planned, window });
+  const reading: AutomaticReading = config.e2llm === undefined ? { schedule: "linear" } : automaticReading(config);
+  return readingTables(config, { schedule: reading.schedule, scale: readingScale(reading, planned, window), length, planned, window });
 }

@@ -132,11 +132,13 @@ export interface AutomaticReading {
   readonly schedule: ReadingSchedule;
   /** The largest scale that the model has seen in training; beyond it losses rise. Absent where none was trained. */
   readonly gMax?: number;
+  /** The one scale that the model was trained at, where it was trained at no other, as by PoSE. */
+  readonly scale?: number;
 }
 
 /**
  * The schedule that a model was made for. One that was extended says so in its configuration (`e2llm`), and is read by the schedule named there, "linear"
- * unless another is, at the scale of {@link automaticScale}; any other is read as its configuration states, "none".
+ * unless another is, at the scale of {@link readingScale}; any other is read as its configuration states, "none".
  *
  * @throws FormatError for the name of a schedule that is not known here
  */
@@ -145,7 +147,7 @@ export function automaticReading(config: RopeConfig, options: { readonly file?: 
   checkOptions("automaticReading", options, { file: optional(text) });
   const notes = config.e2llm;
   if (notes === undefined) return { schedule: "none" };
-  const { schedule = "linear", g_max: gMax } = notes;
+  const { schedule = "linear", g_max: gMax, trained_window: window, every_scale: everyScale = true } = notes;
   const known = readingSchedules.find((name) => name === schedule);
   if (known === undefined) {
     throw new FormatError(`e2llm.schedule is ${JSON.stringify(schedule)}, which is not computed here`, {
@@ -153,7 +155,19 @@ export function automaticReading(config: RopeConfig, options: { readonly file?: 
       hint: `say how to read it: ${readingSchedules.join(", ")}`,
     });
   }
-  return { schedule: known, gMax };
+  if (everyScale) return { schedule: known, gMax };
+  // A scaling that the configuration states already, as an exported one does, covers a part of it.
+  return { schedule: known, gMax, scale: Math.max(1, (gMax * window) / (config.max_position_embeddings ?? window)) };
+}
+
+/**
+ * The scale at which W tokens are read by a model of window L: that of {@link automaticScale}, but never less than the one scale that it was trained at, where
+ * it was trained at no other.
+ */
+export function readingScale(reading: AutomaticReading, length: number, window: number): number {
+  checkArgument("readingScale", "reading", reading, objectWith("a reading, as automaticReading(…) gives it", "schedule"));
+  const needed = automaticScale(reading.schedule, length, window);
+  return takesScale(reading.schedule) ? Math.max(needed, reading.scale ?? 1) : needed;
 }
 
 /**

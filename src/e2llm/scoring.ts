@@ -14,7 +14,7 @@ import { modelKind } from "../nn/kinds.js";
 import { KeyValueCache } from "../nn/kv-cache.js";
 import type { Llama, RopeTensors } from "../nn/llama.js";
 import { tensorBytes } from "../nn/tensor-bytes.js";
-import { automaticReading, automaticScale, readingTables } from "./reading.js";
+import { type AutomaticReading, automaticReading, readingScale, readingTables } from "./reading.js";
 
 /** Progress of an evaluation, reported after each forward pass. */
 export interface EvaluationProgress {
@@ -65,8 +65,8 @@ export const defaultTables =
   (model: Llama) =>
   (length: number): HostTables => {
     const window = model.config.max_position_embeddings;
-    const schedule = model.config.e2llm === undefined ? "linear" : automaticReading(model.config).schedule;
-    return readingTables(model.config, { schedule, scale: automaticScale(schedule, length, window), length, window });
+    const reading: AutomaticReading = model.config.e2llm === undefined ? { schedule: "linear" } : automaticReading(model.config);
+    return readingTables(model.config, { schedule: reading.schedule, scale: readingScale(reading, length, window), length, window });
   };
 
 /** The tables of a reading. Throws ShapeError unless they are those of `length` places for all rows. */

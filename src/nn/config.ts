@@ -16,6 +16,8 @@ export interface ExtensionNotes {
   readonly g_max: number;
   /** Name of the schedule that it is read by. Default "linear": positions divided by the scale. */
   readonly schedule?: string;
+  /** Whether it has seen every whole scale up to g_max, or that one alone. Default true. */
+  readonly every_scale?: boolean;
   readonly [key: string]: unknown;
 }
 
@@ -416,11 +418,14 @@ function checkRope(rope: RopeObject | null | undefined, fail: Fail): void {
   }
 }
 
-function checkNotes({ trained_window, g_max, schedule }: ExtensionNotes, fail: Fail): void {
+function checkNotes({ trained_window, g_max, schedule, every_scale }: ExtensionNotes, fail: Fail): void {
   checkInteger("e2llm.trained_window", trained_window, fail, INTEGER_RANGES.max_position_embeddings);
   checkNumber("e2llm.g_max", g_max, fail, { above: 0, most: 2 ** 24 });
   if (schedule !== undefined && typeof schedule !== "string") {
     throw fail(`expected e2llm.schedule to be a name, found ${showValue(schedule)}`, 'correct it, "linear" for example');
+  }
+  if (every_scale !== undefined && typeof every_scale !== "boolean") {
+    throw fail(`expected e2llm.every_scale to be true or false, found ${showValue(every_scale)}`, "correct it");
   }
 }
 

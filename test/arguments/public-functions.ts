@@ -713,6 +713,7 @@ const functions = {
     }),
   },
   automaticReading: { config: anObject(() => config), options: optional(options({ file: optional(aText("config.json")) })) },
+  readingScale: { reading: anObject(() => ({ schedule: "linear" })), length: anInteger(4), window: anInteger(4) },
   automaticScale: { schedule: aName("linear"), length: anInteger(4), window: anInteger(4) },
   bodyDistanceCoverage: {
     options: options({

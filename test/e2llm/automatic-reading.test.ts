@@ -9,6 +9,7 @@ import {
   llamaConfig,
   OptionError,
   parseLlamaConfig,
+  readingScale,
   readingSchedules,
   readingTables,
   toHfConfig,
@@ -48,6 +49,36 @@ describe("automatic reading", () => {
     }
   });
 
+  it("of a model that was trained at one scale alone is at that one, and at larger ones where the text does not fit", () => {
+    for (const schedule of ["linear", "yarn"] as const) {
+      const fixed = { ...config, e2llm: { ...notes, schedule, every_scale: false } };
+      expect(automaticReading(fixed)).toEqual({ schedule, gMax: 8, scale: 8 });
+      const model = new Llama(fixed, { key: key(0) });
+      for (const [length, scale] of [
+        [16, 8],
+        [128, 8],
+        [129, 9],
+      ] as const) {
+        expect(defaultTables(model)(length)).toEqual(readingTables(config, { schedule, scale, length, window: 16 }));
+      }
+    }
+    expect(readingScale({ schedule: "none", scale: 8 }, 128, 16)).toBe(1);
+    // An exported scaling covers all or a part of it.
+    for (const [factor, left] of [
+      [8, 1],
+      [2, 4],
+    ] as const) {
+      const rope = toHfRope({ type: "linear", factor }, { headDim: 8, theta: 10_000, window: 16 });
+      const exported = { ...toHfConfig({ ...config, e2llm: { ...notes, every_scale: false } }), ...rope };
+      const read = parseLlamaConfig(JSON.stringify(exported), "config.json");
+      expect(automaticReading(read).scale).toBe(left);
+      const model = new Llama(read, { key: key(0) });
+      const expected = readingTables(config, { schedule: "linear", scale: 8, length: 64, window: 16 });
+      const found = defaultTables(model)(64);
+      for (const [i, value] of expected.cos.entries()) expect(found.cos[i]).toBeCloseTo(value, 6);
+    }
+  });
+
   it("survives config.json, beside which an exported scaling reads at scale 1 what it already covers", () => {
     const extended = { ...config, e2llm: { ...notes, method: "e2", sinks: 4 } };
     const read = parseLlamaConfig(JSON.stringify(toHfConfig(extended)), "config.json");
@@ -63,6 +94,7 @@ describe("automatic reading", () => {
     [{ ...notes, trained_window: 0 }, "trained_window"],
     [{ ...notes, g_max: -1 }, "g_max"],
     [{ ...notes, schedule: 3 }, "schedule"],
+    [{ ...notes, every_scale: "no" }, "every_scale"],
     ["linear", "e2llm"],
   ])("refuses %j", (e2llm, named) => {
     expect(() => parseLlamaConfig({ ...toHfConfig(config), e2llm }, "config.json")).toThrow(FormatError);

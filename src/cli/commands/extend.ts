@@ -110,7 +110,13 @@ Examples:
   addSeed(command);
   command.optionsGroup("Method:");
   addChoice(command, "--method <name>", "how positions are drawn", extendMethods, "e2");
-  addOption(command, "--g-max <n>", "largest scale, of those that are drawn or of all", wholeNumber({ min: 1, max: mostItems }), 8);
+  addOption(
+    command,
+    "--g-max <n>",
+    "largest scale that is drawn, and the one scale of pose and randomized",
+    wholeNumber({ min: 1, max: mostItems }),
+    8,
+  );
   addChoice(command, "--granularity <what>", "one draw for each batch or each sample", ["batch", "sample"], "batch");
   addOption(command, "--sinks <n>", "e2: first bytes that are never shifted", wholeNumber({ min: 0, max: mostItems }), 4);
   addOption(command, "--g <n>", "e2: one scale for every draw, in place of those up to --g-max", wholeNumber({ min: 1, max: mostItems }));
