@@ -1,11 +1,13 @@
 /** Files that describe experiments: JSON, YAML, and those that come with the package. */
 import { readdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { didYouMean } from "../arguments.js";
 import type { ExperimentDefinition } from "../e2llm/experiment/definition.js";
+import { mergedFields } from "../e2llm/experiment/plan.js";
 import { FormatError, OptionError } from "../errors.js";
 import { readFileChecked } from "../nn/files.js";
-import { isObject, parseJson } from "../nn/json.js";
+import { isObject, parseJson, showValue } from "../nn/json.js";
 
 /** The same relative path holds for the sources and for what is built from them. */
 const shippedFolder = fileURLToPath(new URL("../../experiments/", import.meta.url));
@@ -21,17 +23,30 @@ export async function shippedExperiments(): Promise<string[]> {
     .sort();
 }
 
+/** Files that extend another one that extends another one. */
+const mostParents = 8;
+
 /**
  * The definition in a file, *.json, *.yaml or *.yml, or in the shipped one of that name. What is in it is checked when it is run.
+ * `extends: NAME` begins with another file, or a shipped experiment, and changes it as a size would.
  *
  * @throws OptionError for a name of nothing, FormatError for a file that cannot be read or holds no object
  */
-export async function readExperiment(name: string): Promise<ExperimentDefinition> {
+export async function readExperiment(name: string, from: readonly string[] = []): Promise<ExperimentDefinition> {
   const file = /\.(json|ya?ml)$/i.test(name) ? name : await shippedFile(name);
   const text = new TextDecoder().decode(await readFileChecked(file, { maxBytes: mostBytes }));
   const found = /\.json$/i.test(file) ? parseJson(text, { file }) : await parseYaml(text, file);
   if (!isObject(found)) throw new FormatError("expected an object that describes an experiment", { file, hint: "see docs/experiments.md" });
-  return found as unknown as ExperimentDefinition;
+  const { extends: parent, ...own } = found;
+  if (parent === undefined) return own as unknown as ExperimentDefinition;
+  if (typeof parent !== "string" || from.length > mostParents) {
+    throw new FormatError(`"extends" must be the name of another experiment, found ${showValue(parent)}`, {
+      file,
+      hint: from.length > mostParents ? "files extend each other in a circle" : "give a file, or the name of one that is shipped",
+    });
+  }
+  const path = /\.(json|ya?ml)$/i.test(parent) ? join(dirname(file), parent) : parent;
+  return mergedFields(await readExperiment(path, [...from, file]), own) as ExperimentDefinition;
 }
 
 async function shippedFile(name: string): Promise<string> {

@@ -116,7 +116,7 @@ const evaluationKinds: OptionKinds<EvaluationRule> = {
   rows: optional(listOf(text)),
 };
 
-const rangeKinds: OptionKinds<Range> = { from: optional(length), to: optional(length) };
+const rangeKinds: OptionKinds<Range> = { from: optional(length), to: optional(length), kind: optional(text) };
 
 const selectorKinds: OptionKinds<Selector> = { row: text, evaluation: optional(text), context: length, group: optional(text) };
 

@@ -7,12 +7,10 @@ import { evaluationTargets } from "../../nn/evaluation-targets.js";
 import { targetWindow } from "../../nn/target-window.js";
 import { cutExample, evaluationExamples, noTarget, type Question, type Task, type TaskExample, trainingWindows } from "../tasks/task.js";
 import type { TextData } from "./definition.js";
+import { textKind } from "./kinds.js";
 import type { PlannedEvaluation, PlannedTraining } from "./plan.js";
 
 export const isTask = (data: Task | TextData): data is Task => "example" in data;
-
-/** The kind of question that every token of a text is. */
-export const textKind = "next";
 
 /** Tags that keep examples of "positions" apart from those of other evaluations of one seed. */
 const everywhere = 0x706c_6163;

@@ -99,6 +99,8 @@ export interface OptimizerNumbers {
 export interface Range {
   readonly from?: Length;
   readonly to?: Length;
+  /** The kind of question that it divides. Default: every kind. */
+  readonly kind?: string;
 }
 
 /**

@@ -2,8 +2,9 @@
 import type { Llama } from "../../nn/llama.js";
 import { planScoring, scoringCost } from "../scoring.js";
 import { evaluateTargets, type TargetScore } from "../target-evaluation.js";
-import { type EvaluationSet, evaluationSets, isTask, textKind, trainingData } from "./data.js";
+import { type EvaluationSet, evaluationSets, isTask, trainingData } from "./data.js";
 import { canonicalText, digestOf } from "./digest.js";
+import { textKind } from "./kinds.js";
 import { namedSource } from "./named.js";
 import type { ExperimentPlan, PlannedEvaluation, PlannedRow } from "./plan.js";
 import { tablesOf } from "./readings.js";
@@ -128,7 +129,9 @@ function grouped(
     add(kind, score);
     const measured = type === "positions" ? place : distance;
     if (measured === undefined) continue;
-    for (const { name, from, to } of buckets) if (measured >= from && measured <= to) add(`${kind}/${name}`, score);
+    for (const { name, from, to, kind: of } of buckets) {
+      if (measured >= from && measured <= to && (of === null || of === kind)) add(`${kind}/${name}`, score);
+    }
     if (depths > 0 && distance !== undefined) {
       const depth = Math.min(1, Math.max(0, 1 - distance / context));
       add(depthGroup(kind, Math.min(depths - 1, Math.floor(depth * depths)), depths), score);

@@ -18,6 +18,7 @@ import type {
   TrainingRule,
 } from "./definition.js";
 import { canonicalText } from "./digest.js";
+import { textKind } from "./kinds.js";
 import { namedTask } from "./named.js";
 
 /** A training with every number decided. */
@@ -51,6 +52,8 @@ export interface PlannedBucket {
   readonly name: string;
   readonly from: number;
   readonly to: number;
+  /** null for every kind. */
+  readonly kind: string | null;
 }
 
 export interface PlannedEvaluation {
@@ -98,18 +101,19 @@ export function experimentOfSize(definition: ExperimentDefinition, size: string)
       hint: didYouMean(size, names) ?? (names.length === 0 ? "it has one size only" : `its sizes are ${names.join(", ")}`),
     });
   }
-  return merged(rest, change) as ExperimentDefinition;
+  return mergedFields(rest, change) as ExperimentDefinition;
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value) && Object.getPrototypeOf(value) === Object.prototype;
 
-function merged(value: unknown, change: unknown): unknown {
+/** What a change makes of a value, by the rules of {@link experimentOfSize}. */
+export function mergedFields(value: unknown, change: unknown): unknown {
   if (!isRecord(value) || !isRecord(change)) return change;
   const fields = new Map(Object.entries(value));
   for (const [name, next] of Object.entries(change)) {
     if (next === null) fields.delete(name);
-    else fields.set(name, merged(fields.get(name), next));
+    else fields.set(name, mergedFields(fields.get(name), next));
   }
   return Object.fromEntries(fields);
 }
@@ -231,6 +235,8 @@ function plannedEvaluation(
     throw new OptionError(`${name}: targets of a text have no depth`, { hint: "depths are for tasks that say where an answer stands" });
   const targets = Math.min(rule.targets ?? 16, contexts[0] as number);
   const ranges = rule.buckets ?? (type === "positions" ? doublingRanges(window, contexts.at(-1) as number) : {});
+  const kinds = isText ? [textKind] : Object.keys(data.kinds);
+  for (const { kind } of Object.values(ranges)) if (kind !== undefined) needOne("kind of question", kind, kinds);
   const buckets = Object.entries(ranges).map(([bucket, range]) => plannedBucket(bucket, range, window));
   for (const row of rule.rows ?? []) needOne("row", row, rows);
   return { name, type, contexts, count, targets, buckets, depths, rows: new Set(rule.rows ?? rows) };
@@ -246,10 +252,11 @@ function doublingRanges(window: number, longest: number): Record<string, Range> 
   return ranges;
 }
 
-const plannedBucket = (name: string, { from = 0, to = Number.MAX_SAFE_INTEGER }: Range, window: number): PlannedBucket => ({
+const plannedBucket = (name: string, { from = 0, to = Number.MAX_SAFE_INTEGER, kind }: Range, window: number): PlannedBucket => ({
   name,
   from: tokensOf(from, window),
   to: tokensOf(to, window),
+  kind: kind ?? null,
 });
 
 /** Expectations and requirements name rows, evaluations and contexts that are there. */
