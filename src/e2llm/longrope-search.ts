@@ -78,7 +78,7 @@ export interface LongropeSearchResult extends LongropeIndividual {
   readonly evaluations: number;
 }
 
-const probability: Kind = { wanted: "a number above 0 and up to 1", fits: (value) => (value as number) > 0 && (value as number) <= 1 };
+const probability: Kind = { wanted: "a number above 0 and up to 1", fits: (value) => typeof value === "number" && value > 0 && value <= 1 };
 const optionKinds: OptionKinds<LongropeSearchOptions> = {
   evaluate: callable,
   headDim: integer(4),
