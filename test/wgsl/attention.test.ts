@@ -42,9 +42,20 @@ const settings: readonly Setting[] = [
   {
     name: "GPU kernels at default limits",
     options: { kernelClass: "gpu", defaultLimits: true, poison: true },
-    stride: isSwiftShader ? one : 9,
+    stride: isSwiftShader ? one : 12,
     decodingStride: isSwiftShader ? oneOfDecoding : 3,
   },
+  // With larger tiles and subgroups, where the device has them.
+  ...(isSwiftShader
+    ? []
+    : [
+        {
+          name: "GPU kernels with all that the device offers",
+          options: { kernelClass: "gpu", poison: true } as const,
+          stride: 20,
+          decodingStride: 8,
+        },
+      ]),
 ];
 
 describe.each(settings)("kernels of attention against plain loops: $name", { timeout: 120_000 }, ({ options, stride, decodingStride }) => {
@@ -58,7 +69,8 @@ describe.each(settings)("kernels of attention against plain loops: $name", { tim
   const small = attentionKernelCases.filter(({ channels }) => channels <= 40);
   const programs = [...programsOf(every(small, stride)), ...programsOf(every(decodingCases, decodingStride), ["attention"])];
   const needsHalves = ({ inputs }: LoopProgram): boolean => inputs.some(({ dtype }) => dtype === "f16");
-  const here = (program: LoopProgram): boolean => !needsHalves(program) || (hasHalves && options.defaultLimits !== true);
+  const halvesHere = hasHalves && options.defaultLimits !== true;
+  const here = (program: LoopProgram): boolean => halvesHere || !needsHalves(program);
 
   it.each(programs.filter(here))("$name", async (program) => {
     const values = await run(backend, program);
@@ -66,11 +78,12 @@ describe.each(settings)("kernels of attention against plain loops: $name", { tim
     expect(await run(backend, program)).toEqual(values);
   });
 
-  const missing = programs.filter((program) => !here(program));
-  it.runIf(missing.length > 0)(`without halves here: ${missing.length} programs compile`, async () => {
+  if (halvesHere) return;
+  it("has no halves here, and what reads them compiles", async () => {
     const lint = await openKernelLint();
     const { target } = internalsOf(backend);
-    const found = await Promise.all(missing.map((program) => lint.problems(assemble(program.lowered, scalarTypes(program), { target }))));
+    const reading = programsOf([...small, ...decodingCases]).filter(needsHalves);
+    const found = await Promise.all(reading.map((program) => lint.problems(assemble(program.lowered, scalarTypes(program), { target }))));
     lint.close();
     expect(found.flat()).toEqual([]);
   });
@@ -79,7 +92,7 @@ describe.each(settings)("kernels of attention against plain loops: $name", { tim
 describe("for every target, at default limits, kernels of attention compile", () => {
   const targets: readonly Target[] = [
     { kernelClass: "gpu", maxWorkgroupsPerDimension },
-    { kernelClass: "gpu", maxWorkgroupsPerDimension, subgroupSize: 32 },
+    { kernelClass: "gpu", maxWorkgroupsPerDimension, subgroupSize: 32, subgroupIds: true },
     { kernelClass: "software", maxWorkgroupsPerDimension },
     ...[4, 8, 32].map((subgroupSize) => ({ kernelClass: "software" as const, maxWorkgroupsPerDimension, subgroupSize })),
   ];
@@ -104,5 +117,19 @@ describe("for every target, at default limits, kernels of attention compile", ()
     }
     expect(found).toEqual([]);
     expect(lint.seen).toBeGreaterThan(100);
+  });
+
+  it("with tiles for 32 KiB of workgroup memory, which they keep to", { timeout: 120_000 }, async () => {
+    const target: Target = { kernelClass: "gpu", maxWorkgroupsPerDimension, workgroupBytes: 2 ** 15 };
+    const found: string[] = [];
+    for (const program of programsOf(attentionKernelCases.filter(({ channels }) => channels === 128 || channels === 33))) {
+      found.push(...(await lint.problems(assemble(program.lowered, scalarTypes(program), { target }))));
+    }
+    // More than devices have by default is all that is found.
+    expect(found.length).toBeGreaterThan(0);
+    for (const problem of found) {
+      const bytes = /use of workgroup storage \((\d+) bytes\) is larger/.exec(problem)?.[1];
+      expect(Number(bytes), problem).toBeLessThanOrEqual(2 ** 15);
+    }
   });
 });

@@ -44,6 +44,7 @@ const FEATURES = ["shader-f16", "subgroups"] as const satisfies readonly GPUFeat
 interface Candidate {
   readonly report: AdapterReport;
   readonly adapter: GPUAdapter;
+  readonly languageFeatures: ReadonlySet<string>;
 }
 
 /** All adapters of this machine, the one that `openDevice()` would take first. */
@@ -127,7 +128,7 @@ const hardwareFirst = (a: Candidate, b: Candidate): number => Number(a.report.so
 async function candidates(source: AdapterSource, problems: AdapterProblem[]): Promise<Candidate[]> {
   try {
     const found = source === "browser" ? await browserAdapters() : await dawnAdapters(source);
-    return found.map((entry) => ({ report: describeAdapter(entry, source), adapter: entry.adapter }));
+    return found.map((entry) => ({ ...entry, report: describeAdapter(entry, source) }));
   } catch (error) {
     if (!(error instanceof BackendUnavailableError)) throw error;
     // Without Dawn no source has an adapter, and once is enough to say so.
@@ -143,10 +144,11 @@ async function browserAdapters(): Promise<DawnAdapter[]> {
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new BackendUnavailableError("navigator.gpu gives no adapter");
   const { description, device, architecture, vendor } = adapter.info;
-  return [{ backend: "browser", name: description || device || [vendor, architecture].filter(Boolean).join(" ") || "browser", adapter }];
+  const name = description || device || [vendor, architecture].filter(Boolean).join(" ") || "browser";
+  return [{ backend: "browser", name, adapter, languageFeatures: gpu.wgslLanguageFeatures }];
 }
 
-async function open({ adapter, report }: Candidate, options: OpenDeviceOptions): Promise<GpuDevice> {
+async function open({ adapter, report, languageFeatures }: Candidate, options: OpenDeviceOptions): Promise<GpuDevice> {
   const requiredLimits: Record<string, number> = {};
   const requiredFeatures: GPUFeatureName[] = [];
   if (options.defaultLimits !== true) {
@@ -156,6 +158,7 @@ async function open({ adapter, report }: Candidate, options: OpenDeviceOptions):
   const gpu = await adapter.requestDevice({ label: `dawngrad on ${report.name}`, requiredFeatures, requiredLimits });
   return new GpuDevice(gpu, report, {
     kernelClass: options.kernelClass ?? (report.software ? "software" : "gpu"),
+    languageFeatures,
     poison: options.poison ?? false,
     idleBytesCap: options.idleBytesCap ?? 64 * 2 ** 20,
     ...(options.faults ? { faults: options.faults } : {}),

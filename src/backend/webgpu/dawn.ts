@@ -25,6 +25,8 @@ export interface DawnAdapter {
   readonly name: string;
   /** A fresh adapter, good for one device. */
   readonly adapter: GPUAdapter;
+  /** Features of WGSL. */
+  readonly languageFeatures: ReadonlySet<string>;
 }
 
 /** The package `webgpu`. Throws MissingPackageError where it is not installed, else BackendUnavailableError where it does not load. */
@@ -46,8 +48,8 @@ export function dawnAdapters(source: DawnSource): Promise<DawnAdapter[]> {
 
 async function look(source: DawnSource): Promise<DawnAdapter[]> {
   if (source === "null") {
-    const adapter = await request("null", ["backend=null"]);
-    return adapter ? [{ backend: "null", name: "null", adapter }] : [];
+    const found = await request("null", ["backend=null"]);
+    return found ? [{ backend: "null", name: "null", ...found }] : [];
   }
   const backend = nodeProcess().platform === "linux" ? ["backend=vulkan"] : [];
   if (source === "system") return list(source, backend);
@@ -73,8 +75,8 @@ async function list(source: DawnSource, backend: readonly string[]): Promise<Daw
   for (const [, api = "", name = ""] of refusal.matchAll(/^ *\* backend: '([^']*)', name: '(.*)'$/gm)) {
     if (seen.has(name)) continue;
     seen.add(name);
-    const adapter = await request(`${source}/${name}`, [...backend, `adapter=${name}`]);
-    if (adapter) found.push({ backend: api, name, adapter });
+    const listed = await request(`${source}/${name}`, [...backend, `adapter=${name}`]);
+    if (listed) found.push({ backend: api, name, ...listed });
   }
   if (found.length === 0) {
     throw new BackendUnavailableError(refusal === "" ? "Dawn finds no adapter: no working driver" : `Dawn finds no adapter: ${refusal}`);
@@ -82,7 +84,7 @@ async function list(source: DawnSource, backend: readonly string[]): Promise<Daw
   return found;
 }
 
-async function request(key: string, flags: readonly string[]): Promise<GPUAdapter | null> {
+async function request(key: string, flags: readonly string[]): Promise<Pick<DawnAdapter, "adapter" | "languageFeatures"> | undefined> {
   let instance = instances.get(key);
   if (!instance) {
     const { create } = await loadDawn();
@@ -90,8 +92,9 @@ async function request(key: string, flags: readonly string[]): Promise<GPUAdapte
   }
   const adapter = await instance.requestAdapter();
   // An instance that found no driver would not look again: only those that found one are worth keeping.
-  if (adapter) instances.set(key, instance);
-  return adapter;
+  if (!adapter) return undefined;
+  instances.set(key, instance);
+  return { adapter, languageFeatures: instance.wgslLanguageFeatures };
 }
 
 /** Points the Vulkan loader at one driver for as long as `work` lasts; child processes keep the environment they would have. */

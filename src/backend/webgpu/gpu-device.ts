@@ -17,6 +17,8 @@ export interface PipelineOptions {
 
 export interface GpuDeviceOptions {
   readonly kernelClass: KernelClass;
+  /** Features of WGSL. Default: none. */
+  readonly languageFeatures?: ReadonlySet<string>;
   /** Fill every storage buffer that is acquired with NaN bits. */
   readonly poison: boolean;
   /** Idle bytes that the pool keeps beyond 1.25 times its peak. */
@@ -48,6 +50,8 @@ export class GpuDevice {
   readonly kernelClass: KernelClass;
   /** Invocations of every subgroup, where there are subgroups and all have the same size. */
   readonly subgroupSize: number | undefined;
+  /** Whether an invocation can tell its subgroup from the others of its workgroup. */
+  readonly subgroupIds: boolean;
   private readonly errors: DeviceErrors;
   private readonly calls: DeviceCalls;
   private readonly poison: Uint32Array<ArrayBuffer> | undefined;
@@ -71,6 +75,7 @@ export class GpuDevice {
     this.kernelClass = options.kernelClass;
     const { subgroupMinSize, subgroupMaxSize } = gpu.adapterInfo;
     this.subgroupSize = this.features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : undefined;
+    this.subgroupIds = this.features.has("subgroups") && options.languageFeatures?.has("subgroup_id") === true;
     this.calls = options.faults ? faultyCalls(options.faults) : deviceCalls;
     this.poison = options.poison ? new Uint32Array(2 ** 18).fill(NAN_BITS) : undefined;
     this.errors = new DeviceErrors(() => this.lastLabel);

@@ -103,6 +103,8 @@ class WebGpuBackend implements Backend {
       maxWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
       softwareDriver: device.software,
       subgroupSize: device.subgroupSize,
+      subgroupIds: device.subgroupIds,
+      workgroupBytes: limits.maxComputeWorkgroupStorageSize,
     };
   }
 

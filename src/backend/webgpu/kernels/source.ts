@@ -11,6 +11,10 @@ export interface Target {
   readonly softwareDriver?: boolean;
   /** Invocations of every subgroup, where kernels may use subgroups and all have the same size. */
   readonly subgroupSize?: number | undefined;
+  /** Whether an invocation can tell its subgroup from the others of its workgroup (the language feature `subgroup_id`). */
+  readonly subgroupIds?: boolean;
+  /** Bytes of memory that a workgroup may have. Default: the 16 KiB that WebGPU guarantees. */
+  readonly workgroupBytes?: number;
 }
 
 /** What printing a kernel needs to know of its surroundings. */
@@ -49,6 +53,8 @@ export interface Body {
   readonly lines: readonly string[];
   /** Whether it passes values around in subgroups; `lane` is then the number within one. Default false. */
   readonly subgroups?: boolean;
+  /** The size of the subgroups of a workgroup that has several and passes values around in them: `lane` then counts in their order. */
+  readonly subgroupSize?: number;
 }
 
 /** Hands out bindings for the buffers of one kernel. */
@@ -81,7 +87,7 @@ export class Bindings {
   }
 
   /** The whole text, with the declarations of everything that was named so far. */
-  finish({ width, workgroups, declarations, lines, subgroups = false }: Body): KernelSource {
+  finish({ width, workgroups, declarations, lines, subgroups = false, subgroupSize }: Body): KernelSource {
     const { kernel, context } = this;
     // Part of a computation may need none of its scalars, and what is declared must be used.
     const scalars = [...declarations, ...lines].some((text) => text.includes("scalars["));
@@ -96,16 +102,21 @@ export class Bindings {
     // A number may be rounded to a half on its way between floats.
     const halves = this.list.some(({ type }) => type.includes("f16")) || kernel.values.some(({ dtype }) => dtype === "f16");
     const iterations = iterationText(kernel, context.loops);
+    const several = subgroupSize !== undefined;
+    const numbersOfInvocation = several
+      ? "@builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane_of_subgroup: u32"
+      : `@builtin(${subgroups ? "subgroup_invocation_id" : "local_invocation_index"}) lane: u32`;
+    const counted = several ? [`let lane = subgroup * ${subgroupSize}u + lane_of_subgroup;`] : [];
     const wgsl = [
       ...(halves ? ["enable f16;"] : []),
       // Bounds of loops are data that all invocations read alike, which compilers cannot always tell.
-      ...(subgroups ? ["enable subgroups;", "diagnostic(off, subgroup_uniformity);"] : []),
+      ...(subgroups || subgroupSize !== undefined ? ["enable subgroups;", "diagnostic(off, subgroup_uniformity);"] : []),
       ...buffers,
       ...(iterations?.declarations ?? []),
       ...declarations.filter((text) => text !== ""),
       `@compute @workgroup_size(${width})`,
-      `fn main(${entryPoint}, @builtin(${subgroups ? "subgroup_invocation_id" : "local_invocation_index"}) lane: u32) {`,
-      indent([...(iterations?.lines ?? []), ...lines]),
+      `fn main(${entryPoint}, ${numbersOfInvocation}) {`,
+      indent([...counted, ...(iterations?.lines ?? []), ...lines]),
       "}",
       "",
     ].join("\n");
