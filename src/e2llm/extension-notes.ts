@@ -17,7 +17,7 @@ export interface SourceReading {
   readonly scaling: DrawnScaling;
   /** The largest scale that was trained. */
   readonly gMax: number;
-  /** Whether other scales were trained too. A source of one fixed scale, such as PoSE, prepares for that one. */
+  /** Whether smaller scales were trained too. A source of one fixed scale, such as PoSE, or E²-LLM with g = 8, prepares for that one. */
   readonly everyScale: boolean;
 }
 
@@ -26,8 +26,8 @@ export function positionSourceReading(options: PositionSourceOptions, config?: R
   const { record, given } = resolveSource("positionSourceReading", options, config);
   record.create(given);
   const scaling = record.scaling(given);
-  const gMax = record.largest(given);
-  const everyScale = Object.hasOwn(record.kinds, "gMax");
+  const { smallest, largest: gMax } = record.scales(given);
+  const everyScale = smallest < gMax;
   return { schedule: gMax === 1 && !everyScale ? "none" : scheduleOf(scaling), scaling, gMax, everyScale };
 }
 

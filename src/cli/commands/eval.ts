@@ -59,6 +59,7 @@ export function registerEval(program: Command, execute: Action<EvalOptions>): vo
       `
 Schedules (how RoPE is changed when reading; nothing is trained):
   auto         what the model was made for: config.json of an extended one says it, any other is read as trained
+               (one of a single trained scale, as PoSE's, is then read at that scale at every length)
   none         as trained
   linear       positions divided by the scale (Position Interpolation; what E²-LLM uses)
   ntk          a larger rotary base

@@ -32,13 +32,21 @@ export type PositionSourceOptions = {
   [T in PositionSourceType]: { readonly type: T } & Omit<PositionSourceTypes[T], "window"> & { readonly window?: number };
 }[PositionSourceType];
 
+/** The smallest and the largest scale of a source. */
+interface TrainedScales {
+  readonly smallest: number;
+  readonly largest: number;
+}
+
+const fixed = (scale: number): TrainedScales => ({ smallest: scale, largest: scale });
+
 interface SourceRecord<Options> {
   readonly kinds: OptionKinds<Options>;
   readonly create: (options: Options) => PositionSource;
   /** What is done with positions beyond the window. */
   readonly scaling: (options: Options) => DrawnScaling;
-  /** The largest scale that is trained. */
-  readonly largest: (options: Options) => number;
+  /** The scales that are trained. */
+  readonly scales: (options: Options) => TrainedScales;
 }
 
 const sources: { readonly [T in PositionSourceType]: SourceRecord<PositionSourceTypes[T]> } = {
@@ -46,43 +54,43 @@ const sources: { readonly [T in PositionSourceType]: SourceRecord<PositionSource
     kinds: plainKinds,
     create: createPlainSource,
     scaling: ({ scaling = "linear" }) => scaling,
-    largest: ({ scale = 1 }) => scale,
+    scales: ({ scale = 1 }) => fixed(scale),
   },
   e2: {
     kinds: e2Kinds,
     create: createE2Source,
     scaling: ({ scaling = "linear" }) => scaling,
-    largest: (options) => scalesOf("e2", options).largest,
+    scales: (options) => scalesOf("e2", options),
   },
   "e2-yarn": {
     kinds: e2YarnKinds,
     create: createE2YarnSource,
     scaling: (options) => ({ type: "yarn", ...yarnParameters(options) }),
-    largest: (options) => scalesOf("e2-yarn", options).largest,
+    scales: (options) => scalesOf("e2-yarn", options),
   },
   pose: {
     kinds: poseKinds,
     create: createPoseSource,
     scaling: ({ scaling = "linear" }) => scaling,
-    largest: ({ scale }) => scale,
+    scales: ({ scale }) => fixed(scale),
   },
   randomized: {
     kinds: randomizedKinds,
     create: createRandomizedSource,
     scaling: ({ scaling = "default" }) => scaling,
-    largest: ({ scale, lMax, window = lMax }) => scale ?? Math.max(1, lMax / window),
+    scales: ({ scale, lMax, window = lMax }) => fixed(scale ?? Math.max(1, lMax / window)),
   },
   "random-scale": {
     kinds: randomScaleKinds,
     create: createRandomScaleSource,
     scaling: ({ scaling = "ntk" }) => scaling,
-    largest: (options) => scalesOf("random-scale", options).largest,
+    scales: (options) => scalesOf("random-scale", options),
   },
   "random-increments": {
     kinds: rowKinds,
     create: createRandomIncrementsSource,
     scaling: () => "default",
-    largest: () => 1,
+    scales: () => fixed(1),
   },
 };
 
@@ -133,7 +141,7 @@ export function resolveSource(
   const given: unknown = { ...own, ...Object.fromEntries(missing) };
   checkOptions(`${where} (${type})`, given, record.kinds);
   const drawn = scalingType(record.scaling(given));
-  const divided = drawn === "default" || (drawn === "linear" && Number.isInteger(record.largest(given)));
+  const divided = drawn === "default" || (drawn === "linear" && Number.isInteger(record.scales(given).largest));
   if (model !== undefined && model.scaling.type !== "default" && !divided) {
     throw new OptionError(
       `${where}: the configuration scales the positions of a window of ${model.window} already ("${model.scaling.type}"), so "${drawn}" cannot be put on it`,
