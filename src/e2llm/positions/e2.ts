@@ -2,8 +2,7 @@
 import { checkOptions, integer, type Kind, type OptionKinds, oneOf, optional, plainObject, positive } from "../../arguments.js";
 import { OptionError } from "../../errors.js";
 import type { RandomStream } from "../../ir/random-stream.js";
-import { checkReach } from "./plain.js";
-import { type DrawnRow, largestPosition, type RowOptions, type RowRequest, rowKinds, rowSource } from "./rows.js";
+import { checkReach, type DrawnRow, largestPosition, type RowOptions, type RowRequest, rowKinds, rowSource } from "./rows.js";
 import { type ScaleOptions, scaleKinds, scalesOf } from "./scales.js";
 import { type DrawnScaling, rowScaling, type ScalingOptions, scalingKinds, windowKind } from "./scaling.js";
 import type { PositionDraw, PositionRequest, PositionSource } from "./source.js";

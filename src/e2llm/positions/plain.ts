@@ -1,8 +1,7 @@
 /** Positions that are not random: those of ordinary training, interpolated or not, and those of reading. */
 import { checkArgument, checkOptions, integer, type OptionKinds, optional } from "../../arguments.js";
-import { OptionError } from "../../errors.js";
 import type { E2Draw } from "./e2.js";
-import { largestPosition, rowSource } from "./rows.js";
+import { checkReach, largestPosition, rowSource } from "./rows.js";
 import { type DrawnScaling, factorKind, rowScaling, type ScalingOptions, scalingKinds } from "./scaling.js";
 import type { PositionDraw, PositionSource } from "./source.js";
 
@@ -41,12 +40,6 @@ export function plainPositions(options: {
     rows: 1,
     draws: [{ g: scale, t: 0 }],
   };
-}
-
-/** Throws OptionError for positions that 32-bit integers cannot hold. */
-export function checkReach(where: string, end: number): void {
-  if (end <= largestPosition) return;
-  throw new OptionError(`${where}: positions up to ${end} do not fit into 32-bit integers`, { hint: "choose a smaller scale or window" });
 }
 
 export interface PlainOptions extends ScalingOptions {

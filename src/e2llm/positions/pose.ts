@@ -1,8 +1,7 @@
 /** PoSE's positions: chunks of a short window, skipped apart over the whole target window. */
 import { checkOptions, integer, type OptionKinds, optional } from "../../arguments.js";
 import { OptionError } from "../../errors.js";
-import { checkReach } from "./plain.js";
-import { largestPosition, type RowOptions, type RowRequest, rowKinds, rowSource } from "./rows.js";
+import { checkReach, largestPosition, type RowOptions, type RowRequest, rowKinds, rowSource } from "./rows.js";
 import { type DrawnScaling, factorKind, rowScaling, type ScalingOptions, scalingKinds, windowKind } from "./scaling.js";
 import type { PositionSource } from "./source.js";
 

@@ -1,7 +1,6 @@
 /** Giraffe's randomized positions: a walk of random steps over the window. */
 import { checkOptions } from "../../arguments.js";
-import { checkReach } from "./plain.js";
-import { type RowOptions, type RowRequest, rowKinds, rowSource } from "./rows.js";
+import { checkReach, type RowOptions, type RowRequest, rowKinds, rowSource } from "./rows.js";
 import type { PositionSource } from "./source.js";
 
 /** The position of the last token. */

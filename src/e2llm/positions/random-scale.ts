@@ -1,7 +1,6 @@
 /** CLEX's positions: an ordered random subset of a grid of random length, with the frequencies of that scale. */
 import { checkOptions, type OptionKinds } from "../../arguments.js";
-import { checkReach } from "./plain.js";
-import { type RowOptions, type RowRequest, rowKinds, rowSource } from "./rows.js";
+import { checkReach, type RowOptions, type RowRequest, rowKinds, rowSource } from "./rows.js";
 import { type ScaleOptions, scaleKinds, scalesOf } from "./scales.js";
 import { type DrawnScaling, rowScaling, type ScalingOptions, scalingKinds } from "./scaling.js";
 import type { PositionSource } from "./source.js";

@@ -20,6 +20,12 @@ import type { DrawGranularity, DrawRecord, PositionDraw, PositionRequest, Positi
 /** Largest numerator and denominator of a position. */
 export const largestPosition = 0x7fff_ffff;
 
+/** Throws OptionError for positions that 32-bit integers cannot hold. */
+export function checkReach(where: string, end: number): void {
+  if (end <= largestPosition) return;
+  throw new OptionError(`${where}: positions up to ${end} do not fit into 32-bit integers`, { hint: "choose a smaller scale or window" });
+}
+
 /** What is drawn for: row `row` (the sample, or 0 for a draw that the batch shares) of step `step`, of `length` tokens. */
 export interface RowRequest {
   readonly length: number;
