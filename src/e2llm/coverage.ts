@@ -3,6 +3,9 @@ import { callable, checkOptions, integer, number, type OptionKinds, optional } f
 import { OptionError } from "../errors.js";
 import type { PositionSource } from "./positions/index.js";
 
+/** Distances are counted one by one, a byte for each. */
+const mostDistances = 2 ** 30;
+
 /** What to count; see `bodyDistanceCoverage`. */
 export interface CoverageOptions {
   /** Trained window L. */
@@ -70,13 +73,25 @@ function covered(where: string, options: CoverageOptions): Uint8Array {
       });
     }
   }
-  const span = scale * window;
+  const span = spanOf(where, scale, window);
   if (span < 2) throw new OptionError(`a window of ${span} token has no distances`, { hint: "use a window or a scale of at least 2" });
   const longest = length - sinks - 1;
   return Uint8Array.from({ length: span }, (_, k) => {
     const common = greatestCommonDivisor(k, scale);
     return k > 0 && scale / common <= gMax && k / common <= longest ? 1 : 0;
   });
+}
+
+/** g′L. Throws OptionError where distances up to it cannot be listed one by one. */
+function spanOf(where: string, scale: number, window: number): number {
+  const span = scale * window;
+  if (span <= mostDistances) return span;
+  throw new OptionError(
+    `${where}: a window of ${window} at scale ${scale} has more distances than the ${mostDistances} that can be counted`,
+    {
+      hint: "use a smaller window or scale",
+    },
+  );
 }
 
 /** The fractions of covered distances, alone and by the pairs that have them. */
@@ -127,7 +142,7 @@ const drawnKinds: OptionKinds<DrawnCoverageOptions> = {
 export function drawnCoverage(options: DrawnCoverageOptions): Coverage {
   checkOptions("drawnCoverage", options, drawnKinds);
   const { positions, length, steps, batch = 1, window, scale, from = 0 } = options;
-  const span = scale * window;
+  const span = spanOf("drawnCoverage", scale, window);
   /** Which k of k/g′ were seen. */
   const seen = new Uint8Array(span);
   for (let step = 0; step < steps; step++) {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { bodyDistanceCoverage, drawnCoverage } from "../../src/e2llm/coverage.js";
+import { bodyDistanceCoverage, coveredBodyDistances, drawnCoverage } from "../../src/e2llm/coverage.js";
 import { createE2Source, createPlainSource, e2Row, largestShift } from "../../src/e2llm/positions/index.js";
 import { OptionError } from "../../src/errors.js";
 
@@ -44,6 +44,19 @@ describe("coverage of distances between tokens past the sinks", () => {
     const found = bodyDistanceCoverage({ window, gMax, scale });
     expect(found.distinct).toBeCloseTo(distinct, 3);
     expect(found.pairs).toBeCloseTo(pairs, 3);
+  });
+
+  it("is refused where there are more distances than can be counted", () => {
+    const positions = createPlainSource();
+    for (const [window, scale] of [
+      [2 ** 20, 2 ** 20],
+      [2 ** 30, 2],
+      [2 ** 31, 2 ** 22],
+    ] as const) {
+      expect(() => bodyDistanceCoverage({ window, gMax: 8, scale })).toThrow(OptionError);
+      expect(() => coveredBodyDistances({ window, gMax: 8, scale })).toThrow(OptionError);
+      expect(() => drawnCoverage({ positions, length: 4, steps: 1, window, scale })).toThrow(OptionError);
+    }
   });
 
   it("C-1: equals what all draws together show", () => {

@@ -430,6 +430,19 @@ describe("many-shot labels", () => {
     }
   });
 
+  it("asks at every length that it takes, and refuses those in which no class can come a second time", () => {
+    for (const classes of [1, 2, 5]) {
+      const task = labelTask({ classes, labels: 6 });
+      for (let length = 1; length <= 2 * classes; length++) {
+        expect(() => evaluationExamples({ task, length, count: 1 })).toThrow(OptionError);
+        expect(() => trainingWindows({ task, length, batch: 1 }).at(0)).toThrow(OptionError);
+      }
+      for (const length of [1, 2, 3].map((more) => 2 * classes + more)) {
+        for (const { example } of examplesOf(task, length)) expect(example.questions.length).toBeGreaterThan(0);
+      }
+    }
+  });
+
   it("shows other labels as often as its noise says, and asks for the true one", () => {
     const task = labelTask({ classes: 2, labels: 4, noise: 0.4, asked: 50 });
     let [wrong, shots] = [0, 0];

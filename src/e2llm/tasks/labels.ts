@@ -53,7 +53,12 @@ export function labelTask(options: LabelOptions = {}): Task {
     bos: beginning,
     kinds: { label: { chance: 1 / labels, description: "the label of a word's class" } },
     example({ length, random, purpose }) {
-      if (length < 2) throw new OptionError(`labelTask: a sequence needs at least 2 places, found ${length}`);
+      const least = 2 * classes + 1;
+      if (length < least) {
+        throw new OptionError(`labelTask: a word of a class that was labelled before needs at least ${least} places, found ${length}`, {
+          hint: "ask for a longer sequence, or for fewer classes",
+        });
+      }
       const draft = new Draft(length);
       const labelOf = draw(random, classes, labels);
       const latest = new Map<number, number>();
