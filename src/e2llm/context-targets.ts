@@ -2,8 +2,8 @@
 import { callable, checkOptions, integer, listOf, type OptionKinds, optional } from "../arguments.js";
 import { OptionError } from "../errors.js";
 import type { HostTables } from "../nn/batch.js";
-import type { LlamaConfig } from "../nn/config.js";
 import type { Llama } from "../nn/llama.js";
+import { modelRope } from "./model-frequencies.js";
 import { readingTables } from "./reading.js";
 import { defaultTables, PassCounter, type ReadingOptions, readingOptionKinds, scoringCost } from "./scoring.js";
 import { examplesKind, planTargets, scoreTargets, type TargetScore } from "./target-evaluation.js";
@@ -108,13 +108,10 @@ export function truncatedReading(
   model: Llama,
   options: TruncationOptions,
 ): { readonly window: number; readonly tables: (context: number) => HostTables } {
-  const { window = trainedWindow(model.config) } = options;
+  const { window = modelRope(model.config).window } = options;
   const unscaled = (length: number): HostTables => readingTables(model.config, { schedule: "none", scale: 1, length, window });
   return { window, tables: options.truncated ?? unscaled };
 }
-
-/** L: the window that a model was trained with, before any extension that its configuration states. */
-const trainedWindow = (config: LlamaConfig): number => config.original_max_position_embeddings ?? config.max_position_embeddings;
 
 /** The examples with only those questions that a cut to so much context keeps. */
 function askWithin(

@@ -10,6 +10,7 @@ import {
   exampleObservations,
   inductionScores,
   type Llama,
+  type LlamaConfig,
   ledgerTask,
   OptionError,
   passkeyTask,
@@ -32,6 +33,9 @@ const modelOf = (vocab_size: number, seed = 2): Promise<Llama> =>
   tinyLlama({ ...tinyConfig, num_hidden_layers: 1, max_position_embeddings: window, vocab_size }, { seed });
 const examples = evaluationExamples({ task, length: 32, count: 4 });
 const unscaled = (model: Llama) => (length: number) => readingTables(model.config, { schedule: "none", scale: 1, length, window });
+
+const withConfig = (model: Llama, _config: LlamaConfig): Llama =>
+  Object.assign(Object.create(Object.getPrototypeOf(model)), model, { _config });
 
 /** The same but for what another order of sums changes. */
 const expectSame = (found: readonly TargetScore[], expected: readonly TargetScore[]): void => {
@@ -108,6 +112,20 @@ describe("an evaluation of targets", () => {
     await expect(evaluateAtContexts({ model, task: recall, examples: made, contexts: [40, 1] })).rejects.toThrow(
       /no question is within the last 1/,
     );
+  });
+
+  it("truncates to the trained window, wherever the configuration states it", async () => {
+    const model = await modelOf(task.vocabulary);
+    const extended = { ...model.config, max_position_embeddings: 32 };
+    for (const config of [
+      { ...extended, rope_scaling: { rope_type: "linear", factor: 4 } },
+      { ...extended, rope_scaling: { rope_type: "yarn", factor: 4, original_max_position_embeddings: 8 } },
+      { ...extended, rope_scaling: { rope_type: "yarn", factor: 4 }, original_max_position_embeddings: 8 },
+    ]) {
+      const read = await evaluateAtContexts({ model: withConfig(model, config), task, examples, contexts: [16], tables: unscaled(model) });
+      expect(read.truncation?.context).toBe(8);
+      expect(read.contexts[0]?.distances).toEqual(summarizeByDistance(read.contexts[0]?.scores ?? [], [8]));
+    }
   });
 
   it("tells of its passes and stops where it is asked to, with what is complete", async () => {
