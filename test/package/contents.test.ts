@@ -38,7 +38,17 @@ describe("the package", () => {
 
   it("has no test, no benchmark and no tool in it", () => {
     const top = new Set(files.map((path) => path.split("/")[0]));
-    expect([...top].sort()).toEqual(["CONTRIBUTING.md", "LICENSE", "README.md", "dist", "docs", "experiments", "package.json", "src"]);
+    expect([...top].sort()).toEqual([
+      "CONTRIBUTING.md",
+      "LICENSE",
+      "README.md",
+      "dist",
+      "docs",
+      "examples",
+      "experiments",
+      "package.json",
+      "src",
+    ]);
   });
 });
 
