@@ -42,7 +42,7 @@ const settings: readonly Setting[] = [
   {
     name: "GPU kernels at default limits",
     options: { kernelClass: "gpu", defaultLimits: true, poison: true },
-    stride: isSwiftShader ? one : 12,
+    stride: isSwiftShader ? one : 14,
     decodingStride: isSwiftShader ? oneOfDecoding : 3,
   },
   // With larger tiles and subgroups, where the device has them.
@@ -52,7 +52,7 @@ const settings: readonly Setting[] = [
         {
           name: "GPU kernels with all that the device offers",
           options: { kernelClass: "gpu", poison: true } as const,
-          stride: 20,
+          stride: 30,
           decodingStride: 8,
         },
       ]),
