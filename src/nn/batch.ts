@@ -1,4 +1,4 @@
-import { checkFields, integer, numbers, type OptionKinds, optional, plainObject } from "../arguments.js";
+import { checkFields, integer, type Kind, numbers, type OptionKinds, optional, plainObject } from "../arguments.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
 import type { FarTensors, RopeTensors, Rotations, TokenBatch } from "./llama.js";
 
@@ -63,10 +63,16 @@ const farKinds: OptionKinds<HostFar> = {
   near: integer(1, mostKeys),
   keys: optional(integer(0, mostKeys)),
 };
+/** NaN is none of them. */
+const weightsKind: Kind = {
+  wanted: "an array of finite numbers of at least 0",
+  fits: (value) =>
+    numbers.fits(value) && Array.prototype.every.call(value, (weight: number) => weight >= 0 && weight < Number.POSITIVE_INFINITY),
+};
 const tokenKinds: OptionKinds<HostTokens> = {
   inputs: numbers,
   targets: numbers,
-  weights: optional(numbers),
+  weights: optional(weightsKind),
   batch: integer(1),
   length: integer(0),
 };
@@ -94,7 +100,7 @@ function farTensors(far: HostFar, rotations: (name: string, found: HostRotations
   return { query: rotations("far.query", query), key: rotations("far.key", key), near: count(near), keys: count(keys) };
 }
 
-/** A batch for the training loop from what a sampler and a table maker give. Throws ShapeError for arrays of another size. */
+/** A batch for the training loop from what a sampler and a table maker give. Throws ShapeError for arrays of another size, OptionError for weights below 0. */
 export function languageBatch(tokens: HostTokens, tables: HostTables): LanguageBatch {
   checkFields("languageBatch", "tokens", tokens, tokenKinds);
   checkFields("languageBatch", "tables", tables, tableKinds);

@@ -119,6 +119,8 @@ describe("a method of extension", { timeout: 120_000 }, () => {
       ["--g 2 --length 17", "--g 2"],
       ["--method pose --g-max 2 --length 17", "--g-max 2"],
       ["--method random-scale --length 9", "longer than the window of 8"],
+      ["--method pose --chunks 9", "--chunks 9 are more than the 8 bytes"],
+      ["--method pose --length 3 --chunks 4", "--chunks 4 are more than the 3 bytes"],
     ] as const) {
       const found = await command(extend(`${flags} --steps 1 --out ${bench.at("long")}`));
       expect([found.code, found.stderr]).toEqual([2, expect.stringContaining(words)]);

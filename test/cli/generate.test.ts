@@ -103,6 +103,11 @@ describe("generated text", { timeout: 120_000 }, () => {
       "was trained on",
     );
     expect((await command(`generate --model ${bench.at("base")} ${greedy} --stream 0`)).code).toBe(2);
+    for (const schedule of ["self-extend", "rerope", "leaky-rerope", "log-n", "streaming"]) {
+      const both = await command(`generate --model ${bench.at("base")} ${greedy} --stream 3 --schedule ${schedule}`);
+      expect([both.code, both.stdout]).toEqual([2, ""]);
+      expect(both.stderr).toContain(`--schedule ${schedule}`);
+    }
   });
 
   it("has a scale that is given for the whole of it", async () => {

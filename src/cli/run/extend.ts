@@ -198,11 +198,16 @@ const turns = { ramp: "turns", betaFast: 4, betaSlow: 1 } as const;
 const drawnScaling = (name: ScalingName): DrawnScaling => (name === "yarn-turns" ? { type: "yarn", ...turns } : name);
 
 /** Refuses scales and lengths that do not fit together (OptionError). */
-function checkReach({ method, g, gMax, length }: ExtensionSettings, window: number): void {
+function checkReach({ method, g, gMax, length, chunks = 2 }: ExtensionSettings, window: number): void {
   const flag = g === undefined ? "--g-max" : "--g";
   if (gMax * window > mostItems) {
     throw new OptionError(`${flag} ${gMax} times the window of ${window} is more positions than can be counted`, {
       hint: `take ${flag} ${Math.floor(mostItems / window)} at most`,
+    });
+  }
+  if (method === "pose" && chunks > length) {
+    throw new OptionError(`--chunks ${chunks} are more than the ${length} bytes of a sequence`, {
+      hint: `take --chunks ${length} at most`,
     });
   }
   if (method === "random-scale" && length > window) {

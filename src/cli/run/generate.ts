@@ -1,4 +1,6 @@
 import { tensorsOf } from "../../autograd/tree.js";
+import { isMethod } from "../../e2llm/methods/reading.js";
+import { OptionError } from "../../errors.js";
 import { ropeTensors } from "../../nn/batch.js";
 import { loadModel } from "../../nn/checkpoint.js";
 import { generate } from "../../nn/generate.js";
@@ -23,6 +25,11 @@ export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
     const reading = modelReading(model.config, options.model, options);
     const { schedule } = reading;
     if (reading.chosen !== undefined) io.note(reading.chosen);
+    if (stream !== undefined && isMethod(schedule)) {
+      throw new OptionError(`--stream gives bytes their places itself, and so does --schedule ${schedule}`, {
+        hint: "leave one of them out",
+      });
+    }
     const prompt = byteTokenizer.encode(text);
     const length = prompt.length + wanted;
     // Bytes that one of them sees, at most.

@@ -42,7 +42,7 @@ export interface TaskExample {
 
 /**
  * Throws ShapeError unless an example has as many targets and weights as tokens, and OptionError unless its questions are in the order of
- * their places, each with a target, and all tokens are in the vocabulary.
+ * their places, each with a target, all tokens are in the vocabulary, and weights are finite and at least 0.
  */
 export function checkExample(where: string, what: string, example: TaskExample, vocabulary: number): void {
   const { inputs, targets, weights, questions } = example;
@@ -56,6 +56,12 @@ export function checkExample(where: string, what: string, example: TaskExample, 
   if (wrong >= 0) {
     throw new OptionError(`${where}: token ${inputs[wrong]} at place ${wrong} of ${what} is not in the vocabulary of ${vocabulary}`, {
       hint: "the vocab_size of the model is at least the vocabulary of the task",
+    });
+  }
+  const odd = weights?.findIndex((weight) => !(weight >= 0 && weight < Number.POSITIVE_INFINITY)) ?? -1;
+  if (odd >= 0) {
+    throw new OptionError(`${where}: the weight of ${what} at place ${odd} is ${weights?.[odd]}`, {
+      hint: "weights are finite and at least 0",
     });
   }
   for (const [i, { place }] of questions.entries()) {
