@@ -14,7 +14,7 @@ import { cutExample, type Task, type TaskExample, taskKind } from "./tasks/task.
 export interface TruncationOptions {
   /** L: tokens of the truncated reading. Default: the trained window that the configuration states. */
   readonly window?: number;
-  /** How the last L tokens are read. Default: as the configuration states, not scaled further (schedule "none"). */
+  /** How the last L tokens are read. Default: as the model was trained, at scale 1 but for one that was trained at another scale alone. */
   readonly truncated?: (context: number) => HostTables;
 }
 
@@ -110,7 +110,8 @@ export function truncatedReading(
 ): { readonly window: number; readonly tables: (context: number) => HostTables } {
   const { window = modelRope(model.config).window } = options;
   const unscaled = (length: number): HostTables => readingTables(model.config, { schedule: "none", scale: 1, length, window });
-  return { window, tables: options.truncated ?? unscaled };
+  // One that knows a single scale alone, as PoSE's, would be held against a reading that it never learned.
+  return { window, tables: options.truncated ?? (model.config.e2llm === undefined ? unscaled : defaultTables(model)) };
 }
 
 /** The examples with only those questions that a cut to so much context keeps. */

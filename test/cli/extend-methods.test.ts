@@ -70,11 +70,20 @@ describe("a method of extension", { timeout: 120_000 }, () => {
     expect((await configOf("part")).e2llm).toEqual(config.e2llm);
 
     const read = await command(
-      `eval --model ${bench.at("whole")} --text ${bench.at("text.txt")} --targets 8 --contexts 16 --backend reference --json`,
+      `eval --model ${bench.at("whole")} --text ${bench.at("text.txt")} --targets 8 --contexts 8,16 --backend reference --json`,
     );
     // A method of one scale is read at that one.
     const scale = method === "pose" || method === "randomized" ? 4 : 2;
-    expect(JSON.parse(read.stdout)).toMatchObject({ schedule, rows: [{ context: 16, scale }] });
+    const table = JSON.parse(read.stdout);
+    expect(table).toMatchObject({
+      schedule,
+      rows: [
+        { context: 8, scale: scale === 4 ? 4 : expect.anything() },
+        { context: 16, scale },
+      ],
+    });
+    // The truncation baseline is what the model makes of L bytes, by the reading that it was trained for.
+    expect(table.truncation).toBe(table.rows[0].nats);
   });
 
   it("keeps its options in a resumed run", async () => {

@@ -50,7 +50,7 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
       const model = await loadModel(options.model);
       needByteModel(model, options.model);
       const reading = modelReading(model.config, options.model, options);
-      const asTrained = modelReading(model.config, options.model, { schedule: "none", scale: 1 });
+      const asTrained = modelReading(model.config, options.model, { schedule: "auto", scale: "auto" });
       const { window } = reading;
       if (reading.chosen !== undefined) io.note(reading.chosen);
       const contexts = options.contexts ?? [1, 2, 4, 8].map((times) => times * window);
@@ -152,7 +152,7 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
       };
       if (shouldStop())
         io.note("stopped: what was complete is shown; an evaluation saves nothing to go on from, so run the same command again");
-      io.print(table(result));
+      io.print(table({ ...result, truncationScale: asTrained.scaleAt(window) }));
       io.result(result);
       if (options.out !== undefined) {
         await writeFileAtomic(`${options.out}/eval.json`, `${JSON.stringify(result, null, 2)}\n`);
@@ -185,6 +185,7 @@ function table(result: {
   readonly targets: number;
   readonly rows: readonly ContextRow[];
   readonly truncation: number | null;
+  readonly truncationScale: number;
   readonly sliding: { readonly document: string; readonly rows: readonly SlidingRow[] } | null;
   readonly positions: PositionResult | null;
 }): string {
@@ -195,7 +196,8 @@ function table(result: {
     line(["context", "scale", "nats/byte"]),
     ...rows.map(({ context, scale, nats }) => line([context, format(scale), lossText(nats)])),
   ];
-  if (truncation !== null) lines.push(`${line([window, 1, lossText(truncation)])}   last L bytes only, as trained: the line to beat`);
+  if (truncation !== null)
+    lines.push(`${line([window, format(result.truncationScale), lossText(truncation)])}   last L bytes only, as trained: the line to beat`);
   if (sliding !== null && sliding.rows.length > 0) {
     lines.push(
       "",
