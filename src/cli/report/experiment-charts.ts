@@ -65,10 +65,11 @@ export function contextCharts(results: ExperimentResults, evaluation: Experiment
     if (own.length === 0) return [];
     const names = own.map(({ row }) => row.name);
     const values = own.flatMap(({ row, points }) => points.map((one) => ({ ...one, row: row.name })));
+    const scale = { domain: names, range: names.map((_, i) => colorOf(i)) };
     const color = {
       field: "row",
       type: "nominal",
-      scale: { domain: names, range: names.map((_, i) => colorOf(i)) },
+      scale,
       legend: { title: null, orient: "bottom", columns: 1, symbolType: "stroke" },
     } as const;
     const rule = { type: "line" as const, strokeDash: [5, 4], color: muted, strokeWidth: 1.5 };
@@ -86,8 +87,8 @@ export function contextCharts(results: ExperimentResults, evaluation: Experiment
             ? []
             : [{ data: { values: dashed.points }, mark: rule, encoding: { x, y } }]),
           {
-            mark: { type: "area", opacity: 0.15 },
-            encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, color },
+            mark: { type: "area", color: muted, opacity: 0.18 },
+            encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, detail: { field: "row", type: "nominal" } },
           },
           { mark: { type: "line", strokeWidth: 2 }, encoding: { x, y, color } },
           { mark: { type: "point", filled: true, size: 40, opacity: 1 }, encoding: { x, y, color } },
