@@ -6,6 +6,8 @@ export default defineConfig({
   test: {
     // Dawn's handles do not work in worker threads of vitest, and a process of its own gives each file's devices back.
     pool: "forks",
+    // Most tests compute in one thread, and without this two processors run one file at a time.
+    maxWorkers: "100%",
     testTimeout: 60_000,
     hookTimeout: 60_000,
     projects: [
