@@ -75,6 +75,19 @@ describe.each(backends())("targets at several contexts on $name", { timeout: 120
     for (const { scores } of found.contexts) expect(scores.map(asked)).toEqual(found.truncation?.scores.map(asked));
   });
 
+  it("are held against the last L tokens as the model knows how to read them, which for one of a single scale is at that scale", async () => {
+    const model = await modelOf(task.vocabulary);
+    const e2llm = { trained_window: window, g_max: 4, every_scale: false };
+    const single = withConfig(model, { ...model.config, e2llm });
+    const last = examples.map((example) => cutExample(task, example, window));
+    const at = (scale: number) => (length: number) => readingTables(model.config, { schedule: "linear", scale, length, window });
+    const { truncation } = await evaluateAtContexts({ model: single, task, examples, contexts: [16] });
+    expectSame(truncation?.scores ?? [], await evaluateTargets({ model, examples: last, tables: at(4) }));
+    const every = withConfig(model, { ...model.config, e2llm: { ...e2llm, every_scale: true } });
+    const found = await evaluateAtContexts({ model: every, task, examples, contexts: [16] });
+    expectSame(found.truncation?.scores ?? [], await evaluateTargets({ model, examples: last, tables: at(1) }));
+  });
+
   it("on a grid are those of sequences made for each cell", async () => {
     const needles = passkeyTask({ names: 4, values: 2, fillers: 2, keys: 2 });
     const model = await modelOf(needles.vocabulary);
