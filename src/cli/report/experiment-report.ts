@@ -6,8 +6,8 @@ import { formatCount, formatDuration } from "../progress.js";
 import type { Chart } from "./charts.js";
 import { drawSvg } from "./draw.js";
 import { contextCharts, depthCharts, kindsOf, measureTitle, placeChart, rowsChart, sweepChart, usualMeasure } from "./experiment-charts.js";
-import { drawFigures, escapeHtml, figurePanels } from "./report.js";
-import { reportStyle } from "./style.js";
+import { escapeHtml, factList, htmlPage } from "./page.js";
+import { drawFigures, figurePanels } from "./report.js";
 
 export interface ExperimentReportOptions {
   /** The command that runs it again. */
@@ -56,23 +56,7 @@ export async function renderExperiment(results: ExperimentResults, options: Expe
     trainings(results),
     `<footer>Written by dawngrad from results.json, which lies beside this file and holds every number shown here.</footer>`,
   ];
-  return [
-    "<!doctype html>",
-    '<html lang="en">',
-    "<head>",
-    '<meta charset="utf-8"/>',
-    '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
-    `<title>${escapeHtml(title)}</title>`,
-    `<style>\n${reportStyle}\n</style>`,
-    "</head>",
-    "<body>",
-    "<main>",
-    ...body.filter((part) => part !== ""),
-    "</main>",
-    "</body>",
-    "</html>",
-    "",
-  ].join("\n");
+  return htmlPage(title, body);
 }
 
 function sectionsOf(results: ExperimentResults, evaluation: ExperimentEvaluation, kind: string, measure: Measure): Section[] {
@@ -103,7 +87,7 @@ function facts(results: ExperimentResults): string {
     ["Backend", results.backend],
     ["Trainings", `${results.runs.length} in ${formatDuration(seconds)}`],
   ];
-  return `<dl class="facts">${items.map(([name, text]) => `<div><dt>${name}</dt><dd>${escapeHtml(text)}</dd></div>`).join("")}</dl>`;
+  return factList(items);
 }
 
 /** What was required, with its consequences in words, and what was expected. */

@@ -1,8 +1,8 @@
 import type { PositionBucket } from "../../e2llm/position-loss.js";
 import { compact, config, full, ink, muted } from "./chart-style.js";
 import type { Chart } from "./charts.js";
-import { drawFigures, escapeHtml, figurePanels } from "./report.js";
-import { reportStyle } from "./style.js";
+import { escapeHtml, htmlPage } from "./page.js";
+import { drawFigures, figurePanels } from "./report.js";
 
 /** The loss by position of one text. */
 export interface PositionFigure {
@@ -57,17 +57,12 @@ export async function positionPage(figure: PositionFigure): Promise<string | und
   const rows = buckets.map(
     ({ from, to, nats }) => `<tr><th scope="row">${from} … ${to - 1}</th><td>${nats === null ? "not a number" : nats.toFixed(4)}</td></tr>`,
   );
-  return [
-    "<!doctype html>",
-    '<html lang="en"><head><meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>',
-    `<title>${chart.title}</title><style>\n${reportStyle}\n</style></head><body><main>`,
+  return htmlPage(chart.title, [
     `<h1>${chart.title}</h1>`,
     `<p class="lead">${escapeHtml(model)} on ${escapeHtml(`"${document}"`)}, schedule ${escapeHtml(schedule)} at scale ${scale}: each byte predicted ` +
       "from all that come before it. A line is the mean over its positions.</p>",
     figurePanels([chart], figures, "single"),
     `<p class="caption"><span class="dash"></span> the trained window of ${window} bytes.</p>`,
     `<div class="table"><table><thead><tr><th scope="col">position</th><th scope="col">nats per byte</th></tr></thead><tbody>${rows.join("\n")}</tbody></table></div>`,
-    "</main></body></html>",
-    "",
-  ].join("\n");
+  ]);
 }

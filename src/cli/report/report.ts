@@ -7,7 +7,7 @@ import { type Chart, comparisonCeiling, comparisonChart, drawCharts, lossCharts,
 import { drawSvg, figuresLine } from "./draw.js";
 import { blowUp, type Finding, findings, tie } from "./findings.js";
 import { ledgerChart } from "./ledger-chart.js";
-import { reportStyle } from "./style.js";
+import { escapeHtml, factList, htmlPage } from "./page.js";
 
 export interface ReportOptions {
   /** Turns charts into SVG texts, or undefined where it cannot. Default `drawSvg`. */
@@ -74,28 +74,7 @@ export async function renderReport(results: DemoResults, options: ReportOptions 
     secondsTable(results),
     `<footer>Written by dawngrad from results.json, which lies beside this file and holds every number shown here.</footer>`,
   ];
-  return [
-    "<!doctype html>",
-    '<html lang="en">',
-    "<head>",
-    '<meta charset="utf-8"/>',
-    '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
-    `<title>dawngrad ${escapeHtml(results.preset)}: ${title}</title>`,
-    `<style>\n${reportStyle}\n</style>`,
-    "</head>",
-    "<body>",
-    "<main>",
-    ...body.filter((part) => part !== ""),
-    "</main>",
-    "</body>",
-    "</html>",
-    "",
-  ].join("\n");
-}
-
-/** Text as it may stand in HTML content and attribute values. */
-export function escapeHtml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;").replaceAll("'", "&#39;");
+  return htmlPage(`dawngrad ${results.preset}: ${title}`, body);
 }
 
 function facts(results: DemoResults): string {
@@ -110,7 +89,7 @@ function facts(results: DemoResults): string {
     ["Target bytes", results.targets.toLocaleString("en-US")],
     ["Seed", String(results.seed)],
   ];
-  return `<dl class="facts">${items.map(([name, text]) => `<div><dt>${name}</dt><dd>${escapeHtml(text)}</dd></div>`).join("")}</dl>`;
+  return factList(items);
 }
 
 function describeModel(model: DemoResults["model"]): string {
