@@ -16,6 +16,8 @@ const versions = {
   /** A software adapter for machines without a GPU: SwiftShader, and what loads it. */
   "@sparticuz/chromium": "153.0.0",
   koffi: "3.3.4",
+  /** Models of the Hugging Face Hub: `hf:owner/name`. */
+  "@huggingface/hub": "2.17.5",
 } as const;
 
 export type OptionalPackage = keyof typeof versions;
