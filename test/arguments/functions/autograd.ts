@@ -1,0 +1,287 @@
+import * as dawngrad from "../../../src/index.js";
+import { type Tensor, tensor } from "../../../src/index.js";
+import {
+  aBoundedNumber,
+  aFlag,
+  aFunction,
+  aList,
+  alsoFor,
+  aName,
+  anInteger,
+  anObject,
+  anyNumber,
+  aShape,
+  aTensor,
+  aTensorLike,
+  aText,
+  aTree,
+  axes,
+  isNumber,
+  matrix,
+  optional,
+  options,
+} from "../parameters.js";
+import { key, x } from "./values.js";
+
+const integers = (values: number[] = [0, 1], shape: number[] = [values.length]): Tensor => tensor(values, { dtype: "i32", shape });
+const cube = (): Tensor => tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], { shape: [1, 1, 2, 4] });
+const loss = (): unknown => (x: Tensor) => x.mul(x).sum();
+const ofAttention = {
+  q: aTensor(cube),
+  k: aTensor(cube),
+  v: aTensor(cube),
+  options: optional(
+    options({
+      causal: optional(aFlag()),
+      offset: optional(aTensorLike(() => 0)),
+      mask: optional(aTensor(() => tensor([true]))),
+      scale: optional(anyNumber()),
+    }),
+  ),
+};
+const dtype = optional(aName("f32"));
+const crossEntropyOptions = options({
+  reduction: optional(aName("sum")),
+  ignoreIndex: optional(anInteger(-100)),
+  labelSmoothing: optional(aBoundedNumber(0.5)),
+});
+const like = aTensorLike();
+const anyLike = (value: number) => aTensorLike(() => value);
+const reduction = { x, axes: optional(axes()), keepDims: optional(aFlag()) };
+const spread = {
+  x,
+  axes: optional(axes()),
+  options: optional(options({ keepDims: optional(aFlag()), correction: optional(aBoundedNumber(0)) })),
+};
+
+const of1 = { x };
+const like1 = { x: like };
+const like2 = { a: like, b: like };
+const booleans = aTensor(() => tensor([true, false]));
+
+const backend = (): unknown => {
+  const chosen = dawngrad.useBackend(undefined);
+  dawngrad.useBackend(chosen);
+  return chosen;
+};
+
+/** The functions of `src/autograd`, and `init`. */
+export const functions = {
+  // Making tensors.
+  tensor: {
+    data: alsoFor(
+      aList(() => [1, 2]),
+      isNumber,
+    ),
+    options: optional(options({ shape: optional(aShape([2])), dtype })),
+  },
+  full: { shape: aShape(), value: anyNumber(), options: optional(options({ dtype })) },
+  zeros: { shape: aShape(), options: optional(options({ dtype })) },
+  ones: { shape: aShape(), options: optional(options({ dtype })) },
+  zerosLike: of1,
+  onesLike: of1,
+  arange: { n: anInteger(3), options: optional(options({ dtype })) },
+  iota: { shape: aShape(), axis: anInteger(0), options: optional(options({ dtype })) },
+  eye: { n: anInteger(3), options: optional(options({ dtype })) },
+  linspace: { start: anyNumber(0), stop: anyNumber(1), count: anInteger(3) },
+  key: { seed: anInteger(1) },
+  split: { parent: key, count: optional(anInteger(2)) },
+  foldIn: { parent: key, data: anInteger(1) },
+  uniform: { key, shape: aShape(), options: optional(options({ low: optional(anyNumber(0)), high: optional(anyNumber(1)) })) },
+  randn: { key, shape: aShape() },
+  randint: { key, shape: aShape(), low: anInteger(0), high: anInteger(3) },
+  bernoulli: { key, shape: aShape(), p: optional(aBoundedNumber(0.5)) },
+  dropout: { key, x, rate: aBoundedNumber(0.5), dtype },
+  // Elementwise.
+  neg: like1,
+  exp: like1,
+  log: like1,
+  sin: like1,
+  cos: like1,
+  tanh: like1,
+  erf: like1,
+  sqrt: like1,
+  recip: like1,
+  abs: like1,
+  sign: like1,
+  floor: like1,
+  sigmoid: like1,
+  relu: like1,
+  silu: of1,
+  gelu: of1,
+  square: of1,
+  rsqrt: of1,
+  add: like2,
+  sub: like2,
+  mul: like2,
+  div: like2,
+  truncDiv: { a: aTensorLike(() => integers()), b: aTensorLike(() => integers([1, 2])) },
+  pow: like2,
+  mod: like2,
+  maximum: like2,
+  minimum: like2,
+  less: like2,
+  lessEqual: like2,
+  greater: like2,
+  greaterEqual: like2,
+  equal: like2,
+  notEqual: like2,
+  and: { a: booleans, b: booleans },
+  or: { a: booleans, b: booleans },
+  not: { x: booleans },
+  where: { condition: booleans, a: aTensorLike(), b: aTensorLike() },
+  clip: { x, low: optional(anyLike(0)), high: optional(anyLike(1)) },
+  cast: { x, dtype: aName("i32") },
+  bitcast: { x, dtype: aName("i32") },
+  stopGradient: of1,
+  finite: of1,
+  // Reductions.
+  sum: reduction,
+  mean: reduction,
+  max: reduction,
+  min: reduction,
+  argmax: reduction,
+  argmin: reduction,
+  logSumExp: reduction,
+  variance: spread,
+  std: spread,
+  softmax: { x, axis: optional(anInteger(0)) },
+  logSoftmax: { x, axis: optional(anInteger(0)) },
+  // Movement and indices.
+  reshape: { x, shape: aShape([4]) },
+  permute: { x, order: aShape([1, 0]) },
+  transpose: { x, axis1: optional(anInteger(0)), axis2: optional(anInteger(1)) },
+  broadcastTo: { x, shape: aShape() },
+  expand: { x, shape: aShape() },
+  slice: { x, ranges: aList(() => [[0, 1], null]) },
+  pad: {
+    x,
+    widths: aList(() => [
+      [0, 1],
+      [1, 0],
+    ]),
+    value: optional(anyNumber(0)),
+  },
+  concat: { tensors: aList(() => [matrix(), matrix()]), axis: optional(anInteger(0)) },
+  stack: { tensors: aList(() => [matrix(), matrix()]), axis: optional(anInteger(0)) },
+  flip: { x, axes: optional(axes()) },
+  squeeze: { x: aTensor(() => matrix().reshape([2, 1, 2])), axes: optional(axes(1)) },
+  unsqueeze: { x, axis: anInteger(0) },
+  gather: { x, index: aTensor(() => integers()), axis: optional(anInteger(0)) },
+  take: { x, index: aTensor(() => integers()), axis: optional(anInteger(0)) },
+  takeAlongAxis: { x, index: aTensor(() => integers([0, 1, 1, 0], [2, 2])), axis: optional(anInteger(0)) },
+  scatterAdd: { x, index: aTensor(() => integers()), size: anInteger(3) },
+  triu: { x, k: optional(anInteger(0)) },
+  tril: { x, k: optional(anInteger(0)) },
+  oneHot: { index: aTensor(() => integers()), classes: anInteger(3) },
+  // Products and networks.
+  matmul: { a: x, b: x },
+  einsum: { equation: aName("ij,jk->ik"), a: x, b: x },
+  rmsNorm: { x, weight: aTensor(() => tensor([1, 1])), eps: optional(aBoundedNumber()) },
+  layerNorm: { x, weight: aTensor(() => tensor([1, 1])), bias: aTensor(() => tensor([0, 0])), eps: optional(aBoundedNumber()) },
+  rope: { x: aTensor(cube), cos: aTensor(() => matrix().reshape([1, 2, 2])), sin: aTensor(() => matrix().reshape([1, 2, 2])) },
+  attention: ofAttention,
+  attentionWithLogSumExp: ofAttention,
+  crossEntropy: {
+    logits: x,
+    targets: aTensor(() => integers()),
+    options: optional(crossEntropyOptions),
+  },
+  linearCrossEntropy: {
+    x,
+    weight: x,
+    targets: aTensor(() => integers()),
+    options: optional(crossEntropyOptions),
+  },
+  // Derivatives and programs.
+  grad: { f: aFunction(loss), argnum: optional(anInteger(0)) },
+  valueAndGrad: { f: aFunction(loss), options: optional(options({ argnum: optional(anInteger(0)), hasAux: optional(aFlag()) })) },
+  vjp: { f: aFunction(loss), primal: aTree(matrix) },
+  jvp: {
+    f: aFunction(loss),
+    // A list of anything is a list of trees: what f makes of it is f's own.
+    primals: alsoFor(
+      aList(() => [matrix()]),
+      Array.isArray,
+    ),
+    tangents: alsoFor(
+      aList(() => [matrix()]),
+      Array.isArray,
+    ),
+  },
+  hvp: { f: aFunction(loss), x: aTree(matrix), v: aTree(matrix) },
+  checkGrads: {
+    f: aFunction(loss),
+    args: aList(() => [matrix()]),
+    options: optional(
+      options({
+        order: optional(anInteger(1)),
+        modes: optional(aList(() => ["reverse"])),
+        step: optional(aBoundedNumber(1e-5)),
+        relative: optional(aBoundedNumber()),
+        absolute: optional(aBoundedNumber()),
+        places: optional(anInteger(4)),
+        seed: optional(anInteger(0)),
+      }),
+    ),
+  },
+  checkpoint: { f: aFunction(loss) },
+  customVjp: { f: aFunction(loss), forward: aFunction(loss), backward: aFunction(loss) },
+  scan: {
+    f: aFunction(() => (carry: Tensor, x: Tensor) => [carry.add(x), x]),
+    carry: aTree(() => tensor([0, 0])),
+    xs: aTree(matrix),
+    options: optional(options({ length: optional(anInteger(2)), reverse: optional(aFlag()), checkpointEvery: optional(anInteger(1)) })),
+  },
+  compile: {
+    f: aFunction(loss),
+    settings: optional(
+      options({
+        donate: optional(aList(() => [0])),
+        static: optional(aList(() => [1])),
+        name: optional(aText("f")),
+        maxPrograms: optional(anInteger(4)),
+      }),
+    ),
+  },
+  explain: { f: aFunction(loss), x: aTree(matrix) },
+  memoryOf: { f: aFunction(loss), x: aTree(matrix) },
+  realize: { tree: aTree(matrix) },
+  flattenTree: { tree: aTree(matrix) },
+  tensorsOf: { tree: aTree(matrix) },
+  partition: { tree: aTree(matrix), predicate: aFunction(() => () => true) },
+  combine: {
+    first: aTree(matrix),
+    second: alsoFor(
+      aTree(() => null),
+      () => true,
+    ),
+  },
+  treeAt: { tree: aTree(() => ({ w: matrix() })), where: aFunction(() => (tree: { w: Tensor }) => tree.w), replacement: aTree(() => null) },
+  trainablePart: { tree: aTree(matrix), trainable: optional(aFunction(() => () => true)) },
+  mapTensors: { tree: aTree(matrix), f: aFunction(() => (t: Tensor) => t) },
+  zipTensors: {
+    f: aFunction(
+      () =>
+        ([t]: Tensor[]) =>
+          t,
+    ),
+    first: aTree(matrix),
+  },
+  memory: {},
+  sync: {},
+  useBackend: { backend: optional(anObject(() => dawngrad.useBackend(undefined))) },
+  withBackend: { backend: anObject(() => backend()), f: aFunction(() => () => 1) },
+  init: {
+    options: optional(
+      options({
+        // Given in every call, since the backend that is chosen otherwise depends on the machine.
+        backend: alsoFor(aName("reference"), (value) => value === undefined),
+        // These two are options of other backends.
+        adapter: optional({ ...aText(), valid: () => undefined }),
+        threads: optional({ ...anInteger(), valid: () => undefined }),
+        kernels: optional(aName("auto")),
+      }),
+    ),
+  },
+} as const;

@@ -1,0 +1,216 @@
+import * as dawngrad from "../../../src/index.js";
+import { tensor } from "../../../src/index.js";
+import {
+  aBoundedNumber,
+  aFlag,
+  aFunction,
+  aList,
+  alsoFor,
+  anInteger,
+  anObject,
+  aShape,
+  aTensor,
+  aText,
+  aTree,
+  matrix,
+  optional,
+  options,
+} from "../parameters.js";
+import { batch, blocks, config, documents, hostTokens, key, llama, optimizer, tables, training, x } from "./values.js";
+
+const ropeTensors = (length = 4): unknown => dawngrad.ropeTensors(tables(length));
+const bare = { targetLength: anInteger(2), maxContext: anInteger(8), documents: aList(documents) };
+/** A name of a folder, or files by name. */
+const aSource = alsoFor(
+  aText("/nonexistent"),
+  (value) => typeof value === "string" || (typeof value === "object" && value !== null && !(value instanceof Promise)),
+);
+const isObject = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Promise);
+
+/** The functions of `src/nn`. */
+export const functions = {
+  // Modules and training.
+  parameterCount: { tree: aTree(matrix) },
+  copyTree: { tree: aTree(matrix) },
+  globalNorm: { tree: aTree(matrix) },
+  clipByGlobalNorm: { grads: aTree(matrix), maxNorm: aBoundedNumber() },
+  sgd: { options: optional(options({ momentum: optional(aBoundedNumber(0.5)) })) },
+  adamw: {
+    options: optional(
+      options({
+        betas: optional(aList(() => [0.9, 0.95])),
+        eps: optional(aBoundedNumber()),
+        weightDecay: optional(aBoundedNumber()),
+        decayMask: optional(aFunction(() => () => true)),
+      }),
+    ),
+  },
+  warmupCosine: {
+    options: options({ warmup: optional(anInteger(0)), total: anInteger(3), peak: aBoundedNumber(), floor: optional(aBoundedNumber(0)) }),
+  },
+  constant: { rate: aBoundedNumber() },
+  createTrainStep: {
+    options: options({
+      optimizer: anObject(optimizer),
+      loss: aFunction(() => dawngrad.languageLoss),
+      maxNorm: optional(aBoundedNumber()),
+      trainable: optional(aFunction(() => () => true)),
+      microBatch: optional(anInteger(1)),
+      weight: optional(aFunction(() => dawngrad.languageWeight)),
+    }),
+  },
+  languageWeight: { batch: anObject(batch) },
+  languageLoss: { model: anObject(llama), batch: anObject(batch), options: optional(options({ checkpoint: optional(aFlag()) })) },
+  languageBatch: { tokens: anObject(hostTokens), tables: anObject(tables) },
+  ropeTensors: { tables: anObject(tables) },
+  llamaLoss: {
+    model: anObject(llama),
+    batch: anObject(batch),
+    tables: anObject(ropeTensors),
+    options: optional(options({ checkpoint: optional(aFlag()) })),
+  },
+  trainingMemory: {
+    options: options({
+      model: anObject(llama),
+      optimizer: anObject(optimizer),
+      optimizerState: training.optimizerState,
+      maxNorm: training.maxNorm,
+      trainable: training.trainable,
+      checkpoint: training.checkpoint,
+      microBatch: training.microBatch,
+      batch: anInteger(1),
+      length: anInteger(1),
+      tableRows: optional(anInteger(1)),
+      saves: optional(aFlag()),
+    }),
+  },
+  train: { options: options({ ...training, batches: aFunction(() => () => batch()) }) },
+  llamaConfig: {
+    options: options({
+      vocab_size: anInteger(11),
+      hidden_size: anInteger(8),
+      num_hidden_layers: anInteger(1),
+      num_attention_heads: anInteger(2),
+      num_key_value_heads: optional(anInteger(1)),
+      intermediate_size: optional(anInteger(8)),
+      head_dim: optional(anInteger(4)),
+      max_position_embeddings: optional(anInteger(16)),
+      rms_norm_eps: optional(aBoundedNumber(1e-5)),
+      rope_theta: optional(aBoundedNumber(1e4)),
+      tie_word_embeddings: optional(aFlag()),
+      initializer_range: optional(aBoundedNumber(0.02)),
+    }),
+  },
+  parseLlamaConfig: { json: anObject(() => dawngrad.toHfConfig(config)), file: aText("config.json") },
+  toHfConfig: { config: anObject(() => config) },
+  llamaShapes: { config: anObject(() => config) },
+  countParameters: { config: anObject(() => config) },
+  createPositionEncoding: { config: anObject(() => ({ type: "kerple" })), options: options({ heads: anInteger(2), key }) },
+  alibiSlopes: { heads: anInteger(2) },
+  clexPlaces: { draw: anObject(() => ({ ...dawngrad.plainPositions({ length: 4, scale: 2 }) })) },
+  withPositionEncoding: {
+    model: anObject(llama),
+    make: alsoFor(
+      anObject(() => ({ type: "kerple" })),
+      (value) => value === null,
+    ),
+    options: optional(options({ key: optional(key) })),
+  },
+  generate: {
+    options: options({
+      model: anObject(llama),
+      prompt: aList(() => [1]),
+      tokens: anInteger(1),
+      tables: aFunction(() => (length: number) => ropeTensors(length)),
+      cache: optional(options({ window: anInteger(2), sinks: optional(anInteger(1)) })),
+      block: optional(anInteger(1)),
+      onToken: optional(aFunction(() => () => undefined)),
+      shouldStop: optional(aFunction(() => () => false)),
+      temperature: optional(aBoundedNumber(0)),
+      topK: optional(anInteger(1)),
+      seed: optional(anInteger(0)),
+    }),
+  },
+  createSampler: {
+    options: optional(options({ temperature: optional(aBoundedNumber()), topK: optional(anInteger(1)), seed: optional(anInteger(0)) })),
+  },
+  // Data.
+  encodeDocuments: { documents: aList(() => [{ name: "a", text: "abc" }]), tokenizer: anObject(() => dawngrad.byteTokenizer) },
+  countTokens: { documents: aList(documents) },
+  splitHeldOut: { documents: aList(documents), options: optional(options({ fraction: optional(aBoundedNumber(0.5)) })) },
+  createWindowSampler: {
+    options: options({ documents: aList(documents), length: anInteger(4), batch: anInteger(1), seed: optional(anInteger(0)) }),
+  },
+  windows: {
+    options: options({
+      documents: aList(documents),
+      length: anInteger(4),
+      batch: anInteger(1),
+      seed: optional(anInteger(0)),
+      step: anInteger(0),
+    }),
+  },
+  availableTargets: { options: options(bare) },
+  evaluationTargets: { options: options({ ...bare, count: anInteger(1) }) },
+  targetWindows: {
+    options: options({ documents: aList(documents), blocks: aList(blocks), targetLength: anInteger(2), context: anInteger(4) }),
+  },
+  // Files. Paths are any text; a folder that is not there is a typed error of its own.
+  saveModel: {
+    folder: aText("/dev/null/none"),
+    model: anObject(llama),
+    options: optional(
+      options({
+        extraConfig: optional(
+          alsoFor(
+            anObject(() => ({})),
+            isObject,
+          ),
+        ),
+      }),
+    ),
+  },
+  modelBlobs: {
+    model: anObject(llama),
+    options: optional(
+      options({
+        extraConfig: optional(
+          alsoFor(
+            anObject(() => ({})),
+            isObject,
+          ),
+        ),
+      }),
+    ),
+  },
+  trainingBlobs: { checkpoint: anObject(() => ({ model: llama(), optimizerState: {}, step: 0 })) },
+  loadModel: { source: aSource },
+  loadConfig: { source: aSource },
+  saveTraining: { folder: aText("/dev/null/none"), checkpoint: anObject(() => ({ model: llama(), optimizerState: {}, step: 0 })) },
+  loadTraining: { source: aSource, optimizer: anObject(optimizer) },
+  readSafetensors: { bytes: anObject(() => dawngrad.writeSafetensors([])), file: aText("a.safetensors") },
+  writeSafetensors: { tensors: aList(() => []), metadata: optional(anObject(() => ({}))) },
+  checkTensors: {
+    tensors: anObject(() => new Map()),
+    expected: anObject(() => new Map()),
+    options: options({ file: aText("a.safetensors") }),
+  },
+  float32Tensor: { values: anObject(() => new Float32Array(2)), shape: aShape([2]) },
+  toFloat32: {
+    entry: anObject(() => ({ name: "a", file: "f", offset: 0, dtype: "F32", shape: [1], data: new Uint8Array(4) })),
+  },
+} as const;
+
+/** Classes that a user constructs. */
+export const classes = {
+  Llama: { config: anObject(() => config), options: options({ key }) },
+  Linear: { weight: x },
+  Embedding: { weight: x },
+  RMSNorm: { weight: aTensor(() => tensor([1, 1])), eps: aBoundedNumber(1e-5) },
+  StreamingCache: {
+    config: anObject(() => config),
+    options: options({ window: anInteger(4), sinks: optional(anInteger(1)), batch: optional(anInteger(1)) }),
+  },
+  KeyValueCache: { config: anObject(() => config), options: options({ capacity: anInteger(4), batch: optional(anInteger(1)) }) },
+} as const;
