@@ -1,4 +1,4 @@
-import type { DType, HostArray } from "../ir/dtype.js";
+import type { DeviceData, DType, HostArray } from "../ir/dtype.js";
 import type { Graph } from "../ir/graph.js";
 
 /** A piece of device memory that one tensor owns. Opaque outside of its backend. */
@@ -78,7 +78,12 @@ export interface Backend {
   alloc(dtype: DType, length: number, owner: string): DeviceBuffer;
   /** Gives memory back; runs that were started before still see it. */
   free(buffer: DeviceBuffer): void;
-  write(buffer: DeviceBuffer, dtype: DType, data: HostArray): void;
+  /**
+   * Writes the elements from `begin` on, 0 if left out; the others stay as they are. A Uint16Array holds the bits of halves, which are taken as
+   * they are. Devices are written in words of 32 bits: parts of halves begin at an even element, and are of an even length unless they end
+   * the buffer (UsageError, as for parts that do not fit).
+   */
+  write(buffer: DeviceBuffer, dtype: DType, data: DeviceData, begin?: number): void;
   read(buffer: DeviceBuffer, dtype: DType, length: number): Promise<HostArray>;
   compile(graph: Graph, options?: CompileOptions): Executable;
   /** What a run of the program would take. Allocates nothing on the device and refuses no size. */

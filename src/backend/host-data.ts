@@ -1,5 +1,7 @@
-import { type DType, type HostArray, hostArray } from "../ir/dtype.js";
+import { UsageError } from "../errors.js";
+import { type DeviceData, type DType, type HostArray, hostArray, isHalf } from "../ir/dtype.js";
 import { fromHalves, toHalves } from "../ir/halves.js";
+import type { DeviceBuffer } from "./backend.js";
 
 function wordsOf(data: ArrayLike<number>): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(data.length);
@@ -7,8 +9,14 @@ function wordsOf(data: ArrayLike<number>): Uint32Array<ArrayBuffer> {
   return words;
 }
 
+type Encoded = (Float32Array | Int32Array | Uint32Array | Uint16Array) & ArrayBufferView<ArrayBuffer>;
+
 /** Host numbers as they lie on the device: bools as words, halves as 16 bits. */
-export function encode(dtype: DType, data: HostArray): ArrayBufferView<ArrayBuffer> {
+export function encode(dtype: DType, data: DeviceData): Encoded {
+  if (data instanceof Uint16Array) {
+    if (isHalf(dtype)) return data as Uint16Array<ArrayBuffer>;
+    throw new UsageError(`bits of halves were written to a buffer of ${dtype}`);
+  }
   switch (dtype) {
     case "f16":
     case "bf16":
@@ -22,6 +30,17 @@ export function encode(dtype: DType, data: HostArray): ArrayBufferView<ArrayBuff
     default:
       return data instanceof Float32Array ? (data as Float32Array<ArrayBuffer>) : new Float32Array(data);
   }
+}
+
+/** The byte at which a part begins that is written to a buffer of `bytes` bytes. Throws UsageError where it does not fit, or cuts a word in two. */
+export function partOffset(buffer: DeviceBuffer, part: Encoded, begin: number): number {
+  const offset = begin * part.BYTES_PER_ELEMENT;
+  const end = offset + part.byteLength;
+  const words = offset % 4 === 0 && (end % 4 === 0 || end + 2 >= buffer.bytes);
+  if (Number.isSafeInteger(begin) && begin >= 0 && end <= buffer.bytes && words) return offset;
+  throw new UsageError(`${part.byteLength} bytes from byte ${offset} on are no part of buffer ${buffer.id}, which holds ${buffer.bytes}`, {
+    hint: "a part lies within the buffer, begins at a whole word of 4 bytes and ends at one unless it ends the buffer",
+  });
 }
 
 /** Device bytes as host numbers. */

@@ -30,6 +30,9 @@ export type DTypeName = DType | keyof typeof aliases;
 /** Host arrays that tensors are made from and read into. `f16` and `bf16` are read as f32, `bool` as bytes of 0 and 1. */
 export type HostArray = Float64Array | Float32Array | Int32Array | Uint32Array | Uint8Array;
 
+/** What is written to a device: numbers, or the bits of halves. */
+export type DeviceData = HostArray | Uint16Array;
+
 /** Order of promotion: the later of two dtypes wins; `f16` and `bf16` meet in f32; `i32` with `u32` has no common dtype. */
 const rank: Record<DType, number> = { bool: 0, i32: 1, u32: 1, f16: 2, bf16: 2, f32: 3, f64: 4 };
 

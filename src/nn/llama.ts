@@ -7,6 +7,7 @@ import { add, cast, div, matmul, mul, notEqual, ones, permute, reshape, sum, tra
 import { foldIn, randn, split } from "../autograd/random.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { ShapeError, UsageError } from "../errors.js";
+import { summableDtype } from "../ir/dtype.js";
 import { type Shape, sameShape, show } from "../ir/shape.js";
 import type { AttentionContext, PositionEncoding, RopeTensors } from "./attention-context.js";
 import { configKind, type LlamaConfig } from "./config.js";
@@ -79,7 +80,9 @@ export class Llama {
     const [B, T] = tokens.shape as [number, number];
     if (!cache) checkTables("Llama", tables, { B, T, D: this.config.head_dim });
 
-    let x = this.model.embed_tokens.forward(tokens); // [B, T, C]
+    // Weights may be stored in 16 bits; what is computed from them is not rounded to that.
+    const rows = this.model.embed_tokens.forward(tokens);
+    let x = cast(rows, summableDtype(rows.dtype)); // [B, T, C]
     this.model.layers.forEach((block, layer) => {
       const extend: ExtendContext | undefined = cache && ((k, v) => cache.extend(layer, k, v, tables));
       const forward = (layerOf: Block, y: Tensor): Tensor => layerOf.forward(y, tables, extend);

@@ -1,5 +1,5 @@
 import { OutOfMemoryError, UsageError } from "../../errors.js";
-import { type DType, type HostArray, hostArray, representable } from "../../ir/dtype.js";
+import { type DeviceData, type DType, type HostArray, hostArray, representable } from "../../ir/dtype.js";
 import type { CallNode, Graph, GraphNode, InputNode, LoopNode } from "../../ir/graph.js";
 import { sizeOf } from "../../ir/shape.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
@@ -72,14 +72,17 @@ class ReferenceBackend implements Backend {
     held.data = undefined;
   }
 
-  write(buffer: DeviceBuffer, dtype: DType, data: HostArray): void {
+  write(buffer: DeviceBuffer, dtype: DType, data: DeviceData, begin = 0): void {
     const { data: target } = this.view(buffer, dtype);
-    if (data.length !== target.length) {
-      throw new UsageError(`buffer ${buffer.id} holds ${target.length} elements and ${data.length} were written to it`);
+    if (data instanceof Uint16Array) throw new UsageError(`bits of halves were written to a buffer of ${dtype}`);
+    if (!(Number.isSafeInteger(begin) && begin >= 0 && begin + data.length <= target.length)) {
+      throw new UsageError(
+        `${data.length} elements from element ${begin} on are no part of buffer ${buffer.id}, which holds ${target.length}`,
+      );
     }
     // Floats keep all the digits that they come with.
     const store = dtype === "f32" ? (value: number): number => value : (value: number): number => representable(dtype, value);
-    for (let i = 0; i < data.length; i++) target[i] = store(data[i] as number);
+    for (let i = 0; i < data.length; i++) target[begin + i] = store(data[i] as number);
   }
 
   async read(buffer: DeviceBuffer, dtype: DType, length: number): Promise<HostArray> {

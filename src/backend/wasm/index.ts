@@ -1,9 +1,9 @@
 import { programMemory } from "../../compiler/program-memory.js";
 import { BackendUnavailableError, DtypeError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
-import type { DType, HostArray } from "../../ir/dtype.js";
+import type { DeviceData, DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
-import { decode, encode, encodeScalars } from "../host-data.js";
+import { decode, encode, encodeScalars, partOffset } from "../host-data.js";
 import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
@@ -226,13 +226,13 @@ class WasmBackend implements Backend {
     this.heap.give(this.live(buffer));
   }
 
-  write(buffer: DeviceBuffer, dtype: DType, data: HostArray): void {
+  write(buffer: DeviceBuffer, dtype: DType, data: DeviceData, begin = 0): void {
     this.need(dtype);
-    const { address, bytes, id } = this.live(buffer);
+    const block = this.live(buffer);
     const encoded = encode(dtype, data);
-    if (encoded.byteLength > bytes) throw new UsageError(`buffer ${id} holds ${bytes} bytes and ${encoded.byteLength} were written to it`);
+    const at = block.address + partOffset(block, encoded, begin);
     const source = new Uint8Array(encoded.buffer, encoded.byteOffset, encoded.byteLength);
-    new Uint8Array(this.mem.buffer, address, encoded.byteLength).set(source);
+    new Uint8Array(this.mem.buffer, at, encoded.byteLength).set(source);
   }
 
   async read(buffer: DeviceBuffer, dtype: DType, length: number): Promise<HostArray> {

@@ -1,9 +1,9 @@
 import { programMemory } from "../../compiler/program-memory.js";
 import { DtypeError, OutOfMemoryError } from "../../errors.js";
-import type { DType, HostArray } from "../../ir/dtype.js";
+import type { DeviceData, DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
-import { decode, encode, encodeScalars } from "../host-data.js";
+import { decode, encode, encodeScalars, partOffset } from "../host-data.js";
 import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { openDevice } from "./adapter.js";
 import { type GpuBuffer, sizeClass } from "./buffer-pool.js";
@@ -125,8 +125,9 @@ class WebGpuBackend implements Backend {
     this.device.release(buffer as GpuBuffer);
   }
 
-  write(buffer: DeviceBuffer, dtype: DType, data: HostArray): void {
-    this.device.write(this.live(buffer), encode(dtype, data));
+  write(buffer: DeviceBuffer, dtype: DType, data: DeviceData, begin = 0): void {
+    const encoded = encode(dtype, data);
+    this.device.write(this.live(buffer), encoded, partOffset(buffer, encoded, begin));
   }
 
   async read(buffer: DeviceBuffer, dtype: DType, length: number): Promise<HostArray> {
