@@ -5,7 +5,7 @@ import { type HostTables, ropeTensors } from "../nn/batch.js";
 import { generate } from "../nn/generate.js";
 import { modelKind } from "../nn/kinds.js";
 import type { Llama, RopeTensors } from "../nn/llama.js";
-import { type SamplingOptions, samplingKinds } from "../nn/sampling.js";
+import { type SamplingOptions, samplingKinds, samplingOptions } from "../nn/sampling.js";
 import { lossByPosition } from "./position-loss.js";
 import { type AutomaticReading, automaticReading, readingScale, readingTables } from "./reading.js";
 import type { ReadingOptions } from "./scoring.js";
@@ -183,7 +183,7 @@ const generationKinds: OptionKinds<LongGenerationOptions> = {
  */
 export async function longGeneration(options: LongGenerationOptions): Promise<LongGeneration> {
   checkOptions("longGeneration", options, generationKinds);
-  const { model, prompts, tokens, temperature, topK, seed = 0, onProgress, shouldStop, judge, buckets, ngram } = options;
+  const { model, prompts, tokens, seed = 0, onProgress, shouldStop, judge, buckets, ngram } = options;
   const promptLength = prompts[0]?.length ?? 0;
   if (promptLength === 0) throw new OptionError("longGeneration needs prompts of at least one token");
   const planned = promptLength + tokens;
@@ -196,9 +196,8 @@ export async function longGeneration(options: LongGenerationOptions): Promise<Lo
         model,
         prompt,
         tokens,
+        ...samplingOptions(options),
         seed: seed + i,
-        ...(temperature === undefined ? {} : { temperature }),
-        ...(topK === undefined ? {} : { topK }),
         tables: (length) => {
           made ??= ropeTensors(tablesOf(length, planned));
           return made;

@@ -10,7 +10,7 @@ import { yieldToEvents } from "./events.js";
 import { modelKind } from "./kinds.js";
 import { KeyValueCache } from "./kv-cache.js";
 import type { Llama, RopeTensors } from "./llama.js";
-import { createSampler, type SamplingOptions, samplingKinds } from "./sampling.js";
+import { createSampler, type SamplingOptions, samplingKinds, samplingOptions } from "./sampling.js";
 import { StreamingCache, type StreamingSizes, streamingKinds } from "./streaming-cache.js";
 
 export interface GenerateOptions extends SamplingOptions {
@@ -88,11 +88,11 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
     }
   }
   if (!Number.isInteger(wanted) || wanted < 0) throw new OptionError(`generate: ${wanted} is no count of tokens`);
-  const { temperature = 1, topK, seed = 0 } = options;
-  const sample = createSampler({ temperature, seed, ...(topK === undefined ? {} : { topK }) });
+  const sample = createSampler(samplingOptions(options));
 
   const unread = piecesOf(prompt, block);
   const found: number[] = [];
+  const seen = new Set(prompt);
   const capacity = bucket(prompt.length + wanted);
   const rolling = options.cache === undefined ? undefined : new StreamingCache(model.config, options.cache);
   /** Places that tables are made for, and tokens that are read at a time, at most. */
@@ -119,7 +119,8 @@ export async function generate(options: GenerateOptions): Promise<Int32Array> {
           hint: "the checkpoint holds weights that are no numbers, or they overflow",
         });
       }
-      const token = sample(values, found.length);
+      const token = sample(values, found.length, seen);
+      seen.add(token);
       found.push(token);
       onToken?.(token, found.length - 1);
       unread.push({ tokens: Int32Array.of(token), count: 1 });

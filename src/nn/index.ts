@@ -1,6 +1,7 @@
 /** Modules, the Llama, training, data and files. */
 export * from "./batch.js";
 export type { BlobLike } from "./byte-source.js";
+export { applyChatTemplate, type ChatMessage, type ChatTemplateOptions } from "./chat.js";
 export * from "./checkpoint.js";
 export * from "./clip.js";
 export { countParameters, type LlamaConfig, type LlamaOptions, llamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";

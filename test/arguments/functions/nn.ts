@@ -20,6 +20,14 @@ import { batch, blocks, config, documents, hostTokens, key, llama, optimizer, ta
 
 const ropeTensors = (length = 4): unknown => dawngrad.ropeTensors(tables(length));
 const bare = { targetLength: anInteger(2), maxContext: anInteger(8), documents: aList(documents) };
+const sampling = {
+  repetitionPenalty: optional(aBoundedNumber()),
+  temperature: optional(aBoundedNumber(0)),
+  topK: optional(anInteger(1)),
+  topP: optional(aBoundedNumber()),
+  minP: optional(aBoundedNumber()),
+  seed: optional(anInteger(0)),
+};
 /** A name of a folder, or files by name. */
 const aSource = alsoFor(
   aText("/nonexistent"),
@@ -127,13 +135,32 @@ export const functions = {
       block: optional(anInteger(1)),
       onToken: optional(aFunction(() => () => undefined)),
       shouldStop: optional(aFunction(() => () => false)),
-      temperature: optional(aBoundedNumber(0)),
-      topK: optional(anInteger(1)),
-      seed: optional(anInteger(0)),
+      ...sampling,
     }),
   },
-  createSampler: {
-    options: optional(options({ temperature: optional(aBoundedNumber()), topK: optional(anInteger(1)), seed: optional(anInteger(0)) })),
+  createSampler: { options: optional(options(sampling)) },
+  applyChatTemplate: {
+    template: aText("{{ messages[0].content }}"),
+    messages: aList(() => [{ role: "user", content: "hello" }]),
+    options: optional(
+      options({
+        addGenerationPrompt: optional(aFlag()),
+        bos: optional(aText()),
+        eos: optional(aText()),
+        tools: optional(
+          alsoFor(
+            aList(() => []),
+            Array.isArray,
+          ),
+        ),
+        variables: optional(
+          alsoFor(
+            anObject(() => ({ date: "today" })),
+            isObject,
+          ),
+        ),
+      }),
+    ),
   },
   // Data.
   encodeDocuments: { documents: aList(() => [{ name: "a", text: "abc" }]), tokenizer: anObject(() => dawngrad.byteTokenizer) },
