@@ -5,6 +5,7 @@ import { OptionError } from "../errors.js";
 import { countParameters, type LlamaConfig, type LlamaSizes } from "../nn/config.js";
 import { formatBytes } from "./machine.js";
 import { formatCount } from "./progress.js";
+import type { Unit } from "./units.js";
 
 /** What GPUs have is not told; none has so much. */
 const gpuBytes = 2 ** 40;
@@ -81,8 +82,8 @@ export const trainedModel = (config: LlamaSizes): Need => ({
  * What no way of computing a batch does without: its tokens and their targets, and for one sequence what each layer begins with and the tables
  * of RoPE.
  */
-export const trainedBatch = (config: LlamaSizes, batch: number, length: number): Need => ({
-  what: `a batch of ${batch} ${batch === 1 ? "sequence" : "sequences"} of ${length} bytes`,
+export const trainedBatch = (config: LlamaSizes, { batch, length, unit }: { batch: number; length: number; unit: Unit }): Need => ({
+  what: `a batch of ${batch} ${batch === 1 ? "sequence" : "sequences"} of ${length} ${unit}`,
   numbers: 2 * batch * length + length * (config.num_hidden_layers * config.hidden_size + config.head_dim),
   advice: "a smaller --batch or --length",
 });
@@ -95,8 +96,8 @@ export const readModel = (config: LlamaConfig): Need => ({
 });
 
 /** Keys and values of a text that is generated, and its tables of RoPE. */
-export const generatedText = (config: LlamaConfig, length: number): Need => ({
-  what: `a text of ${length} bytes`,
+export const generatedText = (config: LlamaConfig, length: number, unit: Unit): Need => ({
+  what: `a text of ${length} ${unit}`,
   numbers: length * config.head_dim * (2 * config.num_hidden_layers * config.num_key_value_heads + 1),
   advice: "fewer --tokens",
 });

@@ -10,13 +10,15 @@ export const metricsName = "metrics.jsonl";
 export interface MetricsLine {
   /** Counted from 1. */
   readonly step: number;
-  /** Nats per byte. */
+  /** Nats per token. */
   readonly loss: number;
+  /** The same by the bytes that a token of the text stands for in the mean. */
+  readonly lossPerByte: number;
   /** Norm of the gradients before clipping. */
   readonly gradNorm: number;
   /** Learning rate. */
   readonly lr: number;
-  /** Bytes of this step. */
+  /** Tokens of this step. */
   readonly tokens: number;
   /** Null until enough steps were timed. */
   readonly tokensPerSecond: number | null;

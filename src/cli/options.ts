@@ -42,7 +42,7 @@ export const scheduleNames: readonly ScheduleName[] = [
   "streaming",
 ];
 
-/** "auto" is g = max(1, ceil(W / L)) for a context of W bytes and a trained window of L. */
+/** "auto" is g = max(1, ceil(W / L)) for a context of W tokens and a trained window of L. */
 export type ScaleOption = "auto" | number;
 /** "auto" takes the length that a text will have in the end, "growing" what is there of it so far. */
 export type GrowingScaleOption = ScaleOption | "growing";
@@ -171,7 +171,7 @@ export function addSeed(command: Command): void {
 
 /** Steps are counted in 32 bits, and so are the draws that belong to them. */
 export const mostSteps = 2 ** 32 - 1;
-/** Largest count of sequences or bytes that an array can hold. */
+/** Largest count of sequences or tokens that an array can hold. */
 export const mostItems = 2 ** 31 - 1;
 /** Largest number of 32-bit floating point. */
 const largestFloat = 3.4e38;
@@ -206,7 +206,7 @@ export interface OptimizerOptions extends StepOptions {
   readonly clip: number;
   /** Steps between checkpoints; 0 saves at the end and on interruption only. */
   readonly saveEvery: number;
-  /** Bytes of a training sequence; the model's window when absent. */
+  /** Tokens of a training sequence; the model's window when absent. */
   readonly length?: number;
   /** Whether a run that `out` holds may be replaced. */
   readonly force?: boolean;
@@ -215,7 +215,12 @@ export interface OptimizerOptions extends StepOptions {
 /** Adds the options of OptimizerOptions but for `--force`; warm-up is left to `resolveWarmup`. */
 export function addOptimizer(command: Command, initial: { readonly batch: number; readonly steps: number; readonly lr: number }): void {
   addOption(command, "--batch <n>", "sequences per step", wholeNumber({ min: 1, max: mostItems }), initial.batch);
-  addOption(command, "--length <n>", "bytes of a training sequence (default: the model's window)", wholeNumber({ min: 2, max: mostItems }));
+  addOption(
+    command,
+    "--length <n>",
+    "tokens of a training sequence (default: the model's window)",
+    wholeNumber({ min: 2, max: mostItems }),
+  );
   addOption(command, "--steps <n>", "optimizer steps", wholeNumber({ min: 1, max: mostSteps }), initial.steps);
   addOption(command, "--lr <x>", "peak learning rate of AdamW", number({ above: 0, max: largestFloat }), initial.lr);
   addOption(

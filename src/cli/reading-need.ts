@@ -16,6 +16,7 @@ import {
   roomFigures,
   sayNeed,
 } from "./memory-need.js";
+import type { Unit } from "./units.js";
 
 /** What decides the memory of an evaluation and may be chosen. */
 export interface ReadingSizes {
@@ -29,6 +30,7 @@ export interface ReadingNeedOptions {
   readonly info: BackendInfo;
   readonly model: Llama;
   readonly sizes: ReadingSizes;
+  readonly unit: Unit;
   /** All that is read with such sizes. */
   readonly plansOf: (sizes: ReadingSizes) => readonly ScoringPlan[];
   /** Default: that of the backend. */
@@ -56,7 +58,7 @@ export function sayReadingNeed(io: Pick<CommandIo, "note" | "warn">, options: Re
     const shorter = mildest(fewer.length, (i) => memoryOf({ ...sizes, contexts: fewer[i] as number[] }), room);
     if (shorter !== undefined) alternatives.push(alternative(`--contexts ${fewer[shorter.index]?.join()}`, shorter.needed));
     const hint = alternatives.length === 0 ? "take shorter --contexts, or a smaller model" : alternativesInWords(alternatives);
-    const what = `reading ${rows} ${rows === 1 ? "sequence" : "sequences"} of ${blocks.context} bytes at a time`;
+    const what = `reading ${rows} ${rows === 1 ? "sequence" : "sequences"} of ${blocks.context} ${options.unit} at a time`;
     throw new MemoryNeedError(refusal(what, memory, room), { ...figures, alternatives }, hint);
   }
   sayNeed(io, memory, {

@@ -4,6 +4,7 @@ import { OptionError } from "../errors.js";
 import type { HostTables } from "../nn/batch.js";
 import type { LlamaConfig } from "../nn/config.js";
 import type { GrowingScaleOption, ScheduleName } from "./options.js";
+import type { Unit } from "./units.js";
 
 /** How a model is read when a command names a schedule and a scale. */
 export interface ModelReading {
@@ -30,6 +31,7 @@ export function modelReading(
   config: LlamaConfig,
   folder: string,
   reading: { readonly schedule: ScheduleName; readonly scale: GrowingScaleOption },
+  unit: Unit = "tokens",
 ): ModelReading {
   const file = `${folder}/config.json`;
   const own = automaticReading(config, { file });
@@ -58,7 +60,7 @@ export function modelReading(
       : readingScale(reading.schedule === "auto" ? own : { schedule }, length, reach);
   return {
     schedule,
-    chosen: reading.schedule !== "auto" ? undefined : describe(own, reach),
+    chosen: reading.schedule !== "auto" ? undefined : describe(own, reach, unit),
     gMax: own.gMax,
     window,
     scaleAt,
@@ -67,17 +69,17 @@ export function modelReading(
   };
 }
 
-function describe({ schedule, gMax, scale }: AutomaticReading, reach: number): string {
+function describe({ schedule, gMax, scale }: AutomaticReading, reach: number, unit: Unit): string {
   if (gMax === undefined) return "read as it was trained: its config.json names no extension";
   if (scale !== undefined && schedule !== "none") {
     return `read by schedule ${schedule} at g = ${scale}, the one for which config.json says it was extended`;
   }
-  return `read by schedule ${schedule} at g = ceil(bytes / ${reach}), for which config.json says it was extended, up to g = ${gMax}`;
+  return `read by schedule ${schedule} at g = ceil(${unit} / ${reach}), for which config.json says it was extended, up to g = ${gMax}`;
 }
 
 /** A warning where a text is read at a scale that the model has not seen. */
-export function unseenScale({ gMax, scaleAt, schedule }: ModelReading, length: number): string | undefined {
+export function unseenScale({ gMax, scaleAt, schedule }: ModelReading, length: number, unit: Unit): string | undefined {
   const scale = scaleAt(length);
   if (gMax === undefined || schedule === "none" || scale <= gMax) return undefined;
-  return `${length} bytes are read at scale ${scale}, and the model was extended up to ${gMax}: losses rise beyond`;
+  return `${length} ${unit} are read at scale ${scale}, and the model was extended up to ${gMax}: losses rise beyond`;
 }

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { FormatError, OptionError } from "../errors.js";
+import { byteTokenizer } from "../nn/tokenizers.js";
 import type { Corpus } from "./corpus.js";
 import type { CommandIo } from "./io.js";
 import { type CheckpointName, checkMicroBatch, checkpointNames, flagOf, type StepOptions } from "./options.js";
@@ -114,9 +115,14 @@ export const stepOptions = ({
 }): StepOptions => (microBatch === undefined ? { checkpoint } : { checkpoint, microBatch });
 
 /** SHA-256 of a text that is trained on, its division into documents included. */
-export function digestOf({ train }: Pick<Corpus, "train">): string {
+export function digestOf({ train, tokenizer }: Pick<Corpus, "train" | "tokenizer">): string {
   const hash = createHash("sha256");
-  for (const { tokens } of train) hash.update(`${tokens.length}:`).update(Uint8Array.from(tokens));
+  for (const { tokens } of train) {
+    hash.update(`${tokens.length}:`);
+    hash.update(
+      tokenizer === byteTokenizer ? Uint8Array.from(tokens) : new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength),
+    );
+  }
   return hash.digest("hex");
 }
 

@@ -1,10 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import type { BackendInfo } from "../backend/backend.js";
 import { hasRelaxedSimd, hasSimd } from "../backend/wasm/features.js";
-import { OptionError } from "../errors.js";
 import { init } from "../init.js";
-import type { Llama } from "../nn/llama.js";
-import { byteTokenizer } from "../nn/tokenizers.js";
 import type { CommandIo } from "./io.js";
 import { type BackendOptions, wantedBackend } from "./options.js";
 
@@ -49,13 +46,4 @@ export function switchOnRelaxedSimd(): boolean {
   if (!hasSimd()) return false;
   setFlagsFromString("--experimental-wasm-relaxed-simd");
   return hasRelaxedSimd();
-}
-
-/** Refuses models of another vocabulary: the command reads and writes bytes. */
-export function needByteModel(model: Llama, folder: string): void {
-  const { vocab_size: V } = model.config;
-  if (V === byteTokenizer.vocabSize) return;
-  throw new OptionError(`${folder}: the model has a vocabulary of ${V}, and the command reads bytes (${byteTokenizer.vocabSize})`, {
-    hint: "use a model that `dawngrad train` made",
-  });
 }

@@ -23,6 +23,7 @@ import {
 } from "./memory-need.js";
 import { divisorsOf, type StepOptions } from "./options.js";
 import { type LearningRule, languageOptions, maxNormOf, optimizerOf } from "./training-run.js";
+import type { Unit } from "./units.js";
 
 export interface TrainingNeedOptions {
   readonly info: BackendInfo;
@@ -30,11 +31,12 @@ export interface TrainingNeedOptions {
   readonly optimizerState?: AdamWState;
   readonly rule: LearningRule;
   readonly computing: StepOptions;
-  /** Bytes of a sequence. */
+  /** Tokens of a sequence. */
   readonly length: number;
+  readonly unit: Unit;
   /** Rows of the RoPE tables: 1, or the batch where each sequence has its own. */
   readonly tableRows: number;
-  /** Bytes of context of the held-out loss at the end, for sequences of so many bytes. */
+  /** Tokens of context of the held-out loss at the end, for sequences of so many tokens. */
   readonly heldOutContext: (length: number) => number;
   /** The option that makes sequences shorter; absent where the run has settled their length. */
   readonly shorter?: "--window" | "--length";
@@ -59,7 +61,7 @@ export function sayTrainingNeed(io: Pick<CommandIo, "note" | "warn">, options: T
   const figures = figuresOf(memory, room);
   if (!fits(memory, room)) {
     const { alternatives, least } = alternativesTo(sizes, { options, room, memoryOf });
-    const what = `training on batches of ${rule.batch} ${rule.batch === 1 ? "sequence" : "sequences"} of ${length} bytes`;
+    const what = `training on batches of ${rule.batch} ${rule.batch === 1 ? "sequence" : "sequences"} of ${length} ${options.unit}`;
     throw new MemoryNeedError(refusal(what, memory, room), { ...figures, alternatives }, hintOf(alternatives, least, options));
   }
   sayNeed(io, memory, {

@@ -10,6 +10,7 @@ import { type AdamWState, adamw, type Optimizer } from "../nn/optimizers.js";
 import { type Schedule, warmupCosine } from "../nn/schedules.js";
 import type { TrainStep } from "../nn/train-step.js";
 import type { StepInfo, TrainResult } from "../nn/training.js";
+import type { Corpus } from "./corpus.js";
 import type { Interrupt } from "./interrupt.js";
 import type { CommandIo } from "./io.js";
 import { metricsName, openMetrics } from "./metrics.js";
@@ -50,6 +51,8 @@ export interface TrainingRunOptions {
   readonly startStep?: number;
   readonly rule: LearningRule;
   readonly windows: TokenSource;
+  /** Of the text that is trained on, in the mean. Default 1: tokens are bytes, or there is no text. */
+  readonly bytesPerToken?: number;
   readonly positions: PositionSource;
   /** How a step is computed. Default: as the `trainStep` does, or everything at once. */
   readonly computing?: StepOptions;
@@ -76,6 +79,12 @@ export interface TrainingRun extends TrainResult<AdamWState> {
   readonly interrupted: boolean;
 }
 
+/** The loss of the last step in both units, null where no step was done. */
+export function lastLoss({ points }: Pick<TrainingRun, "points">, { bytesPerToken }: Pick<Corpus, "bytesPerToken">) {
+  const loss = points.at(-1)?.loss ?? null;
+  return { loss, lossPerByte: loss === null ? null : loss / bytesPerToken };
+}
+
 const mostPoints = 1000;
 
 /**
@@ -84,7 +93,7 @@ const mostPoints = 1000;
  */
 export async function runTraining(options: TrainingRunOptions): Promise<TrainingRun> {
   const { io, stop, label, rule, startStep = 0, folder, resumed, extra, saveOptions = {}, positions, detail } = options;
-  const { model, optimizer, optimizerState, windows, computing, trainStep, saveEvery } = options;
+  const { model, optimizer, optimizerState, windows, computing, trainStep, saveEvery, bytesPerToken = 1 } = options;
   const points: TrainPoint[] = [];
   const draws: DrawPoint[] = [];
   const every = Math.ceil(rule.steps / mostPoints);
@@ -131,7 +140,16 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
         const tokensPerSecond = progress.rate ?? null;
         if (step % every === 0 || step === 1 || step === rule.steps)
           points.push({ phase: label, step, loss, gradNorm, lr, tokensPerSecond });
-        metrics.add({ step, loss, gradNorm, lr, tokens, tokensPerSecond, seconds: (performance.now() - begun) / 1000 });
+        metrics.add({
+          step,
+          loss,
+          lossPerByte: loss / bytesPerToken,
+          gradNorm,
+          lr,
+          tokens,
+          tokensPerSecond,
+          seconds: (performance.now() - begun) / 1000,
+        });
       },
     });
     progress.finish();

@@ -3,7 +3,7 @@ import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { planTargetsWithin } from "../../src/cli/corpus.js";
 import { heldOutLoss } from "../../src/cli/held-out.js";
 import type { CommandIo } from "../../src/cli/io.js";
-import { useBackend } from "../../src/index.js";
+import { byteTokenizer, useBackend } from "../../src/index.js";
 import { integers, tinyConfig, tinyLlama } from "../nn/tiny.js";
 
 const io = { note: () => undefined, print: () => undefined } as unknown as CommandIo;
@@ -17,7 +17,8 @@ describe("the held-out loss that a training reports", () => {
   it.each(scalings)("reads at the positions of the training, also beyond the window that the configuration states: %j", async (scaling) => {
     const lossAt = async (window: number): Promise<number | null> => {
       const model = await tinyLlama({ ...tinyConfig, ...scaling, max_position_embeddings: window });
-      return (await heldOutLoss({ io, model, documents, context: 16, interrupted: false })).heldOut;
+      return (await heldOutLoss({ io, model, corpus: { heldOut: documents, tokenizer: byteTokenizer }, context: 16, interrupted: false }))
+        .heldOut;
     };
     const stated = await lossAt(16);
     expect(stated).toBeGreaterThan(0);

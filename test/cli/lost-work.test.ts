@@ -223,8 +223,8 @@ describe("an evaluation", () => {
     expect(found.code).toBe(1);
     expect(document).toMatchObject({ window: 8, targets: 8, truncation: null, nonFinite: ["model.norm.weight"] });
     expect(document.rows).toEqual([
-      { context: 8, scale: 1, nats: null },
-      { context: 16, scale: 1, nats: null },
+      { context: 8, scale: 1, nats: null, natsPerByte: null },
+      { context: 16, scale: 1, nats: null, natsPerByte: null },
     ]);
     expect(JSON.parse(await readFile(bench.at("nan-measured/eval.json"), "utf8"))).toEqual(document);
   });

@@ -75,6 +75,7 @@ describe("a training that cannot fit", () => {
       rule,
       computing: { checkpoint: "none" },
       length: 512,
+      unit: "bytes",
       tableRows: 1,
       heldOutContext: () => 64,
       shorter: "--length",
@@ -136,6 +137,7 @@ describe("a training that cannot fit", () => {
       model: fresh(),
       rule,
       length: 512,
+      unit: "bytes" as const,
       tableRows: 1,
       heldOutContext: () => 64,
     };

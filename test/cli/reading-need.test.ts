@@ -73,7 +73,7 @@ describe("a reading that cannot fit", () => {
   const needOf = (sizes: ReadingSizes): number => Math.max(...plansOf(sizes).map((plan) => scoringMemory(model, plan).peakBytes));
   const io = { note: () => undefined, warn: () => undefined };
   const ask = (sizes: ReadingSizes, bytes: number) =>
-    sayReadingNeed(io, { info: backend.info, model, sizes, plansOf, room: { ...roomOf(backend.info), bytes } });
+    sayReadingNeed(io, { info: backend.info, model, sizes, unit: "bytes", plansOf, room: { ...roomOf(backend.info), bytes } });
 
   it("is offered fewer rows and shorter contexts, with the figures that it would have", () => {
     const sizes = { contexts: [64, 512, 4096, 16384], batch: 8 };

@@ -178,19 +178,30 @@ describe("the page of losses by position", () => {
     schedule: "linear",
     scale: 4,
     window: 128,
+    unit: "tokens",
     buckets: [
-      { from: 0, to: 64, nats: 1.5, targets: 64 },
-      { from: 64, to: 128, nats: null, targets: 64 },
-      { from: 128, to: 200, nats: 2.25, targets: 72 },
+      { from: 0, to: 64, nats: 1.5, natsPerByte: 0.375, targets: 64 },
+      { from: 64, to: 128, nats: null, natsPerByte: null, targets: 64 },
+      { from: 128, to: 200, nats: 2.25, natsPerByte: 0.5625, targets: 72 },
     ],
-  };
+  } as const;
 
   it("has the figure, every mean and the names as they are", async () => {
     const html = (await positionPage(figure)) ?? "";
     expectBalancedTags(html.replace(/<svg[\s\S]*?<\/svg>/g, ""));
     expect(html.match(/<svg/g)).toHaveLength(2); // wide and compact
-    for (const text of ["runs/&lt;e2&gt;", "Chapter &quot;1&quot;", "1.5000", "not a number", "128 … 199", "2.2500"])
+    for (const text of [
+      "runs/&lt;e2&gt;",
+      "Chapter &quot;1&quot;",
+      "1.5000",
+      "not a number",
+      "128 … 199",
+      "2.2500",
+      "0.5625",
+      "nats per token",
+    ])
       expect(html).toContain(text);
+    expect(await positionPage({ ...figure, unit: "bytes" })).not.toContain("nats per token");
   });
 
   it("draws what is a number, on a logarithmic axis that has no 0", () => {

@@ -142,7 +142,7 @@ describe("a number that cannot fit", () => {
       tie_word_embeddings: true,
     });
     const room = roomOf({ name: "wasm", adapter: "a chip", software: true, maxTensorBytes: 2 ** 31, maxBytes: 2 ** 32 }, 2 ** 33);
-    expect(() => needRoom(room, [trainedModel(config), trainedBatch(config, 16, 1024)])).not.toThrow();
+    expect(() => needRoom(room, [trainedModel(config), trainedBatch(config, { batch: 16, length: 1024, unit: "bytes" })])).not.toThrow();
   });
 });
 

@@ -19,23 +19,24 @@ import {
   scheduleNames,
   wholeNumber,
 } from "../options.js";
+import type { Unit } from "../units.js";
 
 export interface EvalOptions extends CommonOptions {
   readonly model: string;
   readonly text: string;
-  /** Context lengths in bytes, ascending; L, 2L, 4L, 8L of the model when absent. */
+  /** Context lengths in tokens, ascending; L, 2L, 4L, 8L of the model when absent. */
   readonly contexts?: readonly number[];
   readonly schedule: ScheduleName;
   /** 1 when the schedule is "none". */
   readonly scale: ScaleOption;
-  /** Number of target bytes, the same for every context. */
+  /** Number of target tokens, the same for every context. */
   readonly targets: number;
   /** Sequences that are read together; as many as fit, 8 at most, when absent. */
   readonly batch?: number;
   readonly seed: number;
   /** Sliding-window perplexity beside the fixed-target loss. */
   readonly sliding: boolean;
-  /** Bytes that the sliding window moves; half a context when absent. */
+  /** Tokens that the sliding window moves; half a context when absent. */
   readonly stride?: number;
   /** The loss at each position of one text as long as the longest context. */
   readonly byPosition: boolean;
@@ -47,10 +48,10 @@ export interface EvalOptions extends CommonOptions {
 export function registerEval(program: Command, execute: Action<EvalOptions>): void {
   const command = program
     .command("eval")
-    .summary("loss at several context lengths on the same target bytes")
+    .summary("loss at several context lengths on the same target tokens")
     .description(
-      "Measures the loss (nats per byte) of held-out text. The target bytes stay the same and only the context before them grows, so a " +
-        "difference between two columns is what more context buys. The loss with only the last L bytes (truncation) is shown beside it: " +
+      "Measures the loss of held-out text, in nats per token and per byte. The target tokens stay the same and only the context before them grows, so a " +
+        "difference between two columns is what more context buys. The loss with only the last L tokens (truncation) is shown beside it: " +
         "a method that is not below that line gains nothing from long context. Long contexts are read in blocks, in memory in proportion to " +
         "their length.",
     )
@@ -71,7 +72,7 @@ Schedules (how RoPE is changed when reading; nothing is trained):
   self-extend  far positions in groups of neighbours, near ones as they are (within L/2)
   rerope       no distance above L/2; leaky-rerope: distances above L/2 grow slowly
   log-n        longer queries from L on
-  streaming    the first 4 bytes and the last L - 4 alone, at positions among these
+  streaming    the first 4 tokens and the last L - 4 alone, at positions among these
 
 Examples:
   dawngrad eval --model runs/e2
@@ -84,10 +85,10 @@ Examples:
   addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"; the held-out end is read', nonEmpty, "moby-dick");
   addSeed(command);
   command.optionsGroup("Reading:");
-  addOption(command, "--contexts <list>", "context lengths in bytes, as 64,128,256 (default: L, 2L, 4L, 8L)", parseContexts);
+  addOption(command, "--contexts <list>", "context lengths in tokens, as 64,128,256 (default: L, 2L, 4L, 8L)", parseContexts);
   addChoice(command, "--schedule <name>", "how RoPE is scaled", scheduleNames, "auto");
   addOption(command, "--scale <g>", '"auto" (max(1, ceil(context / L))) or a number of at least 1', parseScale, "auto");
-  addOption(command, "--targets <n>", "target bytes, the same for every context", wholeNumber({ min: 1, max: mostItems }), 1024);
+  addOption(command, "--targets <n>", "target tokens, the same for every context", wholeNumber({ min: 1, max: mostItems }), 1024);
   addOption(
     command,
     "--batch <n>",
@@ -98,7 +99,7 @@ Examples:
   addOption(
     command,
     "--stride <n>",
-    "bytes that the sliding window moves (default: half a context)",
+    "tokens that the sliding window moves (default: half a context)",
     wholeNumber({ min: 1, max: mostItems }),
   );
   addFlag(command, "by-position", "also the loss by position over one text as long as the longest context, as means");
@@ -122,11 +123,11 @@ export function resolveEval(raw: Omit<EvalOptions, "model"> & { readonly model?:
   return { ...raw, model, scale: resolveScale(raw.schedule, raw.scale) };
 }
 
-/** Refuses a stride by which a window would leave bytes out (OptionError). */
-export function checkStride(stride: number, contexts: readonly number[]): void {
+/** Refuses a stride by which a window would leave tokens out (OptionError). */
+export function checkStride(stride: number, contexts: readonly number[], unit: Unit = "tokens"): void {
   const shortest = Math.min(...contexts);
   if (stride <= shortest) return;
-  throw new OptionError(`--stride ${stride} is larger than the context of ${shortest}, so bytes would be left out`, {
+  throw new OptionError(`--stride ${stride} is larger than the context of ${shortest}, so ${unit} would be left out`, {
     hint: `take a stride of at most ${shortest}`,
   });
 }

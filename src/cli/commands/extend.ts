@@ -81,13 +81,13 @@ export function registerExtend(program: Command, execute: Action<ExtendOptions>)
     .summary("teach a trained model to read text longer than its window")
     .description(
       "Goes on training at the model's own window L while RoPE positions are scaled by a random g in 1..g-max and shifted by a random t " +
-        "(E²-LLM), or drawn in another way. Afterwards the model reads g·L bytes; its config.json says how.",
+        "(E²-LLM), or drawn in another way. Afterwards the model reads g·L tokens; its config.json says how.",
     )
     .addHelpText(
       "after",
       `
 Methods:
-  e2            positions (i + t)/g with a random scale g and a random shift t past the first bytes (E²-LLM)
+  e2            positions (i + t)/g with a random scale g and a random shift t past the first tokens (E²-LLM)
   e2-yarn       the same g and t, with YaRN's frequencies at factor g in place of the division
   pose          two chunks, the second a random way on, spread over g-max·L and divided by g-max (PoSE)
   randomized    an ordered random subset of 0..g-max·L-1, divided by g-max (randomized positional encodings)
@@ -118,7 +118,7 @@ Examples:
     8,
   );
   addChoice(command, "--granularity <what>", "one draw for each batch or each sample", ["batch", "sample"], "batch");
-  addOption(command, "--sinks <n>", "e2: first bytes that are never shifted", wholeNumber({ min: 0, max: mostItems }), 4);
+  addOption(command, "--sinks <n>", "e2: first tokens that are never shifted", wholeNumber({ min: 0, max: mostItems }), 4);
   addOption(command, "--g <n>", "e2: one scale for every draw, in place of those up to --g-max", wholeNumber({ min: 1, max: mostItems }));
   addOption(command, "--t <n>", 'e2: "uniform" (default), "largest", or one shift as far as there is room; 0 is none', parseShift);
   addOption(command, "--chunks <n>", "pose: how many chunks (default: 2)", wholeNumber({ min: 2, max: mostItems }));

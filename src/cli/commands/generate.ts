@@ -21,16 +21,16 @@ import { resolveScale } from "./eval.js";
 export interface GenerateOptions extends CommonOptions {
   readonly model: string;
   readonly prompt: string;
-  /** Number of bytes to generate. */
+  /** Number of tokens to generate. */
   readonly tokens: number;
-  /** 0 takes the most likely byte every time. */
+  /** 0 takes the most likely token every time. */
   readonly temperature: number;
-  /** Only the k most likely bytes are drawn from; all when absent. */
+  /** Only the k most likely tokens are drawn from; all when absent. */
   readonly topK?: number;
   readonly schedule: ScheduleName;
   /** 1 when the schedule is "none". */
   readonly scale: GrowingScaleOption;
-  /** How many of the last bytes are kept beside the first four; all when absent. */
+  /** How many of the last tokens are kept beside the first four; all when absent. */
   readonly stream?: number;
   readonly seed: number;
 }
@@ -43,15 +43,17 @@ export function registerGenerate(program: Command, execute: Action<GenerateOptio
   const command = program
     .command("generate")
     .summary("continue a prompt")
-    .description("Continues a prompt byte by byte. Standard output gets the prompt and its continuation, and nothing else.")
+    .description(
+      "Continues a prompt token by token, as the model's tokenizer has them (bytes for a model of bytes). Standard output gets the prompt and its continuation, and nothing else.",
+    )
     .addHelpText(
       "after",
       `
 With "--scale auto" one scale serves the whole text, that of the length which it will have: g = max(1, ceil((prompt + tokens) / L)). With
-"--scale growing" each byte is read at the scale of what is before it, and its past with it (keys are cached before RoPE, so a new scale
-reaches all of them); the same prompt then has the same first bytes whatever --tokens is.
+"--scale growing" each token is read at the scale of what is before it, and its past with it (keys are cached before RoPE, so a new scale
+reaches all of them); the same prompt then has the same first tokens whatever --tokens is.
 
-With "--stream w" memory and time per byte stay the same however long the text is, because no byte sees more than the first ${streamSinks} and the
+With "--stream w" memory and time per token stay the same however long the text is, because no token sees more than the first ${streamSinks} and the
 last w. Positions are counted among these, so a w of at most L - ${streamSinks} needs no schedule; what lies between is forgotten.
 
 Examples:
@@ -63,11 +65,11 @@ Examples:
   command.optionsGroup("Text:");
   addOption(command, "--model <dir>", "folder of the model", nonEmpty);
   addOption(command, "--prompt <text>", "text to continue", nonEmpty);
-  addOption(command, "--tokens <n>", "bytes to generate", wholeNumber({ min: 1, max: mostItems }), 256);
+  addOption(command, "--tokens <n>", "tokens to generate", wholeNumber({ min: 1, max: mostItems }), 256);
   addSeed(command);
   command.optionsGroup("Sampling:");
-  addOption(command, "--temperature <x>", "0 takes the most likely byte, 1 samples as trained", number({ min: 0 }), 0.8);
-  addOption(command, "--top-k <n>", "draw from the k most likely bytes only (default: from all)", wholeNumber({ min: 1, max: mostItems }));
+  addOption(command, "--temperature <x>", "0 takes the most likely token, 1 samples as trained", number({ min: 0 }), 0.8);
+  addOption(command, "--top-k <n>", "draw from the k most likely tokens only (default: from all)", wholeNumber({ min: 1, max: mostItems }));
   command.optionsGroup("Reading:");
   addChoice(command, "--schedule <name>", "how RoPE is scaled; the names are explained by: dawngrad eval --help", scheduleNames, "auto");
   addOption(
@@ -80,7 +82,7 @@ Examples:
   addOption(
     command,
     "--stream <w>",
-    `keep the first ${streamSinks} bytes and the last w alone, as StreamingLLM does (default: all)`,
+    `keep the first ${streamSinks} tokens and the last w alone, as StreamingLLM does (default: all)`,
     wholeNumber({ min: 1, max: mostItems }),
   );
   addCommon(command);

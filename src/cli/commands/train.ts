@@ -22,7 +22,7 @@ import {
 export interface TrainOptions extends CommonOptions, OptimizerOptions {
   /** "moby-dick", a file or a folder of files. */
   readonly text: string;
-  /** Context window L in bytes. */
+  /** Context window L in tokens. */
   readonly window: number;
   readonly hidden: number;
   readonly layers: number;
@@ -49,9 +49,9 @@ type RawTrainOptions = Omit<TrainOptions, "given" | "kvHeads" | "intermediate" |
 export function registerTrain(program: Command, execute: Action<TrainOptions>): void {
   const command = program
     .command("train")
-    .summary("train a Llama-style transformer on bytes of text")
+    .summary("train a Llama-style transformer on text")
     .description(
-      "Trains a Llama-style transformer (RMSNorm, grouped-query attention, RoPE, SwiGLU) to predict the next byte of a text. " +
+      "Trains a Llama-style transformer (RMSNorm, grouped-query attention, RoPE, SwiGLU) to predict the next token of a text; tokens are bytes here. " +
         "The end of the text is held out. Ctrl-C finishes the step, saves, and says how to go on; so do kill and a terminal that closes.",
     )
     .addHelpText(
@@ -73,7 +73,7 @@ Examples:
   addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"', nonEmpty, "moby-dick");
   addSeed(command);
   command.optionsGroup("Model:");
-  addOption(command, "--window <n>", "context window L in bytes", wholeNumber({ min: 2, max: 2 ** 28 }), 128);
+  addOption(command, "--window <n>", "context window L in tokens", wholeNumber({ min: 2, max: 2 ** 28 }), 128);
   addOption(command, "--hidden <n>", "width of the residual stream", wholeNumber({ min: 2, max: 2 ** 16 }), 128);
   addOption(command, "--layers <n>", "transformer layers", wholeNumber({ min: 1, max: 512 }), 4);
   addOption(command, "--heads <n>", "query heads", wholeNumber({ min: 1, max: 1024 }), 4);

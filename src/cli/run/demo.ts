@@ -135,7 +135,7 @@ class Demo {
   /** What has to fit into memory. */
   needs(): Need[] {
     const { batch, window } = this.preset;
-    return [trainedModel(this.book.config), trainedBatch(this.book.config, batch, window)];
+    return [trainedModel(this.book.config), trainedBatch(this.book.config, { batch, length: window, unit: "bytes" })];
   }
 
   /** Trains and measures; undefined where a signal ended it, after saving. */

@@ -3,44 +3,54 @@ import { planScoring, type ScoringPlan } from "../../e2llm/scoring.js";
 import { loadModel } from "../../nn/checkpoint.js";
 import type { TokenDocument } from "../../nn/data.js";
 import { writeFileAtomic } from "../../nn/files.js";
+import { bytesOfTokens } from "../../nn/token-bytes.js";
 import { checkStride, type EvalOptions } from "../commands/eval.js";
-import { loadCorpus, planTargets } from "../corpus.js";
+import { type LossPerUnit, loadCorpus, lossPerUnit, planTargets, targetBytes } from "../corpus.js";
 import { EvaluationMeter } from "../evaluation-progress.js";
 import { exitCodes } from "../exit.js";
 import { nonFiniteTensors } from "../model-check.js";
+import { modelTokenizer } from "../model-tokenizer.js";
 import { mostItems } from "../options.js";
 import { type OutputFolder, withOutputs } from "../outputs.js";
 import { formatLoss } from "../progress.js";
 import { modelReading, unseenScale } from "../reading.js";
 import { type ReadingSizes, sayReadingNeed } from "../reading-need.js";
 import type { Runner } from "../runner.js";
-import { needByteModel, onBackend } from "../session.js";
+import { onBackend } from "../session.js";
+import { lossColumns, oneOf, type Unit, unitOf } from "../units.js";
 import { measurePositions, type PositionResult, positionFile, positionTable, savePositions } from "./eval-positions.js";
 
+/** A loss in nats per token, and the same nats per byte of the text; null where it is no number. */
+interface Losses {
+  readonly nats: number | null;
+  readonly natsPerByte: number | null;
+}
+
 /** Sliding-window loss of one context length; null where it is no number. */
-interface SlidingRow {
+interface SlidingRow extends Losses {
   readonly context: number;
   readonly stride: number;
   readonly scale: number;
-  readonly nats: number | null;
+  /** By token. */
   readonly perplexity: number | null;
+  readonly bitsPerByte: number | null;
   readonly targets: number;
 }
 
-interface ContextRow {
+interface ContextRow extends Losses {
   readonly context: number;
   readonly scale: number;
-  readonly nats: number | null;
 }
 
 /** JSON knows no NaN and no infinity. */
 const orNull = (value: number): number | null => (Number.isFinite(value) ? value : null);
+const losses = ({ nats, natsPerByte }: LossPerUnit): Losses => ({ nats: orNull(nats), natsPerByte: orNull(natsPerByte) });
 
 /**
- * Loss at several contexts on the same targets. JSON (and eval.json): { command, model, text, backend, adapter, memory (ReadingFigures), window, schedule (what "auto" stands for), targets,
- * rows: [{ context, scale, nats }], truncation (nats with the last L bytes only, read as trained),
- * sliding: null or { document, rows: [{ context, stride, scale, nats, perplexity, targets }] },
- * positions: null or { document, context, scale, buckets: [{ from, to, nats, targets }] } (means over positions from … to − 1),
+ * Loss at several contexts on the same targets. JSON (and eval.json): { command, model, text, backend, adapter, tokenizer (its name), unit ("bytes" or "tokens", which all lengths count), memory (ReadingFigures), window, schedule (what "auto" stands for), targets,
+ * targetBytes (what the targets stand for), rows: [{ context, scale, nats (per token), natsPerByte }], truncation (nats with the last L tokens only, read as trained), truncationPerByte,
+ * sliding: null or { document, rows: [{ context, stride, scale, nats, natsPerByte, perplexity (per token), bitsPerByte, targets }] },
+ * positions: null or { document, context, scale, buckets: [{ from, to, nats, natsPerByte, targets }] } (means over positions from … to − 1),
  * nonFinite (names of weights that hold NaN or infinities), interrupted, seconds }. A loss that is no number is null, and then the exit code is 1.
  */
 export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
@@ -48,22 +58,25 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
     onBackend(options, io, async (computedOn, info) => {
       const begun = performance.now();
       const model = await loadModel(options.model);
-      needByteModel(model, options.model);
-      const reading = modelReading(model.config, options.model, options);
-      const asTrained = modelReading(model.config, options.model, { schedule: "auto", scale: "auto" });
+      const tokenizer = await modelTokenizer(options.model, model.config);
+      const unit = unitOf(tokenizer);
+      const reading = modelReading(model.config, options.model, options, unit);
+      const asTrained = modelReading(model.config, options.model, { schedule: "auto", scale: "auto" }, unit);
       const { window } = reading;
       if (reading.chosen !== undefined) io.note(reading.chosen);
       const contexts = options.contexts ?? [1, 2, 4, 8].map((times) => times * window);
-      if (options.stride !== undefined) checkStride(options.stride, contexts);
-      const { heldOut: documents } = await loadCorpus(options.text);
+      if (options.stride !== undefined) checkStride(options.stride, contexts, unit);
+      const { heldOut: documents } = await loadCorpus(options.text, tokenizer);
       const reach = [window, ...contexts];
       const plan = planTargets({ documents, targets: options.targets, shortest: Math.min(...reach), longest: Math.max(...reach) });
       const targets = plan.blocks.length * plan.targetLength;
+      const bytes = targetBytes(tokenizer, documents, plan);
+      const lossOf = (nats: number): Losses => losses(lossPerUnit(nats, targets, bytes));
       const document = longest(documents);
       const strideAt = (context: number): number => options.stride ?? Math.max(1, Math.floor(context / 2));
       const batch = options.batch === undefined ? {} : { batch: options.batch };
       const longestContext = Math.max(...contexts);
-      const unseen = unseenScale(reading, longestContext);
+      const unseen = unseenScale(reading, longestContext, unit);
       if (unseen !== undefined) io.warn(unseen);
       /** The plan of every reading that is to come. */
       const plansOf = (sizes: ReadingSizes): ScoringPlan[] => {
@@ -75,7 +88,7 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
           ...(options.byPosition ? [planned(Math.max(...sizes.contexts), Math.max(...sizes.contexts), 1)] : []),
         ];
       };
-      const memory = sayReadingNeed(io, { info, model, sizes: { contexts, ...batch }, plansOf });
+      const memory = sayReadingNeed(io, { info, model, sizes: { contexts, ...batch }, unit, plansOf });
       const nonFinite = await nonFiniteTensors(model);
       if (nonFinite.length > 0) {
         io.warn(
@@ -95,7 +108,9 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
         onProgress: (progress) => meter.update(progress),
       });
       meter.finish();
-      const measured: ContextRow[] = found.map(({ context, nats }) => ({ context, scale: reading.scaleAt(context), nats: orNull(nats) }));
+      const measured: ContextRow[] = found.map(({ context, nats }) => ({ context, scale: reading.scaleAt(context), ...lossOf(nats) }));
+
+      const truncation = baseline === undefined ? { nats: null, natsPerByte: null } : lossOf(baseline.nats);
 
       const sliding: SlidingRow[] = [];
       for (const context of options.sliding ? contexts : []) {
@@ -106,11 +121,13 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
           nats,
           perplexity,
           targets: scored,
+          bitsPerByte = Number.NaN,
         } = await slidingWindowPerplexity({
           model,
           tokens: document.tokens,
           window: context,
           stride,
+          bytes: bytesOfTokens(tokenizer, document.tokens, { from: 1 }),
           ...batch,
           shouldStop,
           tables: (length) => reading.tables(length, context),
@@ -123,14 +140,16 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
           stride,
           scale: reading.scaleAt(context),
           nats: orNull(nats),
+          natsPerByte: orNull(bitsPerByte * Math.LN2),
           perplexity: orNull(perplexity),
+          bitsPerByte: orNull(bitsPerByte),
           targets: scored,
         });
       }
 
       const positions =
         options.byPosition && !shouldStop()
-          ? await measurePositions({ io, model, document, context: longestContext, reading, shouldStop })
+          ? await measurePositions({ io, model, tokenizer, document, context: longestContext, reading, shouldStop })
           : null;
 
       const result = {
@@ -138,12 +157,16 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
         model: options.model,
         text: options.text,
         ...computedOn,
+        tokenizer: tokenizer.name,
+        unit,
         memory,
         window,
         schedule: reading.schedule,
         targets,
+        targetBytes: bytes,
         rows: measured,
-        truncation: baseline === undefined ? null : orNull(baseline.nats),
+        truncation: truncation.nats,
+        truncationPerByte: truncation.natsPerByte,
         sliding: options.sliding ? { document: document.name, rows: sliding } : null,
         positions,
         nonFinite,
@@ -158,7 +181,7 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
         await writeFileAtomic(`${options.out}/eval.json`, `${JSON.stringify(result, null, 2)}\n`);
         io.note(`saved to ${options.out}/eval.json`);
         if (positions !== null) {
-          await savePositions(io, options.out, { ...positions, model: options.model, schedule: reading.schedule, window });
+          await savePositions(io, options.out, { ...positions, model: options.model, schedule: reading.schedule, window, unit });
         }
       }
       const lostPositions = positions?.buckets.some(({ nats }) => nats === null) ? [{ context: positions.context }] : [];
@@ -166,7 +189,7 @@ export const run: Runner<EvalOptions> = (options, { io, onInterrupt }) =>
       if (lost.length === 0 && (baseline === undefined || result.truncation !== null)) return stop.exitCode;
       const where = [...new Set(lost.map(({ context }) => context))].join(", ");
       io.warn(
-        `the loss is not a number${where === "" ? "" : ` at ${where} bytes of context`}` +
+        `the loss is not a number${where === "" ? "" : ` at ${where} ${unit} of context`}` +
           (nonFinite.length > 0 ? ", because the weights are not" : "; the numbers of the forward pass overflow"),
       );
       return stop.exitCode || exitCodes.failed;
@@ -180,35 +203,45 @@ const longest = (documents: readonly TokenDocument[]): TokenDocument =>
   documents.reduce((best, document) => (document.tokens.length > best.tokens.length ? document : best));
 
 function table(result: {
+  readonly unit: Unit;
   readonly window: number;
   readonly schedule: string;
   readonly targets: number;
   readonly rows: readonly ContextRow[];
   readonly truncation: number | null;
+  readonly truncationPerByte: number | null;
   readonly truncationScale: number;
   readonly sliding: { readonly document: string; readonly rows: readonly SlidingRow[] } | null;
   readonly positions: PositionResult | null;
 }): string {
-  const { window, schedule, targets, rows, truncation, sliding, positions } = result;
-  const line = (cells: readonly (string | number)[]): string => cells.map((cell) => String(cell).padStart(10)).join("");
+  const { unit, window, schedule, targets, rows, truncation, sliding, positions } = result;
+  const line = (cells: readonly (string | number)[]): string =>
+    cells
+      .map((cell) => String(cell).padStart(12))
+      .join("")
+      .slice(2);
+  const lossCells = ({ nats, natsPerByte }: Losses): string[] => lossColumns(unit, [lossText(nats), lossText(natsPerByte)]);
+  const heads = lossColumns(unit, ["nats/token", "nats/byte"]);
   const lines = [
-    `the same ${targets} target bytes at every context; schedule ${schedule}, trained window L = ${window}`,
-    line(["context", "scale", "nats/byte"]),
-    ...rows.map(({ context, scale, nats }) => line([context, format(scale), lossText(nats)])),
+    `the same ${targets} target ${unit} at every context; schedule ${schedule}, trained window L = ${window}`,
+    line(["context", "scale", ...heads]),
+    ...rows.map(({ context, scale, ...loss }) => line([context, format(scale), ...lossCells(loss)])),
   ];
-  if (truncation !== null)
-    lines.push(`${line([window, format(result.truncationScale), lossText(truncation)])}   last L bytes only, as trained: the line to beat`);
+  if (truncation !== null) {
+    const cells = lossCells({ nats: truncation, natsPerByte: result.truncationPerByte });
+    lines.push(`${line([window, format(result.truncationScale), ...cells])}   last L ${unit} only, as trained: the line to beat`);
+  }
   if (sliding !== null && sliding.rows.length > 0) {
     lines.push(
       "",
-      `sliding window over "${sliding.document}", each byte once`,
-      line(["window", "stride", "scale", "nats/byte", "ppl/byte"]),
+      `sliding window over "${sliding.document}", each ${oneOf(unit)} once`,
+      line(["window", "stride", "scale", ...heads, `ppl/${oneOf(unit)}`]),
     );
-    for (const { context, stride, scale, nats, perplexity } of sliding.rows) {
-      lines.push(line([context, stride, format(scale), lossText(nats), perplexity === null ? "NaN" : perplexity.toFixed(3)]));
+    for (const { context, stride, scale, perplexity, ...loss } of sliding.rows) {
+      lines.push(line([context, stride, format(scale), ...lossCells(loss), perplexity === null ? "NaN" : perplexity.toFixed(3)]));
     }
   }
-  if (positions !== null) lines.push("", positionTable(positions));
+  if (positions !== null) lines.push("", positionTable(positions, unit));
   return lines.join("\n");
 }
 

@@ -43,7 +43,10 @@ export const run: Runner<ExperimentOptions> = async (options, { io, commandLine,
     onBackend(options, io, async (computedOn, info) => {
       for (const { training } of plan.variants.values()) {
         const { batch, length, microBatch } = training;
-        needRoom(roomOf(info), [trainedModel(plan.config), trainedBatch(plan.config, microBatch ?? batch, length)]);
+        needRoom(roomOf(info), [
+          trainedModel(plan.config),
+          trainedBatch(plan.config, { batch: microBatch ?? batch, length, unit: "tokens" }),
+        ]);
       }
       if (!options.force) await refuseOther(out, identity);
       await writeFileAtomic(`${out}/experiment.json`, `${JSON.stringify({ ...identity, command: commandLine, definition }, null, 2)}\n`);

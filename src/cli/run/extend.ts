@@ -7,6 +7,7 @@ import { countParameters, type LlamaConfig } from "../../nn/config.js";
 import { createWindowSampler } from "../../nn/data.js";
 import type { Llama } from "../../nn/llama.js";
 import { type AdamWState, adamw } from "../../nn/optimizers.js";
+import type { Tokenizer } from "../../nn/tokenizers.js";
 import {
   type ExtendMethod,
   type ExtendOptions,
@@ -19,14 +20,16 @@ import {
 import { loadCorpus } from "../corpus.js";
 import { needRoom, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import { heldOutLoss } from "../held-out.js";
+import { modelTokenizer } from "../model-tokenizer.js";
 import { mostItems, type StepOptions } from "../options.js";
 import { withRunFolder } from "../outputs.js";
 import { formatCount } from "../progress.js";
 import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSettings, settled, stepOptions } from "../resume.js";
 import type { Runner } from "../runner.js";
-import { needByteModel, onBackend } from "../session.js";
+import { onBackend } from "../session.js";
 import { sayTrainingNeed } from "../training-need.js";
-import { type LearningRule, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
+import { type LearningRule, lastLoss, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
+import { type Unit, unitOf } from "../units.js";
 
 /** What an extension is, as it is saved beside its checkpoint. */
 interface ExtensionSettings extends MethodOptions {
@@ -34,12 +37,13 @@ interface ExtensionSettings extends MethodOptions {
   readonly from: string;
   readonly text: string;
   readonly seed: number;
-  /** Bytes of a training sequence. */
+  /** Tokens of a training sequence. */
   readonly length: number;
 }
 
 interface Start {
   readonly model: Llama;
+  readonly tokenizer: Tokenizer;
   readonly optimizerState?: AdamWState;
   readonly step: number;
   readonly settings: ExtensionSettings;
@@ -50,9 +54,9 @@ interface Start {
 }
 
 /**
- * Goes on training a model at positions of a source. JSON: { command, method, out, from, backend, adapter, parameters, window, length, checkpoint,
+ * Goes on training a model at positions of a source. JSON: { command, method, out, from, backend, adapter, parameters, tokenizer, unit, bytesPerToken, window, length, checkpoint,
  * microBatch (null: the whole batch at once), memory (TrainingFigures), gMax, granularity (both null for "plain"), sinks (null where nothing is shifted),
- * positions (as createPositionSource takes them), seed, steps, step, interrupted, loss, heldOut, heldOutSkipped, seconds, train: […],
+ * positions (as createPositionSource takes them), seed, steps, step, interrupted, loss, lossPerByte, heldOut, heldOutPerByte, heldOutSkipped, seconds, train: […],
  * draws: [{ step, g, t }], or what else the source draws }.
  */
 export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
@@ -60,15 +64,16 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
     onBackend(options, io, async (computedOn, info) => {
       const { out } = options;
       const start = options.resume === undefined ? await freshStart(options) : await resumedStart(options, options.resume);
-      const { settings, rule, computing } = start;
+      const { settings, rule, computing, tokenizer } = start;
+      const unit = unitOf(tokenizer);
       const { config } = start.model;
       const { length } = settings;
       const window = config.max_position_embeddings;
       refuseFinished(start.step, rule.steps, out);
       const { method, gMax, granularity } = settings;
       const extends_ = method !== "plain";
-      if (extends_) checkReach(settings, window);
-      needRoom(roomOf(info), [trainedModel(config), trainedBatch(config, rule.batch, length)]);
+      if (extends_) checkReach(settings, window, unit);
+      needRoom(roomOf(info), [trainedModel(config), trainedBatch(config, { batch: rule.batch, length, unit })]);
       const positions = positionsOf(settings, window);
       const source = createPositionSource(positions, config);
       const notes = extensionNotes(positions, config);
@@ -79,11 +84,12 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         rule,
         computing,
         length,
+        unit,
         heldOutContext: (length) => (extends_ ? window : Math.max(window, length)),
         tableRows: extends_ && granularity === "sample" ? rule.batch : 1,
         ...(options.resume === undefined ? ({ shorter: "--length" } as const) : {}),
       });
-      const corpus = await loadCorpus(settings.text);
+      const corpus = await loadCorpus(settings.text, tokenizer);
       const textDigest = digestOf(corpus);
       if (options.resume !== undefined)
         checkText(io, options, { saved: settings.text, savedDigest: start.savedDigest, digest: textDigest });
@@ -91,8 +97,8 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
       await needCheckpointSpace(out, config);
       const parameters = countParameters(config);
       const sequences = length === window ? "" : `, sequences of ${length}`;
-      const how = extends_ ? `${nameOf[method]} up to g = ${gMax}, so ${gMax * window} bytes` : nameOf.plain;
-      io.note(`${formatCount(parameters)} parameters, window of ${window} bytes${sequences}: ${how}`);
+      const how = extends_ ? `${nameOf[method]} up to g = ${gMax}, so ${gMax * window} ${unit}` : nameOf.plain;
+      io.note(`${formatCount(parameters)} parameters, window of ${window} ${unit}${sequences}: ${how}`);
 
       const stop = onInterrupt();
       const result = await runTraining({
@@ -106,6 +112,7 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         rule,
         computing,
         windows,
+        bytesPerToken: corpus.bytesPerToken,
         positions: source,
         folder: out,
         ...(options.resume === undefined ? {} : { resumed: options.resume }),
@@ -118,7 +125,7 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         io.note(`stopped after step ${result.step} of ${rule.steps}; go on with: dawngrad extend --resume ${out}`);
       } else if (extends_) io.note(`read long text with: dawngrad eval --model ${out}`);
       const context = extends_ ? window : Math.max(window, length);
-      const heldOut = await heldOutLoss({ ...result, io, documents: corpus.heldOut, context, how: ", g = 1" });
+      const heldOut = await heldOutLoss({ ...result, io, corpus, context, how: ", g = 1" });
       io.result({
         command: "extend",
         method,
@@ -126,6 +133,9 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         from: settings.from,
         ...computedOn,
         parameters,
+        tokenizer: tokenizer.name,
+        unit,
+        bytesPerToken: corpus.bytesPerToken,
         window,
         length,
         checkpoint: computing.checkpoint,
@@ -139,7 +149,7 @@ export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
         steps: rule.steps,
         step: result.step,
         interrupted: result.interrupted,
-        loss: result.points.at(-1)?.loss ?? null,
+        ...lastLoss(result, corpus),
         ...heldOut,
         seconds: result.seconds,
         train: result.points,
@@ -198,7 +208,7 @@ const turns = { ramp: "turns", betaFast: 4, betaSlow: 1 } as const;
 const drawnScaling = (name: ScalingName): DrawnScaling => (name === "yarn-turns" ? { type: "yarn", ...turns } : name);
 
 /** Refuses scales and lengths that do not fit together (OptionError). */
-function checkReach({ method, g, gMax, length, chunks = 2 }: ExtensionSettings, window: number): void {
+function checkReach({ method, g, gMax, length, chunks = 2 }: ExtensionSettings, window: number, unit: Unit): void {
   const flag = g === undefined ? "--g-max" : "--g";
   if (gMax * window > mostItems) {
     throw new OptionError(`${flag} ${gMax} times the window of ${window} is more positions than can be counted`, {
@@ -206,7 +216,7 @@ function checkReach({ method, g, gMax, length, chunks = 2 }: ExtensionSettings, 
     });
   }
   if (method === "pose" && chunks > length) {
-    throw new OptionError(`--chunks ${chunks} are more than the ${length} bytes of a sequence`, {
+    throw new OptionError(`--chunks ${chunks} are more than the ${length} ${unit} of a sequence`, {
       hint: `take --chunks ${length} at most`,
     });
   }
@@ -245,10 +255,11 @@ async function freshStart(options: ExtendOptions): Promise<Start> {
   const { model: from, text, seed, batch, steps, lr, warmup, weightDecay, clip } = options;
   if (from === undefined) throw new OptionError("extend needs a model", { hint: "name its folder: --model runs/base" });
   const model = await loadModel(from);
-  needByteModel(model, from);
+  const tokenizer = await modelTokenizer(from, model.config);
   const { length = model.config.max_position_embeddings } = options;
   return {
     model,
+    tokenizer,
     step: 0,
     settings: { from, text, seed, ...methodOf(options), length },
     savedDigest: undefined,
@@ -268,6 +279,7 @@ async function resumedStart(options: ExtendOptions, folder: string): Promise<Sta
   const rule = resumedRule(options, saved);
   return {
     model,
+    tokenizer: await modelTokenizer(folder, model.config),
     optimizerState,
     step,
     settings: {

@@ -5,47 +5,49 @@ import { ropeTensors } from "../../nn/batch.js";
 import { loadModel } from "../../nn/checkpoint.js";
 import { generate } from "../../nn/generate.js";
 import type { RopeTensors } from "../../nn/llama.js";
-import { byteTokenizer } from "../../nn/tokenizers.js";
 import { type GenerateOptions, streamSinks } from "../commands/generate.js";
 import { generatedText, needRoom, readModel, roomOf } from "../fit.js";
+import { modelTokenizer } from "../model-tokenizer.js";
 import { type ModelReading, modelReading, unseenScale } from "../reading.js";
 import type { Runner } from "../runner.js";
-import { needByteModel, onBackend } from "../session.js";
+import { onBackend } from "../session.js";
+import { unitOf } from "../units.js";
 
 /**
- * Continues a prompt byte by byte, at the scale of the length that the text will have, or by "growing" at that of what is there.
- * JSON: { command, model, backend, adapter, window, schedule (what "auto" stands for), scale (of the last byte), stream (null without it), seed, temperature, prompt, text (the new part), tokens (how many),
+ * Continues a prompt token by token, at the scale of the length that the text will have, or by "growing" at that of what is there.
+ * JSON: { command, model, backend, adapter, tokenizer, unit, window, schedule (what "auto" stands for), scale (of the last token), stream (null without it), seed, temperature, prompt, text (the new part), tokens (how many),
  * interrupted, seconds }.
  */
 export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
   onBackend(options, io, async (computedOn, info) => {
     const { prompt: text, tokens: wanted, temperature, topK, seed, stream, scale: wantedScale } = options;
     const model = await loadModel(options.model);
-    needByteModel(model, options.model);
-    const reading = modelReading(model.config, options.model, options);
+    const tokenizer = await modelTokenizer(options.model, model.config);
+    const unit = unitOf(tokenizer);
+    const reading = modelReading(model.config, options.model, options, unit);
     const { schedule } = reading;
     if (reading.chosen !== undefined) io.note(reading.chosen);
     if (stream !== undefined && isMethod(schedule)) {
-      throw new OptionError(`--stream gives bytes their places itself, and so does --schedule ${schedule}`, {
+      throw new OptionError(`--stream gives ${unit} their places itself, and so does --schedule ${schedule}`, {
         hint: "leave one of them out",
       });
     }
-    const prompt = byteTokenizer.encode(text);
+    const prompt = tokenizer.encode(text);
     const length = prompt.length + wanted;
-    // Bytes that one of them sees, at most.
+    // Tokens that one of them sees, at most.
     const planned = stream === undefined ? length : Math.min(length, streamSinks + stream);
-    needRoom(roomOf(info), [readModel(model.config), generatedText(model.config, planned)]);
+    needRoom(roomOf(info), [readModel(model.config), generatedText(model.config, planned, unit)]);
     if (schedule === "none" && planned > reading.window) {
       const what = stream === undefined ? "prompt and continuation have" : "--stream keeps";
       io.warn(
-        `${what} ${planned} bytes and the model was trained on ${reading.window}; ` +
+        `${what} ${planned} ${unit} and the model was trained on ${reading.window}; ` +
           "see `dawngrad generate --help` for schedules that reach further",
       );
     }
-    const unseen = unseenScale(reading, planned);
+    const unseen = unseenScale(reading, planned, unit);
     if (unseen !== undefined) io.warn(unseen);
     const stop = onInterrupt();
-    const decoder = byteTokenizer.decoder();
+    const decoder = tokenizer.decoder();
     let written = "";
     const say = (piece: string): void => {
       written += piece;
@@ -69,11 +71,13 @@ export const run: Runner<GenerateOptions> = (options, { io, onInterrupt }) =>
     if (!io.json) io.write("\n");
     const seconds = (performance.now() - begun) / 1000;
     const scale = reading.scaleAt(wantedScale === "growing" ? Math.min(planned, prompt.length + Math.max(0, found.length - 1)) : planned);
-    io.detail(`${found.length} bytes in ${seconds.toFixed(1)} s, scale ${scale}`);
+    io.detail(`${found.length} ${unit} in ${seconds.toFixed(1)} s, scale ${scale}`);
     io.result({
       command: "generate",
       model: options.model,
       ...computedOn,
+      tokenizer: tokenizer.name,
+      unit,
       window: reading.window,
       schedule,
       scale,

@@ -5,11 +5,12 @@ import { countParameters, llamaConfig } from "../../nn/config.js";
 import { createWindowSampler } from "../../nn/data.js";
 import { Llama } from "../../nn/llama.js";
 import { type AdamWState, adamw } from "../../nn/optimizers.js";
-import { byteTokenizer } from "../../nn/tokenizers.js";
+import { byteTokenizer, type Tokenizer } from "../../nn/tokenizers.js";
 import type { TrainOptions } from "../commands/train.js";
 import { loadCorpus } from "../corpus.js";
 import { needRoom, type Room, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import { heldOutLoss } from "../held-out.js";
+import { modelTokenizer } from "../model-tokenizer.js";
 import type { StepOptions } from "../options.js";
 import { withRunFolder } from "../outputs.js";
 import { formatCount } from "../progress.js";
@@ -17,26 +18,28 @@ import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSet
 import type { Runner } from "../runner.js";
 import { onBackend } from "../session.js";
 import { sayTrainingNeed } from "../training-need.js";
-import { type LearningRule, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
+import { type LearningRule, lastLoss, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
+import { unitOf } from "../units.js";
 
 /** Where a training begins: at step 0, or where a checkpoint ends. */
 interface Start {
   readonly model: Llama;
+  readonly tokenizer: Tokenizer;
   readonly optimizerState?: AdamWState;
   readonly step: number;
   readonly text: string;
   /** What the text was when the run began. */
   readonly savedDigest: string | undefined;
   readonly seed: number;
-  /** Bytes of a training sequence. */
+  /** Tokens of a training sequence. */
   readonly length: number;
   readonly rule: LearningRule;
   readonly computing: StepOptions;
 }
 
 /**
- * Trains a byte-level Llama. JSON: { command, out, backend, adapter, parameters, window, length, checkpoint, microBatch (null: the whole batch at once), memory (TrainingFigures), seed, steps (asked for), step (reached),
- * interrupted, loss (last step), heldOut (nats per byte at a context of the shorter of window and length, or null), heldOutSkipped (why it is
+ * Trains a Llama from its beginning, on bytes or on the tokens of a tokenizer. JSON: { command, out, backend, adapter, parameters, tokenizer (its name), unit ("bytes" or "tokens", which all lengths count), bytesPerToken, window, length, checkpoint, microBatch (null: the whole batch at once), memory (TrainingFigures), seed, steps (asked for), step (reached),
+ * interrupted, loss (last step, nats per token), lossPerByte, heldOut (nats per token at a context of the shorter of window and length, or null), heldOutPerByte, heldOutSkipped (why it is
  * null, or null), seconds, train: [{ phase, step, loss, gradNorm, lr, tokensPerSecond (or null) }] }.
  */
 export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
@@ -45,11 +48,12 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
       const { out } = options;
       const room = roomOf(info);
       const start = options.resume === undefined ? freshStart(options, room) : await resumedStart(options, options.resume);
-      const { rule, computing, text, seed, length } = start;
+      const { rule, computing, text, seed, length, tokenizer } = start;
       const { config } = start.model;
+      const unit = unitOf(tokenizer);
       const window = config.max_position_embeddings;
       refuseFinished(start.step, rule.steps, out);
-      needRoom(room, [trainedModel(config), trainedBatch(config, rule.batch, length)]);
+      needRoom(room, [trainedModel(config), trainedBatch(config, { batch: rule.batch, length, unit })]);
       const memory = sayTrainingNeed(io, {
         info,
         model: start.model,
@@ -57,11 +61,12 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
         rule,
         computing,
         length,
+        unit,
         tableRows: 1,
         heldOutContext: (length) => (options.resume === undefined && !options.given.has("length") ? length : Math.min(length, window)),
         ...(options.resume !== undefined ? {} : ({ shorter: options.given.has("length") ? "--length" : "--window" } as const)),
       });
-      const corpus = await loadCorpus(text);
+      const corpus = await loadCorpus(text, tokenizer);
       const textDigest = digestOf(corpus);
       if (options.resume !== undefined) checkText(io, options, { saved: text, savedDigest: start.savedDigest, digest: textDigest });
       const windows = createWindowSampler({ documents: corpus.train, length, batch: rule.batch, seed });
@@ -69,7 +74,7 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
       await needCheckpointSpace(out, config);
       const sequences = length === window ? "" : `, sequences of ${length}`;
       io.note(
-        `${formatCount(parameters)} parameters, window of ${window} bytes${sequences}, ${formatCount(windows.counts.tokens)} bytes to train on`,
+        `${formatCount(parameters)} parameters, window of ${window} ${unit}${sequences}, ${formatCount(windows.counts.tokens)} ${unit} to train on`,
       );
 
       const stop = onInterrupt();
@@ -84,6 +89,7 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
         rule,
         computing,
         windows,
+        bytesPerToken: corpus.bytesPerToken,
         positions: createPlainSource(),
         folder: out,
         ...(options.resume === undefined ? {} : { resumed: options.resume }),
@@ -94,12 +100,15 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
       if (result.interrupted) {
         io.note(`stopped after step ${result.step} of ${rule.steps}; go on with: dawngrad train --resume ${out}`);
       }
-      const heldOut = await heldOutLoss({ ...result, io, documents: corpus.heldOut, context: Math.min(length, window) });
+      const heldOut = await heldOutLoss({ ...result, io, corpus, context: Math.min(length, window) });
       io.result({
         command: "train",
         out,
         ...computedOn,
         parameters,
+        tokenizer: tokenizer.name,
+        unit,
+        bytesPerToken: corpus.bytesPerToken,
         window,
         length,
         checkpoint: computing.checkpoint,
@@ -109,7 +118,7 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
         steps: rule.steps,
         step: result.step,
         interrupted: result.interrupted,
-        loss: result.points.at(-1)?.loss ?? null,
+        ...lastLoss(result, corpus),
         ...heldOut,
         seconds: result.seconds,
         train: result.points,
@@ -131,10 +140,11 @@ function freshStart(options: TrainOptions, room: Room): Start {
     tie_word_embeddings: true,
   };
   // Before there is a model, whose parts have bounds of their own and other words for them.
-  needRoom(room, [trainedModel(sizes), trainedBatch(sizes, batch, length)]);
+  needRoom(room, [trainedModel(sizes), trainedBatch(sizes, { batch, length, unit: "bytes" })]);
   const config = llamaConfig({ ...sizes, max_position_embeddings: window });
   return {
     model: new Llama(config, { key: key(seed) }),
+    tokenizer: byteTokenizer,
     step: 0,
     text,
     savedDigest: undefined,
@@ -154,6 +164,7 @@ async function resumedStart(options: TrainOptions, folder: string): Promise<Star
   const rule = resumedRule(options, saved);
   return {
     model,
+    tokenizer: await modelTokenizer(folder, model.config),
     optimizerState,
     step,
     text: given.has("text") ? options.text : saved.text("text"),
