@@ -76,20 +76,23 @@ async function describingErrors<T>(path: string, body: () => Promise<T>): Promis
 
 /**
  * Writes a file so that its name holds either what it held before or all of the new bytes, whenever the process or the machine
- * stops: a temporary file in the same folder, fsync, rename, fsync of the folder. Text is written as UTF-8.
+ * stops: a temporary file in the same folder, fsync, rename, fsync of the folder. Text is written as UTF-8, and bytes that are made as they
+ * are asked for one piece after another.
  *
- * @throws OptionError when the folder is missing or may not be written to, DawngradError when the disk fails or is full
+ * @throws OptionError when the folder is missing or may not be written to, DawngradError when the disk fails or is full, and what the making of
+ *   bytes throws
  */
-export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
-  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+export async function writeFileAtomic(path: string, content: Uint8Array | string | AsyncIterable<Uint8Array>): Promise<void> {
   const [{ open, rename, rm }, { basename, dirname, join }] = await Promise.all([nodeModule("fs/promises"), nodeModule("path")]);
   const folder = dirname(path);
   const temporary = join(folder, `.${basename(path)}.${globalThis.crypto.randomUUID()}.tmp`);
   try {
     const handle = await open(temporary, "wx");
     try {
-      for (let end = 0; end < bytes.length; ) {
-        end += (await handle.write(bytes, end, Math.min(CHUNK_BYTES, bytes.length - end))).bytesWritten;
+      for await (const bytes of piecesOf(content)) {
+        for (let end = 0; end < bytes.length; ) {
+          end += (await handle.write(bytes, end, Math.min(CHUNK_BYTES, bytes.length - end))).bytesWritten;
+        }
       }
       await handle.sync();
     } finally {
@@ -99,9 +102,14 @@ export async function writeFileAtomic(path: string, content: Uint8Array | string
     await syncFolder(folder);
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined);
-    throw writeError(path, error);
+    throw error instanceof DawngradError ? error : writeError(path, error);
   }
 }
+
+const piecesOf = (content: Uint8Array | string | AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> | readonly Uint8Array[] => {
+  if (typeof content === "string") return [new TextEncoder().encode(content)];
+  return content instanceof Uint8Array ? [content] : content;
+};
 
 /** Makes a rename in this folder last through a power failure. */
 async function syncFolder(folder: string): Promise<void> {

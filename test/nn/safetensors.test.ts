@@ -384,6 +384,21 @@ describe("files", () => {
     await rm(target, { recursive: true });
   });
 
+  it("are written piece by piece, and keep what they held where a piece cannot be made", async () => {
+    const path = join(folder, "pieces");
+    const pieces = async function* (fails: boolean): AsyncGenerator<Uint8Array> {
+      yield Uint8Array.of(1, 2);
+      yield new Uint8Array();
+      if (fails) throw new OptionError("no more");
+      yield Uint8Array.of(3);
+    };
+    await writeFileAtomic(path, pieces(false));
+    expect([...(await readFile(path))]).toEqual([1, 2, 3]);
+    await expect(writeFileAtomic(path, pieces(true))).rejects.toThrow(new OptionError("no more"));
+    expect([...(await readFile(path))]).toEqual([1, 2, 3]);
+    expect((await readdir(folder)).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+  });
+
   it("are refused with the file's name where they cannot be read", async () => {
     const missing = join(folder, "missing.safetensors");
     await expect(readFileChecked(missing)).rejects.toThrow(new RegExp(`${missing}: there is no such file`));
