@@ -134,7 +134,7 @@ export function vjp<A extends readonly unknown[], R>(f: (...primals: A) => R, ..
 }
 
 /** {@link valueAndGrad} under the name of the function that was called. */
-function differentiated<A extends readonly unknown[], R, N extends number>(
+export function differentiated<A extends readonly unknown[], R, N extends number>(
   where: string,
   f: (...args: A) => R,
   argnum: N,

@@ -26,6 +26,8 @@ import { key, x } from "./values.js";
 const integers = (values: number[] = [0, 1], shape: number[] = [values.length]): Tensor => tensor(values, { dtype: "i32", shape });
 const cube = (): Tensor => tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], { shape: [1, 1, 2, 4] });
 const loss = (): unknown => (x: Tensor) => x.mul(x).sum();
+/** An axis, null, or a tree of them. */
+const batchAxes = alsoFor(anInteger(0), (value) => value === null || (typeof value === "object" && !(value instanceof Promise)));
 const ofAttention = {
   q: aTensor(cube),
   k: aTensor(cube),
@@ -224,6 +226,32 @@ export const functions = {
         seed: optional(anInteger(0)),
       }),
     ),
+  },
+  jacobian: {
+    f: aFunction(loss),
+    options: optional(options({ argnum: optional(anInteger(0)), mode: optional(aName("reverse")) })),
+  },
+  hessian: { f: aFunction(loss), options: optional(options({ argnum: optional(anInteger(0)) })) },
+  vmap: {
+    f: aFunction(loss),
+    options: optional(
+      options({
+        inAxes: optional(batchAxes),
+        outAxes: optional(batchAxes),
+      }),
+    ),
+  },
+  cond: {
+    condition: aTensor(() => tensor([1]).sum().greater(0)),
+    whenTrue: aFunction(loss),
+    whenFalse: aFunction(loss),
+    x: aTree(matrix),
+  },
+  whileLoop: {
+    condition: aFunction(() => (x: Tensor) => x.less(3)),
+    body: aFunction(() => (x: Tensor) => x.add(1)),
+    carry: aTree(() => tensor([1]).sum()),
+    options: options({ maxSteps: anInteger(3) }),
   },
   checkpoint: { f: aFunction(loss) },
   customVjp: { f: aFunction(loss), forward: aFunction(loss), backward: aFunction(loss) },
