@@ -6,9 +6,11 @@ export interface ByteSource {
   readonly name: string;
   /** How many bytes there are; undefined for a download that does not tell. */
   readonly size: number | undefined;
+  /** Whether bytes may be read in any order, and again. */
+  readonly seekable: boolean;
   /** The first bytes, {@link START_BYTES} at most. */
   start(): Promise<Uint8Array>;
-  /** Bytes begin … end − 1. Where bytes come one after another, earlier ones cannot be read again. Throws FormatError where they end before. */
+  /** Bytes begin … end − 1. Where it is not seekable, bytes before those that were read cannot be read any more. Throws FormatError where they end before. */
   read(begin: number, end: number): Promise<Uint8Array>;
   /** How many bytes there are, or a number above `most` where there are more than that. */
   length(most: number): Promise<number>;
@@ -36,6 +38,7 @@ export function sourceOf(pieces: Pieces): ByteSource {
   return {
     name,
     size,
+    seekable: true,
     read,
     start: () => read(0, Math.min(START_BYTES, size)),
     length: async () => size,
@@ -57,8 +60,8 @@ export async function readAll(source: ByteSource, maxBytes: number): Promise<Uin
 
 /** There is nothing of that name. */
 export class MissingFileError extends FormatError {
-  constructor(file: string, cause?: unknown, hint = "check the path") {
-    super("there is no such file", { file, hint, cause });
+  constructor(file: string, cause?: unknown, hint = "check the path", found = "") {
+    super(`there is no such file${found}`, { file, hint, cause });
     this.name = "FormatError";
   }
 }
@@ -113,6 +116,7 @@ export async function openUrl(url: string): Promise<ByteSource> {
 }
 
 class Download implements ByteSource {
+  readonly seekable = false;
   readonly size: number | undefined;
   private readonly reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   /** What came in and was not read yet. */

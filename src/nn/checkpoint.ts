@@ -1,34 +1,31 @@
 import { callable, checkArgument, checkFields, checkOptions, integer, object, optional, plainObject, text } from "../arguments.js";
 import { key } from "../autograd/random.js";
 import { data } from "../autograd/realize.js";
-import { fromHost, Tensor } from "../autograd/tensor.js";
-import { flattenTree, type Tree, tensorsOf } from "../autograd/tree.js";
+import type { Tensor } from "../autograd/tensor.js";
+import { type Tree, tensorsOf } from "../autograd/tree.js";
 import { DtypeError, FormatError, NonFiniteError } from "../errors.js";
 import type { Shape } from "../ir/shape.js";
-import { type ByteSource, readAll, START_BYTES } from "./byte-source.js";
+import type { ByteSource } from "./byte-source.js";
 import { type LlamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
-import { identifyFile } from "./file-kinds.js";
 import { writeFileAtomic } from "./files.js";
 import { makeFolder } from "./folders.js";
 import { parseJson } from "./json.js";
 import { modelKind, optimizerKind } from "./kinds.js";
 import { Llama } from "./llama.js";
-import { type HostBlob, type ModelFiles, type ModelSource, modelFiles } from "./model-source.js";
+import { type LoadModelOptions, loadModelKinds, loadTree, loadWeights } from "./load-weights.js";
+import { type HostBlob, type ModelSource, modelFiles, readingFile } from "./model-source.js";
+import { configOf, openStored } from "./open-model.js";
 import type { Optimizer } from "./optimizers.js";
 import { configOfLayers } from "./position-encodings.js";
-import { readModelWeights, readTensors } from "./read-weights.js";
 import { checkTensors, float32Tensor, type SafetensorsTensor, writeSafetensors } from "./safetensors.js";
-import { readSafetensorsHeader, type SafetensorsHeader } from "./safetensors-header.js";
+import { readSafetensorsHeader, type SafetensorsHeader, wrongLength } from "./safetensors-header.js";
+import { configFile, storedTensors, weightsFile } from "./safetensors-model.js";
 import { type Trainable, trainablePart } from "./trainable.js";
 import type { TrainResult } from "./training.js";
 
-/** Every file of a checkpoint folder: the first two are Hugging Face's, the third is what `loadTraining` goes on from. */
-const configFile = "config.json";
-const weightsFile = "model.safetensors";
 const trainingFile = "training.safetensors";
+/** Every file of a checkpoint folder: the first two are Hugging Face's, the third is what `loadTraining` goes on from. */
 export const checkpointFiles: readonly string[] = [configFile, weightsFile, trainingFile];
-
-const maxConfigBytes = 2 ** 24;
 
 export interface SaveModelOptions {
   /** Fields that are put over those of the model's configuration, such as `rope_parameters` of an extended model. */
@@ -82,41 +79,23 @@ async function writeContents(folder: string, contents: Readonly<Record<string, F
 }
 
 /**
- * The model that {@link saveModel} or Hugging Face's transformers wrote (F32, F16, BF16 or F64 weights, one file), from a folder, an
- * address, a FileList or contents by name; see {@link ModelSource}. Names, shapes and dtypes are held against the configuration before
- * anything but the header is read; a file that does not fit is refused whole with a FormatError, and a file of another kind is named.
+ * The model that {@link saveModel} or Hugging Face's transformers wrote (F32, F16, BF16 or F64 weights, in one file or in several with an
+ * index), from a folder, an address, a FileList or contents by name; see {@link ModelSource}. Names, shapes and dtypes are held against the
+ * configuration before anything but headers is read; a file that does not fit is refused whole with a FormatError, and a file of another
+ * kind is named. The weights go to the current backend in chunks, in the dtype of `options`; see {@link LoadModelOptions}.
  */
-export async function loadModel(source: ModelSource): Promise<Llama> {
-  const files = modelFiles("loadModel", source);
-  const config = await configOf(files);
-  const weights = await reading(files, weightsFile, (file) => readModelWeights(file, config));
-  return writeTree(skeleton(config), "", weights);
+export async function loadModel(source: ModelSource, options: LoadModelOptions = {}): Promise<Llama> {
+  checkOptions("loadModel", options, loadModelKinds);
+  const stored = await openStored("loadModel", source);
+  try {
+    return await loadWeights(stored, options);
+  } finally {
+    await stored.close();
+  }
 }
 
 /** The configuration of a model from its files. Throws FormatError. */
-export async function loadConfig(source: ModelSource): Promise<LlamaConfig> {
-  return configOf(modelFiles("loadConfig", source));
-}
-
-async function configOf(files: ModelFiles): Promise<LlamaConfig> {
-  return reading(files, configFile, async (file) => {
-    const bytes = await readAll(file, maxConfigBytes);
-    const begins = bytes.find((byte) => byte > 0x20);
-    const kind = begins === 0x7b ? undefined : identifyFile(bytes.subarray(0, START_BYTES));
-    if (kind !== undefined)
-      throw new FormatError(`expected the JSON of a config.json, found ${kind.what}`, { file: file.name, hint: kind.hint });
-    return parseLlamaConfig(new TextDecoder().decode(bytes), file.name);
-  });
-}
-
-async function reading<R>(files: ModelFiles, name: string, body: (file: ByteSource) => Promise<R>): Promise<R> {
-  const file = await files.open(name);
-  try {
-    return await body(file);
-  } finally {
-    await file.close();
-  }
-}
+export const loadConfig = (source: ModelSource): Promise<LlamaConfig> => configOf("loadConfig", source);
 
 export interface TrainingCheckpoint<State> extends TrainResult<State> {
   /** What else the caller needs to go on, as plain JSON: options, seeds, the path of the text. */
@@ -173,6 +152,7 @@ export interface LoadTrainingOptions {
 }
 
 const trainingFormat = "dawngrad-training-1";
+/** Paths in { parameters: the model, optimizer: its state }, which are the names in the file. */
 const parameterPrefix = "parameters.";
 const statePrefix = "optimizer.";
 
@@ -187,7 +167,7 @@ export async function loadTraining<State>(
 ): Promise<Required<TrainingCheckpoint<State>>> {
   checkArgument("loadTraining", "optimizer", optimizer, optimizerKind);
   checkOptions("loadTraining", options, { trainable: optional(callable) });
-  return reading(modelFiles("loadTraining", source), trainingFile, (file) => readTraining(file, optimizer, options.trainable));
+  return readingFile(modelFiles("loadTraining", source), trainingFile, (file) => readTraining(file, optimizer, options.trainable));
 }
 
 async function readTraining<State>(
@@ -217,13 +197,11 @@ async function readTraining<State>(
     ({ path, tensor }) => [statePrefix + path, storedShape(header, statePrefix + path, tensor)] as const,
   );
   checkTensors(header.tensors, new Map([...parameters, ...moments]), { file });
-  const values = await readTensors(source, header);
-  return {
-    model: writeTree(blank, parameterPrefix, values),
-    optimizerState: writeTree(state, statePrefix, values),
-    step,
-    extra: extra as Record<string, unknown>,
-  };
+  const tensors = storedTensors(header, (begin, end) => source.read(begin, end));
+  const loaded = await loadTree({ parameters: blank, optimizer: state }, tensors, { file });
+  const length = await source.length(header.fileBytes);
+  if (length !== header.fileBytes) throw wrongLength(file, length, header.fileBytes);
+  return { model: loaded.parameters, optimizerState: loaded.optimizer, step, extra: extra as Record<string, unknown> };
 }
 
 /** The shape that a file must have for a tensor. Scalars were written as [1] once, and are read in either form. */
@@ -256,13 +234,4 @@ function requireFinite(name: string, values: ArrayLike<number>): void {
       hint: "what was saved before is as it was; go on from there with a lower learning rate",
     });
   }
-}
-
-/** The tree with the numbers of a file in place of its own, each place for itself. Their names and shapes have been checked. */
-function writeTree<T>(tree: T, prefix: string, values: ReadonlyMap<string, Float32Array>): T {
-  const { leaves, paths, shape } = flattenTree(tree);
-  const filled = leaves.map((leaf, i) =>
-    leaf instanceof Tensor ? fromHost(leaf.shape, "f32", values.get(prefix + paths[i]) as Float32Array) : leaf,
-  );
-  return shape.build(filled) as T;
 }

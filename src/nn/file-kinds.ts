@@ -10,7 +10,7 @@ const fromPyTorch =
   'convert it in Python: AutoModelForCausalLM.from_pretrained("…").save_pretrained("…", safe_serialization=True) writes safetensors';
 const fromGguf =
   'convert it in Python: AutoModelForCausalLM.from_pretrained("…", gguf_file="….gguf").save_pretrained("…") writes safetensors';
-const oneFile = 'put the model into one file in Python: from_pretrained("…").save_pretrained("…", max_shard_size="100GB")';
+const anIndex = "an index is named model.safetensors.index.json and stands beside the files that it names; download all of them";
 const unpack = "unpack it first";
 
 /** Kinds that a fixed beginning tells: its bytes in hexadecimal. */
@@ -47,7 +47,7 @@ const texts: readonly (FileKind & { readonly begins: RegExp })[] = [
     hint: "the address led to a page about the file, a login or an error; at Hugging Face files are under /resolve/main/, not /blob/main/",
   },
   { begins: /^<(?:\?xml|[a-z]+[ >])/i, what: "an XML document", hint: "the server may have answered with an error; open the file to see" },
-  { begins: /^\{.*"weight_map"/s, what: "the index of a checkpoint in several files", hint: oneFile },
+  { begins: /^\{.*"weight_map"/s, what: "the index of a checkpoint in several files", hint: anIndex },
   { begins: /^\{\s*("|\})/, what: "JSON", hint: "config.json and model.safetensors may have changed places" },
 ];
 
@@ -69,9 +69,9 @@ export function identifyFile(start: Uint8Array): FileKind | undefined {
 
 const otherModels: readonly (FileKind & { readonly name: RegExp })[] = [
   {
-    name: /^model\.safetensors\.index\.json$|^model-\d+-of-\d+\.safetensors$/,
-    what: "a checkpoint in several files",
-    hint: oneFile,
+    name: /^model-\d+-of-\d+\.safetensors$/,
+    what: "a checkpoint in several files without its index",
+    hint: anIndex,
   },
   { name: /\.gguf$/i, what: "a GGUF file, the format of llama.cpp", hint: fromGguf },
   { name: /^pytorch_model.*\.bin(\.index\.json)?$|^consolidated.*\.pth$|\.(pt|pth|ckpt)$/, what: "weights of PyTorch", hint: fromPyTorch },

@@ -15,9 +15,11 @@ export * from "./generate.js";
 export type { LossOptions } from "./kinds.js";
 export * from "./kv-cache.js";
 export * from "./llama.js";
+export type { LoadModelOptions } from "./load-weights.js";
 export type { Batches } from "./micro-batches.js";
 export type { FileContent, FileLike, HostBlob, ModelSource } from "./model-source.js";
 export * from "./module.js";
+export { openModel } from "./open-model.js";
 export * from "./optimizers.js";
 export { type EncodingPlace, withPositionEncoding } from "./position-encodings.js";
 export {
@@ -33,6 +35,7 @@ export {
 export type { SafetensorsDtype } from "./safetensors-header.js";
 export { createSampler, type Sampler, type SamplingOptions } from "./sampling.js";
 export * from "./schedules.js";
+export type { StoredModel, StoredTensor, WeightDtype } from "./stored-model.js";
 export { StreamingCache, type StreamingCacheOptions, type StreamingSizes } from "./streaming-cache.js";
 export * from "./tokenizers.js";
 export * from "./train-step.js";

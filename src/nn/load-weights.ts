@@ -31,24 +31,37 @@ const CHUNK_BYTES = 4 * 2 ** 20;
  */
 export async function loadWeights(stored: StoredModel, options: LoadModelOptions = {}): Promise<Llama> {
   checkOptions("loadModel", options, loadModelKinds);
-  const { dtype = "f32" } = options;
-  const { leaves, paths, shape } = flattenTree(new Llama(stored.config, { key: key(0) }));
+  return loadTree(new Llama(stored.config, { key: key(0) }), stored.tensors, { ...options, file: stored.label });
+}
+
+/**
+ * The tree with stored tensors in place of its own, each place for itself: a tensor's name is its path. Names and numbers of elements have been
+ * checked. As {@link loadWeights}.
+ */
+export async function loadTree<T>(
+  tree: T,
+  tensors: ReadonlyMap<string, StoredTensor>,
+  options: LoadModelOptions & { readonly file: string },
+): Promise<T> {
+  const { dtype = "f32", file } = options;
+  const { leaves, paths, shape } = flattenTree(tree);
   const places = new Map(paths.map((path, i) => [path, i]));
   const loaded = [...leaves];
   const made: Tensor[] = [];
-  const wanted = [...stored.tensors.values()].map((tensor) => [tensor, dtype === "stored" ? tensor.dtype : dtype] as const);
+  const wanted = [...tensors.values()].map((tensor) => [tensor, dtype === "stored" ? tensor.dtype : dtype] as const);
   for (const [tensor, to] of wanted) requireDtype(to, tensor);
   try {
     for (const [tensor, to] of wanted) {
-      const filled = await loadTensor(tensor, to, stored.label);
+      const place = places.get(tensor.name) as number;
+      const filled = await loadTensor({ ...tensor, shape: (leaves[place] as Tensor).shape }, to, file);
       made.push(filled);
-      loaded[places.get(tensor.name) as number] = filled;
+      loaded[place] = filled;
     }
   } catch (error) {
     for (const tensor of made) tensor.dispose();
     throw error;
   }
-  return shape.build(loaded) as Llama;
+  return shape.build(loaded) as T;
 }
 
 function requireDtype(dtype: WeightDtype, { name }: StoredTensor): void {

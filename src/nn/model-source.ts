@@ -34,10 +34,36 @@ export type ModelSource =
 
 /** The files of a source by name. */
 export interface ModelFiles {
+  /** What messages call all of them. */
+  readonly name: string;
   /** What messages call a file. */
   label(file: string): string;
-  /** Throws FormatError that says what is there in its place. */
+  /** Throws MissingFileError that says what is there in its place. */
   open(file: string): Promise<ByteSource>;
+  /** The names of the files that are there, or undefined where nothing tells: at addresses. */
+  names(): Promise<readonly string[] | undefined>;
+  /** The source itself, opened, where it is a file and no folder of files; else undefined. */
+  whole(): Promise<ByteSource | undefined>;
+}
+
+/** The file of that name, or undefined where there is none. */
+export async function openIfThere(files: ModelFiles, name: string): Promise<ByteSource | undefined> {
+  try {
+    return await files.open(name);
+  } catch (error) {
+    if (error instanceof MissingFileError) return undefined;
+    throw error;
+  }
+}
+
+/** Opens a file, hands it over and closes it. */
+export async function readingFile<R>(files: ModelFiles, name: string, body: (file: ByteSource) => Promise<R>): Promise<R> {
+  const file = await files.open(name);
+  try {
+    return await body(file);
+  } finally {
+    await file.close();
+  }
 }
 
 const isBlob = (value: unknown): value is BlobLike => typeof Blob !== "undefined" && value instanceof Blob;
@@ -89,22 +115,40 @@ function byName(files: readonly FileLike[]): Record<string, FileContent> {
 }
 
 function given(contents: Readonly<Record<string, FileContent>>): ModelFiles {
+  const names = Object.keys(contents);
+  const open = async (file: string): Promise<ByteSource> => {
+    const content = Object.hasOwn(contents, file) ? contents[file] : undefined;
+    if (content === undefined) throw missing(file, names);
+    if (isBlob(content)) return blobSource(content, file);
+    if (typeof content === "string") return bytesSource(new TextEncoder().encode(content), file);
+    return bytesSource(content instanceof ArrayBuffer ? new Uint8Array(content) : content, file);
+  };
+  const [only] = names;
   return {
+    name: "the given files",
     label: (file) => file,
-    open: async (file) => {
-      const content = Object.hasOwn(contents, file) || file in contents ? contents[file] : undefined;
-      if (content === undefined) throw missing(file, Object.keys(contents));
-      if (isBlob(content)) return blobSource(content, file);
-      if (typeof content === "string") return bytesSource(new TextEncoder().encode(content), file);
-      return bytesSource(content instanceof ArrayBuffer ? new Uint8Array(content) : content, file);
-    },
+    open,
+    names: async () => names,
+    whole: async () => (names.length === 1 && only !== undefined && isModelFile(only) ? open(only) : undefined),
   };
 }
+
+/** Files that are a model by themselves. */
+const isModelFile = (name: string): boolean => /\.(gguf|bin)$/i.test(name);
 
 function filesIn(folder: string): ModelFiles {
   const label = (file: string): string => `${folder}/${file}`;
   return {
+    name: folder,
     label,
+    names: async () => {
+      const { readdir } = await nodeModule("fs/promises");
+      return readdir(folder).catch(() => []);
+    },
+    whole: async () => {
+      const { stat } = await nodeModule("fs/promises");
+      return (await stat(folder).catch(() => undefined))?.isFile() ? openFile(folder) : undefined;
+    },
     open: async (file) => {
       try {
         return await openFile(label(file));
@@ -125,28 +169,45 @@ async function refuseFile(path: string): Promise<void> {
   const file = await openFile(path).catch(() => undefined);
   if (file === undefined) return;
   try {
-    const kind = identifyFile(await file.start());
-    const what = kind === undefined ? "a file" : `a file: ${kind.what}`;
-    throw new FormatError(`expected the folder of a model, found ${what}`, {
-      file: path,
-      hint: kind?.hint ?? "name the folder that holds config.json and model.safetensors",
-    });
+    throw notAFolder(path, await file.start());
   } finally {
     await file.close();
   }
+}
+
+/** A file where the folder of a model should be, from its first bytes. */
+export function notAFolder(path: string, start: Uint8Array): FormatError {
+  const kind = identifyFile(start);
+  const what = kind === undefined ? "a file" : `a file: ${kind.what}`;
+  return new FormatError(`expected the folder of a model, found ${what}`, {
+    file: path,
+    hint: kind?.hint ?? "name the folder that holds config.json and model.safetensors",
+  });
 }
 
 function filesAt(address: string): ModelFiles {
   // What follows the path, such as a key, is for every file.
   const [, path = "", rest = ""] = /^([^?#]*)(.*)$/s.exec(address) ?? [];
   const label = (file: string): string => `${path.replace(/\/+$/, "")}/${file}${rest}`;
-  return {
-    label,
-    open: async (file) => {
-      if (!/^file:/i.test(address)) return openUrl(label(file));
+  if (/^file:/i.test(address)) {
+    const local = async (): Promise<ModelFiles> => {
       const { fileURLToPath } = await nodeModule("url");
-      return filesIn(fileURLToPath(path).replace(/[\\/]+$/, "")).open(file);
-    },
+      return filesIn(fileURLToPath(path).replace(/[\\/]+$/, ""));
+    };
+    return {
+      name: address,
+      label,
+      open: async (file) => (await local()).open(file),
+      names: async () => (await local()).names(),
+      whole: async () => (await local()).whole(),
+    };
+  }
+  return {
+    name: address,
+    label,
+    open: (file) => openUrl(label(file)),
+    names: async () => undefined,
+    whole: async () => (isModelFile(path) ? openUrl(address) : undefined),
   };
 }
 
@@ -154,5 +215,5 @@ function filesAt(address: string): ModelFiles {
 function missing(file: string, names: readonly string[]): FormatError {
   const found = identifyFolder(names);
   if (found === undefined) return new MissingFileError(file, undefined, names.length === 0 ? "the folder is empty" : "check the path");
-  return new FormatError(`there is no such file; found ${found.what} (${found.file})`, { file, hint: found.hint });
+  return new MissingFileError(file, undefined, found.hint, `; found ${found.what} (${found.file})`);
 }

@@ -98,27 +98,38 @@ export function checkTensors(
   checkOptions("checkTensors", options, { file: text });
   const { file } = options;
   const hint = "config.json and the weights must be of one model";
+  const missing = [...expected.keys()].filter((name) => !tensors.has(name));
   for (const [name, shape] of expected) {
     const entry = tensors.get(name);
-    if (entry === undefined) throw new FormatError(`expected a tensor ${showValue(name)}, found none of that name`, { file, hint });
+    if (entry === undefined) continue;
     if (entry.shape.length !== shape.length || entry.shape.some((extent, axis) => extent !== shape[axis])) {
       throw new FormatError(`expected ${showValue(name)} to have shape [${shape}], found [${entry.shape}]`, {
-        file,
+        file: entry.file,
         offset: entry.offset,
         hint,
       });
     }
     if (!(entry.dtype in TO_FLOAT32)) throw notFloating(entry);
   }
-  for (const [name, entry] of tensors) {
-    if (!expected.has(name)) {
-      throw new FormatError(`expected ${expected.size} tensors, found ${showValue(name)}, which the model does not have`, {
-        file,
-        offset: entry.offset,
-        hint,
-      });
-    }
+  if (missing.length > 0) {
+    const wanted = missing.length === 1 ? "a tensor" : "the tensors";
+    throw new FormatError(`expected ${wanted} ${showNames(missing)}, found none of that name`, { file, hint });
   }
+  const unknown = [...tensors.values()].filter(({ name }) => !expected.has(name));
+  const [first] = unknown;
+  if (first !== undefined) {
+    throw new FormatError(
+      `expected ${expected.size} tensors, found ${showNames(unknown.map(({ name }) => name))}, which the model does not have`,
+      { file: first.file, offset: first.offset, hint },
+    );
+  }
+}
+
+/** The first of some names, and how many more there are. */
+export function showNames(names: readonly string[]): string {
+  const shown = names.slice(0, 4).map(showValue);
+  const more = names.length - shown.length;
+  return more === 0 ? shown.join(", ") : `${shown.join(", ")} and ${more} more`;
 }
 
 /**

@@ -158,7 +158,7 @@ describe("a model at an address", () => {
 
 describe("a folder of another kind is named for what it holds:", () => {
   const folders: [name: string, files: Record<string, string>, message: RegExp][] = [
-    ["a checkpoint in several files", { "model.safetensors.index.json": "{}", "model-00001-of-00002.safetensors": "" }, /several files/],
+    ["a checkpoint in several files without its index", { "model-00001-of-00002.safetensors": "" }, /several files/],
     ["weights of PyTorch", { "pytorch_model.bin": "" }, /weights of PyTorch \(pytorch_model.bin\)/],
     ["Meta's own format", { "consolidated.00.pth": "" }, /weights of PyTorch/],
     ["a GGUF", { "tiny.Q4_K_M.gguf": "" }, /GGUF/],

@@ -142,6 +142,7 @@ export class HeaderBytes {
     return {
       name: source.name,
       size: source.size,
+      seekable: source.seekable,
       start: () => source.start(),
       length: (most) => source.length(most),
       close: () => source.close(),

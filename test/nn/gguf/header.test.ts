@@ -26,6 +26,7 @@ function streamed(bytes: Uint8Array): ByteSource {
   return {
     name: "stream",
     size: undefined,
+    seekable: false,
     start: async () => bytes.subarray(0, 512),
     length: async (most) => Math.min(bytes.length, most + 1),
     close: async () => undefined,

@@ -1,0 +1,56 @@
+import type { ByteSource } from "./byte-source.js";
+import type { LlamaConfig } from "./config.js";
+import { type ModelFiles, type ModelSource, modelFiles, notAFolder } from "./model-source.js";
+import { configFile, openSafetensorsModel, readConfig } from "./safetensors-model.js";
+import type { StoredModel } from "./stored-model.js";
+
+/**
+ * Opens a model, whatever its format: its configuration and the names, shapes and places of its tensors have been read and held against each
+ * other, and no weight has. Close it afterwards.
+ *
+ * Read are Hugging Face folders: `config.json` beside `model.safetensors` or beside the files of `model.safetensors.index.json`, in F32, F16,
+ * BF16 or F64.
+ *
+ * @throws FormatError for files that are missing, damaged, of another kind, or do not fit together
+ */
+export const openModel = (source: ModelSource): Promise<StoredModel> => openStored("openModel", source);
+
+/** {@link openModel} on behalf of a function that errors name. */
+export async function openStored(where: string, source: ModelSource): Promise<StoredModel> {
+  const files = modelFiles(where, source);
+  const file = await modelFile(files);
+  return file === undefined ? openSafetensorsModel(files) : opened(file);
+}
+
+/** The configuration of a model, of a folder without a look at its weights. */
+export async function configOf(where: string, source: ModelSource): Promise<LlamaConfig> {
+  const files = modelFiles(where, source);
+  const file = await modelFile(files);
+  if (file === undefined) return readConfig(files);
+  const stored = await opened(file);
+  await stored.close();
+  return stored.config;
+}
+
+/** The file that is a model by itself: the source, or the one GGUF of a folder without a config.json. */
+async function modelFile(files: ModelFiles): Promise<ByteSource | undefined> {
+  const whole = await files.whole();
+  if (whole !== undefined) return whole;
+  const names = (await files.names()) ?? [];
+  const [only, ...others] = names.includes(configFile) ? [] : names.filter((name) => /\.gguf$/i.test(name));
+  return only === undefined || others.length > 0 ? undefined : files.open(only);
+}
+
+async function opened(file: ByteSource): Promise<StoredModel> {
+  try {
+    return await openModelFile(file);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** A model in one file, by what its first bytes say. What is opened closes the file. */
+async function openModelFile(file: ByteSource): Promise<StoredModel> {
+  throw notAFolder(file.name, await file.start());
+}
