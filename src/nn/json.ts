@@ -16,13 +16,15 @@ export interface JsonSource {
   readonly maxDepth?: number;
   /** Most entries of one object. Default 2¹⁸. */
   readonly maxEntries?: number;
+  /** Most values of the text. Default two million. */
+  readonly maxValues?: number;
 }
 
 /**
  * JSON.parse for files that nobody vouches for.
  *
  * JSON.parse keeps the last of two equal keys without a word, and builds whatever nesting it is given, at which later recursion fails.
- * Both are refused here, and so are texts of more than two million values and objects of more than `maxEntries` keys, before any of them is
+ * Both are refused here, and so are texts of more than `maxValues` values and objects of more than `maxEntries` keys, before any of them is
  * built. The look takes time in proportion to the text.
  *
  * @throws FormatError for text that is not JSON, an object with a key twice, nesting deeper than `maxDepth`, or too many values or keys
@@ -62,7 +64,7 @@ export const isObject = (value: unknown): value is Record<string, unknown> =>
 
 /** Walks over the tokens that matter. In text that is no JSON it may stop early, for JSON.parse to say what is wrong. */
 function refuseDepthAndDuplicates(text: string, source: JsonSource): void {
-  const { maxDepth = DEPTH, maxEntries = ENTRIES } = source;
+  const { maxDepth = DEPTH, maxEntries = ENTRIES, maxValues = MAX_VALUES } = source;
   const refuse = (message: string, at: number, hint: string): FormatError =>
     new FormatError(message, { file: source.file, offset: byteOffset(text, at, source), hint });
   const open: (Set<string> | null)[] = []; // the keys so far of every open object, null for an open array
@@ -70,8 +72,8 @@ function refuseDepthAndDuplicates(text: string, source: JsonSource): void {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     // Every value but the first follows a bracket, a brace or a comma.
-    if ((code === brace.open || code === bracket.open || code === comma) && ++values > MAX_VALUES) {
-      throw refuse(`expected JSON of at most ${MAX_VALUES} values, found more`, i, "no file of this kind holds so much; export it again");
+    if ((code === brace.open || code === bracket.open || code === comma) && ++values > maxValues) {
+      throw refuse(`expected JSON of at most ${maxValues} values, found more`, i, "no file of this kind holds so much; export it again");
     }
     if (code === brace.open || code === bracket.open) {
       open.push(code === brace.open ? new Set() : null);

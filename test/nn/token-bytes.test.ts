@@ -5,6 +5,7 @@ import { byteTokenizer, type Tokenizer } from "../../src/nn/tokenizers.js";
 
 /** Pairs of bytes and single ones as tokens: characters begin and end inside of tokens. */
 const pairs: Tokenizer = {
+  ...byteTokenizer,
   name: "pairs",
   vocabSize: 65_536 + 256,
   encode(text) {

@@ -37,6 +37,10 @@ const aSource = alsoFor(
 const isObject = (value: unknown): boolean =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Promise);
 
+const aTokenizer = anObject(() => dawngrad.byteTokenizer);
+const aTokenText = alsoFor(aText("abc"), (value) => typeof value === "string" || value instanceof Uint8Array);
+const encoding = optional(options({ special: optional(aFlag()), onProgress: optional(aFunction(() => () => undefined)) }));
+
 /** The functions of `src/nn`. */
 export const functions = {
   // Modules and training.
@@ -165,6 +169,10 @@ export const functions = {
   },
   // Data.
   encodeDocuments: { documents: aList(() => [{ name: "a", text: "abc" }]), tokenizer: anObject(() => dawngrad.byteTokenizer) },
+  encodeText: { tokenizer: aTokenizer, text: aTokenText, options: encoding },
+  encodeTextCached: { tokenizer: aTokenizer, text: aTokenText, file: aText("/dev/null/none"), options: encoding },
+  encodeFileCached: { tokenizer: aTokenizer, path: aText("package.json"), options: encoding },
+  tokensFile: { path: aText("a.txt"), tokenizer: aTokenizer },
   countTokens: { documents: aList(documents) },
   splitHeldOut: { documents: aList(documents), options: optional(options({ fraction: optional(aBoundedNumber(0.5)) })) },
   createWindowSampler: {
@@ -216,6 +224,7 @@ export const functions = {
   loadModel: { source: aSource, options: optional(options({ dtype: optional(aName("bf16")) })) },
   loadConfig: { source: aSource },
   openModel: { source: aSource },
+  loadTokenizer: { source: aSource },
   saveTraining: { folder: aText("/dev/null/none"), checkpoint: anObject(() => ({ model: llama(), optimizerState: {}, step: 0 })) },
   loadTraining: { source: aSource, optimizer: anObject(optimizer) },
   readSafetensors: { bytes: anObject(() => dawngrad.writeSafetensors([])), file: aText("a.safetensors") },

@@ -1,0 +1,152 @@
+/** The tokenizer of a model from its files. */
+import { FormatError } from "../../errors.js";
+import { type ByteSource, MissingFileError, readAll } from "../byte-source.js";
+import { parseJson } from "../json.js";
+import { type ModelFiles, type ModelSource, modelFiles } from "../model-source.js";
+import { byteTokenizer } from "./bytes.js";
+import { sha256 } from "./encode-text.js";
+import { Fields } from "./fields.js";
+import { type PipelineParts, PipelineTokenizer, type TokenizerExtras } from "./pipeline.js";
+import type { Tokenizer } from "./tokenizer.js";
+import { readTokenizerJson } from "./tokenizer-json.js";
+
+/** Gemma's tokenizer.json has 33 MB. */
+const MAX_BYTES = 2 ** 28;
+const MAX_SETTINGS = 2 ** 24;
+
+/**
+ * The tokenizer that lies beside a model: `tokenizer.json` with what `tokenizer_config.json`, `special_tokens_map.json`,
+ * `generation_config.json` and `config.json` say about its beginning and end, and the chat template.
+ *
+ * Tokens are those of Python's `tokenizers` for the same file; `truncation` and `padding` of the file are left to whoever makes batches. A
+ * folder whose `config.json` has a vocabulary of 256 and which has no tokenizer gets the {@link byteTokenizer}.
+ *
+ * @throws FormatError for files that are damaged, or of a kind that is not known here
+ */
+export async function loadTokenizer(source: ModelSource): Promise<Tokenizer> {
+  const files = modelFiles("loadTokenizer", source);
+  const json = await readOptional(files, "tokenizer.json", MAX_BYTES);
+  if (json !== undefined) {
+    const settings = await readSettings(files);
+    const parts = readTokenizerJson(utf8Text(json, files.label("tokenizer.json")), files.label("tokenizer.json"));
+    return new PipelineTokenizer(parts, await extrasOf(parts, settings, json));
+  }
+  return bytesOrNothing(files);
+}
+
+/** A model of bytes, as the command trains it, has no file for its tokenizer. */
+async function bytesOrNothing(files: ModelFiles): Promise<Tokenizer> {
+  const config = await readFields(files, "config.json");
+  if (config?.raw("vocab_size") === byteTokenizer.vocabSize) return byteTokenizer;
+  throw new MissingFileError(
+    files.label("tokenizer.json"),
+    undefined,
+    "a model that does not read bytes needs its tokenizer: copy tokenizer.json beside it",
+  );
+}
+
+/** Reads a file, or tells that there is none of that name. */
+async function readOptional(files: ModelFiles, name: string, most: number): Promise<Uint8Array | undefined> {
+  let file: ByteSource;
+  try {
+    file = await files.open(name);
+  } catch (error) {
+    if (error instanceof MissingFileError) return undefined;
+    throw error;
+  }
+  try {
+    return await readAll(file, most);
+  } finally {
+    await file.close();
+  }
+}
+
+const utf8Text = (bytes: Uint8Array, file: string): string => {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new FormatError("expected JSON in UTF-8, found bytes that are not", { file, hint: "the file is damaged; get it again", cause });
+  }
+};
+
+async function readFields(files: ModelFiles, name: string): Promise<Fields | undefined> {
+  const bytes = await readOptional(files, name, MAX_SETTINGS);
+  const label = files.label(name);
+  return bytes && Fields.of(parseJson(utf8Text(bytes, label), { file: label }), label);
+}
+
+/** Files beside the tokenizer, those that there are. */
+interface Settings {
+  readonly tokenizer: Fields | undefined;
+  readonly specialTokens: Fields | undefined;
+  readonly generation: Fields | undefined;
+  readonly model: Fields | undefined;
+  readonly template: string | undefined;
+}
+
+async function readSettings(files: ModelFiles): Promise<Settings> {
+  const template = await readOptional(files, "chat_template.jinja", MAX_SETTINGS);
+  return {
+    tokenizer: await readFields(files, "tokenizer_config.json"),
+    specialTokens: await readFields(files, "special_tokens_map.json"),
+    generation: await readFields(files, "generation_config.json"),
+    model: await readFields(files, "config.json"),
+    template: template && utf8Text(template, files.label("chat_template.jinja")),
+  };
+}
+
+/** Changes when the same file would be encoded to other tokens than before, so that no cache is taken for what it is not. */
+const ENCODING = "dawngrad tokens 1";
+
+/** SHA-256 of what decides about tokens, in hexadecimal. */
+async function fingerprintOf(definition: Uint8Array): Promise<string | undefined> {
+  if (globalThis.crypto?.subtle === undefined) return undefined;
+  const hash = await sha256(new TextEncoder().encode(ENCODING), definition);
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+async function extrasOf(parts: PipelineParts, settings: Settings, definition: Uint8Array): Promise<TokenizerExtras> {
+  const tokens = new Map<string, number>();
+  for (const [token, text] of parts.texts) tokens.set(text, token);
+  for (const { id, content } of parts.addedTokens) tokens.set(content, id);
+  const eosIds = [...namedIds(settings.generation, "eos_token_id"), ...namedIds(settings.model, "eos_token_id")];
+  const bosIds = [...namedIds(settings.generation, "bos_token_id"), ...namedIds(settings.model, "bos_token_id")];
+  const eos = namedToken(settings, "eos_token", tokens) ?? eosIds[0];
+  const known = [...new Set(eos === undefined ? eosIds : [eos, ...eosIds])].filter((token) => parts.texts.has(token));
+  return {
+    bos: namedToken(settings, "bos_token", tokens) ?? bosIds.find((token) => parts.texts.has(token)),
+    eos: known[0],
+    stopTokens: known,
+    chatTemplate: settings.template ?? templateOf(settings.tokenizer),
+    fingerprint: await fingerprintOf(definition),
+  };
+}
+
+/** A special token by its writing, which stands there as a text or as an object with its content. */
+function namedToken(settings: Settings, name: string, tokens: ReadonlyMap<string, number>): number | undefined {
+  for (const fields of [settings.tokenizer, settings.specialTokens]) {
+    if (!fields?.has(name)) continue;
+    const text = typeof fields.raw(name) === "string" ? fields.string(name) : fields.object(name).string("content");
+    const token = tokens.get(text);
+    if (token !== undefined) return token;
+  }
+  return undefined;
+}
+
+/** A token's number, or a list of them. */
+function namedIds(fields: Fields | undefined, name: string): number[] {
+  const value = fields?.raw(name);
+  const list: readonly unknown[] = Array.isArray(value) ? value : value === undefined ? [] : [value];
+  if (!list.every((id): id is number => Number.isInteger(id) && (id as number) >= -1))
+    throw (fields as Fields).fail(name, "a token or tokens");
+  return list.filter((id) => id >= 0);
+}
+
+/** The template, or the one named "default" of several. */
+function templateOf(fields: Fields | undefined): string | undefined {
+  if (!fields?.has("chat_template")) return undefined;
+  if (!Array.isArray(fields.raw("chat_template"))) return fields.string("chat_template");
+  const templates = fields.objects("chat_template");
+  const chosen = templates.find((one) => one.stringOr("name", undefined) === "default") ?? templates[0];
+  return chosen?.string("template");
+}
