@@ -1,8 +1,8 @@
 /** The tokenizer of a model from its files. */
 import { FormatError } from "../../errors.js";
-import { type ByteSource, MissingFileError, readAll } from "../byte-source.js";
+import { MissingFileError, readAll } from "../byte-source.js";
 import { parseJson } from "../json.js";
-import { type ModelFiles, type ModelSource, modelFiles } from "../model-source.js";
+import { type ModelFiles, type ModelSource, modelFiles, openIfThere } from "../model-source.js";
 import { byteTokenizer } from "./bytes.js";
 import { sha256 } from "./encode-text.js";
 import { Fields } from "./fields.js";
@@ -45,19 +45,13 @@ async function bytesOrNothing(files: ModelFiles): Promise<Tokenizer> {
   );
 }
 
-/** Reads a file, or tells that there is none of that name. */
+/** All bytes of a file, or undefined where there is none of that name. */
 async function readOptional(files: ModelFiles, name: string, most: number): Promise<Uint8Array | undefined> {
-  let file: ByteSource;
+  const file = await openIfThere(files, name);
   try {
-    file = await files.open(name);
-  } catch (error) {
-    if (error instanceof MissingFileError) return undefined;
-    throw error;
-  }
-  try {
-    return await readAll(file, most);
+    return file && (await readAll(file, most));
   } finally {
-    await file.close();
+    await file?.close();
   }
 }
 
