@@ -119,8 +119,8 @@ export class AccessMaps {
     const after: number[] = [];
     operandsOfCall(this.graph, call).forEach((operand, i) => {
       const input = call.inputs[i] as number;
-      if (operand.kind === "number") {
-        walk.read(input, []);
+      if (operand.kind === "number" || operand.kind === "elements") {
+        walk.read(input, operand.kind === "elements" ? operand.coordinates : []);
         return;
       }
       operands[i] = accessThroughViews(this.graph, this.materialized, input, operand.kind === "linear" ? operand.coordinates : []);

@@ -1,17 +1,19 @@
 import { type AttentionNode, attentionBackwardCall, isAttention } from "../ir/attention.js";
 import type { CallNode, Graph, GraphNode } from "../ir/graph.js";
-import { type IndexExpression, variable } from "../ir/index-expression.js";
+import { type IndexExpression, unflatten, variable } from "../ir/index-expression.js";
+import { isRowUpdate } from "../ir/row-update.js";
 import { sizeOf } from "../ir/shape.js";
+import { outerLoop } from "./domain.js";
 import type { AttentionLoops } from "./program.js";
 
 /**
  * How the kernels of calls read what the calls are given: attention its queries, keys and values where they lie, through views, as
- * products do.
+ * products do; rows that are written into a tensor are computed where they are written.
  */
 
 /** Whether a call can be lowered at all: it is known here, and nothing that it reads is empty or wider than kernels compute. */
 export const isLowered = (call: CallNode, operands: readonly GraphNode[]): boolean =>
-  isAttention(call) && operands.every(({ shape, dtype }) => sizeOf(shape) > 0 && dtype !== "f64");
+  (isAttention(call) || isRowUpdate(call)) && operands.every(({ shape, dtype }) => sizeOf(shape) > 0 && dtype !== "f64");
 
 /** How a kernel reads an operand. */
 export type CallOperand =
@@ -19,11 +21,21 @@ export type CallOperand =
   | { readonly kind: "linear"; readonly coordinates: readonly IndexExpression[]; readonly loops: readonly string[] }
   /** One number, which it computes where it needs it. */
   | { readonly kind: "number" }
+  /** Element by element at coordinates of its loops, computed there from what is materialized. */
+  | { readonly kind: "elements"; readonly coordinates: readonly IndexExpression[] }
   /** Anywhere, row-major. */
   | { readonly kind: "whole" };
 
 /** How the kernel of a call reads its operands, in order. */
 export function operandsOfCall({ nodes }: Pick<Graph, "nodes">, call: CallNode): readonly CallOperand[] {
+  if (isRowUpdate(call)) {
+    const elements = (input: number): CallOperand => {
+      const { shape } = nodes[input] as GraphNode;
+      return { kind: "elements", coordinates: unflatten(variable(outerLoop, sizeOf(shape)), shape) };
+    };
+    const [x, rows] = call.inputs as [number, number];
+    return [elements(x), elements(rows), { kind: "number" }];
+  }
   if (!isAttention(call)) throw new Error(`the call ${call.name} has no kernel`);
   const { batch, head, keyHead, query, key, channel, valueChannel } = variablesOf(attentionLoops(nodes, call));
   const linear = (loops: readonly string[], ...coordinates: readonly IndexExpression[]): CallOperand => ({

@@ -13,6 +13,8 @@ import type { BufferInfo, Kernel, Lowered } from "./program.js";
 /** Whether a kernel may write `output` over `input`, as far as its own reading goes. */
 export function writesInPlace(kernel: Kernel, input: number, output: number): boolean {
   if (kernel.kind !== "map" && kernel.kind !== "row" && kernel.kind !== "matmul") return false;
+  // What it leaves as it is would not be what is there.
+  if (kernel.kind === "map" && kernel.where !== undefined) return false;
   if (kernel.kind === "matmul" && (kernel.a.buffer === input || kernel.b.buffer === input)) return false;
   const [store, ...others] = kernel.stores.filter(({ buffer }) => buffer === output);
   if (store === undefined || others.length > 0) return false;

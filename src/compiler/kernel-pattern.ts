@@ -33,7 +33,7 @@ export function patternOf(kernel: Kernel, describe: (buffer: number, before: rea
 function loopsKey(kernel: Kernel, nameOf: (buffer: number) => string): string {
   switch (kernel.kind) {
     case "map":
-      return `${kernel.outer.extent}`;
+      return `${kernel.outer.extent}${kernel.where === undefined ? "" : ` where ${kernel.where.id}`}`;
     case "row": {
       const stages = kernel.stages.map((stage) =>
         stage.map(({ register, reducer, value, dtype }) => `${register} ${reducer} ${value.id} ${dtype}`).join(),

@@ -33,6 +33,11 @@ function findReads(kernel: Kernel): Set<number> {
   const found = new Set<number>();
   const seen = new Set<number>();
   const roots: Value[] = kernel.stores.map(({ value }) => value);
+  if (kernel.kind === "map" && kernel.where !== undefined) {
+    roots.push(kernel.where);
+    // What it does not write is part of what it leaves.
+    for (const { buffer } of kernel.stores) found.add(buffer);
+  }
   if (kernel.kind === "row") for (const stage of kernel.stages) for (const { value } of stage) roots.push(value);
   if (kernel.kind === "matmul") roots.push(kernel.a, kernel.b);
   if (kernel.kind === "bins") roots.push(kernel.target);

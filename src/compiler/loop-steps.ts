@@ -174,7 +174,7 @@ function relocateKernel(kernel: Kernel, placeOf: (buffer: number) => Place): Ker
   });
   switch (kernel.kind) {
     case "map":
-      return { ...kernel, values, stores };
+      return { ...kernel, values, stores, ...(kernel.where === undefined ? {} : { where: at(kernel.where) }) };
     case "row": {
       const stages = kernel.stages.map((stage) => stage.map((reduction) => ({ ...reduction, value: at(reduction.value) })));
       return { ...kernel, values, stores, stages };

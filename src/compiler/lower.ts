@@ -2,6 +2,7 @@ import { isHalf, summableDtype } from "../ir/dtype.js";
 import type { Graph, GraphNode, LoopNode, OperationNode, ResultNode } from "../ir/graph.js";
 import { add, flatten, type IndexExpression, literal, variable, zero } from "../ir/index-expression.js";
 import type { PrimitiveName } from "../ir/primitives.js";
+import { isRowUpdate } from "../ir/row-update.js";
 import { sizeOf } from "../ir/shape.js";
 import type { AccessMaps } from "./access.js";
 import { attentionKernel } from "./attention.js";
@@ -23,6 +24,7 @@ import {
   type Store,
   type Value,
 } from "./program.js";
+import { rowUpdateKernels } from "./row-update.js";
 import { Scalars } from "./scalars.js";
 
 /**
@@ -66,7 +68,7 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
 
   const stepOf = new Map<FusionGroup, Step>();
   /** What runs before the step of a group, for it. */
-  const binsOf = new Map<FusionGroup, BinsKernel>();
+  const before = new Map<FusionGroup, Kernel>();
   const buffers = new Map<number, BufferInfo>();
   const after = new Map<Kernel, readonly number[]>();
   for (const made of drafts) {
@@ -75,13 +77,19 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
     stepOf.set(made.group, finish(graph, made, readOutside));
     if (!("bins" in made)) continue;
     const { bins } = made;
-    binsOf.set(made.group, bins);
+    before.set(made.group, bins);
     const [starts, order] = bins.stores as readonly [Store, Store];
     buffers.set(starts.buffer, { dtype: "i32", length: bins.bin.extent + 2 });
     buffers.set(order.buffer, { dtype: "i32", length: bins.entry.extent });
   }
   for (const group of groups) {
     if (group.kind !== "call") continue;
+    if (isRowUpdate(node(group.members[0] as number))) {
+      const [copy, update] = rowUpdateKernels(graph, accesses, group.members);
+      if (copy !== undefined) before.set(group, copy);
+      if (update !== undefined) stepOf.set(group, update);
+      continue;
+    }
     stepOf.set(
       group,
       attentionKernel(graph, accesses, group.members, (result) => readOutside.has(result)),
@@ -130,10 +138,10 @@ export function lower(graph: Graph, { accesses, groups }: Fused, lowerBody: Lowe
     });
     if (written.length === 0) continue;
     after.set(kernel, [...new Set([...(after.get(kernel) ?? []), ...written])]);
-    const bins = binsOf.get(group);
-    if (bins !== undefined) after.set(bins, written);
+    const first = before.get(group);
+    if (first !== undefined) after.set(first, written);
   }
-  const steps = groups.flatMap((group): Step[] => [binsOf.get(group) ?? [], stepOf.get(group) ?? []].flat());
+  const steps = groups.flatMap((group): Step[] => [before.get(group) ?? [], stepOf.get(group) ?? []].flat());
   return renamed({ steps, buffers, inputs, outputs: graph.outputs, after }, becomes);
 }
 

@@ -2,6 +2,7 @@ import { type Graph, type GraphNode, inputsOf, isRegion } from "../ir/graph.js";
 import { coefficient, type IndexExpression } from "../ir/index-expression.js";
 import { isMovement, isView } from "../ir/operand-accesses.js";
 import type { PrimitiveName } from "../ir/primitives.js";
+import { isRowUpdate } from "../ir/row-update.js";
 import { accessThroughViews } from "./access.js";
 import { operandsOfCall } from "./call-operands.js";
 import { isReduction, type MatmulLoopsOf } from "./domain.js";
@@ -147,6 +148,10 @@ export function materialize(
   const buffers: ReadonlySet<number>[] = [];
   nodes.forEach((node, i) => {
     buffers[i] = node.kind === "input" ? new Set([i]) : nothing;
+    if (isRowUpdate(node)) {
+      for (const input of operands[i] as number[])
+        if ((buffers[input] as ReadonlySet<number>).size > options.maxBuffers - 3) materialized[input] = true;
+    }
     if (node.kind !== "operation" && node.kind !== "barrier") return;
     const inputs = operands[i] as number[];
     const own = isView(node) || isSource(node) || node.kind !== "operation" ? 0 : (costs[node.primitive] ?? 1);

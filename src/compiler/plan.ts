@@ -1,7 +1,7 @@
 import { overwritten } from "./in-place.js";
 import { type Lifetime, lifetimes, liveBytes, scratchOf, stepNodes } from "./liveness.js";
 import { type Item, packBlock, sharePieces } from "./packing.js";
-import type { BufferInfo, Lowered, Step } from "./program.js";
+import { type BufferInfo, type Kernel, kernelsOf, type Lowered, type Step } from "./program.js";
 
 /** What a slot of a plan is for. */
 export type SlotKind =
@@ -45,7 +45,7 @@ export interface PlanOptions {
 /**
  * Gives each buffer a slot: inputs and outputs their own, or outputs that of the input whose memory they take over (`heirs`, output to
  * input); everything between shares the program's scratch by lifetimes (liveness.ts, packing.ts), and what is written over what it was made
- * of has its place (in-place.ts).
+ * of has its place (in-place.ts). A copy of what has come to lie in one place is dropped.
  *
  *   b = f(a); c = g(b); d = h(c)      a  input      b  scratch 0–63      c  scratch 64–127      d  output
  */
@@ -111,14 +111,30 @@ export function plan(lowered: Lowered, heirs: ReadonlyMap<number, number>, optio
     for (const { buffer } of items) slotOf.set(buffer, first + (pieceOf.get(buffer) as number));
   }
   for (const [buffer, last] of lastOver) slotOf.set(buffer, slotOf.get(last) as number);
+  const kernels = kernelsOf(steps);
+  const isCopyOfItself = (kernel: Kernel): boolean =>
+    kernel.kind === "map" &&
+    kernel.stores.every(
+      ({ buffer, index, value }) =>
+        value.kind === "load" && slotOf.get(value.buffer) === slotOf.get(buffer) && value.index.key === index.key,
+    );
   return {
-    steps,
+    steps: withoutKernels(steps, isCopyOfItself),
     slots,
     slotOf,
     inputs: lowered.inputs.map((buffer) => (buffer === undefined ? undefined : slotOf.get(buffer))),
     outputs: lowered.outputs.map((buffer) => slotOf.get(buffer) as number),
     buffers,
     scratchBytes,
-    liveBytes: live,
+    liveBytes: live.filter((_, k) => !isCopyOfItself(kernels[k] as Kernel)),
   };
+}
+
+/** Steps without some kernels, and without loops that hold no others. */
+function withoutKernels(steps: readonly Step[], isDropped: (kernel: Kernel) => boolean): Step[] {
+  return steps.flatMap((step): Step[] => {
+    if (step.kind !== "loop") return isDropped(step) ? [] : [step];
+    const body = withoutKernels(step.body, isDropped);
+    return body.length === 0 ? [] : [{ ...step, body }];
+  });
 }

@@ -78,7 +78,7 @@ function readyLoop(loop: LoopNode, making: Making, options: PrepareOptions): Loo
 function readyCall(call: CallNode, making: Making): CallNode {
   const operands = operandsOfCall({ nodes: making.nodes }, call);
   const inputs = call.inputs.map((input, i) =>
-    operands[i]?.kind !== "number" && isBufferless(input, making) ? copy(making, input) : input,
+    (operands[i]?.kind === "linear" || operands[i]?.kind === "whole") && isBufferless(input, making) ? copy(making, input) : input,
   );
   return { ...call, inputs };
 }

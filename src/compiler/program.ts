@@ -89,6 +89,8 @@ interface KernelBase {
 export interface MapKernel extends KernelBase {
   readonly kind: "map";
   readonly outer: Loop;
+  /** The steps that are stored, bool. What the others would have written stays as it was, and so does all that no step writes. */
+  readonly where?: Value;
 }
 
 /**

@@ -1,8 +1,8 @@
 import { checkArgument, checkOptions, number, optional } from "../arguments.js";
-import { add, and, arange, clip, expand, gather, greaterEqual, iota, less, sub, where, zeros } from "../autograd/operations.js";
+import { add, arange, clip, gather, zeros } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
+import { updateRows } from "../autograd/update-rows.js";
 import { OptionError, ShapeError } from "../errors.js";
-import type { Shape } from "../ir/shape.js";
 import { configKind, type LlamaConfig } from "./config.js";
 import type { AttentionCache, AttentionContext, RopeTensors, Rotations } from "./llama.js";
 import { checkTables, contextOf } from "./rotary.js";
@@ -53,8 +53,8 @@ export class KeyValueCache implements AttentionCache {
     const T = keys.shape[2] as number;
     if (T > S) throw new ShapeError(`${T} tokens do not fit into a cache of ${S} places`);
 
-    const allKeys = this.write(this.keys[layer] as Tensor, keys);
-    const allValues = this.write(this.values[layer] as Tensor, values);
+    const allKeys = updateRows(this.keys[layer] as Tensor, keys, this.length);
+    const allValues = updateRows(this.values[layer] as Tensor, values, this.length);
     this.keys[layer] = allKeys;
     this.values[layer] = allValues;
     const rows = clip(add(arange(T), this.length), 0, S - 1);
@@ -70,15 +70,5 @@ export class KeyValueCache implements AttentionCache {
   /** Frees its memory at once. */
   dispose(): void {
     for (const held of [...this.keys, ...this.values, this.length]) held.dispose();
-  }
-
-  /** places [B, Hkv, S, D] with fresh [B, Hkv, T, D] at length … length + T − 1. */
-  private write(places: Tensor, fresh: Tensor): Tensor {
-    const shape: Shape = places.shape;
-    const T = fresh.shape[2] as number;
-    const nth = sub(iota(shape, 2), this.length); // which of the new tokens belongs at each place
-    const taken = and(greaterEqual(nth, 0), less(nth, T));
-    const moved = T === 1 ? expand(fresh, shape) : gather(fresh, clip(sub(arange(shape[2] as number), this.length), 0, T - 1), 2);
-    return where(taken, moved, places);
   }
 }

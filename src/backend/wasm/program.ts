@@ -7,6 +7,7 @@ import type { BufferInfo, Kernel, Loop, Lowered, Step } from "../../compiler/pro
 import { schedule } from "../../compiler/schedule.js";
 import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
+import { isRowUpdate } from "../../ir/row-update.js";
 import { type MemoryType, ModuleBuilder } from "./assembler.js";
 import { type FlatStep, flatten, type StepTree } from "./flat-steps.js";
 import { attentionKernels, hasAttentionKernel } from "./kernels/attention.js";
@@ -54,7 +55,7 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram
   const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
   const auto = options.kernels === "auto";
-  const hasKernel: HasKernel = (call) => auto && hasAttentionKernel(call);
+  const hasKernel: HasKernel = (call) => auto && (hasAttentionKernel(call) || isRowUpdate(call));
   const passes = { hasKernel, simplify: auto, fuse: auto, minRows: 64, maxOperands: 8, maxBuffers, expandScatter: !auto };
   return assemble(compileGraph(graph, passes), scalars, options);
 }

@@ -10,6 +10,7 @@ import { schedule } from "../../compiler/schedule.js";
 import { UsageError } from "../../errors.js";
 import type { DType } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
+import { isRowUpdate } from "../../ir/row-update.js";
 import { attentionKernel, hasAttentionKernel } from "./kernels/attention.js";
 import { splitAttention } from "./kernels/attention-split.js";
 import { mostTurns } from "./kernels/iterations.js";
@@ -54,7 +55,7 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
   // that fusing it saves; and products without it share their pipelines.
   const epilogues = options.target.kernelClass === "gpu";
   const minRows = options.target.kernelClass === "gpu" ? 256 : 64;
-  const hasKernel: HasKernel = (call, operands) => auto && hasAttentionKernel(call, operands, options.target);
+  const hasKernel: HasKernel = (call, operands) => auto && (isRowUpdate(call) || hasAttentionKernel(call, operands, options.target));
   const passes = { hasKernel, simplify: auto, fuse: auto, minRows, maxOperands: 4, maxBuffers, epilogues, expandScatter: !auto };
   return assemble(compileGraph(graph, passes), scalars, options);
 }

@@ -1,7 +1,7 @@
 import { placesOf } from "../../../compiler/kernel-places.js";
-import type { MapKernel } from "../../../compiler/program.js";
-import { add, literal, scale, variable } from "../../../ir/index-expression.js";
-import type { Local } from "../assembler.js";
+import { argumentsOf, type MapKernel, type Value } from "../../../compiler/program.js";
+import { add, literal, mentions, scale, substitute, variable } from "../../../ir/index-expression.js";
+import { type Local, lane } from "../assembler.js";
 import { type Context, costOf, type KernelCode, KernelFunction, type Split, splitLoop, unitsPerChunk } from "./kernel.js";
 import { laneVariable } from "./places.js";
 
@@ -13,6 +13,7 @@ const printedValues = 480;
 export function mapKernel(kernel: MapKernel, context: Context): KernelCode {
   const split = splitLoop(kernel.outer.name, kernel.outer.extent, placesOf(kernel));
   const { extent } = split.inner;
+  if (kernel.where !== undefined) return chosenRows(kernel, kernel.where, split, context);
   const short = split.outer.extent > 1 && extent <= shortRow && extent % 4 === 0 && (extent / 4) * kernel.values.length <= printedValues;
   return short ? shortRows(kernel, split, context) : longRows(kernel, split, context);
 }
@@ -56,6 +57,55 @@ function shortRows(kernel: MapKernel, { outer, inner, expression }: Split, conte
     arenaBytes: 0,
     cost: cost * outer.extent,
   });
+}
+
+/** Rows of which some are stored. Where a row is stored or not as a whole, that is decided before it, else for each of its elements. */
+function chosenRows(kernel: MapKernel, where: Value, { outer, inner, expression }: Split, context: Context): KernelCode {
+  const { name, extent } = kernel.outer;
+  const f = new KernelFunction(kernel, context);
+  const { code, values } = f;
+  const results = kernel.stores.map(({ value }) => value);
+  const rewritten = new Map([[name, expression]]);
+  const wholeRows = placesOf({ ...kernel, values: closure(where, kernel.values), stores: [] }).every(
+    (place) => !mentions(substitute(place, rewritten), inner.name),
+  );
+  values.replace(name, expression);
+  values.prepare([...results, where], [outer.name, inner.name]);
+  const ifStored = (body: () => void): void => code.if(lane("i32x4.extract_lane", 0, values.get(where).get), body);
+  const store = (): void => {
+    const computed = results.map((value) => values.get(value));
+    kernel.stores.forEach(({ buffer, index }, i) => values.store(buffer, index, computed[i] as Local));
+  };
+  f.eachPart(inner.extent, (row, from, to) =>
+    values.within(outer.name, row, () => {
+      const all = (): void => {
+        values.prepare(results, [inner.name], inner.name);
+        if (wholeRows) for (const { buffer, index } of kernel.stores) values.prepareStore(buffer, index, inner.name);
+        f.vectorLoop({ from: from.get, to: to.get, extent: inner.extent, single: !wholeRows }, (width, [counter]) =>
+          values.within(inner.name, counter, wholeRows ? store : () => ifStored(store), width),
+        );
+      };
+      if (wholeRows) ifStored(() => values.within("", undefined, all));
+      else all();
+    }),
+  );
+  const cost = costOf(kernel.values);
+  return f.finish({
+    label: kernel.label,
+    units: extent,
+    unitMultiple: 4,
+    unitsPerChunk: unitsPerChunk(cost, 256),
+    scratchBytes: 0,
+    arenaBytes: 0,
+    cost: cost * extent,
+  });
+}
+
+/** A value and all that it is computed from. */
+function closure(value: Value, all: readonly Value[]): Value[] {
+  const found = new Set([value]);
+  for (const each of found) for (const argument of argumentsOf(each, all)) found.add(argument);
+  return [...found];
 }
 
 function longRows(kernel: MapKernel, { outer, inner, expression }: Split, context: Context): KernelCode {

@@ -1,6 +1,6 @@
 import type { MapKernel } from "../../../compiler/program.js";
 import { index, stored, ValuePrinter } from "../wgsl.js";
-import { Bindings, type Context, fold, foldedGroup, type KernelSource } from "./source.js";
+import { Bindings, type Context, fold, foldedGroup, indented, type KernelSource } from "./source.js";
 
 /** Elementwise kernels: one invocation for each element. */
 export function mapKernel(kernel: MapKernel, context: Context): KernelSource {
@@ -15,7 +15,7 @@ export function mapKernel(kernel: MapKernel, context: Context): KernelSource {
     () => "",
   );
   const body = printer.statements(
-    kernel.stores.map(({ value }) => value),
+    [...kernel.stores.map(({ value }) => value), ...(kernel.where === undefined ? [] : [kernel.where])],
     new Set(),
   );
   const writes = kernel.stores.map(
@@ -25,7 +25,7 @@ export function mapKernel(kernel: MapKernel, context: Context): KernelSource {
     `let ${kernel.outer.name} = ${foldedGroup(workgroups)} * ${width}u + lane;`,
     `if (${kernel.outer.name} >= ${extent}u) { return; }`,
     ...body,
-    ...writes,
+    ...(kernel.where === undefined ? writes : [`if (${printer.name(kernel.where)}) {`, ...indented(writes), "}"]),
   ];
   return bindings.finish({ width, workgroups, declarations: [printer.prelude.text()], lines });
 }
