@@ -5,6 +5,8 @@ import type { FarTensors, RopeTensors, Rotations, TokenBatch } from "./llama.js"
 /** Tokens with the tables that place them. */
 export interface LanguageBatch extends TokenBatch {
   readonly tables: RopeTensors;
+  /** u32 [B, 2]: what dropout is drawn from, see {@link dropoutKeys}; `train` adds it for models that have any. Default: nothing is dropped. */
+  readonly dropoutKeys?: Tensor;
 }
 
 /** Tokens and the tokens that follow them on the host, row-major [batch, length]. */

@@ -13,6 +13,7 @@ import { parseJson } from "./json.js";
 import { modelKind, optimizerKind } from "./kinds.js";
 import { Llama } from "./llama.js";
 import { type LoadModelOptions, loadModelKinds, loadTree, loadWeights } from "./load-weights.js";
+import { refuseAdapters } from "./lora.js";
 import { type HostBlob, type ModelSource, modelFiles, readingFile } from "./model-source.js";
 import { configOf, openStored } from "./open-model.js";
 import type { Optimizer } from "./optimizers.js";
@@ -61,6 +62,7 @@ async function modelContents(
 ): Promise<Record<typeof weightsFile | typeof configFile, FileBytes>> {
   checkArgument(where, "model", model, modelKind);
   checkOptions(where, options, { extraConfig: optional(plainObject) });
+  refuseAdapters(where, model);
   const weights = writeSafetensors(await readTree(model, ""), { format: "pt" });
   const config = { ...toHfConfig(configOfLayers(where, model)), ...options.extraConfig };
   return { [weightsFile]: weights, [configFile]: `${JSON.stringify(config, null, 2)}\n` };

@@ -6,6 +6,7 @@ export * from "./checkpoint.js";
 export * from "./clip.js";
 export { countParameters, type LlamaConfig, type LlamaOptions, llamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "./config.js";
 export * from "./data.js";
+export { type DropoutKeysOptions, dropoutKeys } from "./dropout.js";
 export { createPositionEncoding } from "./encodings/create.js";
 export type { DapeOptions, PositionEncodingConfig, StaticEncodingConfig } from "./encodings/encoding-config.js";
 export type { PairCoordinates, PositionBias } from "./encodings/position-bias.js";
@@ -16,9 +17,20 @@ export type { LossOptions } from "./kinds.js";
 export * from "./kv-cache.js";
 export * from "./llama.js";
 export type { LoadModelOptions } from "./load-weights.js";
+export {
+  applyLora,
+  LoraLinear,
+  type LoraOptions,
+  type LoraSettings,
+  loraTrainable,
+  mergeLora,
+  TrainedModule,
+  unloadLora,
+} from "./lora.js";
 export type { Batches } from "./micro-batches.js";
 export type { FileContent, FileLike, HostBlob, ModelSource } from "./model-source.js";
 export * from "./module.js";
+export type { ModulePattern } from "./module-patterns.js";
 export { openModel } from "./open-model.js";
 export * from "./optimizers.js";
 export { type EncodingPlace, withPositionEncoding } from "./position-encodings.js";

@@ -4,6 +4,7 @@ import { zeros } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { tensorsOf } from "../autograd/tree.js";
 import type { LanguageBatch } from "./batch.js";
+import { hasDropout } from "./dropout.js";
 import type { Llama } from "./llama.js";
 import { tensorBytes } from "./tensor-bytes.js";
 import { trainablePart } from "./trainable.js";
@@ -39,7 +40,7 @@ export interface TrainingMemory {
   readonly batchBytes: number;
   /** What a step has between: gradients, and what the backward pass keeps. */
   readonly scratchBytes: number;
-  /** A copy of parameters and state, which is tried before it is saved. */
+  /** A copy of trained parameters and state, which is tried before it is saved. */
   readonly trialBytes: number;
   /** The most at once, from the first step to the last. */
   readonly peakBytes: number;
@@ -61,7 +62,7 @@ export function trainingMemory<State>(options: TrainingMemoryOptions<State>): Tr
   const found = step.memory(model, state, given, 0);
   const parameterBytes = tensorBytes(model);
   const optimizerBytes = tensorBytes(state);
-  const trialBytes = saves ? parameterBytes + optimizerBytes : 0;
+  const trialBytes = saves ? tensorBytes(trained) + optimizerBytes : 0;
   return {
     parameterBytes,
     optimizerBytes,
@@ -79,7 +80,8 @@ function batchOf(model: Llama, sizes: { readonly batch: number; readonly length:
   const { batch, length, tableRows } = sizes;
   const tokens = (): Tensor => zeros([batch, length], { dtype: "i32" });
   const angles = (): Tensor => zeros([tableRows, length, model.config.head_dim / 2]);
-  return { inputs: tokens(), targets: tokens(), tables: { cos: angles(), sin: angles() } };
+  const keys = hasDropout(model) ? { dropoutKeys: zeros([batch, 2], { dtype: "u32" }) } : {};
+  return { inputs: tokens(), targets: tokens(), tables: { cos: angles(), sin: angles() }, ...keys };
 }
 
 /** What making a model and a state takes whose tensors have no numbers yet. */

@@ -14,8 +14,10 @@ import { item } from "../autograd/realize.js";
 import { currentBackend } from "../autograd/runtime.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { tensorsOf } from "../autograd/tree.js";
+import { combine } from "../autograd/tree-parts.js";
 import { NonFiniteError, OptionError } from "../errors.js";
 import type { LanguageBatch } from "./batch.js";
+import { hasDropout, withDropout, withDropoutKeys } from "./dropout.js";
 import { yieldToEvents } from "./events.js";
 import { type LossOptions, lossKinds, modelKind, optimizerKind } from "./kinds.js";
 import { type Llama, languageWeight, llamaLoss } from "./llama.js";
@@ -30,7 +32,8 @@ import { type Trainable, trainablePart } from "./trainable.js";
 export function languageLoss(model: Llama, batch: LanguageBatch, options: LossOptions = {}): Tensor {
   checkArgument("languageLoss", "batch", batch, objectWith("a batch, as languageBatch(…) makes it", "inputs", "targets", "tables"));
   checkOptions("languageLoss", options, lossKinds);
-  return llamaLoss(model, batch, batch.tables, options);
+  const { dropoutKeys: keys } = batch;
+  return llamaLoss(keys === undefined ? model : withDropout(model, keys), batch, batch.tables, options);
 }
 
 /** What is known of a step once its numbers have come back. */
@@ -73,6 +76,8 @@ export interface TrainOptions<State> {
   readonly checkpoint?: boolean;
   /** As in {@link createTrainStep}: rows of a batch that are computed at once. Default: all. */
   readonly microBatch?: number;
+  /** What dropout is drawn from, together with the number of the step; see `LoraOptions`. Default 0. */
+  readonly dropoutSeed?: number;
   /** A step made by {@link createTrainStep} from the same optimizer and the same `trainable`, to share its program among several runs. */
   readonly trainStep?: TrainStep<Llama, State, LanguageBatch>;
   /** Called once for each step, in order, when its numbers are there: up to two steps later. */
@@ -102,6 +107,7 @@ export const trainingKinds = {
   trainable: optional(callable),
   checkpoint: optional(flag),
   microBatch: optional(integer(1)),
+  dropoutSeed: optional(integer(0)),
   trainStep: optional(callable),
   onStep: optional(callable),
   shouldStop: optional(callable),
@@ -145,10 +151,12 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
     onSave,
     saveEvery = 0,
     trainable,
+    dropoutSeed: seed = 0,
   } = options;
   const trainStep = options.trainStep ?? languageStep(options);
 
   let model = options.model;
+  const dropping = hasDropout(model);
   let optimizerState = options.optimizerState ?? optimizer.init(trainablePart(model, trainable)[0]);
   const inFlight: QueuedStep[] = [];
   const clock = new TokenClock();
@@ -164,9 +172,10 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
 
   /** Throws unless a step from here has a finite loss and finite gradients: what an update broke shows only in the step after it. */
   const tryState = async (batch: Batches<LanguageBatch>, step: number): Promise<void> => {
-    const [params, state, metrics] = trainStep(copyTree(model), copyTree(optimizerState), batch, 0);
+    const [trained, rest] = trainablePart(model, trainable);
+    const [params, state, metrics] = trainStep(combine(copyTree(trained), rest), copyTree(optimizerState), batch, 0);
     const [loss, gradNorm] = await Promise.all([item(metrics.loss), item(metrics.gradNorm)]);
-    for (const { tensor } of [...tensorsOf(params), ...tensorsOf(state)]) tensor.dispose();
+    for (const { tensor } of [...tensorsOf(trainablePart(params, trainable)[0]), ...tensorsOf(state)]) tensor.dispose();
     if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw brokenUpdate(step, loss, gradNorm);
   };
 
@@ -174,7 +183,8 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
   let last: Batches<LanguageBatch> | undefined;
   let tried = startStep;
   for (; step < steps && !shouldStop?.(); step++) {
-    const batch = await batches(step);
+    const given = await batches(step);
+    const batch = dropping ? withDropoutKeys(given, { seed, step }) : given;
     last = batch;
     const lr = schedule(step);
     let metrics: StepMetrics;

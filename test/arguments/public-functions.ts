@@ -28,6 +28,7 @@ export const others = [
   "primitives",
   "byteTokenizer",
   "maskedScore",
+  "loraTrainable",
   "Tensor",
   "Block",
   "SelfAttention",

@@ -40,6 +40,8 @@ const isObject = (value: unknown): boolean =>
 const aTokenizer = anObject(() => dawngrad.byteTokenizer);
 const aTokenText = alsoFor(aText("abc"), (value) => typeof value === "string" || value instanceof Uint8Array);
 const encoding = optional(options({ special: optional(aFlag()), onProgress: optional(aFunction(() => () => undefined)) }));
+const adapted = (): unknown => dawngrad.applyLora(llama() as never, { rank: 1 });
+const loraSettings = { alpha: optional(aBoundedNumber()), rslora: optional(aFlag()), dropout: optional(aBoundedNumber(0.5)) };
 
 /** The functions of `src/nn`. */
 export const functions = {
@@ -129,6 +131,23 @@ export const functions = {
       (value) => value === null,
     ),
     options: optional(options({ key: optional(key) })),
+  },
+  applyLora: {
+    model: anObject(llama),
+    options: options({
+      ...loraSettings,
+      rank: anInteger(2),
+      targets: optional(aList(() => ["q_proj"])),
+      modulesToSave: optional(aList(() => ["norm"])),
+      trainNorms: optional(aFlag()),
+      trainEmbeddings: optional(aFlag()),
+      key: optional(key),
+    }),
+  },
+  mergeLora: { model: anObject(adapted) },
+  unloadLora: { model: anObject(adapted) },
+  dropoutKeys: {
+    options: options({ seed: optional(anInteger(0)), step: anInteger(0), rows: anInteger(1), from: optional(anInteger(0)) }),
   },
   generate: {
     options: options({
@@ -246,6 +265,12 @@ export const classes = {
   Linear: { weight: x },
   Embedding: { weight: x },
   RMSNorm: { weight: aTensor(() => tensor([1, 1])), eps: aBoundedNumber(1e-5) },
+  LoraLinear: {
+    base: anObject(() => new dawngrad.Linear(matrix())),
+    factors: options({ A: aTensor(), B: aTensor() }),
+    settings: optional(options(loraSettings)),
+  },
+  TrainedModule: { original: anObject(() => new dawngrad.Linear(matrix())) },
   StreamingCache: {
     config: anObject(() => config),
     options: options({ window: anInteger(4), sinks: optional(anInteger(1)), batch: optional(anInteger(1)) }),

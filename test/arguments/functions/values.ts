@@ -40,6 +40,7 @@ export const training = {
   trainable: optional(aFunction(() => () => true)),
   checkpoint: optional(aFlag()),
   microBatch: optional(anInteger(1)),
+  dropoutSeed: optional(anInteger(0)),
   trainStep: optional(aFunction(() => dawngrad.createTrainStep({ optimizer: dawngrad.sgd(), loss: dawngrad.languageLoss }))),
   onStep: optional(aFunction(() => () => undefined)),
   shouldStop: optional(aFunction(() => () => false)),
