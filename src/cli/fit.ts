@@ -55,6 +55,8 @@ export interface Need {
   readonly what: string;
   /** Numbers on the backend. */
   readonly numbers: number;
+  /** Bytes of them where they are not what the backend computes in. */
+  readonly bytes?: number;
   /** "a smaller --batch or --length" */
   readonly advice: string;
 }
@@ -62,8 +64,8 @@ export interface Need {
 /** Throws OptionError for the first need that, with those before it, is larger than the room. */
 export function needRoom(room: Room, needs: readonly Need[]): void {
   let bytes = 0;
-  for (const { what, numbers, advice } of needs) {
-    bytes += numbers * room.numberBytes;
+  for (const { what, numbers, advice, ...need } of needs) {
+    bytes += need.bytes ?? numbers * room.numberBytes;
     if (bytes <= room.bytes) continue;
     throw new OptionError(`${what} needs at least ${formatBytes(bytes)} of memory, and ${room.name} has ${formatBytes(room.bytes)}`, {
       hint: `take ${advice}`,
@@ -72,10 +74,10 @@ export function needRoom(room: Room, needs: readonly Need[]): void {
 }
 
 /** A model while it is trained: parameters, gradients and the two moments of AdamW. */
-export const trainedModel = (config: LlamaSizes): Need => ({
+export const trainedModel = (config: LlamaSizes, advice = "a smaller --hidden, --intermediate or --layers"): Need => ({
   what: `training a model of ${formatCount(countParameters(config))} parameters`,
   numbers: 4 * countParameters(config),
-  advice: "a smaller --hidden, --intermediate or --layers",
+  advice,
 });
 
 /**
@@ -89,10 +91,11 @@ export const trainedBatch = (config: LlamaSizes, { batch, length, unit }: { batc
 });
 
 /** A model that is only read. */
-export const readModel = (config: LlamaConfig): Need => ({
+export const readModel = (config: LlamaConfig, bytes: number): Need => ({
   what: `a model of ${formatCount(countParameters(config))} parameters`,
   numbers: countParameters(config),
-  advice: "a smaller model",
+  bytes,
+  advice: "a smaller model, or weights of two bytes: --dtype bf16 or --dtype f16",
 });
 
 /** Keys and values of a text that is generated, and its tables of RoPE. */

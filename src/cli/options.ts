@@ -176,6 +176,30 @@ export const mostItems = 2 ** 31 - 1;
 /** Largest number of 32-bit floating point. */
 const largestFloat = 3.4e38;
 
+/** `--model`: anything that `openModel` reads. */
+export function addModel(command: Command): void {
+  addOption(
+    command,
+    "--model <source>",
+    "a folder (config.json and safetensors), a file (*.gguf, or llama2.c's *.bin), or hf:owner/name[@revision]",
+    nonEmpty,
+  );
+}
+
+/** What `--dtype` takes: what weights are kept in on the device. */
+export const weightDtypes = ["f32", "f16", "bf16", "stored"] as const;
+export type WeightDtypeOption = (typeof weightDtypes)[number];
+
+/** `--dtype` of commands that only read weights. */
+export function addWeightDtype(command: Command): void {
+  addChoice(
+    command,
+    "--dtype <name>",
+    "what weights are kept in on the device: halves need half the memory (default: stored, as the files have them, where the backend can)",
+    weightDtypes,
+  );
+}
+
 /** `--force`: replace what the folder holds. */
 export function addForce(command: Command): void {
   command.option("--force", "replace a run that --out holds; its files stay until the new one is first saved");

@@ -6,6 +6,7 @@ import { registerEval } from "./commands/eval.js";
 import { registerExperiment } from "./commands/experiment.js";
 import { registerExtend } from "./commands/extend.js";
 import { registerGenerate } from "./commands/generate.js";
+import { registerInspect } from "./commands/inspect.js";
 import { registerTrain } from "./commands/train.js";
 import { exitCodes, reportError, runCommand } from "./exit.js";
 import { type Interrupt, onInterrupt, type SignalSource } from "./interrupt.js";
@@ -109,6 +110,7 @@ Ctrl-C, kill).`,
   registerExtend(program, (options) => execute("extend", options));
   registerEval(program, (options) => execute("eval", options));
   registerGenerate(program, (options) => execute("generate", options));
+  registerInspect(program, (options) => execute("inspect", options));
   registerExperiment(program, (options) => execute("experiment", options));
   return program;
 }

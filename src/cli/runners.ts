@@ -4,6 +4,7 @@ import type { EvalOptions } from "./commands/eval.js";
 import type { ExperimentOptions } from "./commands/experiment.js";
 import type { ExtendOptions } from "./commands/extend.js";
 import type { GenerateOptions } from "./commands/generate.js";
+import type { InspectOptions } from "./commands/inspect.js";
 import type { TrainOptions } from "./commands/train.js";
 import type { Runner } from "./runner.js";
 
@@ -15,6 +16,7 @@ export interface CommandOptions {
   readonly extend: ExtendOptions;
   readonly eval: EvalOptions;
   readonly generate: GenerateOptions;
+  readonly inspect: InspectOptions;
   readonly experiment: ExperimentOptions;
 }
 
@@ -31,5 +33,6 @@ export const runners: Runners = {
   extend: () => import("./run/extend.js"),
   eval: () => import("./run/eval.js"),
   generate: () => import("./run/generate.js"),
+  inspect: () => import("./run/inspect.js"),
   experiment: () => import("./run/experiment.js"),
 };

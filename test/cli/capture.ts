@@ -66,6 +66,7 @@ export async function cli(argv: readonly string[], body: Body = () => undefined,
     extend: record("extend"),
     eval: record("eval"),
     generate: record("generate"),
+    inspect: record("inspect"),
     experiment: record("experiment"),
   };
   const code = await runCli(argv, { stdout, stderr, env: {}, runners, signals: new FakeSignals(), ...environment });

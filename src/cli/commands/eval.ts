@@ -5,8 +5,10 @@ import {
   addChoice,
   addCommon,
   addFlag,
+  addModel,
   addOption,
   addSeed,
+  addWeightDtype,
   type Command,
   type CommonOptions,
   type GrowingScaleOption,
@@ -17,6 +19,7 @@ import {
   type ScaleOption,
   type ScheduleName,
   scheduleNames,
+  type WeightDtypeOption,
   wholeNumber,
 } from "../options.js";
 import type { Unit } from "../units.js";
@@ -34,6 +37,8 @@ export interface EvalOptions extends CommonOptions {
   /** Sequences that are read together; as many as fit, 8 at most, when absent. */
   readonly batch?: number;
   readonly seed: number;
+  /** What weights are kept in; as they are stored where the backend has it when absent. */
+  readonly dtype?: WeightDtypeOption;
   /** Sliding-window perplexity beside the fixed-target loss. */
   readonly sliding: boolean;
   /** Tokens that the sliding window moves; half a context when absent. */
@@ -81,7 +86,7 @@ Examples:
   dawngrad eval --model runs/e2 --contexts 16384 --targets 64 --by-position --out runs/long`,
     );
   command.optionsGroup("Data:");
-  addOption(command, "--model <dir>", "folder of the model", nonEmpty);
+  addModel(command);
   addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"; the held-out end is read', nonEmpty, "moby-dick");
   addSeed(command);
   command.optionsGroup("Reading:");
@@ -103,6 +108,7 @@ Examples:
     wholeNumber({ min: 1, max: mostItems }),
   );
   addFlag(command, "by-position", "also the loss by position over one text as long as the longest context, as means");
+  addWeightDtype(command);
   addOption(command, "--out <dir>", "folder for eval.json and figures (default: none is written)", nonEmpty);
   addCommon(command);
   command.action(() => execute(resolveEval(command.opts<Omit<EvalOptions, "model"> & { model?: string }>())));

@@ -5,6 +5,7 @@ import {
   addChoice,
   addCommon,
   addForce,
+  addModel,
   addOptimizer,
   addOption,
   addSeed,
@@ -47,7 +48,7 @@ export interface MethodOptions {
 }
 
 export interface ExtendOptions extends CommonOptions, OptimizerOptions, MethodOptions {
-  /** Folder of the model to extend; absent only with `resume`. */
+  /** The model to extend; absent only with `resume`. */
   readonly model?: string;
   readonly text: string;
   readonly seed: number;
@@ -105,7 +106,7 @@ Examples:
   dawngrad extend --model runs/base --g-max 16 --steps 2000`,
     );
   command.optionsGroup("Data:");
-  addOption(command, "--model <dir>", "folder of the model to extend", nonEmpty);
+  addModel(command);
   addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"', nonEmpty, "moby-dick");
   addSeed(command);
   command.optionsGroup("Method:");

@@ -3,8 +3,10 @@ import {
   type Action,
   addChoice,
   addCommon,
+  addModel,
   addOption,
   addSeed,
+  addWeightDtype,
   type Command,
   type CommonOptions,
   type GrowingScaleOption,
@@ -14,6 +16,7 @@ import {
   parseGrowingScale,
   type ScheduleName,
   scheduleNames,
+  type WeightDtypeOption,
   wholeNumber,
 } from "../options.js";
 import { resolveScale } from "./eval.js";
@@ -33,6 +36,8 @@ export interface GenerateOptions extends CommonOptions {
   /** How many of the last tokens are kept beside the first four; all when absent. */
   readonly stream?: number;
   readonly seed: number;
+  /** As in EvalOptions. */
+  readonly dtype?: WeightDtypeOption;
 }
 
 /** Attention sinks of `--stream`. */
@@ -63,7 +68,7 @@ Examples:
   dawngrad generate --model runs/base --prompt "The whale" --tokens 10000 --stream 100`,
     );
   command.optionsGroup("Text:");
-  addOption(command, "--model <dir>", "folder of the model", nonEmpty);
+  addModel(command);
   addOption(command, "--prompt <text>", "text to continue", nonEmpty);
   addOption(command, "--tokens <n>", "tokens to generate", wholeNumber({ min: 1, max: mostItems }), 256);
   addSeed(command);
@@ -85,6 +90,7 @@ Examples:
     `keep the first ${streamSinks} tokens and the last w alone, as StreamingLLM does (default: all)`,
     wholeNumber({ min: 1, max: mostItems }),
   );
+  addWeightDtype(command);
   addCommon(command);
   command.action(() => execute(resolveGenerate(command.opts<Omit<GenerateOptions, "model" | "prompt">>())));
 }

@@ -1,12 +1,14 @@
+import type { BackendInfo } from "../../backend/backend.js";
 import { extensionNotes } from "../../e2llm/extension-notes.js";
 import { modelRope } from "../../e2llm/model-frequencies.js";
 import { createPositionSource, type DrawnScaling, type PositionSourceOptions } from "../../e2llm/positions/index.js";
 import { OptionError } from "../../errors.js";
-import { loadModel, loadTraining } from "../../nn/checkpoint.js";
+import { loadTraining } from "../../nn/checkpoint.js";
 import { countParameters, type LlamaConfig } from "../../nn/config.js";
 import { createWindowSampler } from "../../nn/data.js";
 import type { Llama } from "../../nn/llama.js";
 import { type AdamWState, adamw } from "../../nn/optimizers.js";
+import type { StoredModel } from "../../nn/stored-model.js";
 import type { Tokenizer } from "../../nn/tokenizers.js";
 import {
   type ExtendMethod,
@@ -21,12 +23,13 @@ import { loadCorpus } from "../corpus.js";
 import { needRoom, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import { heldOutLoss } from "../held-out.js";
 import { modelTokenizer } from "../model-tokenizer.js";
+import { load, shapeOf, withModel } from "../opened-model.js";
 import { mostItems, type StepOptions } from "../options.js";
 import { withRunFolder } from "../outputs.js";
 import { formatCount } from "../progress.js";
 import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSettings, settled, stepOptions } from "../resume.js";
-import type { Runner } from "../runner.js";
-import { onBackend } from "../session.js";
+import type { CommandContext, Runner } from "../runner.js";
+import { type ComputedOn, onBackend } from "../session.js";
 import { sayTrainingNeed } from "../training-need.js";
 import { type LearningRule, lastLoss, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 import { type Unit, unitOf } from "../units.js";
@@ -42,7 +45,9 @@ interface ExtensionSettings extends MethodOptions {
 }
 
 interface Start {
+  /** Its shapes, and its numbers only where a checkpoint was loaded. */
   readonly model: Llama;
+  load(): Promise<Llama>;
   readonly tokenizer: Tokenizer;
   readonly optimizerState?: AdamWState;
   readonly step: number;
@@ -59,105 +64,118 @@ interface Start {
  * positions (as createPositionSource takes them), seed, steps, step, interrupted, loss, lossPerByte, heldOut, heldOutPerByte, heldOutSkipped, seconds, train: […],
  * draws: [{ step, g, t }], or what else the source draws }.
  */
-export const run: Runner<ExtendOptions> = (options, { io, onInterrupt }) =>
+export const run: Runner<ExtendOptions> = (options, context) =>
   withRunFolder(options, () =>
-    onBackend(options, io, async (computedOn, info) => {
-      const { out } = options;
-      const start = options.resume === undefined ? await freshStart(options) : await resumedStart(options, options.resume);
-      const { settings, rule, computing, tokenizer } = start;
-      const unit = unitOf(tokenizer);
-      const { config } = start.model;
-      const { length } = settings;
-      const window = config.max_position_embeddings;
-      refuseFinished(start.step, rule.steps, out);
-      const { method, gMax, granularity } = settings;
-      const extends_ = method !== "plain";
-      if (extends_) checkReach(settings, window, unit);
-      needRoom(roomOf(info), [trainedModel(config), trainedBatch(config, { batch: rule.batch, length, unit })]);
-      const positions = positionsOf(settings, window);
-      const source = createPositionSource(positions, config);
-      const notes = extensionNotes(positions, config);
-      const memory = sayTrainingNeed(io, {
-        info,
-        model: start.model,
-        ...(start.optimizerState === undefined ? {} : { optimizerState: start.optimizerState }),
-        rule,
-        computing,
-        length,
-        unit,
-        heldOutContext: (length) => (extends_ ? window : Math.max(window, length)),
-        tableRows: extends_ && granularity === "sample" ? rule.batch : 1,
-        ...(options.resume === undefined ? ({ shorter: "--length" } as const) : {}),
-      });
-      const corpus = await loadCorpus(settings.text, tokenizer);
-      const textDigest = digestOf(corpus);
-      if (options.resume !== undefined)
-        checkText(io, options, { saved: settings.text, savedDigest: start.savedDigest, digest: textDigest });
-      const windows = createWindowSampler({ documents: corpus.train, length, batch: rule.batch, seed: settings.seed });
-      await needCheckpointSpace(out, config);
-      const parameters = countParameters(config);
-      const sequences = length === window ? "" : `, sequences of ${length}`;
-      const how = extends_ ? `${nameOf[method]} up to g = ${gMax}, so ${gMax * window} ${unit}` : nameOf.plain;
-      io.note(`${formatCount(parameters)} parameters, window of ${window} ${unit}${sequences}: ${how}`);
-
-      const stop = onInterrupt();
-      const result = await runTraining({
-        io,
-        stop,
-        label: method,
-        model: start.model,
-        optimizer: optimizerOf(rule),
-        ...(start.optimizerState === undefined ? {} : { optimizerState: start.optimizerState }),
-        startStep: start.step,
-        rule,
-        computing,
-        windows,
-        bytesPerToken: corpus.bytesPerToken,
-        positions: source,
-        folder: out,
-        ...(options.resume === undefined ? {} : { resumed: options.resume }),
-        saveEvery: options.saveEvery,
-        extra: { command: "extend", ...settings, positions, textDigest, ...rule, ...computing },
-        saveOptions: { extraConfig: notes === null ? windowNotes(config, length) : { e2llm: notes } },
-      });
-      io.note(`saved to ${out}`);
-      if (result.interrupted) {
-        io.note(`stopped after step ${result.step} of ${rule.steps}; go on with: dawngrad extend --resume ${out}`);
-      } else if (extends_) io.note(`read long text with: dawngrad eval --model ${out}`);
-      const context = extends_ ? window : Math.max(window, length);
-      const heldOut = await heldOutLoss({ ...result, io, corpus, context, how: ", g = 1" });
-      io.result({
-        command: "extend",
-        method,
-        out,
-        from: settings.from,
-        ...computedOn,
-        parameters,
-        tokenizer: tokenizer.name,
-        unit,
-        bytesPerToken: corpus.bytesPerToken,
-        window,
-        length,
-        checkpoint: computing.checkpoint,
-        microBatch: computing.microBatch ?? null,
-        memory,
-        gMax: extends_ ? gMax : null,
-        granularity: extends_ ? granularity : null,
-        sinks: shifts(method) ? settings.sinks : null,
-        positions,
-        seed: settings.seed,
-        steps: rule.steps,
-        step: result.step,
-        interrupted: result.interrupted,
-        ...lastLoss(result, corpus),
-        ...heldOut,
-        seconds: result.seconds,
-        train: result.points,
-        draws: extends_ ? result.draws : [],
-      });
-      return stop.exitCode;
+    onBackend(options, context.io, async (computedOn, info) => {
+      const circumstances = { options, ...context, computedOn, info };
+      const { model, resume } = options;
+      if (resume !== undefined) return extend(await resumedStart(options, resume), circumstances);
+      if (model === undefined) throw new OptionError("extend needs a model", { hint: "name its folder: --model runs/base" });
+      return withModel(model, async (stored) => extend(await freshStart(options, model, stored), circumstances));
     }),
   );
+
+interface Circumstances extends CommandContext {
+  readonly options: ExtendOptions;
+  readonly computedOn: ComputedOn;
+  readonly info: BackendInfo;
+}
+
+async function extend(start: Start, { options, io, onInterrupt, computedOn, info }: Circumstances): Promise<number> {
+  const { out } = options;
+  const { settings, rule, computing, tokenizer } = start;
+  const unit = unitOf(tokenizer);
+  const { config } = start.model;
+  const { length } = settings;
+  const window = config.max_position_embeddings;
+  refuseFinished(start.step, rule.steps, out);
+  const { method, gMax, granularity } = settings;
+  const extends_ = method !== "plain";
+  if (extends_) checkReach(settings, window, unit);
+  needRoom(roomOf(info), [trainedModel(config, "a smaller model"), trainedBatch(config, { batch: rule.batch, length, unit })]);
+  const positions = positionsOf(settings, window);
+  const source = createPositionSource(positions, config);
+  const notes = extensionNotes(positions, config);
+  const memory = sayTrainingNeed(io, {
+    info,
+    model: start.model,
+    ...(start.optimizerState === undefined ? {} : { optimizerState: start.optimizerState }),
+    rule,
+    computing,
+    length,
+    unit,
+    heldOutContext: (length) => (extends_ ? window : Math.max(window, length)),
+    tableRows: extends_ && granularity === "sample" ? rule.batch : 1,
+    ...(options.resume === undefined ? ({ shorter: "--length" } as const) : {}),
+  });
+  const corpus = await loadCorpus(settings.text, tokenizer);
+  const textDigest = digestOf(corpus);
+  if (options.resume !== undefined) checkText(io, options, { saved: settings.text, savedDigest: start.savedDigest, digest: textDigest });
+  const windows = createWindowSampler({ documents: corpus.train, length, batch: rule.batch, seed: settings.seed });
+  await needCheckpointSpace(out, config);
+  const parameters = countParameters(config);
+  const sequences = length === window ? "" : `, sequences of ${length}`;
+  const how = extends_ ? `${nameOf[method]} up to g = ${gMax}, so ${gMax * window} ${unit}` : nameOf.plain;
+  io.note(`${formatCount(parameters)} parameters, window of ${window} ${unit}${sequences}: ${how}`);
+
+  const model = await start.load();
+  const stop = onInterrupt();
+  const result = await runTraining({
+    io,
+    stop,
+    label: method,
+    model,
+    optimizer: optimizerOf(rule),
+    ...(start.optimizerState === undefined ? {} : { optimizerState: start.optimizerState }),
+    startStep: start.step,
+    rule,
+    computing,
+    windows,
+    bytesPerToken: corpus.bytesPerToken,
+    positions: source,
+    folder: out,
+    ...(options.resume === undefined ? {} : { resumed: options.resume }),
+    saveEvery: options.saveEvery,
+    extra: { command: "extend", ...settings, positions, textDigest, ...rule, ...computing },
+    saveOptions: { extraConfig: notes === null ? windowNotes(config, length) : { e2llm: notes } },
+  });
+  io.note(`saved to ${out}`);
+  if (result.interrupted) {
+    io.note(`stopped after step ${result.step} of ${rule.steps}; go on with: dawngrad extend --resume ${out}`);
+  } else if (extends_) io.note(`read long text with: dawngrad eval --model ${out}`);
+  const context = extends_ ? window : Math.max(window, length);
+  const heldOut = await heldOutLoss({ ...result, io, corpus, context, how: ", g = 1" });
+  io.result({
+    command: "extend",
+    method,
+    out,
+    from: settings.from,
+    ...computedOn,
+    parameters,
+    tokenizer: tokenizer.name,
+    unit,
+    bytesPerToken: corpus.bytesPerToken,
+    window,
+    length,
+    checkpoint: computing.checkpoint,
+    microBatch: computing.microBatch ?? null,
+    memory,
+    gMax: extends_ ? gMax : null,
+    granularity: extends_ ? granularity : null,
+    sinks: shifts(method) ? settings.sinks : null,
+    positions,
+    seed: settings.seed,
+    steps: rule.steps,
+    step: result.step,
+    interrupted: result.interrupted,
+    ...lastLoss(result, corpus),
+    ...heldOut,
+    seconds: result.seconds,
+    train: result.points,
+    draws: extends_ ? result.draws : [],
+  });
+  return stop.exitCode;
+}
 
 /**
  * What `config.json` of a model says that was trained on longer sequences. Scalings other than "linear" may take their trained window from
@@ -251,14 +269,17 @@ function methodOf(
   };
 }
 
-async function freshStart(options: ExtendOptions): Promise<Start> {
-  const { model: from, text, seed, batch, steps, lr, warmup, weightDecay, clip } = options;
-  if (from === undefined) throw new OptionError("extend needs a model", { hint: "name its folder: --model runs/base" });
-  const model = await loadModel(from);
-  const tokenizer = await modelTokenizer(from, model.config);
+/** Steps of AdamW are far smaller than what halves can tell apart. */
+const trainedDtype = "f32";
+
+async function freshStart(options: ExtendOptions, from: string, stored: StoredModel): Promise<Start> {
+  const { text, seed, batch, steps, lr, warmup, weightDecay, clip } = options;
+  const model = shapeOf(stored, trainedDtype);
+  const tokenizer = await modelTokenizer(from, stored.config);
   const { length = model.config.max_position_embeddings } = options;
   return {
     model,
+    load: () => load(stored, trainedDtype),
     tokenizer,
     step: 0,
     settings: { from, text, seed, ...methodOf(options), length },
@@ -279,6 +300,7 @@ async function resumedStart(options: ExtendOptions, folder: string): Promise<Sta
   const rule = resumedRule(options, saved);
   return {
     model,
+    load: async () => model,
     tokenizer: await modelTokenizer(folder, model.config),
     optimizerState,
     step,

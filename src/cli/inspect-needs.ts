@@ -1,0 +1,74 @@
+/** What reading and training a model would need on a backend, from plans of the programs themselves. */
+
+import type { BackendInfo } from "../backend/backend.js";
+import { planScoring, scoringMemory } from "../e2llm/scoring.js";
+import { adamw } from "../nn/optimizers.js";
+import type { StoredModel } from "../nn/stored-model.js";
+import { trainingMemory } from "../nn/training-memory.js";
+import type { InspectOptions } from "./commands/inspect.js";
+import { blockLength } from "./corpus.js";
+import { roomOf } from "./fit.js";
+import { fits, type Needed } from "./memory-need.js";
+import { readingDtype, shapeOf } from "./opened-model.js";
+import type { CheckpointName } from "./options.js";
+import { maxNormOf } from "./training-run.js";
+
+/** One use of a model. */
+export interface NeedRow {
+  readonly use: "eval" | "extend";
+  /** The options that make it this one. */
+  readonly options: string;
+  readonly needed: number;
+  readonly largestTensor: number;
+  readonly fits: boolean;
+}
+
+export interface InspectedNeeds {
+  readonly backend: string;
+  /** Bytes of memory; null where the device does not tell. */
+  readonly available: number | null;
+  /** What weights that are only read are kept in. */
+  readonly dtype: string;
+  readonly rows: readonly NeedRow[];
+}
+
+/** Targets of `eval` where nobody says how many. */
+const targets = 1024;
+
+/** Nothing is read and nothing allocated. */
+export function needsOf(
+  stored: StoredModel,
+  options: Pick<InspectOptions, "contexts" | "length" | "dtype">,
+  info: BackendInfo,
+): InspectedNeeds {
+  const { config } = stored;
+  const { max_position_embeddings: window } = config;
+  const room = roomOf(info);
+  const dtype = readingDtype(stored, options.dtype, info);
+  const row = (use: NeedRow["use"], flags: string, needed: Needed): NeedRow => ({
+    use,
+    options: flags,
+    needed: needed.peakBytes,
+    largestTensor: needed.largestTensorBytes,
+    fits: fits(needed, room),
+  });
+  const contexts = options.contexts ?? [window, 4 * window];
+  const read = shapeOf(stored, dtype);
+  const reading = contexts.map((context) => {
+    const plan = planScoring(config, { context, targetLength: blockLength(targets, Math.min(window, context)), count: 1, batch: 1 });
+    return row("eval", `--contexts ${context} --batch 1`, scoringMemory(read, plan));
+  });
+  const length = options.length ?? window;
+  const trained = shapeOf(stored, "f32");
+  const training = (["none", "blocks"] as const).map((checkpoint: CheckpointName) => {
+    const needed = trainingMemory({
+      model: trained,
+      optimizer: adamw(),
+      maxNorm: maxNormOf({ clip: 1 }),
+      checkpoint: checkpoint === "blocks",
+      ...{ batch: 1, length, saves: true },
+    });
+    return row("extend", `--length ${length} --batch 1${checkpoint === "none" ? "" : ` --checkpoint ${checkpoint}`}`, needed);
+  });
+  return { backend: info.name, available: room.known ? room.bytes : null, dtype, rows: [...reading, ...training] };
+}
