@@ -225,6 +225,21 @@ describe("associative recall", () => {
   });
 
   it("needs room for its questions, and as many keys and values as pairs", () => {
+    // Each key as often as it is wanted, at distinct places, always for its own value.
+    for (const { inputs, targets, questions } of evaluationExamples({
+      task: recallTask({ pairs: 3, asked: 4, power: 1 }),
+      length: 40,
+      count: 20,
+    })) {
+      const pairs = new Map([1, 3, 5].map((at) => [inputs[at], at + 1]));
+      expect(questions).toHaveLength(12);
+      for (const at of pairs.keys()) expect(questions.filter(({ place }) => inputs[place] === at)).toHaveLength(4);
+      for (const { place, distance } of questions) {
+        expect(distance).toBe(place - (pairs.get(inputs[place]) as number));
+        expect(targets[place]).toBe(inputs[place - (distance as number)]);
+      }
+    }
+    expect(() => evaluationExamples({ task: recallTask({ pairs: 3, asked: 4 }), length: 30, count: 1 })).toThrow(/at least 31 places/);
     expect(evaluationExamples({ task: recallTask({ pairs: 3 }), length: 13, count: 3 })).toHaveLength(3);
     expect(() => evaluationExamples({ task: recallTask({ pairs: 3 }), length: 12, count: 1 })).toThrow(OptionError);
     for (const options of [{ pairs: 33 }, { pairs: 5, values: 4 }]) expect(() => recallTask(options)).toThrow(OptionError);

@@ -118,6 +118,22 @@ describe("the ledger", () => {
     expect([...expected].filter((weight) => weight === 0.25).length).toBeGreaterThan(5);
   });
 
+  it("begins with an ordinary place without the token that begins it", () => {
+    const bare = ledgerTask({ bos: false });
+    expect(bare).toMatchObject({ bos: null, vocabulary: task.vocabulary });
+    const request = { random: randomStream(5, 2), purpose: "training" } as const;
+    const whole = task.example({ ...request, random: randomStream(5, 2), length: 65 });
+    const { inputs, targets, questions } = bare.example({ ...request, length: 64 });
+    expect(inputs).toEqual(whole.inputs.subarray(1));
+    expect(questions).toEqual(whole.questions.map((question) => ({ ...question, place: question.place - 1 })));
+    expect(targets).toEqual(whole.targets.subarray(1));
+    const [example] = evaluationExamples({ task: bare, length: 64, count: 1 }) as [TaskExample];
+    expect(cutExample(bare, example, 32).inputs).toEqual(example.inputs.subarray(32));
+    // What stands before the sequence cannot be answered, and only that.
+    const { weights } = ledgerTask({ bos: false, unanswerable: 0 }).example({ ...request, random: randomStream(5, 2), length: 64 });
+    for (const { place, distance } of questions) expect(weights?.[place], `${place}`).toBe((distance as number) > place ? 0 : 1);
+  });
+
   it("is cut to the same questions with less before them", () => {
     const [example] = evaluationExamples({ task, length: 128, count: 1 }) as [TaskExample];
     const cut = cutExample(task, example, 64);

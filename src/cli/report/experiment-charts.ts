@@ -1,7 +1,8 @@
 /** Figures of an experiment: curves against context, rows side by side, heat maps. */
 import type { TopLevelSpec } from "vega-lite";
-import type { Measure } from "../../e2llm/experiment/definition.js";
+import { type Measure, measureInfo } from "../../e2llm/experiment/measures.js";
 import type { Cell, ExperimentEvaluation, ExperimentResults } from "../../e2llm/experiment/results.js";
+import { kindOfGroup } from "../../e2llm/experiment/tables.js";
 import { compact, config, full, muted, narrow, type Size } from "./chart-style.js";
 import type { Chart } from "./charts.js";
 
@@ -9,10 +10,6 @@ const colors = ["ink", "c-orange", "c-green", "c-purple", "c-teal", "c-pink", "c
   (name) => `var(--${name})`,
 );
 const colorOf = (place: number): string => colors[place % colors.length] as string;
-
-/** A text is judged by its losses, questions by right answers. */
-export const usualMeasure = ({ chance }: ExperimentResults): Measure => (Object.keys(chance).length > 0 ? "accuracy" : "nats");
-export const measureTitle = (measure: Measure): string => (measure === "accuracy" ? "right answers" : "loss (nats)");
 
 /** A number with its interval, ready to be drawn; undefined where it is none. */
 function point(cell: Cell | undefined, measure: Measure): { value: number; low: number; high: number } | undefined {
@@ -23,8 +20,8 @@ function point(cell: Cell | undefined, measure: Measure): { value: number; low: 
 const cellsOf = (results: ExperimentResults, evaluation: ExperimentEvaluation, group: string): Cell[] =>
   results.cells.filter((cell) => cell.evaluation === evaluation.name && cell.group === group);
 
-/** The kinds of questions themselves, without their buckets. */
-export const kindsOf = ({ groups }: ExperimentEvaluation): string[] => groups.filter((group) => !group.includes("/"));
+/** The kinds of what is measured, without their parts. */
+export const kindsOf = ({ groups }: ExperimentEvaluation): string[] => [...new Set(groups.map(kindOfGroup))];
 
 const labelOf = (context: number, window: number): string => {
   const times = context / window;
@@ -46,7 +43,7 @@ export function contextCharts(results: ExperimentResults, evaluation: Experiment
     }),
   }));
   const all = lines.flatMap(({ points }) => points.flatMap(({ low, high }) => [low, high]));
-  const domain = measure === "accuracy" ? [0, 1] : padded(all);
+  const domain = [...(measureInfo(measure).domain ?? padded(all))];
   const dashed = lines.find(({ row }) => row.name === reference);
   const x = {
     field: "context",
@@ -58,7 +55,7 @@ export function contextCharts(results: ExperimentResults, evaluation: Experiment
     field: "value",
     type: "quantitative",
     scale: { domain, nice: false, zero: false, clamp: true },
-    axis: { title: measureTitle(measure), tickCount: 6 },
+    axis: { title: measureInfo(measure).title, tickCount: 6 },
   } as const;
   return [...new Set(rows.map(({ variant }) => variant))].flatMap((variant) => {
     const own = lines.filter(({ row, points }) => row.variant === variant && points.length > 0);
@@ -130,7 +127,7 @@ export function rowsChart(results: ExperimentResults, evaluation: ExperimentEval
       field: "value",
       type: "quantitative",
       scale: { zero: false, nice: true },
-      axis: { title: measureTitle(measure), tickCount: 6 },
+      axis: { title: measureInfo(measure).title, tickCount: 6 },
     } as const;
     const color = {
       field: "group",
@@ -210,7 +207,9 @@ function heatMap(map: {
   readonly across: string;
 }): Chart {
   const { title, values, rows, columns, measure, sizes, across } = map;
-  const [low, high] = measure === "accuracy" ? [0, 1] : bounds(values.map(({ value }) => value));
+  const { better, domain } = measureInfo(measure);
+  const [low, high] = domain ?? bounds(values.map(({ value }) => value));
+  const strong = better === "more";
   const [xOrder, yOrder] = [[...columns], [...rows]];
   const spec = (size: Size): TopLevelSpec => {
     const x = { field: "column", type: "nominal", sort: xOrder, axis: { title: across, labelAngle: 0 } } as const;
@@ -230,7 +229,7 @@ function heatMap(map: {
               field: "value",
               type: "quantitative",
               // Right answers and low losses are strong.
-              scale: { domain: [low, high], range: measure === "accuracy" ? ["#e9eef5", "#155a9c"] : ["#155a9c", "#e9eef5"], clamp: true },
+              scale: { domain: [low, high], range: strong ? ["#e9eef5", "#155a9c"] : ["#155a9c", "#e9eef5"], clamp: true },
               legend: null,
             },
           },
@@ -243,7 +242,7 @@ function heatMap(map: {
             text: { field: "value", type: "quantitative", format: ".2f" },
             color: {
               condition: {
-                test: measure === "accuracy" ? `datum.value > ${(low + high) / 2}` : `datum.value < ${(low + high) / 2}`,
+                test: `datum.value ${strong ? ">" : "<"} ${(low + high) / 2}`,
                 value: "#ffffff",
               },
               value: "#1c1f24",
@@ -262,7 +261,7 @@ function heatMap(map: {
   };
 }
 
-/** Losses by place, all rows in one figure. */
+/** A measure by place of the longest sequences, all rows in one figure. */
 export function placeChart(
   results: ExperimentResults,
   evaluation: ExperimentEvaluation,
@@ -271,9 +270,10 @@ export function placeChart(
 ): Chart | undefined {
   const groups = evaluation.groups.filter((group) => group.startsWith(`${kind}/`));
   const places = groups.map((group) => group.slice(kind.length + 1));
+  const longest = evaluation.contexts.at(-1);
   const values = groups.flatMap((group, i) =>
     cellsOf(results, evaluation, group).flatMap((cell) => {
-      const found = point(cell, measure);
+      const found = cell.context === longest ? point(cell, measure) : undefined;
       return found === undefined ? [] : [{ row: cell.row, place: places[i], ...found }];
     }),
   );
@@ -285,7 +285,7 @@ export function placeChart(
       field: "value",
       type: "quantitative",
       scale: { domain: padded(values.map(({ value }) => value)), zero: false, nice: false, clamp: true },
-      axis: { title: measureTitle(measure), tickCount: 6 },
+      axis: { title: measureInfo(measure).title, tickCount: 6 },
     } as const;
     const color = {
       field: "row",
@@ -311,7 +311,7 @@ export function placeChart(
   };
 }
 
-const bounds = (values: readonly number[]): [number, number] => [Math.min(...values), Math.max(...values)];
+const bounds = (values: readonly number[]): [low: number, high: number] => [Math.min(...values), Math.max(...values)];
 
 function padded(values: readonly number[]): [number, number] {
   const [low, high] = bounds(values);

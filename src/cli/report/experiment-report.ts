@@ -1,11 +1,11 @@
-import type { Measure } from "../../e2llm/experiment/definition.js";
+import { type Measure, measureInfo } from "../../e2llm/experiment/measures.js";
 import type { Cell, ExperimentEvaluation, ExperimentResults, Pooled, Verdict } from "../../e2llm/experiment/results.js";
-import { multiple } from "../../e2llm/experiment/tables.js";
+import { measuresShown, multiple } from "../../e2llm/experiment/tables.js";
 import { formatBytes } from "../machine.js";
 import { formatCount, formatDuration } from "../progress.js";
 import type { Chart } from "./charts.js";
 import { drawSvg } from "./draw.js";
-import { contextCharts, depthCharts, kindsOf, measureTitle, placeChart, rowsChart, sweepChart, usualMeasure } from "./experiment-charts.js";
+import { contextCharts, depthCharts, kindsOf, placeChart, rowsChart, sweepChart } from "./experiment-charts.js";
 import { escapeHtml, factList, htmlPage } from "./page.js";
 import { drawFigures, figurePanels } from "./report.js";
 
@@ -31,9 +31,10 @@ interface Section {
  * `vega-lite` notes stand in place of figures.
  */
 export async function renderExperiment(results: ExperimentResults, options: ExperimentReportOptions): Promise<string> {
-  const measure = usualMeasure(results);
   const sections = results.evaluations.flatMap((evaluation) =>
-    kindsOf(evaluation).flatMap((kind) => sectionsOf(results, evaluation, kind, measure)),
+    kindsOf(evaluation).flatMap((kind) =>
+      measuresShown(evaluation, undefined).flatMap((measure) => sectionsOf(results, evaluation, kind, measure)),
+    ),
   );
   const figures = await drawFigures(
     sections.flatMap(({ charts }) => charts),
@@ -60,10 +61,12 @@ export async function renderExperiment(results: ExperimentResults, options: Expe
 }
 
 function sectionsOf(results: ExperimentResults, evaluation: ExperimentEvaluation, kind: string, measure: Measure): Section[] {
-  const heading = `${evaluation.name}: ${kind}`;
+  const { name, byPlace, shown } = evaluation;
+  const heading = `${name}: ${kind}${shown.length > 1 ? `, ${measureInfo(measure).title}` : ""}`;
   const present = (charts: readonly (Chart | undefined)[]): Chart[] => charts.filter((chart) => chart !== undefined);
-  if (evaluation.type === "positions") {
-    return [{ heading, charts: present([placeChart(results, evaluation, kind, measure)]), layout: "single", after: "" }];
+  if (byPlace.includes(kind)) {
+    const charts = present([placeChart(results, evaluation, kind, measure)]);
+    return charts.length === 0 ? [] : [{ heading, charts, layout: "single", after: "" }];
   }
   const depths = depthCharts(results, evaluation, kind, measure);
   return [
@@ -110,9 +113,9 @@ function table(results: ExperimentResults, { name, contexts }: ExperimentEvaluat
     cells.find((cell) => cell.evaluation === name && cell.group === group && cell.row === row && cell.context === context);
   const head = contexts.map((context) => `<th scope="col">${escapeHtml(multiple(context, window))}</th>`).join("");
   const cell = (found: Cell | undefined): string => {
-    if (found === undefined) return "<td>–</td>";
-    const difference = found.difference === null ? "" : `<br/><small>Δ ${withInterval(found.difference[measure], true)}</small>`;
-    return `<td>${withInterval(found[measure])}${difference}</td>`;
+    const [value, less] = [found?.[measure], found?.difference?.[measure]];
+    if (value === undefined) return "<td>–</td>";
+    return `<td>${withInterval(value)}${less === undefined ? "" : `<br/><small>Δ ${withInterval(less, true)}</small>`}</td>`;
   };
   const lines = rows
     .filter((row) => contexts.some((context) => find(row.name, context) !== undefined))
@@ -120,7 +123,7 @@ function table(results: ExperimentResults, { name, contexts }: ExperimentEvaluat
       (row) =>
         `<tr${row.name === reference ? ' class="truncation"' : ""}><th scope="row">${escapeHtml(row.name)}</th>${contexts.map((context) => cell(find(row.name, context))).join("")}</tr>`,
     );
-  return `<div class="table losses" tabindex="0" role="region" aria-label="${escapeHtml(`${name}: ${group}`)}"><table><thead><tr><th scope="col">${measureTitle(measure)}</th>${head}</tr></thead><tbody>\n${lines.join("\n")}\n</tbody></table></div>`;
+  return `<div class="table losses" tabindex="0" role="region" aria-label="${escapeHtml(`${name}: ${group}`)}"><table><thead><tr><th scope="col">${measureInfo(measure).title}</th>${head}</tr></thead><tbody>\n${lines.join("\n")}\n</tbody></table></div>`;
 }
 
 function withInterval({ mean, low, high }: Pooled, signed = false): string {

@@ -22,17 +22,22 @@ import {
 } from "../../arguments.js";
 import { OptionError } from "../../errors.js";
 import type {
+  AttentionRule,
   EvaluationRule,
   Expectation,
   ExperimentDefinition,
+  GenerationRule,
   OptimizerNumbers,
   Range,
   Requirement,
   RowRule,
   Selector,
+  SlidingRule,
+  TargetRule,
   TrainingRule,
   VariantRule,
 } from "./definition.js";
+import { measureNames } from "./measures.js";
 
 const length: Kind = {
   wanted: 'a number of tokens or a multiple of the window, as "8L"',
@@ -48,7 +53,7 @@ const filled = (kind: Kind): Kind => {
   const list = listOf(kind);
   return { wanted: `${list.wanted}, at least one`, fits: (value) => list.fits(value) && (value as readonly unknown[]).length > 0 };
 };
-const measure = oneOf("nats", "accuracy");
+const measure = oneOf(...measureNames);
 
 const definitionKinds: OptionKinds<ExperimentDefinition> = {
   name: text,
@@ -106,17 +111,48 @@ const variantKinds: OptionKinds<VariantRule> = {
 
 const rowKinds: OptionKinds<RowRule> = { name: optional(text), variant: names, reading: names };
 
-const evaluationKinds: OptionKinds<EvaluationRule> = {
-  type: oneOf("contexts", "lengths", "positions"),
+const commonKinds = { type: text, count: integer(1), rows: optional(listOf(text)) };
+const targetKinds: OptionKinds<TargetRule> = {
+  ...commonKinds,
   contexts: optional(filled(length)),
-  count: integer(1),
   targets: optional(integer(1)),
   buckets: optional(plainObject),
   depths: optional(integer(0)),
-  rows: optional(listOf(text)),
+};
+const slidingKinds: OptionKinds<SlidingRule> = {
+  ...commonKinds,
+  contexts: optional(filled(length)),
+  stride: optional(length),
+  targets: optional(length),
+};
+const attentionKinds: OptionKinds<AttentionRule> = {
+  ...commonKinds,
+  contexts: optional(filled(length)),
+  sinks: optional(integer(0)),
+  targets: optional(integer(1)),
+  buckets: optional(plainObject),
+};
+const generationKinds: OptionKinds<GenerationRule> = {
+  ...commonKinds,
+  prompt: optional(length),
+  tokens: optional(length),
+  parts: optional(integer(1)),
+  ngram: optional(integer(1)),
+  temperature: optional(notNegative),
+  topK: optional(integer(1)),
+  judge: optional(text),
+};
+const evaluationKinds: Readonly<Record<EvaluationRule["type"], Readonly<Record<string, Kind>>>> = {
+  contexts: targetKinds,
+  lengths: targetKinds,
+  positions: targetKinds,
+  sliding: slidingKinds,
+  attention: attentionKinds,
+  generation: generationKinds,
 };
 
-const rangeKinds: OptionKinds<Range> = { from: optional(length), to: optional(length), kind: optional(text) };
+const distanceKinds: OptionKinds<Omit<Range, "kind">> = { from: optional(length), to: optional(length) };
+const rangeKinds: OptionKinds<Range> = { ...distanceKinds, kind: optional(text) };
 
 const selectorKinds: OptionKinds<Selector> = { row: text, evaluation: optional(text), context: length, group: optional(text) };
 
@@ -168,9 +204,13 @@ export function checkDefinition(where: string, definition: ExperimentDefinition)
     checkOptions(at(`rows[${i}]`), row, rowKinds);
   });
   for (const [name, evaluation] of Object.entries(definition.evaluations)) {
-    checkOptions(at(`evaluations.${name}`), evaluation, evaluationKinds);
-    for (const [bucket, range] of Object.entries(evaluation.buckets ?? {})) {
-      checkOptions(at(`evaluations.${name}.buckets.${bucket}`), range, rangeKinds);
+    const here = `evaluations.${name}`;
+    checkArgument(where, here, evaluation, objectWith('an evaluation, as { "type": "contexts", "count": 64 }', "type"));
+    checkArgument(at(here), "type", evaluation.type, oneOf(...Object.keys(evaluationKinds)));
+    checkOptions(at(here), evaluation as unknown as Record<string, unknown>, evaluationKinds[evaluation.type]);
+    const buckets: Readonly<Record<string, Range>> = ("buckets" in evaluation ? evaluation.buckets : undefined) ?? {};
+    for (const [bucket, range] of Object.entries(buckets)) {
+      checkOptions(at(`${here}.buckets.${bucket}`), range, evaluation.type === "attention" ? distanceKinds : rangeKinds);
     }
   }
   (definition.requires ?? []).forEach((one, i) => {

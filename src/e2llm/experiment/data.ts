@@ -7,10 +7,15 @@ import { evaluationTargets } from "../../nn/evaluation-targets.js";
 import { targetWindow } from "../../nn/target-window.js";
 import { cutExample, evaluationExamples, noTarget, type Question, type Task, type TaskExample, trainingWindows } from "../tasks/task.js";
 import type { TextData } from "./definition.js";
-import { textKind } from "./kinds.js";
-import type { PlannedEvaluation, PlannedTraining } from "./plan.js";
+import type { PlannedTraining } from "./plan.js";
 
 export const isTask = (data: Task | TextData): data is Task => "example" in data;
+
+/** The kind of question that every token of a text is, as in `textTask`. */
+export const textKind = "next";
+
+/** Kinds of what is asked, in order. */
+export const kindsOfData = (data: Task | TextData): readonly string[] => (isTask(data) ? Object.keys(data.kinds) : [textKind]);
 
 /** Tags that keep examples of "positions" apart from those of other evaluations of one seed. */
 const everywhere = 0x706c_6163;
@@ -34,31 +39,38 @@ export interface EvaluationSet {
   readonly examples: readonly TaskExample[];
 }
 
-/** The sequences of an evaluation, one set for each context. Number i of every set of "contexts" asks the same. */
-export function evaluationSets(data: Task | TextData, evaluation: PlannedEvaluation, seed: number): EvaluationSet[] {
-  const { contexts, count, type, targets: targetLength } = evaluation;
-  const longest = contexts.at(-1) as number;
-  if (type === "positions") return [{ context: longest, examples: askedEverywhere(data, longest, count, seed) }];
-  if (!isTask(data)) {
-    const documents = data.heldOut;
-    const blocks = evaluationTargets({ documents, targetLength, maxContext: longest, count });
-    return contexts.map((context) => ({
-      context,
-      examples: blocks.map((block) => {
-        const { inputs, targets } = targetWindow({ documents, block, targetLength, context });
-        return asExample(inputs, targets);
-      }),
-    }));
-  }
-  if (type === "lengths") {
-    return contexts.map((context) => ({ context, examples: evaluationExamples({ task: data, length: context, count, seed }) }));
-  }
-  const whole = evaluationExamples({ task: data, length: longest, count, seed });
-  return contexts.map((context) => ({ context, examples: whole.map((example) => cutExample(data, example, context)) }));
+/** What sequences are asked for. */
+export interface SetRequest {
+  readonly contexts: readonly number[];
+  readonly count: number;
+  /** T: targets at the end of each block of a text. */
+  readonly targets: number;
 }
 
+/** The same targets with ever more before them: number i of every set asks the same. */
+export function cutSets(data: Task | TextData, { contexts, count, targets: targetLength }: SetRequest, seed: number): EvaluationSet[] {
+  const longest = contexts.at(-1) as number;
+  if (isTask(data)) {
+    const whole = evaluationExamples({ task: data, length: longest, count, seed });
+    return contexts.map((context) => ({ context, examples: whole.map((example) => cutExample(data, example, context)) }));
+  }
+  const documents = data.heldOut;
+  const blocks = evaluationTargets({ documents, targetLength, maxContext: longest, count });
+  return contexts.map((context) => ({
+    context,
+    examples: blocks.map((block) => {
+      const { inputs, targets } = targetWindow({ documents, block, targetLength, context });
+      return asExample(inputs, targets);
+    }),
+  }));
+}
+
+/** Fresh sequences at every context. */
+export const freshSets = (task: Task, { contexts, count }: SetRequest, seed: number): EvaluationSet[] =>
+  contexts.map((context) => ({ context, examples: evaluationExamples({ task, length: context, count, seed }) }));
+
 /** Sequences in which every place asks: stretches of a text, or of a task what it asks in training. */
-function askedEverywhere(data: Task | TextData, length: number, count: number, seed: number): TaskExample[] {
+export function askedEverywhere(data: Task | TextData, length: number, count: number, seed: number): TaskExample[] {
   if (isTask(data)) {
     return Array.from({ length: count }, (_, i) =>
       data.example({ length, random: randomStream(seed, everywhere, i), purpose: "training" }),

@@ -11,6 +11,9 @@ import type { LlamaConfig, LlamaOptions } from "../../nn/config.js";
 import type { TokenDocument } from "../../nn/data.js";
 import type { PositionSource } from "../positions/index.js";
 import type { Task } from "../tasks/task.js";
+import type { Measure } from "./measures.js";
+
+export type { Measure } from "./measures.js";
 
 /** A number of tokens, or a multiple of the trained window: 64, "L", "8L", "0.5L". */
 export type Length = number | string;
@@ -38,6 +41,8 @@ export interface TablesRequest {
   readonly config: LlamaConfig;
   /** W: tokens that are read. */
   readonly length: number;
+  /** Tokens that the text will have, which a scale follows, where tables are made for more of them than are read. Default: `length`. */
+  readonly planned?: number;
   /** L: the trained window. */
   readonly window: number;
 }
@@ -103,29 +108,84 @@ export interface Range {
   readonly kind?: string;
 }
 
+/** What all evaluations have in common. */
+interface CommonRule {
+  /** N: sequences of a task, or stretches of a text. */
+  readonly count: number;
+  /** Names of the rows that are measured. Default: all. */
+  readonly rows?: readonly string[];
+}
+
 /**
- * What is measured of each row. Every target gives its loss and whether it was right; targets are put into groups: one for each kind of
- * question, and `kind/name` for each bucket.
+ * Questions answered. Every target gives its loss and whether it was right; targets are put into groups: one for each kind of question, and
+ * `kind/name` for each bucket.
  *
  *   contexts    the same targets with ever more before them: sequences of the longest context, cut to their ends
  *   lengths     fresh sequences at every context, for tasks that lose their sense when they are cut (a passkey at a depth)
  *   positions   every place of sequences as long as the longest context, by its distance from the beginning
  */
-export interface EvaluationRule {
+export interface TargetRule extends CommonRule {
   readonly type: "contexts" | "lengths" | "positions";
   /** Default L, 2L, 4L, 8L. */
   readonly contexts?: readonly Length[];
-  /** N: sequences of a task, or blocks of a text. */
-  readonly count: number;
   /** T: targets at the end of each block of a text. Default 16, at most the shortest context. */
   readonly targets?: number;
   /** Named ranges of the distance between a question and what it is answered from; of places for "positions". */
   readonly buckets?: Readonly<Record<string, Range>>;
   /** Parts into which a sequence is divided by depth, 1 − distance/length: "depth 1/4" is its first quarter. */
   readonly depths?: number;
-  /** Names of the rows that are measured. Default: all. */
-  readonly rows?: readonly string[];
 }
+
+/** A text read through windows of W tokens that move by S, every token scored once (`slidingWindowPerplexity`). Of texts alone. */
+export interface SlidingRule extends CommonRule {
+  readonly type: "sliding";
+  /** W of each window. Default L, 2L, 4L, 8L. */
+  readonly contexts?: readonly Length[];
+  /** S, at most the shortest window. Default half of each window. */
+  readonly stride?: Length;
+  /** Tokens of each stretch that are scored. Default twice the longest window. */
+  readonly targets?: Length;
+}
+
+/**
+ * Where attention goes (`attentionMaps`), as shares of its mass, means over the queries and heads of a sequence: "sinks" to the first keys, "answer" to
+ * the token that a question is answered from, each also by layer and for the head that gives it most; and "distance/…" to all keys but the sinks, by
+ * distance. The queries are a task's questions, or the last places of a text.
+ */
+export interface AttentionRule extends CommonRule {
+  readonly type: "attention";
+  /** Default L, 2L, 4L, 8L; at most 4096 tokens. */
+  readonly contexts?: readonly Length[];
+  /** How many first keys are sinks. Default 4. */
+  readonly sinks?: number;
+  /** Queries at the end of each block of a text. Default 4. */
+  readonly targets?: number;
+  /** Named ranges of distance. Default: ranges that double. */
+  readonly buckets?: Readonly<Record<string, Omit<Range, "kind">>>;
+}
+
+/**
+ * A text continued far beyond the window, at the one scale of its planned length (`longGeneration`): by equal parts of what was written its
+ * repetition, its drift and the loss of a judge. "written" is the model's, "real" how the text itself went on, which one row alone is given.
+ */
+export interface GenerationRule extends CommonRule {
+  readonly type: "generation";
+  /** Tokens of the text that are continued. Default "0.5L". */
+  readonly prompt?: Length;
+  /** Tokens that are written. Default "8L". */
+  readonly tokens?: Length;
+  /** Default 8. */
+  readonly parts?: number;
+  /** n of the n-grams that repetition is counted in. Default 4. */
+  readonly ngram?: number;
+  readonly temperature?: number;
+  readonly topK?: number;
+  /** Name of the row that judges, such as a model trained at full length. Default: no losses. */
+  readonly judge?: string;
+}
+
+/** What is measured of each row. */
+export type EvaluationRule = TargetRule | SlidingRule | AttentionRule | GenerationRule;
 
 /** Rows to measure: every named variant by every named reading. */
 export interface RowRule {
@@ -146,8 +206,6 @@ export interface Selector {
   /** "question", "question/far". Default: the first kind. */
   readonly group?: string;
 }
-
-export type Measure = "nats" | "accuracy";
 
 /** What should come out. `margin` and `within` are in units of the measure: nats, or a share of right answers from 0 to 1. */
 export type Expectation = {

@@ -1,6 +1,8 @@
 /** Whether what was expected is so. */
 import type { Expectation, Measure, Requirement, Selector } from "./definition.js";
-import { type ExperimentPlan, tokensOf } from "./plan.js";
+import { measureInfo } from "./measures.js";
+import { tokensOf } from "./names.js";
+import type { ExperimentPlan } from "./plan.js";
 import type { Cell, Pooled, Verdict } from "./results.js";
 
 /** Finds pooled numbers by what expectations call them. */
@@ -76,7 +78,7 @@ function judge(expectation: Expectation, numbers: Numbers): Verdict | undefined 
     case "gradual": {
       const { rows, evaluation, group, context, within } = expectation;
       const selectors = rows.map((row) => ({ row, context, ...optional({ evaluation, group }) }));
-      const sign = measure === "nats" ? 1 : -1;
+      const sign = measureInfo(measure).better === "less" ? 1 : -1;
       return verdict(
         name,
         selectors.map((selector) => numbers.of(selector, measure)),

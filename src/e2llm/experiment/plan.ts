@@ -6,20 +6,21 @@ import { byteTokenizer } from "../../nn/tokenizers.js";
 import type { Task } from "../tasks/task.js";
 import { checkDefinition } from "./checks.js";
 import type {
-  EvaluationRule,
   ExperimentDefinition,
   Length,
+  Measure,
   OptimizerNumbers,
   PositionsOf,
-  Range,
   ReadingOf,
-  Requirement,
+  Selector,
   TextData,
   TrainingRule,
 } from "./definition.js";
 import { canonicalText } from "./digest.js";
-import { textKind } from "./kinds.js";
+import { groupsOf } from "./kinds.js";
 import { namedTask } from "./named.js";
+import { needOne, tokensOf } from "./names.js";
+import { type PlannedEvaluation, plannedEvaluation } from "./plan-evaluations.js";
 
 /** A training with every number decided. */
 export interface PlannedTraining {
@@ -46,27 +47,6 @@ export interface PlannedRow {
   readonly variant: string;
   readonly reading: ReadingOf;
   readonly readingName: string;
-}
-
-export interface PlannedBucket {
-  readonly name: string;
-  readonly from: number;
-  readonly to: number;
-  /** null for every kind. */
-  readonly kind: string | null;
-}
-
-export interface PlannedEvaluation {
-  readonly name: string;
-  readonly type: EvaluationRule["type"];
-  /** In tokens, ascending. */
-  readonly contexts: readonly number[];
-  readonly count: number;
-  readonly targets: number;
-  readonly buckets: readonly PlannedBucket[];
-  readonly depths: number;
-  /** Names of the rows that it measures. */
-  readonly rows: ReadonlySet<string>;
 }
 
 export interface ExperimentPlan {
@@ -118,15 +98,6 @@ export function mergedFields(value: unknown, change: unknown): unknown {
   return Object.fromEntries(fields);
 }
 
-/** A length in tokens: the number itself, or a multiple of the window rounded to a whole number. */
-export function tokensOf(length: Length, window: number): number {
-  if (typeof length === "number") return length;
-  const times = /^(\d+(?:\.\d+)?)?L$/.exec(length);
-  if (times === null)
-    throw new OptionError(`"${length}" is no length`, { hint: 'write a number of tokens, or a multiple of the window: "8L"' });
-  return Math.round(Number(times[1] ?? 1) * window);
-}
-
 /** Checks a definition and plans it. `text` is what the definition's `text` names. Throws OptionError for what does not fit together. */
 export function planExperiment(definition: ExperimentDefinition, text: TextData | undefined): ExperimentPlan {
   checkDefinition("runExperiment", definition);
@@ -153,7 +124,9 @@ export function planExperiment(definition: ExperimentDefinition, text: TextData 
   }
   const rows = plannedRows(definition, variants);
   const names = rows.map(({ name }) => name);
-  const evaluations = Object.entries(definition.evaluations).map(([name, rule]) => plannedEvaluation(name, rule, names, data, window));
+  const evaluations = Object.entries(definition.evaluations).map(([name, rule]) =>
+    plannedEvaluation(name, rule, { rows: names, data, window }),
+  );
   const reference = definition.reference ?? (names[0] as string);
   needOne("reference", reference, names);
   const plan = {
@@ -215,54 +188,11 @@ function plannedRows(definition: ExperimentDefinition, variants: ReadonlyMap<str
   return rows;
 }
 
-function plannedEvaluation(
-  name: string,
-  rule: EvaluationRule,
-  rows: readonly string[],
-  data: Task | TextData,
-  window: number,
-): PlannedEvaluation {
-  const { type, count, depths = 0 } = rule;
-  const all = (rule.contexts ?? ["L", "2L", "4L", "8L"]).map((context) => tokensOf(context, window)).sort((a, b) => a - b);
-  const contexts = type === "positions" ? all.slice(-1) : all;
-  const isText = !("example" in data);
-  if (isText && type === "lengths") {
-    throw new OptionError(`${name}: a text has no fresh sequences for each length`, {
-      hint: 'take the type "contexts", which gives the same targets more text',
-    });
-  }
-  if (isText && depths > 0)
-    throw new OptionError(`${name}: targets of a text have no depth`, { hint: "depths are for tasks that say where an answer stands" });
-  const targets = Math.min(rule.targets ?? 16, contexts[0] as number);
-  const ranges = rule.buckets ?? (type === "positions" ? doublingRanges(window, contexts.at(-1) as number) : {});
-  const kinds = isText ? [textKind] : Object.keys(data.kinds);
-  for (const { kind } of Object.values(ranges)) if (kind !== undefined) needOne("kind of question", kind, kinds);
-  const buckets = Object.entries(ranges).map(([bucket, range]) => plannedBucket(bucket, range, window));
-  for (const row of rule.rows ?? []) needOne("row", row, rows);
-  return { name, type, contexts, count, targets, buckets, depths, rows: new Set(rule.rows ?? rows) };
-}
-
-/** Places 0 … L/4 − 1, and from there on ranges that double. */
-function doublingRanges(window: number, longest: number): Record<string, Range> {
-  const ranges: Record<string, Range> = {};
-  for (let from = 0, next = Math.max(1, Math.floor(window / 4)); from < longest; from = next, next *= 2) {
-    const to = Math.min(next, longest) - 1;
-    ranges[`${from}–${to}`] = { from, to };
-  }
-  return ranges;
-}
-
-const plannedBucket = (name: string, { from = 0, to = Number.MAX_SAFE_INTEGER, kind }: Range, window: number): PlannedBucket => ({
-  name,
-  from: tokensOf(from, window),
-  to: tokensOf(to, window),
-  kind: kind ?? null,
-});
-
-/** Expectations and requirements name rows, evaluations and contexts that are there. */
-function checkSelectors({ definition, rows, evaluations, window }: ExperimentPlan): void {
+/** Expectations and requirements name rows, evaluations, contexts, groups and measures that are there. */
+function checkSelectors({ definition, rows, evaluations, window, data, config }: ExperimentPlan): void {
   const names = rows.map(({ name }) => name);
-  const check = (row: string, evaluation: string | undefined, contexts: readonly Length[]): void => {
+  const check = (selector: Omit<Selector, "context">, contexts: readonly Length[], measure: Measure): void => {
+    const { row, evaluation, group } = selector;
     needOne("row", row, names);
     const found = evaluation === undefined ? evaluations[0] : evaluations.find(({ name }) => name === evaluation);
     if (found === undefined) {
@@ -281,21 +211,20 @@ function checkSelectors({ definition, rows, evaluations, window }: ExperimentPla
         });
       }
     }
+    if (group !== undefined) needOne(`group of the evaluation "${found.name}"`, group, groupsOf({ data, config }, found));
+    if (!found.measures.includes(measure)) {
+      throw new OptionError(`the evaluation "${found.name}" does not measure ${measure}`, {
+        hint: `say which "measure": ${found.measures.join(", ")}`,
+      });
+    }
   };
   for (const one of definition.expectations ?? []) {
-    if (one.type === "flat") check(one.row, one.evaluation, one.contexts);
-    else if (one.type === "gradual") for (const row of one.rows) check(row, one.evaluation, [one.context]);
-    else for (const selector of [one.of, one.than]) check(selector.row, selector.evaluation, [selector.context]);
+    const { measure = "nats" } = one;
+    if (one.type === "flat") check(one, one.contexts, measure);
+    else if (one.type === "gradual") for (const row of one.rows) check({ ...one, row }, [one.context], measure);
+    else for (const selector of [one.of, one.than]) check(selector, [selector.context], measure);
   }
-  for (const one of definition.requires ?? ([] as Requirement[])) check(one.row, one.evaluation, [one.context]);
-}
-
-/** Throws OptionError, with the nearest name, unless `found` is one of them. */
-function needOne(what: string, found: string, names: readonly string[]): void {
-  if (names.includes(found)) return;
-  throw new OptionError(`there is no ${what} "${found}"`, {
-    hint: didYouMean(found, names) ?? `there are ${names.map((name) => `"${name}"`).join(", ")}`,
-  });
+  for (const one of definition.requires ?? []) check(one, [one.context], one.measure ?? "accuracy");
 }
 
 /** The variants that are trained: those of the rows, or of them those in `only`. Throws OptionError for a name that is none. */

@@ -1,7 +1,7 @@
 /** Numbers over seeds: means, ranges, bootstrap intervals, and paired differences to a row of reference. */
 import { randomStream } from "../../ir/random-stream.js";
 import type { Measure } from "./definition.js";
-import type { Cell, ContextScores, GroupScores, Pooled, RowRecord } from "./results.js";
+import type { Cell, ContextScores, GroupScores, Measures, Pooled, RowRecord } from "./results.js";
 
 /** Times that seeds and examples are drawn anew. */
 const draws = 1000;
@@ -57,9 +57,9 @@ interface Sums {
   readonly asked: readonly number[];
 }
 
-const sumsOf = (scores: GroupScores, measure: Measure): Sums => ({
-  sums: measure === "accuracy" ? scores.right : scores.nats.map((sum) => sum ?? Number.NaN),
-  asked: scores.asked,
+const sumsOf = ({ sums, asked }: GroupScores, measure: Measure): Sums => ({
+  sums: sums[measure]?.map((sum) => sum ?? Number.NaN) ?? asked.map(() => Number.NaN),
+  asked,
 });
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -130,30 +130,19 @@ function cellsOf(
     if (own === undefined) return [];
     const resamples = resampler.of(own[0]?.asked.length ?? 0);
     const less = others && groupOf(others, evaluation, context, group);
-    const of = (measure: Measure): Pooled =>
-      pooled(
-        own.map((one) => sumsOf(one, measure)),
-        undefined,
-        resamples,
+    const all = (from: readonly GroupScores[] | undefined): Measures =>
+      Object.fromEntries(
+        (Object.keys(own[0]?.sums ?? {}) as Measure[]).map((measure) => [
+          measure,
+          pooled(
+            own.map((one) => sumsOf(one, measure)),
+            from?.map((one) => sumsOf(one, measure)),
+            resamples,
+          ),
+        ]),
       );
-    const differenceOf = (measure: Measure, from: readonly GroupScores[]): Pooled =>
-      pooled(
-        own.map((one) => sumsOf(one, measure)),
-        from.map((one) => sumsOf(one, measure)),
-        resamples,
-      );
-    return [
-      {
-        row,
-        evaluation,
-        context,
-        group,
-        targets: own.reduce((sum, { asked }) => sum + asked.reduce((a, b) => a + b, 0), 0),
-        nats: of("nats"),
-        accuracy: of("accuracy"),
-        difference: less === undefined ? null : { nats: differenceOf("nats", less), accuracy: differenceOf("accuracy", less) },
-      },
-    ];
+    const targets = own.reduce((sum, { asked }) => sum + asked.reduce((a, b) => a + b, 0), 0);
+    return [{ row, evaluation, context, group, targets, ...all(undefined), difference: less === undefined ? null : all(less) }];
   });
 }
 

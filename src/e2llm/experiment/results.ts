@@ -1,5 +1,5 @@
 /** What an experiment comes to, as one JSON document, and the records that runs leave in their folders. */
-import type { Expectation, Measure, Requirement, Selector } from "./definition.js";
+import type { EvaluationRule, Expectation, Measure, Requirement, Selector } from "./definition.js";
 
 /** Version of the records and documents; files of another are not taken up. */
 export const experimentVersion = 1;
@@ -28,10 +28,8 @@ export interface GroupScores {
   readonly group: string;
   /** Targets of each example. */
   readonly asked: readonly number[];
-  /** How many of them were answered right. */
-  readonly right: readonly number[];
-  /** Sum of their losses in nats; null where one is no number. */
-  readonly nats: readonly (number | null)[];
+  /** Of each measure the sum over these targets, such as how many were answered right; null where one is no number. */
+  readonly sums: Readonly<Partial<Record<Measure, readonly (number | null)[]>>>;
 }
 
 /** Scores of a row by one evaluation at one context. */
@@ -62,18 +60,19 @@ export interface Pooled {
   readonly bySeed: readonly (number | null)[];
 }
 
-/** One group of targets of one row at one context. */
-export interface Cell {
+/** Numbers by what they measure. */
+export type Measures = Readonly<Partial<Record<Measure, Pooled>>>;
+
+/** One group of targets of one row at one context, with what its evaluation measures of it, as `nats` and `accuracy`. */
+export interface Cell extends Measures {
   readonly row: string;
   readonly evaluation: string;
   readonly context: number;
   readonly group: string;
   /** Targets of all seeds. */
   readonly targets: number;
-  readonly nats: Pooled;
-  readonly accuracy: Pooled;
   /** This row less the reference row on the same targets; null for the reference itself and where that was not measured. */
-  readonly difference: { readonly nats: Pooled; readonly accuracy: Pooled } | null;
+  readonly difference: Measures | null;
 }
 
 /** Whether something that was expected is so. */
@@ -95,10 +94,15 @@ export interface ExperimentRow {
 
 export interface ExperimentEvaluation {
   readonly name: string;
-  readonly type: "contexts" | "lengths" | "positions";
+  readonly type: EvaluationRule["type"];
   readonly contexts: readonly number[];
   /** Groups in the order of the task's kinds, each followed by its buckets. */
   readonly groups: readonly string[];
+  /** Kinds whose buckets are places of one sequence, in order, and not ranges of what is asked at several contexts. */
+  readonly byPlace: readonly string[];
+  /** What is measured, and of it what tables and figures show unless something else is asked for. */
+  readonly measures: readonly Measure[];
+  readonly shown: readonly Measure[];
 }
 
 /** What `runExperiment` returns and `results.json` holds. */

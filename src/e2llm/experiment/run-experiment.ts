@@ -8,8 +8,9 @@ import { checkDefinition } from "./checks.js";
 import { isTask } from "./data.js";
 import type { ExperimentDefinition, TextData } from "./definition.js";
 import { canonicalText, digestOf } from "./digest.js";
-import { groupsOf, measureRow, rowDigest, rowWork, type SeedSets, setsOf, tryPlan } from "./evaluating.js";
+import { judgeOf, measureRow, rowDigest, rowWork, type SeedSets, setsOf, tryPlan } from "./evaluating.js";
 import { judgeExpectations, judgeRequirements, Numbers } from "./expectations.js";
+import { groupsOf, kindOf } from "./kinds.js";
 import {
   baseName,
   chosenVariants,
@@ -132,104 +133,130 @@ class Experiment {
     return this.results(records, true);
   }
 
-  /** The variants that have to be trained: those whose rows are measured, and the base that they begin from. */
+  /**
+   * The variants that have to be trained, in the order in which they are: those whose rows are measured, the base that they begin from, and before all
+   * others those that judge.
+   */
   private trained(): PlannedVariant[] {
-    const needed = new Set([...this.chosen.map(({ name }) => name), ...this.rows.map(({ variant }) => variant)]);
-    const variants = [...this.plan.variants.values()];
+    const { plan, rows } = this;
+    const judges = this.judges();
+    const needed = new Set([...this.chosen.map(({ name }) => name), ...rows.map(({ variant }) => variant), ...judges]);
+    const variants = [...plan.variants.values()];
     if (variants.some(({ name, from }) => needed.has(name) && from === "base")) needed.add(baseName);
-    return variants.filter(({ name }) => needed.has(name));
+    const early = (name: string): number => (name === baseName ? 0 : judges.has(name) ? 1 : 2);
+    return variants.filter(({ name }) => needed.has(name)).sort((a, b) => early(a.name) - early(b.name));
+  }
+
+  /** The variants of the rows that judge what is measured. */
+  private judges(): ReadonlySet<string> {
+    const { plan, rows } = this;
+    const asked = plan.evaluations.filter((evaluation) => rows.some(({ name }) => evaluation.rows.has(name)));
+    return new Set(asked.flatMap((evaluation) => judgeOf(plan, evaluation)?.variant ?? []));
   }
 
   /** All rows of a seed; undefined where it was interrupted. */
   private async seed(seed: number): Promise<RowRecord[] | undefined> {
     const sets = lazily(() => setsOf(this.plan, seed));
-    const base = new HeldModel();
+    const variants = this.trained();
+    const judges = this.judges();
+    // What variants begin from and what judges is there until the seed is done.
+    const held = new Map([baseName, ...judges].map((name) => [name, new HeldModel()]));
     const records: RowRecord[] = [];
     try {
-      for (const variant of this.trained()) {
-        const found = await this.variant(variant, seed, base, sets);
+      const runs = new Map<string, Run>();
+      for (const variant of judges.size === 0 ? [] : variants.filter(({ name }) => held.has(name))) {
+        const run = await this.train(variant, seed, held);
+        if (run === undefined) return undefined;
+        runs.set(variant.name, run);
+      }
+      for (const variant of variants) {
+        const run = runs.get(variant.name) ?? (await this.train(variant, seed, held));
+        const found = run && (await this.measure(run, seed, sets, held));
+        if (!held.has(variant.name)) run?.model.release();
         if (found === undefined) return undefined;
         records.push(...found);
       }
       return records;
     } finally {
-      base.release();
+      for (const model of held.values()) model.release();
     }
   }
 
-  /** Trains a variant where that is still to be done, and measures its rows that were not; undefined where it was interrupted. */
-  private async variant(variant: PlannedVariant, seed: number, base: HeldModel, sets: () => SeedSets): Promise<RowRecord[] | undefined> {
+  /** The run of a variant, trained where that is still to be done; undefined where it was interrupted. */
+  private async train(variant: PlannedVariant, seed: number, held: ReadonlyMap<string, HeldModel>): Promise<Run | undefined> {
     const { plan, options, step } = this;
-    const { folder: root } = options;
-    const folderOf = (name: string): RunFolder =>
-      new RunFolder(root === undefined ? undefined : `${root}/seed-${seed}/${this.folders.get(name)}`);
-    const folder = folderOf(variant.name);
-    const digest = await runDigest(plan, variant, seed, { backend: currentBackend().info.name, data: this.data });
-    const work = trainingWork(plan.config, variant.training);
-    const own = variant.name === baseName ? base : new HeldModel();
-    try {
-      const known = await finishedRun(folder, digest);
-      if (known === undefined) {
-        if (variant.from === "base") await base.get(() => modelOf(plan, folderOf(baseName), step));
-        const before = this.work;
-        const perStep = work / variant.training.steps;
-        const tokens = variant.training.batch * variant.training.length;
-        let reported = 0;
-        const trained = await trainRun({
-          plan,
-          variant,
-          seed,
-          digest,
-          folder,
-          step,
-          saveEvery: options.saveEvery ?? defaultSaveEvery,
-          base: () => base.model as Llama,
-          shouldStop: () => this.stopped(),
-          onStart: (done) => {
-            reported = done;
-            if (done > 0) this.report({ phase: "found", variant: variant.name, seed, tokens: 0 }, done * perStep);
-          },
-          onStep: ({ loss }, done) => {
-            this.report(
-              {
-                phase: "training",
-                variant: variant.name,
-                seed,
-                step: done,
-                steps: variant.training.steps,
-                loss,
-                tokens: (done - reported) * tokens,
-              },
-              (done - reported) * perStep,
-            );
-            reported = done;
-          },
-        });
-        if (trained === undefined) return undefined;
-        this.work = before + work;
-        own.hold(trained.model);
-        this.runs.push(trained.record);
-      } else {
-        this.runs.push(known);
-        this.report({ phase: "found", variant: variant.name, seed, tokens: 0 }, work);
-      }
-      return await this.measure(variant, seed, { folder, digest, sets, model: () => own.get(() => modelOf(plan, folder, step)) });
-    } finally {
-      if (own !== base) own.release();
+    const { training } = variant;
+    const folder = this.folderOf(variant.name, seed);
+    const digest = await this.digestOf(variant, seed);
+    const run: Run = { variant, digest, folder, model: held.get(variant.name) ?? new HeldModel() };
+    const work = trainingWork(plan.config, training);
+    const known = await finishedRun(folder, digest);
+    if (known !== undefined) {
+      this.runs.push(known);
+      this.report({ phase: "found", variant: variant.name, seed, tokens: 0 }, work);
+      return run;
     }
+    const base = held.get(baseName) as HeldModel;
+    if (variant.from === "base") await base.get(() => modelOf(plan, this.folderOf(baseName, seed), step));
+    const before = this.work;
+    const perStep = work / training.steps;
+    const tokens = training.batch * training.length;
+    let reported = 0;
+    const trained = await trainRun({
+      plan,
+      variant,
+      seed,
+      digest,
+      folder,
+      step,
+      saveEvery: options.saveEvery ?? defaultSaveEvery,
+      base: () => base.model as Llama,
+      shouldStop: () => this.stopped(),
+      onStart: (done) => {
+        reported = done;
+        if (done > 0) this.report({ phase: "found", variant: variant.name, seed, tokens: 0 }, done * perStep);
+      },
+      onStep: ({ loss }, done) => {
+        const fresh = done - reported;
+        this.report(
+          { phase: "training", variant: variant.name, seed, step: done, steps: training.steps, loss, tokens: fresh * tokens },
+          fresh * perStep,
+        );
+        reported = done;
+      },
+    });
+    if (trained === undefined) return undefined;
+    this.work = before + work;
+    run.model.hold(trained.model);
+    this.runs.push(trained.record);
+    return run;
   }
 
+  private folderOf(variant: string, seed: number): RunFolder {
+    const { folder: root } = this.options;
+    return new RunFolder(root === undefined ? undefined : `${root}/seed-${seed}/${this.folders.get(variant)}`);
+  }
+
+  private digestOf(variant: PlannedVariant, seed: number): Promise<string> {
+    return runDigest(this.plan, variant, seed, { backend: currentBackend().info.name, data: this.data });
+  }
+
+  /** The rows of a run, measured where that is still to be done; undefined where it was interrupted. */
   private async measure(
-    { name }: PlannedVariant,
+    run: Run,
     seed: number,
-    run: { readonly folder: RunFolder; readonly digest: string; readonly sets: () => SeedSets; readonly model: () => Promise<Llama> },
+    sets: () => SeedSets,
+    held: ReadonlyMap<string, HeldModel>,
   ): Promise<RowRecord[] | undefined> {
-    const { plan } = this;
+    const { plan, step } = this;
+    const { name } = run.variant;
+    const modelOfVariant = (variant: string): Promise<Llama> =>
+      (held.get(variant) as HeldModel).get(() => modelOf(plan, this.folderOf(variant, seed), step));
     const records: RowRecord[] = [];
     const kept = await readScores(run.folder);
     for (const row of this.rows) {
       if (row.variant !== name) continue;
-      const digest = await rowDigest(plan, row, run.digest);
+      const digest = await rowDigest(plan, row, run.digest, (variant) => this.digestOf(plan.variants.get(variant) as PlannedVariant, seed));
       const known = kept.get(row.name);
       const work = rowWork(plan, row);
       if (known?.digest === digest) {
@@ -242,8 +269,9 @@ class Experiment {
         plan,
         row,
         digest,
-        model: await run.model(),
-        sets: run.sets(),
+        model: await run.model.get(() => modelOf(plan, run.folder, step)),
+        modelOf: modelOfVariant,
+        sets: sets(),
         shouldStop: () => this.stopped(),
         onPass: (passWork, tokens) => {
           this.report({ phase: "measuring", variant: name, seed, row: row.name, tokens }, passWork);
@@ -291,7 +319,8 @@ class Experiment {
       evaluations: evaluations.map((evaluation) => {
         const { name, type, contexts } = evaluation;
         const groups = groupsOf(plan, evaluation).filter((group) => cells.some((cell) => cell.evaluation === name && cell.group === group));
-        return { name, type, contexts, groups };
+        const { measures, shown } = evaluation;
+        return { name, type, contexts, groups, byPlace: kindOf(evaluation).byPlace(plan, evaluation), measures, shown };
       }),
       chance: isTask(data) ? Object.fromEntries(Object.entries(data.kinds).map(([kind, { chance }]) => [kind, chance])) : {},
       cells,
@@ -305,6 +334,14 @@ class Experiment {
 }
 
 const defaultSaveEvery = 250;
+
+/** A training that is done, and where its model is. */
+interface Run {
+  readonly variant: PlannedVariant;
+  readonly digest: string;
+  readonly folder: RunFolder;
+  readonly model: HeldModel;
+}
 
 /**
  * Multiply-adds of a training: each token's share of a forward pass over R tokens, P for the weights and R·C a layer for attention, which sees

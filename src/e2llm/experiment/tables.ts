@@ -1,13 +1,13 @@
 /** Pooled numbers as tables: for a terminal, and in Markdown. */
 import { checkArgument, checkOptions, objectWith, oneOf, optional } from "../../arguments.js";
-import type { Measure } from "./definition.js";
+import { type Measure, measureInfo, measureNames } from "./measures.js";
 import type { Cell, ExperimentEvaluation, ExperimentResults, Pooled, Verdict } from "./results.js";
 
 const resultsKind = objectWith("results, as runExperiment(…) gives them", "name", "rows", "evaluations", "cells");
 
 /** What a table shows. */
 export interface ExperimentTableOptions {
-  /** Default: "accuracy" of a task's questions, "nats" of a text's tokens. */
+  /** Default, and for evaluations that do not measure it: what they show, "accuracy" of a task's questions, "nats" of a text's tokens. */
   readonly measure?: Measure;
 }
 
@@ -18,49 +18,53 @@ interface Table {
   readonly lines: readonly (readonly string[])[];
 }
 
-/** A text has no answers to speak of, so that its losses are shown. */
-const usualMeasure = ({ chance }: ExperimentResults): Measure => (Object.keys(chance).length > 0 ? "accuracy" : "nats");
-
-function tablesOf(results: ExperimentResults, { measure = usualMeasure(results) }: ExperimentTableOptions): Table[] {
+function tablesOf(results: ExperimentResults, { measure }: ExperimentTableOptions): Table[] {
   return results.evaluations.flatMap((evaluation) =>
-    evaluation.type === "positions"
-      ? positionTable(results, evaluation, measure)
-      : evaluation.groups.map((group) => contextTable(results, evaluation, group, measure)),
+    measuresShown(evaluation, measure).flatMap((one) => [
+      ...evaluation.groups
+        .filter((group) => !evaluation.byPlace.includes(kindOfGroup(group)))
+        .map((group) => contextTable(results, evaluation, group, one)),
+      ...evaluation.byPlace.map((kind) => placeTable(results, evaluation, kind, one)).filter(({ lines }) => lines.length > 0),
+    ]),
   );
 }
 
-const unit = (measure: Measure): string => (measure === "nats" ? "nats per target" : "share of right answers");
+/** What is shown of an evaluation: the measure that is asked for, where it has that, else what it shows by itself. */
+export const measuresShown = ({ measures, shown }: ExperimentEvaluation, asked: Measure | undefined): readonly Measure[] =>
+  asked !== undefined && measures.includes(asked) ? [asked] : shown;
+
+/** "question" of "question/far". */
+export const kindOfGroup = (group: string): string => group.split("/")[0] as string;
 
 function contextTable(results: ExperimentResults, { name, contexts }: ExperimentEvaluation, group: string, measure: Measure): Table {
   const { window, chance } = results;
   const find = finder(results, name);
   const byChance = measure === "accuracy" && chance[group] !== undefined ? `, ${chance[group].toFixed(2)} by chance` : "";
   return {
-    caption: `${name}: ${group}, ${unit(measure)}${byChance}`,
+    caption: `${name}: ${group}, ${measureInfo(measure).unit}${byChance}`,
     head: ["", ...contexts.map((context) => multiple(context, window))],
     lines: results.rows.flatMap((row) => {
-      const cells = contexts.map((context) => find(row.name, context, group));
-      return cells.every((cell) => cell === undefined) ? [] : [[row.name, ...cells.map((cell) => shown(cell?.[measure]))]];
+      const cells = contexts.map((context) => find(row.name, context, group)?.[measure]);
+      return cells.every((cell) => cell === undefined) ? [] : [[row.name, ...cells.map(shown)]];
     }),
   };
 }
 
-/** Buckets of places as columns. */
-function positionTable(results: ExperimentResults, { name, contexts, groups }: ExperimentEvaluation, measure: Measure): Table[] {
+/** Buckets of places as columns, at the longest context. */
+function placeTable(results: ExperimentResults, evaluation: ExperimentEvaluation, kind: string, measure: Measure): Table {
+  const { name, contexts, groups } = evaluation;
   const find = finder(results, name);
   const context = contexts.at(-1) as number;
-  const kinds = [...new Set(groups.map((group) => group.split("/")[0] as string))];
-  return kinds.map((kind) => {
-    const own = groups.filter((group) => group.startsWith(`${kind}/`));
-    return {
-      caption: `${name}: ${kind} by place, ${unit(measure)}`,
-      head: ["", ...own.map((group) => group.slice(kind.length + 1))],
-      lines: results.rows.flatMap((row) => {
-        const cells = own.map((group) => find(row.name, context, group));
-        return cells.every((cell) => cell === undefined) ? [] : [[row.name, ...cells.map((cell) => shown(cell?.[measure]))]];
-      }),
-    };
-  });
+  const own = groups.filter((group) => group.startsWith(`${kind}/`));
+  const at = evaluation.type === "positions" ? "by place" : `by place at ${multiple(context, results.window)}`;
+  return {
+    caption: `${name}: ${kind} ${at}, ${measureInfo(measure).unit}`,
+    head: ["", ...own.map((group) => group.slice(kind.length + 1))],
+    lines: results.rows.flatMap((row) => {
+      const cells = own.map((group) => find(row.name, context, group)?.[measure]);
+      return cells.every((cell) => cell === undefined) ? [] : [[row.name, ...cells.map(shown)]];
+    }),
+  };
 }
 
 function finder({ cells }: ExperimentResults, evaluation: string): (row: string, context: number, group: string) => Cell | undefined {
@@ -135,5 +139,5 @@ function heading({ name, parameters, window, seeds, backend, runs, complete }: E
 
 function check(where: string, results: ExperimentResults, options: ExperimentTableOptions): void {
   checkArgument(where, "results", results, resultsKind);
-  checkOptions(where, options, { measure: optional(oneOf("nats", "accuracy")) });
+  checkOptions(where, options, { measure: optional(oneOf(...measureNames)) });
 }

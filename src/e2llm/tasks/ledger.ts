@@ -1,5 +1,5 @@
 /** The ledger with echoes: recall over any distance, and copying over exact offsets, in one text. */
-import { checkOptions, integer, notNegative, type OptionKinds, optional } from "../../arguments.js";
+import { checkOptions, flag, integer, notNegative, type OptionKinds, optional } from "../../arguments.js";
 import { OptionError } from "../../errors.js";
 import { noTarget, type Question, type Task } from "./task.js";
 
@@ -19,6 +19,8 @@ export interface LedgerOptions {
    * about what cannot be known. At 0 recall is learned sooner, and losses of short contexts are too large.
    */
   readonly unanswerable?: number;
+  /** Whether token 0 stands at place 0 of every sequence, a sink that is always there. Default true. */
+  readonly bos?: boolean;
 }
 
 const ledgerKinds: OptionKinds<LedgerOptions> = {
@@ -28,6 +30,7 @@ const ledgerKinds: OptionKinds<LedgerOptions> = {
   asked: optional(integer(1)),
   warmUp: optional(integer(0)),
   unanswerable: optional(notNegative),
+  bos: optional(flag),
 };
 
 /** Of 20 places, 5 are entries, 9 questions, 4 echoes and 2 fillers. */
@@ -47,11 +50,13 @@ const shares = { entry: 5, question: 9, echo: 4, all: 20 } as const;
  * need exact offsets, which is what divided positions blur: the kinds "echo1" and "echo2". A question whose entry is outside of the context
  * can only be guessed, 1 of 4.
  *
- * Tokens: 0 begins a text; then names × values entries, names questions, two echoes, the fillers, and the values, which are answers alone.
+ * Tokens: 0 begins a text, unless it is left out; then names × values entries, names questions, two echoes, the fillers, and the values, which are answers alone.
  */
 export function ledgerTask(options: LedgerOptions = {}): Task {
   checkOptions("ledgerTask", options, ledgerKinds);
-  const { names = 24, values = 4, fillers = 8, asked = 16, warmUp = 512, unanswerable = 1 } = options;
+  const { names = 24, values = 4, fillers = 8, asked = 16, warmUp = 512, unanswerable = 1, bos = true } = options;
+  /** The first place of the text itself. */
+  const first = bos ? 1 : 0;
   const firstEntry = 1;
   const firstQuestion = firstEntry + names * values;
   const firstEcho = firstQuestion + names;
@@ -67,7 +72,7 @@ export function ledgerTask(options: LedgerOptions = {}): Task {
   return {
     name: "ledger",
     vocabulary,
-    bos: 0,
+    bos: bos ? 0 : null,
     kinds: {
       question: { chance: 1 / values, description: "the value last set for a name" },
       echo1: { chance: 1 / firstValue, description: "the token one place back" },
@@ -81,8 +86,8 @@ export function ledgerTask(options: LedgerOptions = {}): Task {
       const questions: Question[] = [];
       const nameOfRank = random.permutation(names);
       const entries: { readonly value: number; readonly place: number }[] = new Array(names);
-      const firstAsked = purpose === "training" ? 1 : length - asked;
-      for (let place = 1 - warmUp; place < length; place++) {
+      const firstAsked = purpose === "training" ? first : length - asked;
+      for (let place = first - warmUp; place < length; place++) {
         const sort = random.below(shares.all);
         let token: number;
         let answer = noTarget;
@@ -105,16 +110,16 @@ export function ledgerTask(options: LedgerOptions = {}): Task {
         } else if (sort < shares.entry + shares.question + shares.echo) {
           const offset = 1 + random.below(2);
           token = firstEcho + offset - 1;
-          if (place - offset >= 1) {
+          if (place - offset >= first) {
             answer = inputs[place - offset] as number;
             question = { kind: `echo${offset}`, distance: offset };
           }
         } else token = firstFiller + random.below(fillers);
-        if (place < 1) continue;
+        if (place < first) continue;
         inputs[place] = token;
         if (question !== undefined && place >= firstAsked) {
           targets[place] = answer;
-          if (weights !== undefined && (question.distance ?? 0) >= place) weights[place] = unanswerable;
+          if (weights !== undefined && (question.distance ?? 0) > place - first) weights[place] = unanswerable;
           questions.push({ place, ...question });
         }
       }

@@ -14,6 +14,8 @@ export interface RecallOptions {
   readonly values?: number;
   /** Different tokens that mean nothing. Default 8. */
   readonly fillers?: number;
+  /** Questions for each key. Default 1, as in Zoology; more make a sequence teach more. */
+  readonly asked?: number;
   /** a: the gap between the pairs and a question is drawn with probability ∝ (gap + 1)^(a − 1); 1 is uniform. Default 0.01, as in Zoology. */
   readonly power?: number;
 }
@@ -23,6 +25,7 @@ const recallKinds: OptionKinds<RecallOptions> = {
   keys: optional(integer(1)),
   values: optional(integer(2)),
   fillers: optional(integer(1)),
+  asked: optional(integer(1)),
   power: optional(positive),
 };
 
@@ -32,7 +35,7 @@ const recallKinds: OptionKinds<RecallOptions> = {
  *     place    0  1 2  3 4   5  6  7  8  9 …
  *     inputs  BOS k v  k′v′  ·  ·  k′ ·  ·  k  ·      the target of each k after the pairs is its v
  *
- * Pairs of distinct keys and distinct values come first; then slots of two places, in some of which each key stands once more. The distance of
+ * Pairs of distinct keys and distinct values come first; then slots of two places, in some of which each key stands `asked` times more. The distance of
  * a question is that to its value. Where Zoology fills the other places with any tokens, keys included, these are fillers, so that every key
  * is bound once. The gaps of its power law are mostly short: for the same questions at many contexts take `power: 1`.
  *
@@ -40,7 +43,7 @@ const recallKinds: OptionKinds<RecallOptions> = {
  */
 export function recallTask(options: RecallOptions = {}): Task {
   checkOptions("recallTask", options, recallKinds);
-  const { pairs = 8, keys = 32, values = 32, fillers = 8, power = 0.01 } = options;
+  const { pairs = 8, keys = 32, values = 32, fillers = 8, asked = 1, power = 0.01 } = options;
   if (pairs > keys || pairs > values) {
     throw new OptionError(`recallTask: ${pairs} pairs need as many of the ${keys} keys and ${values} values`, {
       hint: "ask for fewer pairs, or for more keys and values",
@@ -56,21 +59,24 @@ export function recallTask(options: RecallOptions = {}): Task {
     example({ length, random }) {
       const from = 1 + 2 * pairs;
       const slots = Math.floor((length - from) / 2);
-      if (slots < pairs) {
-        throw new OptionError(`recallTask: ${pairs} pairs and their questions need at least ${1 + 4 * pairs} places, found ${length}`);
+      if (slots < pairs * asked) {
+        const needed = from + 2 * pairs * asked;
+        throw new OptionError(`recallTask: ${pairs} pairs and their questions need at least ${needed} places, found ${length}`);
       }
       const draft = new Draft(length);
       const keyOf = draw(random, pairs, keys);
       const valueTo = draw(random, pairs, values);
       for (let place = from; place < length; place++) draft.inputs[place] = firstFiller + random.below(fillers);
-      drawGaps(random, { count: pairs, slots, power }).forEach((gap, pair) => {
-        const [key, value] = [beginning + 1 + (keyOf[pair] as number), firstValue + (valueTo[pair] as number)];
-        const at = 1 + 2 * pair;
-        draft.inputs[at] = key;
-        draft.inputs[at + 1] = value;
+      const valueAt = (pair: number): number => 2 * (pair + 1);
+      for (let pair = 0; pair < pairs; pair++) {
+        draft.inputs[valueAt(pair) - 1] = beginning + 1 + (keyOf[pair] as number);
+        draft.inputs[valueAt(pair)] = firstValue + (valueTo[pair] as number);
+      }
+      drawGaps(random, { count: pairs * asked, slots, power }).forEach((gap, i) => {
+        const pair = i % pairs;
         const place = from + 2 * gap;
-        draft.inputs[place] = key;
-        draft.ask({ place, kind: "recall", distance: place - at - 1 }, value);
+        draft.inputs[place] = beginning + 1 + (keyOf[pair] as number);
+        draft.ask({ place, kind: "recall", distance: place - valueAt(pair) }, firstValue + (valueTo[pair] as number));
       });
       return draft.finish();
     },

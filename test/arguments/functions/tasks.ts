@@ -1,5 +1,5 @@
 import * as dawngrad from "../../../src/index.js";
-import { aBoundedNumber, aFunction, aList, aName, anInteger, anObject, aText, optional, options } from "../parameters.js";
+import { aBoundedNumber, aFlag, aFunction, aList, aName, anInteger, anObject, aText, optional, options } from "../parameters.js";
 import { documents, scoring, tables } from "./values.js";
 
 const task = (): unknown => dawngrad.ledgerTask({ names: 2, values: 2, fillers: 1 });
@@ -20,6 +20,7 @@ export const functions = {
         asked: optional(anInteger(2)),
         warmUp: optional(anInteger(0)),
         unanswerable: optional(aBoundedNumber(0)),
+        bos: optional(aFlag()),
       }),
     ),
   },
@@ -44,6 +45,7 @@ export const functions = {
         keys: optional(anInteger(8)),
         values: optional(anInteger(8)),
         fillers: optional(anInteger(1)),
+        asked: optional(anInteger(1)),
         power: optional(aBoundedNumber(1)),
       }),
     ),

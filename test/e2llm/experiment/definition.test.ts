@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../../src/backend/reference/index.js";
-import { planExperiment, tokensOf } from "../../../src/e2llm/experiment/plan.js";
+import { tokensOf } from "../../../src/e2llm/experiment/names.js";
+import { planExperiment } from "../../../src/e2llm/experiment/plan.js";
 import { folderNames } from "../../../src/e2llm/experiment/run-folder.js";
 import { type ExperimentDefinition, experimentOfSize, OptionError, runExperiment, useBackend } from "../../../src/index.js";
 import { tiny } from "./tiny.js";
@@ -46,7 +47,7 @@ describe("a definition", () => {
     const results = await runExperiment({ ...tiny, base: { ...tiny.base, steps: 1 }, readings, rows, variants: {}, seeds: [1] });
     const nats = (reading: string, context: number) =>
       results.cells.find(({ row, group, ...cell }) => row === `base, ${reading}` && cell.context === context && group === "question")?.nats
-        .mean;
+        ?.mean;
     // Within the window nothing but streaming, which forgets, and the near windows differ from what was trained.
     for (const one of ["linear", "ntk", "yarn", "dynamic", "llama3", "logN"]) expect(nats(one, 8), one).toBe(nats("none", 8));
     const all = Object.keys(readings).map((reading) => nats(reading, 32));

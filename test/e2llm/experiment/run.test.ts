@@ -8,6 +8,7 @@ import {
   type ExperimentDefinition,
   type ExperimentOptions,
   type ExperimentResults,
+  type Pooled,
   runExperiment,
   useBackend,
 } from "../../../src/index.js";
@@ -62,9 +63,9 @@ describe("runExperiment", () => {
     const other = cell("E²", 32);
     expect(base?.difference).toBeNull();
     expect(other?.targets).toBe(base?.targets);
-    expect(other?.difference?.nats.mean).toBeCloseTo((other?.nats.mean ?? 0) - (base?.nats.mean ?? 0), 10);
+    expect(other?.difference?.nats?.mean).toBeCloseTo((other?.nats?.mean ?? 0) - (base?.nats?.mean ?? 0), 10);
     for (const { nats, accuracy } of results.cells) {
-      for (const one of [nats, accuracy]) {
+      for (const one of [nats, accuracy] as Pooled[]) {
         expect(one.bySeed).toHaveLength(2);
         expect(one.mean).toBeCloseTo(((one.bySeed[0] ?? 0) + (one.bySeed[1] ?? 0)) / 2, 10);
         expect(one.low).toBeLessThanOrEqual((one.high ?? 0) + 1e-12);
@@ -123,7 +124,7 @@ describe("runExperiment", () => {
     const results = await runExperiment(alike, { onProgress: ({ work, totalWork }) => seen.push({ work, totalWork }) });
     const [a, b] = ["a", "b"].map((name) => results.runs.find(({ variant }) => variant === name)?.losses);
     expect(a).toEqual(b);
-    expect(results.cells.filter(({ row }) => row === "b, none").every(({ difference }) => difference?.nats.mean === 0)).toBe(true);
+    expect(results.cells.filter(({ row }) => row === "b, none").every(({ difference }) => difference?.nats?.mean === 0)).toBe(true);
     expect(seen.every(({ work }, i) => i === 0 || work >= (seen[i - 1]?.work ?? 0))).toBe(true);
     expect((seen.at(-1)?.work ?? 0) / (seen.at(-1)?.totalWork ?? 1)).toBeCloseTo(1, 6);
   });
