@@ -8,8 +8,7 @@ export interface FileKind {
 
 const fromPyTorch =
   'convert it in Python: AutoModelForCausalLM.from_pretrained("…").save_pretrained("…", safe_serialization=True) writes safetensors';
-const fromGguf =
-  'convert it in Python: AutoModelForCausalLM.from_pretrained("…", gguf_file="….gguf").save_pretrained("…") writes safetensors';
+const fromGguf = "name the file itself, which is a model with its configuration";
 const anIndex = "an index is named model.safetensors.index.json and stands beside the files that it names; download all of them";
 const unpack = "unpack it first";
 

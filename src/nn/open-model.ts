@@ -1,5 +1,7 @@
 import type { ByteSource } from "./byte-source.js";
 import type { LlamaConfig } from "./config.js";
+import { isGguf } from "./gguf/header.js";
+import { openGgufModel } from "./gguf/model.js";
 import { type ModelFiles, type ModelSource, modelFiles, notAFolder } from "./model-source.js";
 import { configFile, openSafetensorsModel, readConfig } from "./safetensors-model.js";
 import type { StoredModel } from "./stored-model.js";
@@ -9,7 +11,7 @@ import type { StoredModel } from "./stored-model.js";
  * other, and no weight has. Close it afterwards.
  *
  * Read are Hugging Face folders: `config.json` beside `model.safetensors` or beside the files of `model.safetensors.index.json`, in F32, F16,
- * BF16 or F64.
+ * BF16 or F64; and GGUF files of the Llama family, in F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K or Q6_K.
  *
  * @throws FormatError for files that are missing, damaged, of another kind, or do not fit together
  */
@@ -52,5 +54,7 @@ async function opened(file: ByteSource): Promise<StoredModel> {
 
 /** A model in one file, by what its first bytes say. What is opened closes the file. */
 async function openModelFile(file: ByteSource): Promise<StoredModel> {
-  throw notAFolder(file.name, await file.start());
+  const start = await file.start();
+  if (isGguf(start)) return openGgufModel(file);
+  throw notAFolder(file.name, start);
 }

@@ -185,8 +185,8 @@ describe("a folder of another kind is named for what it holds:", () => {
   });
 
   it("a file in place of the folder", async () => {
-    await writeFile(at("whole.gguf"), "GGUF\x03\0\0\0");
-    expect((await failure(loadModel(at("whole.gguf")))).message).toMatch(/expected the folder of a model, found a file: a GGUF file/);
+    await writeFile(at("whole.zip"), "PK\x03\x04");
+    expect((await failure(loadModel(at("whole.zip")))).message).toMatch(/expected the folder of a model, found a file: a zip archive/);
     expect((await failure(loadModel(at("nowhere")))).message).toMatch(/no such file/);
   });
 });

@@ -136,27 +136,33 @@ export class HeaderBytes {
     return values;
   }
 
-  /** The source with the bytes that were read from it already, for where bytes come one after another. */
+  /** The source, of which no byte is lost. */
   rewound(): ByteSource {
-    const { source, bytes, filled } = this;
-    return {
-      name: source.name,
-      size: source.size,
-      seekable: source.seekable,
-      start: () => source.start(),
-      length: (most) => source.length(most),
-      close: () => source.close(),
-      read: async (begin, end) => {
-        if (begin >= filled) return source.read(begin, end);
-        const first = bytes.slice(begin, Math.min(end, filled));
-        if (end <= filled) return first;
-        const whole = new Uint8Array(end - begin);
-        whole.set(first);
-        whole.set(await source.read(filled, end), first.length);
-        return whole;
-      },
-    };
+    return remembering(this.source, 0, this.bytes.subarray(0, this.filled));
   }
+}
+
+/** A source whose bytes from `from` on, which were read already, can be read again though they come one after another. */
+export function remembering(source: ByteSource, from: number, bytes: Uint8Array): ByteSource {
+  if (source.seekable) return source;
+  const to = from + bytes.length;
+  return {
+    name: source.name,
+    size: source.size,
+    seekable: false,
+    start: () => source.start(),
+    length: (most) => source.length(most),
+    close: () => source.close(),
+    read: async (begin, end) => {
+      if (begin >= to || begin < from) return source.read(begin, end);
+      const first = bytes.slice(begin - from, Math.min(end, to) - from);
+      if (end <= to) return first;
+      const whole = new Uint8Array(end - begin);
+      whole.set(first);
+      whole.set(await source.read(to, end), first.length);
+      return whole;
+    },
+  };
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

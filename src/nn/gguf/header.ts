@@ -124,11 +124,15 @@ export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
   return { file: source.name, version, keys, tensors, alignment, dataStart, dataEnd, source: bytes.rewound() };
 }
 
+/** Whether a file begins as GGUF files do. */
+export const isGguf = (start: Uint8Array): boolean =>
+  start.length >= 4 && new DataView(start.buffer, start.byteOffset, 4).getUint32(0) === 0x47475546;
+
 /** The version, from the first bytes. */
 function readVersion(start: Uint8Array, file: string): number {
   const fail = (message: string, offset: number, hint: string): FormatError => new FormatError(message, { file, offset, hint });
   const view = new DataView(start.buffer, start.byteOffset, start.length);
-  if (start.length < 4 || view.getUint32(0) !== 0x47475546) {
+  if (!isGguf(start)) {
     const kind = identifyFile(start);
     throw fail(`expected a GGUF file, found ${kind?.what ?? "something else"}`, 0, kind?.hint ?? AGAIN);
   }
