@@ -27,13 +27,14 @@ export function patternOf(kernel: Kernel, describe: (buffer: number, before: rea
   };
   const values = kernel.values.map((value) => valueKey(value, nameOf)).join(" ");
   const stores = kernel.stores.map((store) => storeKey(store, nameOf)).join(" ");
-  return { key: `${kernel.label}\n${kernel.kind} ${loopsKey(kernel, nameOf)}\n${values}\n${stores}`, buffers };
+  const where = kernel.kind === "map" && kernel.where !== undefined ? ` where ${kernel.where.id}` : "";
+  return { key: `${kernel.label}\n${kernel.kind} ${loopsKey(kernel, nameOf)}\n${values}\n${stores}${where}`, buffers };
 }
 
 function loopsKey(kernel: Kernel, nameOf: (buffer: number) => string): string {
   switch (kernel.kind) {
     case "map":
-      return `${kernel.outer.extent}${kernel.where === undefined ? "" : ` where ${kernel.where.id}`}`;
+      return `${kernel.outer.extent}`;
     case "row": {
       const stages = kernel.stages.map((stage) =>
         stage.map(({ register, reducer, value, dtype }) => `${register} ${reducer} ${value.id} ${dtype}`).join(),

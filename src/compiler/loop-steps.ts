@@ -172,9 +172,10 @@ function relocateKernel(kernel: Kernel, placeOf: (buffer: number) => Place): Ker
     const place = placeOf(buffer);
     return { buffer: place.buffer, index: add(index, place.offset), value: at(value), inner };
   });
+  if (kernel.kind === "map" && kernel.where !== undefined) return { ...kernel, values, stores, where: at(kernel.where) };
   switch (kernel.kind) {
     case "map":
-      return { ...kernel, values, stores, ...(kernel.where === undefined ? {} : { where: at(kernel.where) }) };
+      return { ...kernel, values, stores };
     case "row": {
       const stages = kernel.stages.map((stage) => stage.map((reduction) => ({ ...reduction, value: at(reduction.value) })));
       return { ...kernel, values, stores, stages };

@@ -48,8 +48,8 @@ interface Region {
 }
 
 /**
- * Runs steps with texts in the place of numbers: what a kernel writes is the text of the kernel and of what it reads, and loops run
- * twice. Returns the texts of the outputs and of the inputs that stay. Without a plan each buffer has memory of its own.
+ * Runs steps with texts in the place of numbers: what a kernel writes is the text of the kernel and of what it reads, or where it copies
+ * the text that it copies, and loops run twice. Returns the texts of the outputs and of the inputs that stay. Without a plan each buffer has memory of its own.
  */
 export function symbolically(lowered: Lowered, planned?: Plan, donated: readonly boolean[] = []): string[] {
   const regionOf = (buffer: number): Region => {
@@ -69,7 +69,16 @@ export function symbolically(lowered: Lowered, planned?: Plan, donated: readonly
   const content = new Map<number, string>();
   /** Texts grow with depth, so a hash stands for each. */
   const name = (text: string): string => createHash("sha1").update(text).digest("base64");
-  const read = (buffer: number): string => (isEmpty(buffer) ? "nothing" : (content.get(buffer) ?? `lost ${buffer}`));
+  /** A buffer that nothing was written to is what lies in its place: a plan drops copies of what is there already. */
+  const lyingThere = (buffer: number): string | undefined => {
+    const { owner, begin, end } = region(buffer);
+    const other = [...content.keys()].find((each) => {
+      const place = region(each);
+      return place.owner === owner && place.begin === begin && place.end === end;
+    });
+    return other === undefined ? undefined : content.get(other);
+  };
+  const read = (buffer: number): string => (isEmpty(buffer) ? "nothing" : (content.get(buffer) ?? lyingThere(buffer) ?? `lost ${buffer}`));
   const kernel = (step: Kernel): void => {
     // What nobody needs is computed by nobody: a kernel without stores may read what it likes.
     if (step.stores.length === 0) return;
@@ -84,10 +93,14 @@ export function symbolically(lowered: Lowered, planned?: Plan, donated: readonly
       if (read !== undefined) throw new Error(`a kernel writes ${buffer} over ${read.buffer} while it reads it`);
       if (other !== undefined) throw new Error(`a kernel writes ${buffer} and ${other} to one place`);
     }
+    const copies = new Map(step.stores.map(({ buffer, value }) => [buffer, value.kind === "load" ? read(value.buffer) : ""]));
     for (const buffer of written) {
       for (const other of content.keys()) if (overlap(region(other), region(buffer))) content.delete(other);
     }
-    for (const buffer of written) content.set(buffer, name(`${step.label} → ${buffer}: ${texts.join(", ")}`));
+    const isCopy = step.kind === "map" && step.stores.every(({ index, value }) => value.kind === "load" && value.index.key === index.key);
+    for (const buffer of written) {
+      content.set(buffer, isCopy ? (copies.get(buffer) as string) : name(`${step.label} → ${buffer}: ${texts.join(", ")}`));
+    }
   };
   const run = (steps: readonly Step[]): void => {
     for (const step of steps) {
