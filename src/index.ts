@@ -14,6 +14,7 @@ export * from "./autograd/composites.js";
 export { cond, type WhileLoopOptions, whileLoop } from "./autograd/cond.js";
 export { type CrossEntropyOptions, crossEntropy, linearCrossEntropy } from "./autograd/cross-entropy.js";
 export { customVjp } from "./autograd/custom-vjp.js";
+export * from "./autograd/elementary.js";
 export { grad, hvp, jvp, valueAndGrad, vjp } from "./autograd/grad.js";
 export { hessian, type JacobianOptions, jacobian } from "./autograd/jacobian.js";
 export * from "./autograd/operations.js";

@@ -1,6 +1,7 @@
 import type { DTypeName, HostArray } from "../ir/dtype.js";
 import type { Shape } from "../ir/shape.js";
 import * as composites from "./composites.js";
+import * as elementary from "./elementary.js";
 import type { Axes, DTypeOption, Range, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
 import { array, data, item, print } from "./realize.js";
@@ -34,6 +35,31 @@ export interface TensorMethods {
   relu(): Tensor;
   silu(): Tensor;
   gelu(): Tensor;
+  expm1(): Tensor;
+  log1p(): Tensor;
+  exp2(): Tensor;
+  log2(): Tensor;
+  log10(): Tensor;
+  tan(): Tensor;
+  asin(): Tensor;
+  acos(): Tensor;
+  atan(): Tensor;
+  sinh(): Tensor;
+  cosh(): Tensor;
+  asinh(): Tensor;
+  acosh(): Tensor;
+  atanh(): Tensor;
+  softplus(): Tensor;
+  logSigmoid(): Tensor;
+  mish(): Tensor;
+  ceil(): Tensor;
+  trunc(): Tensor;
+  round(): Tensor;
+  isnan(): Tensor;
+  isfinite(): Tensor;
+  isinf(): Tensor;
+  leakyRelu(slope?: number): Tensor;
+  elu(alpha?: number): Tensor;
   not(): Tensor;
   add(other: TensorLike): Tensor;
   sub(other: TensorLike): Tensor;
@@ -51,6 +77,10 @@ export interface TensorMethods {
   notEqual(other: TensorLike): Tensor;
   and(other: TensorLike): Tensor;
   or(other: TensorLike): Tensor;
+  atan2(other: TensorLike): Tensor;
+  hypot(other: TensorLike): Tensor;
+  logAddExp(other: TensorLike): Tensor;
+  xor(other: TensorLike): Tensor;
   clip(low?: TensorLike, high?: TensorLike): Tensor;
   cast(dtype: DTypeName): Tensor;
   bitcast(dtype: DTypeName): Tensor;
@@ -114,6 +144,31 @@ const functions = {
   relu: composites.relu,
   silu: composites.silu,
   gelu: composites.gelu,
+  expm1: elementary.expm1,
+  log1p: elementary.log1p,
+  exp2: elementary.exp2,
+  log2: elementary.log2,
+  log10: elementary.log10,
+  tan: elementary.tan,
+  asin: elementary.asin,
+  acos: elementary.acos,
+  atan: elementary.atan,
+  sinh: elementary.sinh,
+  cosh: elementary.cosh,
+  asinh: elementary.asinh,
+  acosh: elementary.acosh,
+  atanh: elementary.atanh,
+  softplus: elementary.softplus,
+  logSigmoid: elementary.logSigmoid,
+  mish: elementary.mish,
+  ceil: elementary.ceil,
+  trunc: elementary.trunc,
+  round: elementary.round,
+  isnan: elementary.isnan,
+  isfinite: elementary.isfinite,
+  isinf: elementary.isinf,
+  leakyRelu: elementary.leakyRelu,
+  elu: elementary.elu,
   not: ops.not,
   add: ops.add,
   sub: ops.sub,
@@ -131,6 +186,10 @@ const functions = {
   notEqual: ops.notEqual,
   and: ops.and,
   or: ops.or,
+  atan2: elementary.atan2,
+  hypot: elementary.hypot,
+  logAddExp: elementary.logAddExp,
+  xor: elementary.xor,
   clip: ops.clip,
   cast: ops.cast,
   bitcast: ops.bitcast,
