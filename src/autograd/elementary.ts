@@ -316,7 +316,7 @@ export function leakyRelu(x: TensorLike, slope = 0.01): Tensor {
 export function elu(x: TensorLike, alpha = 1): Tensor {
   checkArgument("elu", "x", x, tensorLikeKind);
   checkArgument("elu", "alpha", alpha, numberKind);
-  return ops.where(ops.lessEqual(x, 0), ops.mul(alpha, expm1(ops.minimum(x, 0))), x);
+  return ops.where(ops.lessEqual(x, 0), ops.mul(alpha, expm1(ops.where(ops.lessEqual(x, 0), x, 0))), x);
 }
 /** x·tanh(ln(1 + eˣ)) (Misra 2019). */
 export function mish(x: TensorLike): Tensor {
