@@ -4,7 +4,8 @@ import { createE2Source, createPlainSource, type PositionSource } from "../e2llm
 import { ledgerTask } from "../e2llm/tasks/ledger.js";
 import { type Task, trainingWindows } from "../e2llm/tasks/task.js";
 import type { LanguageBatch } from "../nn/batch.js";
-import { countParameters, type LlamaConfig, llamaConfig } from "../nn/config.js";
+import { countParameters, type LlamaConfig } from "../nn/config.js";
+import { llamaConfig } from "../nn/config-options.js";
 import { createWindowSampler, type TokenSource } from "../nn/data.js";
 import type { Llama } from "../nn/llama.js";
 import type { AdamWState, Optimizer } from "../nn/optimizers.js";

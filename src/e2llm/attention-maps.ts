@@ -1,7 +1,7 @@
 /** Where the heads of a model look. */
 import { callable, checkOptions, instanceOf, integer, listOf, type OptionKinds, object, optional } from "../arguments.js";
 import { type Compiled, compile } from "../autograd/compile.js";
-import { broadcastTo, expand, eye, gather, permute, reshape } from "../autograd/operations.js";
+import { broadcastTo, expand, eye, gather, reshape } from "../autograd/operations.js";
 import { data } from "../autograd/realize.js";
 import { scan } from "../autograd/scan.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
@@ -110,22 +110,22 @@ async function readAndDispose(found: Tensor): Promise<Float32Array> {
 /** Of each layer the probabilities [Q, H, T] of the queries at some places. */
 const probabilitiesOf: Compiled<[model: Llama, tokens: Tensor, tables: RopeTensors, places: Tensor], Tensor[]> = compile(
   (model, tokens, tables, places) => {
-    const { num_attention_heads: H, head_dim: D } = model.config;
+    const H = model.config.num_attention_heads;
     const T = tokens.shape[1] as number;
     let x = model.model.embed_tokens.forward(tokens);
     return model.model.layers.map((block) => {
-      const { q_proj, position_encoding } = block.self_attn;
-      const queries = permute(reshape(q_proj.forward(block.input_layernorm.forward(x)), [1, T, H, D]), [0, 2, 1, 3]); // [1, H, T, D]
+      const { self_attn } = block;
+      const queries = self_attn.heads("q", block.input_layernorm.forward(x)); // [1, H, T, D]
       let context: AttentionContext | undefined;
       x = block.forward(x, tables, (keys, values) => {
-        context = freshContext(keys, values, tables);
+        context = self_attn.contextOf(freshContext(keys, values, tables));
         return context;
       });
       const seen = withIdentity(context as AttentionContext);
       const [, found] = scan(
         (none: null, place: Tensor): [null, Tensor] => {
           const at = reshape(place, [1]);
-          const p = (position_encoding ?? rotary).attend(gather(queries, at, 2), queryAt(seen, place)); // [1, H, 1, T]
+          const p = (self_attn.position_encoding ?? rotary).attend(gather(queries, at, 2), queryAt(seen, place)); // [1, H, 1, T]
           return [none, reshape(p, [H, T])];
         },
         null,

@@ -41,6 +41,8 @@ export interface AttentionPart {
 export interface AttentionContext extends AttentionPart {
   /** Position of the first query among the keys: an integer scalar. */
   readonly offset: Tensor | number;
+  /** W: a query sees the last W keys, its own among them. Absent: all before it. */
+  readonly window?: number;
   /** What queries find beyond the nearest keys, where it is not found as they are. */
   readonly far?: FarPart;
 }

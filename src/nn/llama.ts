@@ -3,14 +3,14 @@ import { checkpoint } from "../autograd/checkpoint.js";
 import { silu } from "../autograd/composites.js";
 import { type CrossEntropyOptions, linearAnswers, linearCrossEntropy } from "../autograd/cross-entropy.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
-import { add, cast, div, matmul, mul, notEqual, ones, permute, reshape, sum, transpose } from "../autograd/operations.js";
+import { add, cast, div, matmul, mul, notEqual, ones, permute, reshape, sum, transpose, zeros } from "../autograd/operations.js";
 import { foldIn, randn, split } from "../autograd/random.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { ShapeError, UsageError } from "../errors.js";
 import { summableDtype } from "../ir/dtype.js";
 import { type Shape, sameShape, show } from "../ir/shape.js";
 import type { AttentionContext, PositionEncoding, RopeTensors } from "./attention-context.js";
-import { configKind, type LlamaConfig } from "./config.js";
+import { configKind, type LlamaConfig, windowOfLayer } from "./config.js";
 import { createPositionEncoding } from "./encodings/create.js";
 import { type LossOptions, lossKinds, modelKind } from "./kinds.js";
 import { Embedding, Linear, RMSNorm } from "./module.js";
@@ -31,6 +31,8 @@ export type {
  * attention and SwiGLU. Letters in shapes:
  *
  *   B batch   T tokens   C hidden size   H query heads   Hkv key/value heads   D head dimension   F feed-forward size   V vocabulary
+ *
+ * With flags of the configuration the same block is that of Mistral, Qwen2 and Qwen3.
  *
  * Fields and weights are named and laid out as in Hugging Face's checkpoints, so the path of a parameter in this tree is its
  * name in the file. Positions enter only through the tables of cosines and sines that `forward` is handed.
@@ -55,7 +57,7 @@ export class Llama {
     this._config = config;
     this.model = {
       embed_tokens: new Embedding(matrix(keys[0] as Tensor, [V, C])),
-      layers: keys.slice(2).map((key) => new Block(config, key, matrix)),
+      layers: keys.slice(2).map((key, layer) => new Block(config, key, matrix, layer)),
       norm: new RMSNorm(ones([C]), config.rms_norm_eps),
     };
     this.lm_head = config.tie_word_embeddings ? null : new Linear(matrix(keys[1] as Tensor, [V, C]));
@@ -123,6 +125,9 @@ export type ExtendContext = (keys: Tensor, values: Tensor) => AttentionContext;
 
 type Matrix = (key: Tensor, shape: Shape) => Tensor;
 
+/** A projection, with a bias of zeros where it has one. */
+const linear = (weight: Tensor, bias = false): Linear => new Linear(weight, bias ? zeros([weight.shape[0] as number]) : null);
+
 /** One layer: x + attention(norm(x)), then x + mlp(norm(x)). */
 export class Block {
   input_layernorm: RMSNorm;
@@ -130,10 +135,10 @@ export class Block {
   post_attention_layernorm: RMSNorm;
   mlp: SwiGLU;
 
-  constructor(config: LlamaConfig, key: Tensor, matrix: Matrix) {
+  constructor(config: LlamaConfig, key: Tensor, matrix: Matrix, layer: number) {
     const [attentionKey, mlpKey] = split(key) as [Tensor, Tensor];
     this.input_layernorm = new RMSNorm(ones([config.hidden_size]), config.rms_norm_eps);
-    this.self_attn = new SelfAttention(config, attentionKey, matrix);
+    this.self_attn = new SelfAttention(config, attentionKey, matrix, layer);
     this.post_attention_layernorm = new RMSNorm(ones([config.hidden_size]), config.rms_norm_eps);
     this.mlp = new SwiGLU(config, mlpKey, matrix);
   }
@@ -153,40 +158,44 @@ export class Block {
  *      keys        k0       k1        half as many to compute and to cache
  *      values      v0       v1
  *
- * Hkv = H is multi-head attention, Hkv = 1 is multi-query attention.
+ * Hkv = H is multi-head attention, Hkv = 1 is multi-query attention. Where the configuration says so, projections have biases, each head of
+ * queries and keys is normalised before it is turned, and queries see the last keys alone.
  */
 export class SelfAttention {
   q_proj: Linear; // [H·D, C]
   k_proj: Linear; // [Hkv·D, C]
   v_proj: Linear; // [Hkv·D, C]
   o_proj: Linear; // [C, H·D]
+  q_norm: RMSNorm | null; // [D], with `qk_norm`
+  k_norm: RMSNorm | null; // [D]
   /** null: rotary, by the tables that `forward` is handed. */
   position_encoding: PositionEncoding | null;
   readonly _config: LlamaConfig;
+  readonly _window: number | undefined;
 
-  constructor(config: LlamaConfig, key: Tensor, matrix: Matrix) {
+  constructor(config: LlamaConfig, key: Tensor, matrix: Matrix, layer: number) {
     const { hidden_size: C, num_attention_heads: H, num_key_value_heads: Hkv, head_dim: D } = config;
+    const { attention_bias: bias, attention_output_bias: outputBias, qk_norm, rms_norm_eps } = config;
     const [q, k, v, o] = split(key, 4) as [Tensor, Tensor, Tensor, Tensor];
+    const norm = (): RMSNorm | null => (qk_norm ? new RMSNorm(ones([D]), rms_norm_eps) : null);
     this._config = config;
-    this.q_proj = new Linear(matrix(q, [H * D, C]));
-    this.k_proj = new Linear(matrix(k, [Hkv * D, C]));
-    this.v_proj = new Linear(matrix(v, [Hkv * D, C]));
-    this.o_proj = new Linear(matrix(o, [C, H * D]));
+    this._window = windowOfLayer(config, layer);
+    this.q_proj = linear(matrix(q, [H * D, C]), bias);
+    this.k_proj = linear(matrix(k, [Hkv * D, C]), bias);
+    this.v_proj = linear(matrix(v, [Hkv * D, C]), bias);
+    this.o_proj = linear(matrix(o, [C, H * D]), outputBias);
+    this.q_norm = norm();
+    this.k_norm = norm();
     const encoding = config.position_encoding;
     this.position_encoding = encoding ? createPositionEncoding(encoding, { heads: H, key: foldIn(key, 0) }) : null;
   }
 
   /** [B, T, C] → [B, T, C] */
   forward(x: Tensor, tables: RopeTensors, extend: ExtendContext = (keys, values) => freshContext(keys, values, tables)): Tensor {
-    const { num_attention_heads: H, num_key_value_heads: Hkv, head_dim: D } = this._config;
+    const { num_attention_heads: H, head_dim: D } = this._config;
     const [B, T] = x.shape as [number, number];
-    const heads = (y: Tensor, count: number): Tensor => permute(reshape(y, [B, T, count, D]), [0, 2, 1, 3]); // [B, count, T, D]
-
-    const q = heads(this.q_proj.forward(x), H); // [B, H, T, D]
-    const k = heads(this.k_proj.forward(x), Hkv); // [B, Hkv, T, D]
-    const v = heads(this.v_proj.forward(x), Hkv); // [B, Hkv, T, D]
-
-    const context = extend(k, v); // [B, Hkv, S, D], with S = T unless there is a cache
+    const q = this.heads("q", x); // [B, H, T, D]
+    const context = this.contextOf(extend(this.heads("k", x), this.heads("v", x))); // [B, Hkv, S, D], with S = T unless there is a cache
     if (this.position_encoding !== null && context.far !== undefined) {
       throw new UsageError(
         "tables for far pairs and streaming caches turn keys by RoPE, and this layer has a position encoding of its own",
@@ -198,6 +207,20 @@ export class SelfAttention {
     const y = (this.position_encoding ?? rotary).attend(q, context); // [B, H, T, D]
     return this.o_proj.forward(reshape(permute(y, [0, 2, 1, 3]), [B, T, H * D])); // [B, T, C]
   }
+
+  /** Queries, keys or values before RoPE: [B, T, C] → [B, H or Hkv, T, D] */
+  heads(which: "q" | "k" | "v", x: Tensor): Tensor {
+    const { num_attention_heads: H, num_key_value_heads: Hkv, head_dim: D } = this._config;
+    const [B, T] = x.shape as [number, number];
+    const projected = reshape(this[`${which}_proj`].forward(x), [B, T, which === "q" ? H : Hkv, D]);
+    const norm = which === "v" ? null : this[`${which}_norm`];
+    return permute(norm === null ? projected : norm.forward(projected), [0, 2, 1, 3]);
+  }
+
+  /** What the queries of this layer see of keys and values. */
+  contextOf(context: AttentionContext): AttentionContext {
+    return this._window === undefined ? context : { ...context, window: this._window };
+  }
 }
 
 /** down(silu(gate(x)) ⊙ up(x)) (Shazeer 2020). */
@@ -207,11 +230,11 @@ export class SwiGLU {
   down_proj: Linear; // [C, F]
 
   constructor(config: LlamaConfig, key: Tensor, matrix: Matrix) {
-    const { hidden_size: C, intermediate_size: F } = config;
+    const { hidden_size: C, intermediate_size: F, mlp_bias: bias } = config;
     const [gate, up, down] = split(key, 3) as [Tensor, Tensor, Tensor];
-    this.gate_proj = new Linear(matrix(gate, [F, C]));
-    this.up_proj = new Linear(matrix(up, [F, C]));
-    this.down_proj = new Linear(matrix(down, [C, F]));
+    this.gate_proj = linear(matrix(gate, [F, C]), bias);
+    this.up_proj = linear(matrix(up, [F, C]), bias);
+    this.down_proj = linear(matrix(down, [C, F]), bias);
   }
 
   /** [B, T, C] → [B, T, C] */

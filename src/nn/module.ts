@@ -1,10 +1,12 @@
 import { checkArgument, type Kind, notNegative } from "../arguments.js";
 import { rmsNorm } from "../autograd/composites.js";
 import { tensorKind } from "../autograd/kinds.js";
-import { gather, matmul, transpose } from "../autograd/operations.js";
+import { add, cast, gather, matmul, transpose } from "../autograd/operations.js";
 import { realizeNow } from "../autograd/realize.js";
 import { apply, type Tensor } from "../autograd/tensor.js";
 import { mapTensors, type Tree, tensorsOf } from "../autograd/tree.js";
+import { ShapeError } from "../errors.js";
+import { show } from "../ir/shape.js";
 
 /**
  * A module is a plain class whose fields are tensors, arrays and other modules: a tree. Nothing is registered; walking the
@@ -17,18 +19,26 @@ const weightKind: Kind = {
   hint: () => "a layer is made from its weight: new Linear(randn(key(0), [out, in])), new Embedding(randn(key(0), [V, C]))",
 };
 
-/** x·Wᵀ without a bias. */
+/** x·Wᵀ, plus a bias b where there is one. */
 export class Linear {
   weight: Tensor; // [out, in], as checkpoints store it
+  bias: Tensor | null; // [out]
 
-  constructor(weight: Tensor) {
+  constructor(weight: Tensor, bias: Tensor | null = null) {
     checkArgument("Linear", "weight", weight, weightKind);
+    if (bias !== null) {
+      checkArgument("Linear", "bias", bias, tensorKind);
+      if (bias.rank !== 1 || bias.shape[0] !== weight.shape[0])
+        throw new ShapeError(`Linear: a bias ${show(bias.shape)} for a weight ${show(weight.shape)}`, { hint: "a bias is [out]" });
+    }
     this.weight = weight;
+    this.bias = bias;
   }
 
   /** […, in] → […, out] */
   forward(x: Tensor): Tensor {
-    return matmul(x, transpose(this.weight));
+    const y = matmul(x, transpose(this.weight));
+    return this.bias === null ? y : add(y, cast(this.bias, y.dtype));
   }
 }
 

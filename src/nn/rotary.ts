@@ -1,6 +1,6 @@
 import { attention, attentionWithLogSumExp } from "../autograd/attention.js";
 import { maskedScore, rope, sigmoid } from "../autograd/composites.js";
-import { add, and, greaterEqual, less, mul, neg, sub, take, unsqueeze, where } from "../autograd/operations.js";
+import { add, and, greaterEqual, less, minimum, mul, neg, sub, take, unsqueeze, where } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { ShapeError } from "../errors.js";
 import { show } from "../ir/shape.js";
@@ -14,8 +14,9 @@ import type { AttentionContext, AttentionPart, PositionEncoding, RopeTensors, Ro
  */
 export const rotary: PositionEncoding = {
   attend(queries, { far, ...near }) {
-    const { offset } = near;
-    if (far === undefined) return attention(...turned(queries, near), { causal: true, offset });
+    const { offset, window } = near;
+    const last = window === undefined ? {} : { window };
+    if (far === undefined) return attention(...turned(queries, near), { causal: true, offset, ...last });
     const { near: width, count, places } = far;
     const place = (key: Tensor): Tensor => (places === undefined ? key : take(places, key));
     const [ofNear, nearSum] = attentionWithLogSumExp(...turned(queries, near), {
@@ -23,13 +24,14 @@ export const rotary: PositionEncoding = {
       offset,
       score: (score, { query, key }) => {
         const age = sub(add(query, offset), place(key));
-        const isNear = less(age, width);
+        const isNear = less(age, window === undefined ? width : minimum(width, window));
         return where(places === undefined ? isNear : and(isNear, greaterEqual(age, 0)), score, maskedScore);
       },
     });
     const [ofFar, farSum] = attentionWithLogSumExp(...turned(queries, far), {
       causal: true,
       offset,
+      ...last,
       score: (score, { query, key }) => {
         const isFar = greaterEqual(sub(add(query, offset), key), width);
         return where(and(isFar, less(key, count)), score, maskedScore);

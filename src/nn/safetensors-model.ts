@@ -4,7 +4,8 @@
  */
 import { FormatError } from "../errors.js";
 import { type ByteSource, bytesSource, MissingFileError, readAll, START_BYTES, sourceOf } from "./byte-source.js";
-import { type LlamaConfig, llamaShapes, parseLlamaConfig } from "./config.js";
+import { type LlamaConfig, llamaShapes } from "./config.js";
+import { parseLlamaConfig } from "./config-json.js";
 import { type DerivedTensor, derivedTensors } from "./derived-tensors.js";
 import { identifyFile } from "./file-kinds.js";
 import { showValue } from "./json.js";

@@ -5,7 +5,7 @@ import { createIo } from "../../src/cli/io.js";
 import { buildProgram } from "../../src/cli/program.js";
 import { otherSpelling, spelledOptions } from "../../src/cli/spellings.js";
 import { OptionError } from "../../src/errors.js";
-import { llamaConfig } from "../../src/nn/config.js";
+import { llamaConfig } from "../../src/nn/config-options.js";
 import { CapturedStream, cli } from "./capture.js";
 import { command, createWorkbench, type Workbench } from "./workbench.js";
 

@@ -19,7 +19,7 @@ import {
 } from "../../src/index.js";
 import { type HostTables, ropeTensors } from "../../src/nn/batch.js";
 import { blockRange, planBlocks, readBlock } from "../../src/nn/block-reader.js";
-import { llamaConfig } from "../../src/nn/config.js";
+import { llamaConfig } from "../../src/nn/config-options.js";
 import { evaluationTargets } from "../../src/nn/evaluation-targets.js";
 import { KeyValueCache } from "../../src/nn/kv-cache.js";
 import { Llama } from "../../src/nn/llama.js";

@@ -2,7 +2,9 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FormatError, OptionError } from "../../src/errors.js";
-import { countParameters, type LlamaOptions, llamaConfig, llamaShapes, parseLlamaConfig, toHfConfig } from "../../src/nn/config.js";
+import { countParameters, llamaShapes, windowOfLayer } from "../../src/nn/config.js";
+import { parseLlamaConfig, toHfConfig } from "../../src/nn/config-json.js";
+import { type LlamaOptions, llamaConfig } from "../../src/nn/config-options.js";
 import { readSafetensors } from "../../src/nn/safetensors.js";
 
 const golden = (name: string): Buffer => readFileSync(new URL(`../golden/llama/${name}`, import.meta.url));
@@ -33,6 +35,11 @@ const options: fc.Arbitrary<LlamaOptions> = fc
         rope_scaling: fc.constantFrom(null, { rope_type: "linear", factor: 8 }),
         original_max_position_embeddings: fc.constant(128),
         position_encoding: fc.constantFrom({ type: "alibi" }, { type: "dape", bias: { type: "fire", width: 4 } }),
+        attention_bias: fc.constant(true),
+        attention_output_bias: fc.constant(true),
+        mlp_bias: fc.constant(true),
+        qk_norm: fc.constant(true),
+        sliding_window: fc.integer({ min: 1, max: 2 ** 20 }),
       },
       { requiredKeys: ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"] },
     ),
@@ -72,6 +79,20 @@ describe("a config", () => {
         const { rope_scaling: expected, ...rest } = config;
         expect(read).toEqual(rest);
         expect(scaling ?? null).toEqual(expected ?? null);
+      }),
+    );
+  });
+
+  it("with windows in some layers is the same after it was written and read", () => {
+    const kinds = fc.constantFrom("full_attention" as const, "sliding_attention" as const);
+    const flags = fc.record({ attention_bias: fc.boolean(), qk_norm: fc.boolean(), mlp_bias: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(kinds, { minLength: 1, maxLength: 6 }), flags, (layer_types, given) => {
+        const config = llamaConfig({ ...sizes, num_hidden_layers: layer_types.length, sliding_window: 7, layer_types, ...given });
+        const read = parseLlamaConfig(toHfConfig(config), "c");
+        const layers = layer_types.map((_, layer) => layer);
+        expect(layers.map((layer) => windowOfLayer(read, layer))).toEqual(layers.map((layer) => windowOfLayer(config, layer)));
+        expect(llamaShapes(read)).toEqual(llamaShapes(config));
       }),
     );
   });
@@ -131,6 +152,22 @@ describe("a config", () => {
     expect(theta({ rope_theta: undefined })).toBe(10_000);
   });
 
+  it("of another family that is silent means what Hugging Face assumes of it", () => {
+    const { vocab_size, intermediate_size } = llamaConfig(sizes);
+    const silent = { vocab_size, hidden_size: 64, intermediate_size, num_hidden_layers: 30, num_attention_heads: 32 };
+    const read = (model_type: string, more: object = {}) => parseLlamaConfig({ model_type, ...silent, ...more }, "c");
+    expect(read("mistral")).toMatchObject({ num_key_value_heads: 8, head_dim: 2, max_position_embeddings: 131_072, sliding_window: 4096 });
+    expect(read("mistral", { num_key_value_heads: null, sliding_window: null }).num_key_value_heads).toBe(32);
+    expect(read("mistral", { sliding_window: null }).sliding_window).toBeUndefined();
+    expect(read("qwen2")).toMatchObject({ attention_bias: true, num_key_value_heads: 32, max_position_embeddings: 32_768 });
+    expect(read("qwen2", { sliding_window: 64 }).sliding_window).toBeUndefined();
+    const windowed = read("qwen2", { use_sliding_window: true });
+    expect([windowed.sliding_window, windowed.layer_types?.indexOf("sliding_attention")]).toEqual([4096, 28]);
+    expect(read("qwen2", { use_sliding_window: true, max_window_layers: 30 }).sliding_window).toBeUndefined();
+    expect(read("qwen3")).toMatchObject({ qk_norm: true, head_dim: 128 });
+    expect(read("llama", { sliding_window: 4 }).sliding_window).toBeUndefined();
+  });
+
   it("that is silent means what Hugging Face assumes", () => {
     const { vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads } = llamaConfig(sizes);
     const silent = { model_type: "llama", vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads };
@@ -145,10 +182,20 @@ describe("a config.json is refused", () => {
   it.each([
     ["without a size", { hidden_size: undefined }, /expected "hidden_size" to be a number, found no such key/],
     ["with text for a number", { vocab_size: "256" }, /found "256"/],
-    ["of another architecture", { model_type: "gpt2" }, /expected model_type "llama", found "gpt2"/],
+    ["of another architecture", { model_type: "gpt2" }, /expected model_type "llama" or "mistral" or "qwen2" or "qwen3", found "gpt2"/],
     ["without an architecture", { model_type: undefined }, /found none/],
     ["with another activation", { hidden_act: "gelu" }, /expected hidden_act "silu" or "swish", found "gelu"/],
-    ["with biases", { attention_bias: true }, /attention_bias false, found true/],
+    ["with text for a bias", { attention_bias: "yes" }, /"attention_bias" to be true or false, found "yes"/],
+    ["with a window of no key", { model_type: "mistral", sliding_window: 0 }, /sliding_window to be a whole number from 1/],
+    ["with text for a window", { model_type: "mistral", sliding_window: "4" }, /"sliding_window" to be a number, found "4"/],
+    ["with too few kinds of layers", { model_type: "qwen2", layer_types: ["full_attention"] }, /list of 2 times "full_attention" or/],
+    ["with other kinds of layers", { model_type: "qwen3", layer_types: ["full_attention", "linear_attention"] }, /list of 2 times/],
+    [
+      "with windows of unknown width",
+      { model_type: "qwen2", layer_types: ["full_attention", "sliding_attention"] },
+      /expected a sliding_window beside/,
+    ],
+    ["of our own kind without a reason", { model_type: "dawngrad_llama" }, /position_encoding beside model_type "dawngrad_llama"/],
     ["with quantized weights", { quantization_config: { bits: 4 } }, /expected no quantization_config/],
     ["with no layers", { num_hidden_layers: 0 }, /num_hidden_layers to be a whole number from 1 to 512, found 0/],
     ["with 513 layers", { num_hidden_layers: 513 }, /found 513/],

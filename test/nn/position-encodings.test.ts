@@ -22,7 +22,8 @@ import {
 import { threefry2x32 } from "../../src/ir/threefry.js";
 import type { PositionEncoding } from "../../src/nn/attention-context.js";
 import { loadModel, loadTraining, saveModel, saveTraining } from "../../src/nn/checkpoint.js";
-import { countParameters, llamaConfig, llamaShapes } from "../../src/nn/config.js";
+import { countParameters, llamaShapes } from "../../src/nn/config.js";
+import { llamaConfig } from "../../src/nn/config-options.js";
 import { createPositionEncoding } from "../../src/nn/encodings/create.js";
 import type { PositionEncodingConfig, StaticEncodingConfig } from "../../src/nn/encodings/encoding-config.js";
 import { alibiSlopes } from "../../src/nn/encodings/static-biases.js";

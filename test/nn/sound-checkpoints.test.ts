@@ -9,7 +9,7 @@ import { NonFiniteError } from "../../src/errors.js";
 import { full, iota, type Tensor } from "../../src/index.js";
 import { init } from "../../src/init.js";
 import { loadTraining, saveModel, saveTraining } from "../../src/nn/checkpoint.js";
-import { llamaConfig } from "../../src/nn/config.js";
+import { llamaConfig } from "../../src/nn/config-options.js";
 import { Llama } from "../../src/nn/llama.js";
 import { adamw } from "../../src/nn/optimizers.js";
 

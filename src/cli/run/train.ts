@@ -1,7 +1,8 @@
 import { key } from "../../autograd/random.js";
 import { createPlainSource } from "../../e2llm/positions/index.js";
 import { loadTraining } from "../../nn/checkpoint.js";
-import { countParameters, llamaConfig } from "../../nn/config.js";
+import { countParameters } from "../../nn/config.js";
+import { llamaConfig } from "../../nn/config-options.js";
 import { createWindowSampler } from "../../nn/data.js";
 import { Llama } from "../../nn/llama.js";
 import { type AdamWState, adamw } from "../../nn/optimizers.js";

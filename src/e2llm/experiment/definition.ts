@@ -7,7 +7,8 @@
  */
 
 import type { HostTables } from "../../nn/batch.js";
-import type { LlamaConfig, LlamaOptions } from "../../nn/config.js";
+import type { LlamaConfig } from "../../nn/config.js";
+import type { LlamaOptions } from "../../nn/config-options.js";
 import type { TokenDocument } from "../../nn/data.js";
 import type { PositionSource } from "../positions/index.js";
 import type { Task } from "../tasks/task.js";

@@ -1,7 +1,8 @@
 /** From a definition to a plan: everything checked, every default filled in, every length in tokens. */
 import { checkArgument, didYouMean } from "../../arguments.js";
 import { OptionError } from "../../errors.js";
-import { type LlamaConfig, type LlamaOptions, llamaConfig } from "../../nn/config.js";
+import type { LlamaConfig } from "../../nn/config.js";
+import { type LlamaOptions, llamaConfig } from "../../nn/config-options.js";
 import { byteTokenizer } from "../../nn/tokenizers.js";
 import type { Task } from "../tasks/task.js";
 import { checkDefinition } from "./checks.js";

@@ -33,10 +33,11 @@ export function requireOrder({ far }: AttentionContext): void {
 /** softmax(q·kᵀ/√D + B)·v with a bias that kernels compute where they need it, so that memory grows with the length alone. */
 export function attendBiased(queries: Tensor, context: AttentionContext, bias: PositionBias["bias"]): Tensor {
   requireOrder(context);
-  const { keys, values, offset } = context;
+  const { keys, values, offset, window } = context;
   return attention(queries, keys, values, {
     causal: true,
     offset,
+    ...(window === undefined ? {} : { window }),
     score: (score, { head, query, key }) => add(score, bias({ head, query: add(query, offset), key })),
   });
 }

@@ -1,9 +1,11 @@
 import { maskedScore, softmax } from "../../autograd/composites.js";
 import {
   add,
+  and,
   arange,
   cast,
   iota,
+  less,
   lessEqual,
   matmul,
   mul,
@@ -11,6 +13,7 @@ import {
   permute,
   reshape,
   slice,
+  sub,
   transpose,
   where,
 } from "../../autograd/operations.js";
@@ -24,7 +27,7 @@ import { type PairCoordinates, requireOrder } from "./position-bias.js";
  * Attention for scores that are no elementwise function of q·k: the scores of all heads for some queries and all keys are there at once.
  */
 
-/** The scores of some pairs, their coordinates, and which of them count: the key is not after its query. */
+/** The scores of some pairs, their coordinates, and which of them count: the key is not after its query, and within its window. */
 export interface Pairs extends PairCoordinates {
   /** q·kᵀ/√D */
   readonly raw: Tensor; // [B, H, R, S]
@@ -48,7 +51,7 @@ const mostNumbers = 2 ** 22;
  */
 export function attendByRows(queries: Tensor, context: AttentionContext, scores: (pairs: Pairs) => Tensor, options: RowsOptions): Tensor {
   requireOrder(context);
-  const { keys, values, offset } = context;
+  const { keys, values, offset, window } = context;
   const [B, H, T, D] = queries.shape as Shape4;
   const [, Hkv, S] = keys.shape as Shape4;
   const most = options.rows ?? Math.max(1, Math.floor(mostNumbers / (options.width * S)));
@@ -62,7 +65,8 @@ export function attendByRows(queries: Tensor, context: AttentionContext, scores:
     const raw = mul(reshape(products, [B, H, R, S]), 1 / Math.sqrt(D));
     const query = add(add(iota([1, 1, R, 1], 2), first), offset);
     const key = iota([1, 1, 1, S], 3);
-    const seen = lessEqual(key, query);
+    const before = lessEqual(key, query);
+    const seen = window === undefined ? before : and(before, less(sub(query, key), window));
     const found = scores({ raw, head: iota([1, H, 1, 1], 1), query, key, seen }); // [B, H, R, S]
     const weights = softmax(where(seen, found, maskedScore));
     const y = matmul(reshape(weights, [B, Hkv, (H / Hkv) * R, S]), values);

@@ -15,8 +15,8 @@ export class Nope implements PositionBias {
 
   attend(queries: Tensor, context: AttentionContext): Tensor {
     requireOrder(context);
-    const { keys, values, offset } = context;
-    return attention(queries, keys, values, { causal: true, offset });
+    const { keys, values, offset, window } = context;
+    return attention(queries, keys, values, { causal: true, offset, ...(window === undefined ? {} : { window }) });
   }
 
   bias({ head }: PairCoordinates): Tensor {
