@@ -1,6 +1,7 @@
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { countParameters, llamaShapes, parseLlamaConfig } from "../../src/nn/config.js";
+import { countParameters, llamaShapes } from "../../src/nn/config.js";
+import { parseLlamaConfig } from "../../src/nn/config-json.js";
 import { float32Tensor, writeSafetensors } from "../../src/nn/safetensors.js";
 import { command, createWorkbench, type Workbench } from "./workbench.js";
 

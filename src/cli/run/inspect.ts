@@ -1,6 +1,7 @@
 import { modelRope } from "../../e2llm/model-frequencies.js";
 import { DawngradError } from "../../errors.js";
-import { countParameters, type LlamaConfig, toHfConfig } from "../../nn/config.js";
+import { countParameters, type LlamaConfig } from "../../nn/config.js";
+import { toHfConfig } from "../../nn/config-json.js";
 import type { StoredModel, StoredTensor } from "../../nn/stored-model.js";
 import type { Tokenizer } from "../../nn/tokenizers.js";
 import { type AdapterFiles, adapterIn } from "../adapter-files.js";

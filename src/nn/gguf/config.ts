@@ -1,6 +1,7 @@
 /** The configuration of a model from the keys of a GGUF file. */
 import { FormatError, OptionError } from "../../errors.js";
-import { type LlamaConfig, type LlamaOptions, llamaConfig } from "../config.js";
+import type { LlamaConfig } from "../config.js";
+import { type LlamaOptions, llamaConfig } from "../config-options.js";
 import { showValue } from "../json.js";
 import type { GgufHeader } from "./header.js";
 import { ggufNumber, ggufString } from "./keys.js";
