@@ -1,7 +1,9 @@
-import { countTokens, encodeDocuments, splitHeldOut, type TokenDocument } from "../nn/data.js";
+import { countTokens, splitHeldOut, type TokenDocument } from "../nn/data.js";
 import { availableTargets, evaluationTargets, type TargetBlock } from "../nn/evaluation-targets.js";
 import { bytesOfTokens } from "../nn/token-bytes.js";
-import { byteTokenizer, type Tokenizer } from "../nn/tokenizers.js";
+import { byteTokenizer, encodeText, encodeTextCached, type Tokenizer, tokensFile } from "../nn/tokenizers.js";
+import type { CommandIo } from "./io.js";
+import type { Progress } from "./progress.js";
 import { loadTexts } from "./texts.js";
 
 /** A text as tokens, with its end held out: the same tenth for every command, so that no model is measured on what it was trained on. */
@@ -13,13 +15,64 @@ export interface Corpus {
   readonly bytesPerToken: number;
 }
 
-/** Reads "moby-dick", a file or a folder. Throws OptionError and FormatError as `loadTexts` and `splitHeldOut` do. */
-export async function loadCorpus(source: string, tokenizer: Tokenizer = byteTokenizer): Promise<Corpus> {
+export interface CorpusOptions {
+  /** Default: every byte is a token. */
+  readonly tokenizer?: Tokenizer;
+  /** Where a long encoding says how far it is. */
+  readonly io?: Pick<CommandIo, "progress">;
+}
+
+/**
+ * Reads "moby-dick", a file or a folder. The tokens of a large file are kept beside it. Throws OptionError and FormatError as `loadTexts` and
+ * `splitHeldOut` do.
+ */
+export async function loadCorpus(source: string, options: CorpusOptions = {}): Promise<Corpus> {
+  const { tokenizer = byteTokenizer, io } = options;
   const texts = await loadTexts(source);
-  const documents = encodeDocuments(texts, tokenizer);
+  const sizes = texts.map(({ text }) => Buffer.byteLength(text));
+  const bytes = sizes.reduce((sum, size) => sum + size, 0);
+  const meter = io && new EncodingMeter(io, bytes);
+  const documents: TokenDocument[] = [];
+  for (const [i, { name, text, path }] of texts.entries()) {
+    const onProgress = (done: number): void => meter?.update(i, done * (sizes[i] as number));
+    const tokens =
+      path === undefined
+        ? await encodeText(tokenizer, text, { onProgress })
+        : await encodeTextCached(tokenizer, text, tokensFile(path, tokenizer), { onProgress });
+    documents.push({ name, tokens });
+  }
+  meter?.finish();
   const { train, heldOut } = splitHeldOut(documents);
-  const bytes = texts.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0);
   return { train, heldOut, tokenizer, bytesPerToken: bytes / countTokens(documents) };
+}
+
+/** Milliseconds after which somebody who waits is told how far it is. */
+const worthShowing = 2000;
+
+/** A progress line for encodings that take long. */
+class EncodingMeter {
+  private readonly begun = performance.now();
+  private readonly done: number[] = [];
+  private last = 0;
+  private line: Progress | undefined;
+
+  constructor(
+    private readonly io: Pick<CommandIo, "progress">,
+    private readonly total: number,
+  ) {}
+
+  update(document: number, bytes: number): void {
+    this.done[document] = bytes;
+    if (performance.now() - this.begun < worthShowing) return;
+    const step = Math.round(this.done.reduce((sum, one) => sum + one, 0));
+    this.line ??= this.io.progress({ label: "encode", total: this.total, unit: "bytes" });
+    this.line.update({ step, amount: step - this.last });
+    this.last = step;
+  }
+
+  finish(): void {
+    this.line?.clear();
+  }
 }
 
 /** The mean of losses in both units: nats over the targets, and the same nats over the bytes that they stand for. */
@@ -36,7 +89,7 @@ export const lossPerUnit = (nats: number, targets: number, bytes: number): LossP
 export const targetBytes = (tokenizer: Tokenizer, documents: readonly TokenDocument[], { blocks, targetLength }: TargetPlan): number =>
   blocks.reduce((sum, { document, start }) => {
     const { tokens } = documents[document] as TokenDocument;
-    return sum + bytesOfTokens(tokenizer, tokens, { from: start, to: start + targetLength });
+    return sum + bytesOfTokens(tokenizer, tokens.subarray(start, start + targetLength));
   }, 0);
 
 /** Blocks of target tokens for an evaluation. */

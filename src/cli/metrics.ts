@@ -12,7 +12,7 @@ export interface MetricsLine {
   readonly step: number;
   /** Nats per token. */
   readonly loss: number;
-  /** The same by the bytes that a token of the text stands for in the mean. */
+  /** The same nats by the bytes that the targets of the step stand for. */
   readonly lossPerByte: number;
   /** Norm of the gradients before clipping. */
   readonly gradNorm: number;

@@ -1,11 +1,30 @@
-import { OptionError } from "../errors.js";
+import { FormatError, OptionError } from "../errors.js";
+import { MissingFileError } from "../nn/byte-source.js";
 import type { LlamaConfig } from "../nn/config.js";
-import { byteTokenizer, type Tokenizer } from "../nn/tokenizers.js";
+import { byteTokenizer, loadTokenizer, type Tokenizer } from "../nn/tokenizers.js";
+import { tokenizerSource } from "./tokenizer-files.js";
 
-/** The tokenizer of a model. Throws OptionError where its folder has none. */
-export async function modelTokenizer(source: string, config: LlamaConfig): Promise<Tokenizer> {
-  if (config.vocab_size === byteTokenizer.vocabSize) return byteTokenizer;
-  throw new OptionError(`${source}: the model has a vocabulary of ${config.vocab_size}, and no tokenizer lies beside it`, {
-    hint: "put the tokenizer.json of the model into its folder",
+/**
+ * The tokenizer of a model: the one that lies beside it, or that of `given`, a folder or a file that was named.
+ *
+ * @throws OptionError where the model has no such tokens, FormatError where there is no tokenizer
+ */
+export async function modelTokenizer(
+  source: string,
+  { vocab_size: V }: Pick<LlamaConfig, "vocab_size">,
+  given?: string,
+): Promise<Tokenizer> {
+  const tokenizer = await loadTokenizer(given === undefined ? source : await tokenizerSource(given)).catch((error: unknown) => {
+    if (!(error instanceof MissingFileError) || given !== undefined) throw error;
+    if (V === byteTokenizer.vocabSize) return byteTokenizer;
+    throw new FormatError(`there is no tokenizer beside the model, which has ${V} tokens`, {
+      file: source,
+      hint: "put its tokenizer.json or tokenizer.model there, or name one: --tokenizer path/to/tokenizer.json",
+      cause: error,
+    });
+  });
+  if (tokenizer.vocabSize <= V) return tokenizer;
+  throw new OptionError(`the tokenizer of ${given ?? source} has ${tokenizer.vocabSize} tokens, and the model knows ${V}`, {
+    hint: "take the tokenizer that the model was trained with",
   });
 }

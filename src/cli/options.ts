@@ -186,6 +186,16 @@ export function addModel(command: Command): void {
   );
 }
 
+/** `--tokenizer` of commands that read a model. */
+export function addTokenizer(command: Command): void {
+  addOption(
+    command,
+    "--tokenizer <path>",
+    "its tokenizer where none lies beside the model: a folder, a tokenizer.json or a tokenizer.model",
+    nonEmpty,
+  );
+}
+
 /** What `--dtype` takes: what weights are kept in on the device. */
 export const weightDtypes = ["f32", "f16", "bf16", "stored"] as const;
 export type WeightDtypeOption = (typeof weightDtypes)[number];

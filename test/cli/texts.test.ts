@@ -32,10 +32,10 @@ describe("the built-in book", () => {
 
 describe("text from the disk", () => {
   it("is a file as one document, or the *.txt files of a folder by name", async () => {
-    expect(await loadTexts(path("books/b.txt"))).toEqual([{ name: path("books/b.txt"), text: "second" }]);
+    expect(await loadTexts(path("books/b.txt"))).toEqual([{ name: path("books/b.txt"), path: path("books/b.txt"), text: "second" }]);
     expect(await loadTexts(path("books"))).toEqual([
-      { name: path("books/a.TXT"), text: "first\r\n" },
-      { name: path("books/b.txt"), text: "second" },
+      { name: path("books/a.TXT"), path: path("books/a.TXT"), text: "first\r\n" },
+      { name: path("books/b.txt"), path: path("books/b.txt"), text: "second" },
     ]);
   });
 

@@ -8,6 +8,7 @@ import {
   addModel,
   addOption,
   addSeed,
+  addTokenizer,
   addWeightDtype,
   type Command,
   type CommonOptions,
@@ -26,6 +27,8 @@ import type { Unit } from "../units.js";
 
 export interface EvalOptions extends CommonOptions {
   readonly model: string;
+  /** Where its tokenizer is, if not beside it. */
+  readonly tokenizer?: string;
   readonly text: string;
   /** Context lengths in tokens, ascending; L, 2L, 4L, 8L of the model when absent. */
   readonly contexts?: readonly number[];
@@ -87,6 +90,7 @@ Examples:
     );
   command.optionsGroup("Data:");
   addModel(command);
+  addTokenizer(command);
   addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"; the held-out end is read', nonEmpty, "moby-dick");
   addSeed(command);
   command.optionsGroup("Reading:");

@@ -10,6 +10,7 @@ import {
   addOption,
   addSeed,
   addStepOptions,
+  addTokenizer,
   type Command,
   type CommonOptions,
   checkMicroBatch,
@@ -50,6 +51,8 @@ export interface MethodOptions {
 export interface ExtendOptions extends CommonOptions, OptimizerOptions, MethodOptions {
   /** The model to extend; absent only with `resume`. */
   readonly model?: string;
+  /** Where its tokenizer is, if not beside it. */
+  readonly tokenizer?: string;
   readonly text: string;
   readonly seed: number;
   readonly out: string;
@@ -107,6 +110,7 @@ Examples:
     );
   command.optionsGroup("Data:");
   addModel(command);
+  addTokenizer(command);
   addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"', nonEmpty, "moby-dick");
   addSeed(command);
   command.optionsGroup("Method:");

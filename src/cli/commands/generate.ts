@@ -6,6 +6,7 @@ import {
   addModel,
   addOption,
   addSeed,
+  addTokenizer,
   addWeightDtype,
   type Command,
   type CommonOptions,
@@ -23,6 +24,8 @@ import { resolveScale } from "./eval.js";
 
 export interface GenerateOptions extends CommonOptions {
   readonly model: string;
+  /** Where its tokenizer is, if not beside it. */
+  readonly tokenizer?: string;
   readonly prompt: string;
   /** Number of tokens to generate. */
   readonly tokens: number;
@@ -69,6 +72,7 @@ Examples:
     );
   command.optionsGroup("Text:");
   addModel(command);
+  addTokenizer(command);
   addOption(command, "--prompt <text>", "text to continue", nonEmpty);
   addOption(command, "--tokens <n>", "tokens to generate", wholeNumber({ min: 1, max: mostItems }), 256);
   addSeed(command);

@@ -5,6 +5,7 @@ import {
   addFlag,
   addModel,
   addOption,
+  addTokenizer,
   addWeightDtype,
   type Command,
   type CommonOptions,
@@ -16,6 +17,8 @@ import {
 
 export interface InspectOptions extends CommonOptions {
   readonly model: string;
+  /** Where its tokenizer is, if not beside it. */
+  readonly tokenizer?: string;
   /** Every tensor, not their kinds alone. */
   readonly tensors: boolean;
   /** Context lengths whose needs are told; L and 4L when absent. */
@@ -50,6 +53,7 @@ Examples:
   dawngrad inspect runs/e2 --no-needs --json`,
     );
   addModel(command);
+  addTokenizer(command);
   addFlag(command, "tensors", "list every tensor");
   addOption(command, "--contexts <list>", "contexts whose need is told, as 8192,32768 (default: L, 4L)", parseContexts);
   addOption(

@@ -22,6 +22,8 @@ import {
 export interface TrainOptions extends CommonOptions, OptimizerOptions {
   /** "moby-dick", a file or a folder of files. */
   readonly text: string;
+  /** A folder or a file with a tokenizer; every byte is a token when absent. */
+  readonly tokenizer?: string;
   /** Context window L in tokens. */
   readonly window: number;
   readonly hidden: number;
@@ -38,7 +40,7 @@ export interface TrainOptions extends CommonOptions, OptimizerOptions {
 }
 
 /** Options that a checkpoint fixes, so that `--resume` refuses them. */
-const architecture = ["window", "hidden", "layers", "heads", "kvHeads", "intermediate"] as const;
+const architecture = ["tokenizer", "window", "hidden", "layers", "heads", "kvHeads", "intermediate"] as const;
 /** Largest head that the model takes. */
 const largestHead = 1024;
 
@@ -51,7 +53,7 @@ export function registerTrain(program: Command, execute: Action<TrainOptions>): 
     .command("train")
     .summary("train a Llama-style transformer on text")
     .description(
-      "Trains a Llama-style transformer (RMSNorm, grouped-query attention, RoPE, SwiGLU) to predict the next token of a text; tokens are bytes here. " +
+      "Trains a Llama-style transformer (RMSNorm, grouped-query attention, RoPE, SwiGLU) to predict the next token of a text; tokens are bytes, or those of --tokenizer. " +
         "The end of the text is held out. Ctrl-C finishes the step, saves, and says how to go on; so do kill and a terminal that closes.",
     )
     .addHelpText(
@@ -65,12 +67,19 @@ What a run needs is said before its first step. Long sequences fit with --checkp
 
 Examples:
   dawngrad train --text moby-dick --out runs/base
+  dawngrad train --text notes/ --tokenizer SmolLM2/tokenizer.json --out runs/tokens
   dawngrad train --text notes/ --window 256 --hidden 256 --layers 6 --heads 8 --kv-heads 2
   dawngrad train --text notes/ --window 8192 --checkpoint blocks --micro-batch 1
   dawngrad train --resume runs/base --steps 2000         go on up to step 2000`,
     );
   command.optionsGroup("Data:");
   addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"', nonEmpty, "moby-dick");
+  addOption(
+    command,
+    "--tokenizer <path>",
+    "folder of a tokenizer, or its tokenizer.json or tokenizer.model (default: every byte is a token)",
+    nonEmpty,
+  );
   addSeed(command);
   command.optionsGroup("Model:");
   addOption(command, "--window <n>", "context window L in tokens", wholeNumber({ min: 2, max: 2 ** 28 }), 128);

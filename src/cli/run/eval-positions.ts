@@ -50,7 +50,7 @@ export async function measurePositions(options: {
   const buckets = positionBuckets(nats).map((bucket) => {
     const { from, to, targets } = bucket;
     // The loss at position i is that of token i + 1.
-    const bytes = bytesOfTokens(tokenizer, tokens, { from: from + 1, to: to + 1 });
+    const bytes = bytesOfTokens(tokenizer, tokens.subarray(from + 1, to + 1));
     const found = lossPerUnit(bucket.nats, targets, bytes);
     return Number.isFinite(found.nats) ? { ...bucket, ...found } : { ...bucket, nats: null, natsPerByte: null };
   });

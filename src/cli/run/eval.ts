@@ -71,7 +71,7 @@ interface Circumstances extends CommandContext {
 async function evaluate(stored: StoredModel, { options, io, onInterrupt, computedOn, info }: Circumstances): Promise<number> {
   const begun = performance.now();
   const { config } = stored;
-  const tokenizer = await modelTokenizer(options.model, config);
+  const tokenizer = await modelTokenizer(options.model, config, options.tokenizer);
   const unit = unitOf(tokenizer);
   const reading = modelReading(config, options.model, options, unit);
   const asTrained = modelReading(config, options.model, { schedule: "auto", scale: "auto" }, unit);
@@ -79,7 +79,7 @@ async function evaluate(stored: StoredModel, { options, io, onInterrupt, compute
   if (reading.chosen !== undefined) io.note(reading.chosen);
   const contexts = options.contexts ?? [1, 2, 4, 8].map((times) => times * window);
   if (options.stride !== undefined) checkStride(options.stride, contexts, unit);
-  const { heldOut: documents } = await loadCorpus(options.text, tokenizer);
+  const { heldOut: documents } = await loadCorpus(options.text, { tokenizer, io });
   const reach = [window, ...contexts];
   const plan = planTargets({ documents, targets: options.targets, shortest: Math.min(...reach), longest: Math.max(...reach) });
   const targets = plan.blocks.length * plan.targetLength;
@@ -142,7 +142,7 @@ async function evaluate(stored: StoredModel, { options, io, onInterrupt, compute
       tokens: document.tokens,
       window: context,
       stride,
-      bytes: bytesOfTokens(tokenizer, document.tokens, { from: 1 }),
+      bytes: bytesOfTokens(tokenizer, document.tokens.subarray(1)),
       ...batch,
       shouldStop,
       tables: (length) => reading.tables(length, context),

@@ -7,6 +7,7 @@ import { loadTraining } from "../../nn/checkpoint.js";
 import { countParameters, type LlamaConfig } from "../../nn/config.js";
 import { createWindowSampler } from "../../nn/data.js";
 import type { Llama } from "../../nn/llama.js";
+import type { ModelSource } from "../../nn/model-source.js";
 import { type AdamWState, adamw } from "../../nn/optimizers.js";
 import type { StoredModel } from "../../nn/stored-model.js";
 import type { Tokenizer } from "../../nn/tokenizers.js";
@@ -30,6 +31,7 @@ import { formatCount } from "../progress.js";
 import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSettings, settled, stepOptions } from "../resume.js";
 import type { CommandContext, Runner } from "../runner.js";
 import { type ComputedOn, onBackend } from "../session.js";
+import { readTokenizerFiles, tokenizerSource } from "../tokenizer-files.js";
 import { sayTrainingNeed } from "../training-need.js";
 import { type LearningRule, lastLoss, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 import { type Unit, unitOf } from "../units.js";
@@ -48,6 +50,8 @@ interface Start {
   /** Its shapes, and its numbers only where a checkpoint was loaded. */
   readonly model: Llama;
   load(): Promise<Llama>;
+  /** Where the files of its tokenizer are. */
+  readonly tokenizerSource: ModelSource;
   readonly tokenizer: Tokenizer;
   readonly optimizerState?: AdamWState;
   readonly step: number;
@@ -108,7 +112,7 @@ async function extend(start: Start, { options, io, onInterrupt, computedOn, info
     tableRows: extends_ && granularity === "sample" ? rule.batch : 1,
     ...(options.resume === undefined ? ({ shorter: "--length" } as const) : {}),
   });
-  const corpus = await loadCorpus(settings.text, tokenizer);
+  const corpus = await loadCorpus(settings.text, { tokenizer, io });
   const textDigest = digestOf(corpus);
   if (options.resume !== undefined) checkText(io, options, { saved: settings.text, savedDigest: start.savedDigest, digest: textDigest });
   const windows = createWindowSampler({ documents: corpus.train, length, batch: rule.batch, seed: settings.seed });
@@ -131,7 +135,8 @@ async function extend(start: Start, { options, io, onInterrupt, computedOn, info
     rule,
     computing,
     windows,
-    bytesPerToken: corpus.bytesPerToken,
+    tokenizer,
+    tokenizerFiles: await readTokenizerFiles(start.tokenizerSource),
     positions: source,
     folder: out,
     ...(options.resume === undefined ? {} : { resumed: options.resume }),
@@ -168,7 +173,7 @@ async function extend(start: Start, { options, io, onInterrupt, computedOn, info
     steps: rule.steps,
     step: result.step,
     interrupted: result.interrupted,
-    ...lastLoss(result, corpus),
+    ...lastLoss(result),
     ...heldOut,
     seconds: result.seconds,
     train: result.points,
@@ -275,12 +280,13 @@ const trainedDtype = "f32";
 async function freshStart(options: ExtendOptions, from: string, stored: StoredModel): Promise<Start> {
   const { text, seed, batch, steps, lr, warmup, weightDecay, clip } = options;
   const model = shapeOf(stored, trainedDtype);
-  const tokenizer = await modelTokenizer(from, stored.config);
+  const tokenizer = await modelTokenizer(from, stored.config, options.tokenizer);
   const { length = model.config.max_position_embeddings } = options;
   return {
     model,
     load: () => load(stored, trainedDtype),
     tokenizer,
+    tokenizerSource: options.tokenizer === undefined ? from : await tokenizerSource(options.tokenizer),
     step: 0,
     settings: { from, text, seed, ...methodOf(options), length },
     savedDigest: undefined,
@@ -302,6 +308,7 @@ async function resumedStart(options: ExtendOptions, folder: string): Promise<Sta
     model,
     load: async () => model,
     tokenizer: await modelTokenizer(folder, model.config),
+    tokenizerSource: folder,
     optimizerState,
     step,
     settings: {

@@ -35,7 +35,7 @@ interface Circumstances extends CommandContext {
 async function continueText(stored: StoredModel, { options, io, onInterrupt, computedOn, info }: Circumstances): Promise<number> {
   const { prompt: text, tokens: wanted, temperature, topK, seed, stream, scale: wantedScale } = options;
   const { config } = stored;
-  const tokenizer = await modelTokenizer(options.model, config);
+  const tokenizer = await modelTokenizer(options.model, config, options.tokenizer);
   const unit = unitOf(tokenizer);
   const reading = modelReading(config, options.model, options, unit);
   const { schedule } = reading;

@@ -20,8 +20,7 @@ import { unitOf } from "../units.js";
 
 /**
  * What a model is. JSON: { command, model, kind: "model", format, fileBytes, parameters, config (as config.json has it), tensors: [{ name, shape, storedAs,
- * bytes }], rope: { theta, scaling, window (trained) }, reading: { schedule, gMax (or null), how (in words) }, tokenizer: null or { name, vocabSize,
- * chatTemplate }, tokenizerProblem (why it is null, or null), training: null or { step, settings }, metadata, needs: null or { backend, available, dtype,
+ * bytes }], rope: { theta, scaling, window (trained) }, reading: { schedule, gMax (or null), how (in words) }, tokenizer: null or { name, vocabSize, bos, eos, stopTokens, specialTokens, chatTemplate }, tokenizerProblem (why it is null, or null), training: null or { step, settings }, metadata, needs: null or { backend, available, dtype,
  * rows: [{ use, options, needed, largestTensor, fits }] } }, of an adapter { command, model, kind: "adapter", fileBytes, parameters, config, tensors }.
  */
 export const run: Runner<InspectOptions> = async (options, { io }) => {
@@ -31,7 +30,7 @@ export const run: Runner<InspectOptions> = async (options, { io }) => {
     return undefined;
   }
   await withModel(options.model, async (stored) => {
-    const facts = await factsOf(stored, options.model);
+    const facts = await factsOf(stored, options);
     sayFacts(io, facts, options);
     const needs = options.needs ? await onBackend(options, io, async (_, info) => needsOf(stored, options, info)) : null;
     if (needs !== null) sayNeeds(io, needs);
@@ -50,11 +49,12 @@ interface Facts {
   readonly reading: ModelReading;
 }
 
-async function factsOf(stored: StoredModel, source: string): Promise<Facts> {
+async function factsOf(stored: StoredModel, options: InspectOptions): Promise<Facts> {
+  const source = options.model;
   let tokenizer: Tokenizer | undefined;
   let tokenizerProblem: string | null = null;
   try {
-    tokenizer = await modelTokenizer(source, stored.config);
+    tokenizer = await modelTokenizer(source, stored.config, options.tokenizer);
   } catch (error) {
     if (!(error instanceof DawngradError)) throw error;
     tokenizerProblem = error.message;
@@ -76,11 +76,27 @@ function documentOf({ stored, parameters, tokenizer, tokenizerProblem, training,
     tensors: [...stored.tensors.values()].map(({ name, shape, storedAs, bytes }) => ({ name, shape, storedAs, bytes })),
     rope: { theta, scaling, window },
     reading: { schedule: reading.schedule, gMax: reading.gMax ?? null, how: reading.chosen ?? null },
-    tokenizer: tokenizer === undefined ? null : { name: tokenizer.name, vocabSize: tokenizer.vocabSize },
+    tokenizer: tokenizer === undefined ? null : tokenizerDocument(tokenizer),
     tokenizerProblem,
     training: training ?? null,
     metadata,
   };
+}
+
+const tokenizerDocument = ({ name, vocabSize, bos, eos, stopTokens, specialTokens, chatTemplate }: Tokenizer): object => ({
+  name,
+  vocabSize,
+  bos: bos ?? null,
+  eos: eos ?? null,
+  stopTokens,
+  specialTokens: Object.fromEntries(specialTokens),
+  chatTemplate: chatTemplate ?? null,
+});
+
+function tokenizerInWords(tokenizer: Tokenizer): string {
+  const { name, vocabSize, stopTokens, chatTemplate } = tokenizer;
+  const ends = stopTokens.length === 0 ? "" : `; texts end with ${stopTokens.map((token) => tokenizer.tokenText(token)).join(" or ")}`;
+  return `${name}, ${vocabSize} tokens${ends}${chatTemplate === undefined ? "" : "; with a chat template"}`;
 }
 
 /** Lines of two columns. */
@@ -98,7 +114,7 @@ function sayFacts(
   if (options.tensors) for (const line of tensorLines([...tensors.values()])) io.print(line);
   io.print(row("positions", positionsInWords(config)));
   io.print(row("reading", reading.chosen ?? reading.schedule));
-  io.print(row("tokenizer", tokenizer === undefined ? `none: ${tokenizerProblem}` : `${tokenizer.name}, ${tokenizer.vocabSize} tokens`));
+  io.print(row("tokenizer", tokenizer === undefined ? `none: ${tokenizerProblem}` : tokenizerInWords(tokenizer)));
   if (training !== undefined) io.print(row("training", trainingInWords(training)));
   if (options.verbose)
     for (const [name, value] of Object.entries(stored.metadata)) io.print(row("", `${name} = ${String(value).slice(0, 100)}`));

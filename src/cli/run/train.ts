@@ -2,11 +2,12 @@ import { key } from "../../autograd/random.js";
 import { createPlainSource } from "../../e2llm/positions/index.js";
 import { loadTraining } from "../../nn/checkpoint.js";
 import { countParameters } from "../../nn/config.js";
-import { llamaConfig } from "../../nn/config-options.js";
+import { type LlamaOptions, llamaConfig } from "../../nn/config-options.js";
 import { createWindowSampler } from "../../nn/data.js";
 import { Llama } from "../../nn/llama.js";
+import type { ModelSource } from "../../nn/model-source.js";
 import { type AdamWState, adamw } from "../../nn/optimizers.js";
-import { byteTokenizer, type Tokenizer } from "../../nn/tokenizers.js";
+import { byteTokenizer, loadTokenizer, type Tokenizer } from "../../nn/tokenizers.js";
 import type { TrainOptions } from "../commands/train.js";
 import { loadCorpus } from "../corpus.js";
 import { needRoom, type Room, roomOf, trainedBatch, trainedModel } from "../fit.js";
@@ -18,6 +19,7 @@ import { formatCount } from "../progress.js";
 import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSettings, settled, stepOptions } from "../resume.js";
 import type { Runner } from "../runner.js";
 import { onBackend } from "../session.js";
+import { readTokenizerFiles, tokenizerSource } from "../tokenizer-files.js";
 import { sayTrainingNeed } from "../training-need.js";
 import { type LearningRule, lastLoss, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 import { unitOf } from "../units.js";
@@ -26,6 +28,8 @@ import { unitOf } from "../units.js";
 interface Start {
   readonly model: Llama;
   readonly tokenizer: Tokenizer;
+  /** Where its files are; undefined for bytes, which have none. */
+  readonly tokenizerSource: ModelSource | undefined;
   readonly optimizerState?: AdamWState;
   readonly step: number;
   readonly text: string;
@@ -48,7 +52,7 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
     onBackend(options, io, async (computedOn, info) => {
       const { out } = options;
       const room = roomOf(info);
-      const start = options.resume === undefined ? freshStart(options, room) : await resumedStart(options, options.resume);
+      const start = options.resume === undefined ? await freshStart(options, room) : await resumedStart(options, options.resume);
       const { rule, computing, text, seed, length, tokenizer } = start;
       const { config } = start.model;
       const unit = unitOf(tokenizer);
@@ -67,7 +71,7 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
         heldOutContext: (length) => (options.resume === undefined && !options.given.has("length") ? length : Math.min(length, window)),
         ...(options.resume !== undefined ? {} : ({ shorter: options.given.has("length") ? "--length" : "--window" } as const)),
       });
-      const corpus = await loadCorpus(text, tokenizer);
+      const corpus = await loadCorpus(text, { tokenizer, io });
       const textDigest = digestOf(corpus);
       if (options.resume !== undefined) checkText(io, options, { saved: text, savedDigest: start.savedDigest, digest: textDigest });
       const windows = createWindowSampler({ documents: corpus.train, length, batch: rule.batch, seed });
@@ -90,7 +94,8 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
         rule,
         computing,
         windows,
-        bytesPerToken: corpus.bytesPerToken,
+        tokenizer,
+        tokenizerFiles: start.tokenizerSource === undefined ? new Map() : await readTokenizerFiles(start.tokenizerSource),
         positions: createPlainSource(),
         folder: out,
         ...(options.resume === undefined ? {} : { resumed: options.resume }),
@@ -119,7 +124,7 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
         steps: rule.steps,
         step: result.step,
         interrupted: result.interrupted,
-        ...lastLoss(result, corpus),
+        ...lastLoss(result),
         ...heldOut,
         seconds: result.seconds,
         train: result.points,
@@ -128,10 +133,18 @@ export const run: Runner<TrainOptions> = (options, { io, onInterrupt }) =>
     }),
   );
 
-function freshStart(options: TrainOptions, room: Room): Start {
+/** The tokens that begin and end a text, as config.json names them. */
+const specialTokens = ({ bos, eos }: Tokenizer): Pick<LlamaOptions, "bos_token_id" | "eos_token_id"> => ({
+  ...(bos === undefined ? {} : { bos_token_id: bos }),
+  ...(eos === undefined ? {} : { eos_token_id: eos }),
+});
+
+async function freshStart(options: TrainOptions, room: Room): Promise<Start> {
+  const tokenizers = options.tokenizer === undefined ? undefined : await tokenizerSource(options.tokenizer);
+  const tokenizer = tokenizers === undefined ? byteTokenizer : await loadTokenizer(tokenizers);
   const { text, seed, batch, steps, lr, warmup, weightDecay, clip, window, length = window } = options;
   const sizes = {
-    vocab_size: byteTokenizer.vocabSize,
+    vocab_size: tokenizer.vocabSize,
     hidden_size: options.hidden,
     intermediate_size: options.intermediate,
     num_hidden_layers: options.layers,
@@ -141,11 +154,12 @@ function freshStart(options: TrainOptions, room: Room): Start {
     tie_word_embeddings: true,
   };
   // Before there is a model, whose parts have bounds of their own and other words for them.
-  needRoom(room, [trainedModel(sizes), trainedBatch(sizes, { batch, length, unit: "bytes" })]);
-  const config = llamaConfig({ ...sizes, max_position_embeddings: window });
+  needRoom(room, [trainedModel(sizes), trainedBatch(sizes, { batch, length, unit: unitOf(tokenizer) })]);
+  const config = llamaConfig({ ...sizes, max_position_embeddings: window, ...specialTokens(tokenizer) });
   return {
     model: new Llama(config, { key: key(seed) }),
-    tokenizer: byteTokenizer,
+    tokenizer,
+    tokenizerSource: tokenizers,
     step: 0,
     text,
     savedDigest: undefined,
@@ -166,6 +180,7 @@ async function resumedStart(options: TrainOptions, folder: string): Promise<Star
   return {
     model,
     tokenizer: await modelTokenizer(folder, model.config),
+    tokenizerSource: folder,
     optimizerState,
     step,
     text: given.has("text") ? options.text : saved.text("text"),
