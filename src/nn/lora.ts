@@ -119,11 +119,11 @@ const wholeKind = either(instanceOf("an Embedding", Embedding), instanceOf("an R
  * A module that is trained whole beside adapters (PEFT's `modules_to_save`): a copy in f32 that is read and trained, and the module that it was
  * copied from, which stays what it is.
  */
-export class TrainedModule<M extends Whole = Whole> {
-  modules_to_save: M;
-  original_module: M;
+export class TrainedModule {
+  modules_to_save: Whole;
+  original_module: Whole;
 
-  constructor(original: M) {
+  constructor(original: Whole) {
     checkArgument("TrainedModule", "original", original, wholeKind);
     this.original_module = original;
     // A tensor of its own, because training takes over what it trains.
@@ -139,7 +139,7 @@ export class TrainedModule<M extends Whole = Whole> {
   }
 
   /** What was trained, in the dtype of what it was copied from. */
-  merged(): M {
+  merged(): Whole {
     return zipTensors(
       ([trained, original]) => cast(trained as Tensor, (original as Tensor).dtype),
       this.modules_to_save,
