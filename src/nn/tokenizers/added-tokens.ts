@@ -1,7 +1,7 @@
 /** Tokens that are looked for in the text itself, before anything else is done with it. */
 import { FormatError } from "../../errors.js";
 import type { Fields } from "./fields.js";
-import { wordClass } from "./patterns.js";
+import { rustWordClass } from "./patterns.js";
 import { Trie } from "./trie.js";
 
 export interface AddedToken {
@@ -37,8 +37,8 @@ export type Section =
   | { readonly token: number; readonly to: number }
   | { readonly text: string; readonly from: number; readonly to: number };
 
-const wordAtEnd = new RegExp(`[${wordClass}]$`, "v");
-const wordAtStart = new RegExp(`^[${wordClass}]`, "v");
+const wordAtEnd = new RegExp(`[${rustWordClass}]$`, "v");
+const wordAtStart = new RegExp(`^[${rustWordClass}]`, "v");
 const spaceAtStart = /\p{White_Space}*/uy;
 const isSpace = /\p{White_Space}/u;
 

@@ -132,7 +132,7 @@ function bert(fields: Fields): Normalizer {
   const strip = fields.flag("strip_accents", lower);
   return (text) => {
     let so = text;
-    if (clean) so = so.replace(/[\0\ufffd]|(?![\t\n\r])\p{C}/gu, "").replace(/\p{White_Space}/gu, " ");
+    if (clean) so = so.replace(/[\0\ufffd]|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}]/gu, "").replace(/\p{White_Space}/gu, " ");
     if (spaced) so = so.replace(ideographs, " $& ");
     if (strip) so = so.normalize("NFD").replace(/\p{Mn}/gu, "");
     return lower ? lowercase(so) : so;

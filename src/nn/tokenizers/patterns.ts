@@ -10,8 +10,14 @@ import { FormatError } from "../../errors.js";
 
 const space = "\\p{White_Space}";
 const digit = "\\p{Nd}";
-/** Oniguruma's word characters. */
-export const wordClass = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+/** Oniguruma's word characters inside of brackets; outside, it has more numbers of Latin-1 among them. */
+const wordClass = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+const wordsOutside: Readonly<Record<string, string>> = {
+  w: `[${wordClass}\\xb2\\xb3\\xb9\\xbc-\\xbe]`,
+  W: `[^${wordClass}\\xb2\\xb3\\xb9\\xbc-\\xbe]`,
+};
+/** The word characters of Rust's regular expressions (UTS 18), which everything but patterns uses. */
+export const rustWordClass: string = `${wordClass}\\p{Join_Control}`;
 
 /** Inside of brackets; negated ones are classes of their own. */
 const classEscapes: Readonly<Record<string, string>> = {
@@ -203,6 +209,10 @@ class PatternParser {
     if (next !== undefined && Object.hasOwn(assertions, next)) {
       this.at++;
       return { source: assertions[next] as string, fixed: true };
+    }
+    if (next !== undefined && Object.hasOwn(wordsOutside, next)) {
+      this.at++;
+      return { source: wordsOutside[next] as string, fixed: true };
     }
     return { source: `[${this.classEscape(fold)}]`, fixed: true };
   }

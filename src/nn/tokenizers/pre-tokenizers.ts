@@ -2,7 +2,7 @@
 import { toByteCharacters } from "./byte-characters.js";
 import type { Fields } from "./fields.js";
 import { readPattern } from "./normalizers.js";
-import { literalPattern } from "./patterns.js";
+import { literalPattern, rustWordClass } from "./patterns.js";
 
 /**
  * The next finer pieces of a piece; made lazily, because a text may be long.
@@ -29,7 +29,7 @@ const whiteSpace = /\p{White_Space}/gu;
 const numeric = { one: /\p{N}/gu, many: /\p{N}+/gu };
 const asciiPunctuation = "!-\\/:-@\\[-`\\{-~";
 const punctuation = new RegExp(`[\\p{P}${asciiPunctuation}]`, "gu");
-const words = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{White_Space}]+/gu;
+const words = new RegExp(`[${rustWordClass}]+|[^${rustWordClass}\\p{White_Space}]+`, "gv");
 
 /** Pieces between and at the matches of a pattern with the flag g. Matches of nothing do not count. */
 export function* splitAt(text: string, pattern: RegExp, behavior: Behavior, invert = false): Generator<string> {

@@ -6,7 +6,7 @@ import { BpeModel, type Merge } from "./bpe.js";
 import { readDecoder, spacedDecoder } from "./decoders.js";
 import { Fields } from "./fields.js";
 import { byteTokensOf, type TokenModel } from "./model.js";
-import { readNormalizer } from "./normalizers.js";
+import { type Normalizer, readNormalizer } from "./normalizers.js";
 import type { PipelineParts } from "./pipeline.js";
 import { readPreTokenizer } from "./pre-tokenizers.js";
 import { UnigramModel, type UnigramPiece } from "./unigram.js";
@@ -24,14 +24,15 @@ export function readTokenizerJson(text: string, file: string): PipelineParts {
     throw new FormatError("expected a tokenizer.json with a model, found none", { file, hint: "this is another file; get tokenizer.json" });
   }
   const { model, vocabulary } = readModel(fields.object("model"));
+  const normalizer = fields.has("normalizer") ? readNormalizer(fields.object("normalizer")) : undefined;
   const addedTokens = fields.has("added_tokens") ? fields.objects("added_tokens").map(readAddedToken) : [];
   checkAddedTokens(addedTokens, file);
   const preTokenizer = fields.has("pre_tokenizer") ? readPreTokenizer(fields.object("pre_tokenizer")) : { steps: [], byteLevel: false };
   return {
     name: file,
-    texts: textsOf(vocabulary, addedTokens, file),
+    texts: textsOf(vocabulary, addedTokens, file, normalizer),
     addedTokens,
-    normalizer: fields.has("normalizer") ? readNormalizer(fields.object("normalizer")) : undefined,
+    normalizer,
     preTokenizers: preTokenizer.steps,
     byteLevel: preTokenizer.byteLevel,
     model,
@@ -40,8 +41,13 @@ export function readTokenizerJson(text: string, file: string): PipelineParts {
   };
 }
 
-/** Writings by token. Throws FormatError where two have the same number. */
-export function textsOf(vocabulary: Vocabulary, addedTokens: readonly AddedToken[], file: string): Map<number, string> {
+/** Writings by token: of those that are looked for in normalized text the normalized ones. Throws FormatError where two have the same number. */
+export function textsOf(
+  vocabulary: Vocabulary,
+  addedTokens: readonly AddedToken[],
+  file: string,
+  normalizer: Normalizer = (text) => text,
+): Map<number, string> {
   const texts = new Map<number, string>();
   const put = (text: string, token: number): void => {
     const other = texts.get(token);
@@ -54,7 +60,7 @@ export function textsOf(vocabulary: Vocabulary, addedTokens: readonly AddedToken
     texts.set(token, text);
   };
   for (const [text, token] of vocabulary) put(text, token);
-  for (const { id, content } of addedTokens) {
+  for (const { id, content, normalized } of addedTokens) {
     if ((vocabulary.get(content) ?? id) !== id) {
       throw new FormatError(
         `expected the added token ${showValue(content)} to be ${vocabulary.get(content)} as in the vocabulary, found ${id}`,
@@ -64,7 +70,7 @@ export function textsOf(vocabulary: Vocabulary, addedTokens: readonly AddedToken
         },
       );
     }
-    put(content, id);
+    if (vocabulary.get(content) !== id) put(normalized ? normalizer(content) : content, id);
   }
   if (texts.size === 0) throw new FormatError("expected tokens, found none", { file, hint: "the file is damaged; get it again" });
   return texts;
