@@ -59,16 +59,16 @@ TEXTS = [
     "WORD wordWORD word",
     "  <|left|>x  <|right|>  y <|left|>",
 ]
-# 300 kB in one line, which both sides make from their number.
+# 300 kB in one line, which both sides make: words with a space after each but one in `spaced`, or one word.
 LONG = 300_000
 
 
-def long_text(words: int) -> str:
+def long_text(spaced: int) -> str:
     parts, state, size = [], 12345, 0
     while size < LONG:
         state = (state * 1103515245 + 12345) % 2**31
         word = ["whale", "the", "sea", "42", "naïve", "海", "Ishmael", "and", "-", "ing"][state // 65536 % 10]
-        parts.append(word + (" " if state // 1048576 % words else ""))
+        parts.append(word + (" " if state // 1048576 % spaced else ""))
         size += len(parts[-1])
     return "".join(parts)
 
@@ -86,7 +86,7 @@ QWEN2 = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\
 O200K = "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 
-def byte_level(steps, *, normalizer=None, size=460, ignore_merges=False):
+def byte_level(steps, *, normalizer=None, size=440, ignore_merges=False):
     tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     if normalizer is not None:
         tokenizer.normalizer = normalizer
@@ -188,7 +188,7 @@ template(kinds["gemma"], "<s> $A")
 rules = {"\t": " ", "\n": " ", "\r": " ", "\r\n": " ", "\u00a0": " ", "\u3000": " ", "\u2003": " ", "\u200b": "", "\ufeff": "", "\x01": "", "\u1100\u1161": "가", "e\u0301": "é", "o\u0302\u0323": "ộ", "ﬁ": "fi", "㎏": "kg", "²": "2", "½": "1⁄2", "Ⅷ": "VIII", "…": "...", **{chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}}
 tsv = folder / "rules.tsv"
 tsv.write_text("".join(f"{' '.join(f'{ord(c):X}' for c in k)}\t{' '.join(f'{ord(c):X}' for c in v)}\n" for k, v in rules.items()))
-spm_unigram = sentencepiece_model("unigram", model_type="unigram", vocab_size=420, character_coverage=0.98, normalization_rule_tsv=str(tsv), user_defined_symbols=["<|end|>", "12"], unk_surface=" ⁇ ")
+spm_unigram = sentencepiece_model("unigram", model_type="unigram", vocab_size=370, character_coverage=0.98, normalization_rule_tsv=str(tsv), user_defined_symbols=["<|end|>", "12"], unk_surface=" ⁇ ")
 tsv.unlink()
 
 
@@ -250,6 +250,16 @@ clip.decoder = decoders.BPEDecoder()
 clip.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=300, limit_alphabet=80, end_of_word_suffix="</w>", special_tokens=["<unk>"], show_progress=False))
 kinds["clip"] = clip
 
+def words(ids) -> str:
+    """Tokens in a form that formatters leave on one line."""
+    return " ".join(map(str, ids))
+
+
+def unless(texts, others):
+    """Texts by place, without those that are equal to others."""
+    return {i: text for i, (text, other) in enumerate(zip(texts, others)) if text != other}
+
+
 answers = {}
 for name, tokenizer in kinds.items():
     tokenizer.add_tokens(COMMON)
@@ -260,13 +270,15 @@ for name, tokenizer in kinds.items():
     size = tokenizer.get_vocab_size()
     # Tokens in an order that no text has: halves of characters, bytes after pieces.
     mixed = [(i * 7919 + i * i) % size for i in range(160)]
+    encoded = [encode(text) for text in TEXTS]
+    decoded = [tokenizer.decode(ids, skip_special_tokens=False) for ids in encoded]
     answers[name] = {
-        "ids": [encode(text) for text in TEXTS],
-        "decoded": [tokenizer.decode(encode(text), skip_special_tokens=False) for text in TEXTS],
-        "skipped": [tokenizer.decode(encode(text), skip_special_tokens=True) for text in TEXTS],
-        "special": encode("Hello world", True),
-        "mixed": [[part, tokenizer.decode(part, skip_special_tokens=False)] for part in (mixed[i : i + 8] for i in range(0, 160, 8))],
-        "long": [[len(ids), digest(ids)] for ids in (encode(long_text(words)) for words in (3, 1))],
+        "ids": [words(ids) for ids in encoded],
+        "decoded": unless(decoded, TEXTS),
+        "skipped": unless([tokenizer.decode(ids, skip_special_tokens=True) for ids in encoded], decoded),
+        "special": words(encode("Hello world", True)),
+        "mixed": [[words(part), tokenizer.decode(part, skip_special_tokens=False)] for part in (mixed[i : i + 8] for i in range(0, 160, 8))],
+        "long": [[len(ids), digest(ids)] for ids in (encode(long_text(spaced)) for spaced in (3, 1))],
     }
     print(name, size, path.stat().st_size, answers[name]["long"])
 
@@ -274,12 +286,15 @@ for name, tokenizer in kinds.items():
 def sentencepiece_answers(processor):
     size = processor.get_piece_size()
     mixed = [(i * 7919 + i * i) % size for i in range(160)]
+    encoded = [processor.encode(text) for text in TEXTS]
+    decoded = [processor.decode(ids) for ids in encoded]
     return {
-        "ids": [processor.encode(text) for text in TEXTS],
-        "decoded": [processor.decode(processor.encode(text)) for text in TEXTS],
-        "special": processor.encode("Hello world", add_bos=True, add_eos=True),
-        "mixed": [[part, processor.decode(part)] for part in (mixed[i : i + 8] for i in range(0, 160, 8))],
-        "long": [[len(ids), digest(ids)] for ids in (processor.encode(long_text(words)) for words in (3, 1))],
+        "ids": [words(ids) for ids in encoded],
+        "decoded": unless(decoded, TEXTS),
+        "skipped": {},
+        "special": words(processor.encode("Hello world", add_bos=True, add_eos=True)),
+        "mixed": [[words(part), processor.decode(part)] for part in (mixed[i : i + 8] for i in range(0, 160, 8))],
+        "long": [[len(ids), digest(ids)] for ids in (processor.encode(long_text(spaced)) for spaced in (3, 1))],
     }
 
 

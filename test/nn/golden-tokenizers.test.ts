@@ -5,13 +5,17 @@ import { loadTokenizer, type Tokenizer } from "../../src/nn/tokenizers.js";
 
 /** What test/golden/make_tokenizers.py wrote: tokens and texts of Python's tokenizers and sentencepiece. */
 interface Answers {
-  readonly ids: number[][];
-  readonly decoded: string[];
-  readonly skipped?: string[];
-  readonly special: number[];
-  readonly mixed: [tokens: number[], text: string][];
+  /** Tokens of each text, with spaces between them. */
+  readonly ids: string[];
+  /** What they are decoded to by place, where it is not the text itself. */
+  readonly decoded: Record<number, string>;
+  /** The same without special tokens, where that changes anything. */
+  readonly skipped: Record<number, string>;
+  readonly special: string;
+  readonly mixed: [tokens: string, text: string][];
   readonly long: [count: number, digest: string][];
 }
+const idsOf = (words: string): number[] => words.split(" ").filter(Boolean).map(Number);
 const folder = new URL("../golden/tokenizers/", import.meta.url);
 const read = (name: string): Buffer => readFileSync(new URL(name, folder));
 const golden = JSON.parse(read("answers.json").toString()) as {
@@ -38,24 +42,26 @@ const digest = (ids: Int32Array): string =>
     .update(new Uint8Array(ids.buffer, 0, ids.byteLength))
     .digest("hex");
 
-const cases: [string, Answers, () => Promise<Tokenizer>][] = Object.entries(golden.tokenizers).map(([name, answers]) => [
+const fromJson: [string, Answers, () => Promise<Tokenizer>][] = Object.entries(golden.tokenizers).map(([name, answers]) => [
   name,
   answers,
   () => loadTokenizer({ "tokenizer.json": read(`${name}.json`) }),
 ]);
 
-describe.each(cases)("the tokenizer of kind %s", (_, answers, load) => {
+describe.each(fromJson)("the tokenizer of kind %s", (_, answers, load) => {
   it("has the tokens of Python for awkward text", async () => {
     const tokenizer = await load();
-    expect(golden.texts.map((text) => [...tokenizer.encode(text)])).toEqual(answers.ids);
-    expect([...tokenizer.encode("Hello world", { special: true })]).toEqual(answers.special);
+    expect(golden.texts.map((text) => [...tokenizer.encode(text)])).toEqual(answers.ids.map(idsOf));
+    expect([...tokenizer.encode("Hello world", { special: true })]).toEqual(idsOf(answers.special));
   });
 
   it("has the texts of Python for its tokens, and for tokens in an order that no text has", async () => {
     const tokenizer = await load();
-    expect(answers.ids.map((ids) => tokenizer.decode(ids))).toEqual(answers.decoded);
-    if (answers.skipped) expect(answers.ids.map((ids) => tokenizer.decode(ids, { skipSpecial: true }))).toEqual(answers.skipped);
-    expect(answers.mixed.map(([ids]) => tokenizer.decode(ids))).toEqual(answers.mixed.map(([, text]) => text));
+    const decoded = golden.texts.map((text, i) => answers.decoded[i] ?? text);
+    expect(answers.ids.map((ids) => tokenizer.decode(idsOf(ids)))).toEqual(decoded);
+    const skipped = decoded.map((text, i) => answers.skipped[i] ?? text);
+    expect(answers.ids.map((ids) => tokenizer.decode(idsOf(ids), { skipSpecial: true }))).toEqual(skipped);
+    expect(answers.mixed.map(([ids]) => tokenizer.decode(idsOf(ids)))).toEqual(answers.mixed.map(([, text]) => text));
   });
 
   it("encodes 300 kB on one line as Python does, in time of a few passes", async () => {
@@ -66,6 +72,40 @@ describe.each(cases)("the tokenizer of kind %s", (_, answers, load) => {
       const { user } = process.cpuUsage(started);
       expect([ids.length, digest(ids)]).toEqual(answers.long[i]);
       if (process.env.SHOW) console.log(_, i, user / 1e6);
+    }
+  });
+});
+
+describe.each(Object.entries(golden.models))("tokenizer.model of kind %s", (name, answers) => {
+  const load = (): Promise<Tokenizer> =>
+    loadTokenizer({
+      "tokenizer.model": read(`${name}.model`),
+      "tokenizer_config.json": '{ "add_bos_token": true, "add_eos_token": true }',
+    });
+  // SentencePiece takes no part of a text for a special token.
+  const parseSpecial = false;
+
+  it("has the tokens of SentencePiece for awkward text", async () => {
+    const tokenizer = await load();
+    expect(golden.texts.map((text) => [...tokenizer.encode(text, { parseSpecial })])).toEqual(answers.ids.map(idsOf));
+    expect([...tokenizer.encode("Hello world", { special: true })]).toEqual(idsOf(answers.special));
+  });
+
+  it("has the texts of SentencePiece for its tokens, and for tokens in an order that no text has", async () => {
+    const tokenizer = await load();
+    const decode = (ids: string): string => tokenizer.decode(idsOf(ids), { skipSpecial: true });
+    expect(answers.ids.map(decode)).toEqual(golden.texts.map((text, i) => answers.decoded[i] ?? text));
+    expect(answers.mixed.map(([ids]) => decode(ids))).toEqual(answers.mixed.map(([, text]) => text));
+  });
+
+  it("encodes 300 kB on one line as SentencePiece does, in time of a few passes", async () => {
+    const tokenizer = await load();
+    for (const [i, text] of longTexts.entries()) {
+      const started = process.cpuUsage();
+      const ids = tokenizer.encode(text);
+      const { user } = process.cpuUsage(started);
+      expect([ids.length, digest(ids)]).toEqual(answers.long[i]);
+      if (process.env.SHOW) console.log(name, i, user / 1e6);
     }
   });
 });

@@ -1,6 +1,7 @@
 /** Tokens that are looked for in the text itself, before anything else is done with it. */
 import { FormatError } from "../../errors.js";
 import type { Fields } from "./fields.js";
+import type { Normalizer } from "./normalizers.js";
 import { rustWordClass } from "./patterns.js";
 import { Trie } from "./trie.js";
 
@@ -14,11 +15,11 @@ export interface AddedToken {
   /** Takes the white space to its left (right) with it. */
   readonly leftStrip?: boolean;
   readonly rightStrip?: boolean;
-  /** Looked for in the normalized text. */
-  readonly normalized?: boolean;
+  /** Looked for in the normalized text, as this. Default: in the text itself, as `content`. */
+  readonly normalized?: string | undefined;
 }
 
-export function readAddedToken(fields: Fields): AddedToken {
+export function readAddedToken(fields: Fields, normalizer: Normalizer | undefined): AddedToken {
   const content = fields.string("content");
   const special = fields.flag("special", false);
   return {
@@ -28,7 +29,7 @@ export function readAddedToken(fields: Fields): AddedToken {
     singleWord: fields.flag("single_word", false),
     leftStrip: fields.flag("lstrip", false),
     rightStrip: fields.flag("rstrip", false),
-    normalized: fields.flag("normalized", !special),
+    normalized: fields.flag("normalized", !special) ? (normalizer?.(content) ?? content) : undefined,
   };
 }
 
@@ -49,9 +50,8 @@ export class TokenSplitter {
   /** Characters that a token may begin with. */
   private readonly beginnings: RegExp;
 
-  /** @param written how a token is looked for */
-  constructor(tokens: readonly AddedToken[], written: (content: string) => string) {
-    const texts = tokens.map(({ content }) => written(content));
+  constructor(tokens: readonly AddedToken[]) {
+    const texts = tokens.map(({ content, normalized }) => normalized ?? content);
     this.tokens = tokens.filter((_, i) => texts[i] !== "");
     const found = texts.filter((text) => text !== "");
     this.trie = new Trie(found);
@@ -59,7 +59,8 @@ export class TokenSplitter {
     this.beginnings = new RegExp(first.length === 0 ? "(?!)" : `[${first.map(unit).join("")}]`, "g");
   }
 
-  *split(text: string): Generator<Section> {
+  /** @param parseSpecial whether special tokens are among those that are found */
+  *split(text: string, parseSpecial: boolean): Generator<Section> {
     let from = 0;
     for (let at = this.next(text, 0); at < text.length; at = this.next(text, at)) {
       let index = -1;
@@ -75,6 +76,7 @@ export class TokenSplitter {
       }
       const begin = at;
       at = to;
+      if (token.special && !parseSpecial) continue;
       if (token.singleWord && (wordAtEnd.test(before(text, begin)) || wordAtStart.test(text.slice(to, to + 2)))) continue;
       let start = begin;
       if (token.leftStrip) while (start > from && isSpace.test(text[start - 1] as string)) start--;

@@ -21,7 +21,7 @@ export interface EncodeTextOptions extends EncodeOptions {
   readonly onProgress?: (done: number) => void;
 }
 
-const optionKinds = { special: optional(flag), onProgress: optional(callable) };
+const optionKinds = { special: optional(flag), parseSpecial: optional(flag), onProgress: optional(callable) };
 const tokenizerKind = objectWith("a tokenizer, as loadTokenizer gives it", "encodeParts");
 
 /** Milliseconds after which timers, signals and input get their turn. */
@@ -71,7 +71,10 @@ export async function encodeTextCached(
   const { fingerprint } = tokenizer;
   if (fingerprint === undefined || fingerprint === "bytes" || text.length < WORTH_KEEPING) return encodeText(tokenizer, text, options);
   const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
-  const digest = await sha256(new TextEncoder().encode(`${fingerprint} ${options.special ?? false}\n`), bytes);
+  const digest = await sha256(
+    new TextEncoder().encode(`${fingerprint} ${options.special ?? false} ${options.parseSpecial ?? true}\n`),
+    bytes,
+  );
   const kept = await readTokens(file, digest);
   if (kept !== undefined) {
     options.onProgress?.(1);

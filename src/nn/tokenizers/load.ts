@@ -7,6 +7,7 @@ import { byteTokenizer } from "./bytes.js";
 import { sha256 } from "./encode-text.js";
 import { Fields } from "./fields.js";
 import { type PipelineParts, PipelineTokenizer, type TokenizerExtras } from "./pipeline.js";
+import { readSentencePieceModel } from "./sentencepiece-model.js";
 import type { Tokenizer } from "./tokenizer.js";
 import { readTokenizerJson } from "./tokenizer-json.js";
 
@@ -15,11 +16,13 @@ const MAX_BYTES = 2 ** 28;
 const MAX_SETTINGS = 2 ** 24;
 
 /**
- * The tokenizer that lies beside a model: `tokenizer.json` with what `tokenizer_config.json`, `special_tokens_map.json`,
- * `generation_config.json` and `config.json` say about its beginning and end, and the chat template.
+ * The tokenizer that lies beside a model: `tokenizer.json` of Hugging Face's `tokenizers` or else `tokenizer.model` of SentencePiece, with what
+ * `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and `config.json` say about beginning and end, and the chat
+ * template.
  *
- * Tokens are those of Python's `tokenizers` for the same file; `truncation` and `padding` of the file are left to whoever makes batches. A
- * folder whose `config.json` has a vocabulary of 256 and which has no tokenizer gets the {@link byteTokenizer}.
+ * Tokens are those of Python's `tokenizers` (`sentencepiece`) for the same file, but for characters that other versions of Unicode class
+ * otherwise; `truncation` and `padding` of the file are left to whoever makes batches. A folder whose `config.json` has a vocabulary of 256 and
+ * which has no tokenizer gets the {@link byteTokenizer}.
  *
  * @throws FormatError for files that are damaged, or of a kind that is not known here
  */
@@ -27,12 +30,23 @@ export async function loadTokenizer(source: ModelSource): Promise<Tokenizer> {
   const files = modelFiles("loadTokenizer", source);
   const json = await readOptional(files, "tokenizer.json", MAX_BYTES);
   if (json !== undefined) {
+    const label = files.label("tokenizer.json");
+    return finished(readTokenizerJson(utf8Text(json, label), label), await readSettings(files), json);
+  }
+  const pieces = await readOptional(files, "tokenizer.model", MAX_BYTES);
+  if (pieces !== undefined) {
     const settings = await readSettings(files);
-    const parts = readTokenizerJson(utf8Text(json, files.label("tokenizer.json")), files.label("tokenizer.json"));
-    return new PipelineTokenizer(parts, await extrasOf(parts, settings, json));
+    const around = {
+      bos: settings.tokenizer?.flag("add_bos_token", true) ?? true,
+      eos: settings.tokenizer?.flag("add_eos_token", false) ?? false,
+    };
+    return finished(readSentencePieceModel(pieces, files.label("tokenizer.model"), around), settings, pieces);
   }
   return bytesOrNothing(files);
 }
+
+const finished = async (parts: PipelineParts, settings: Settings, definition: Uint8Array): Promise<Tokenizer> =>
+  new PipelineTokenizer(parts, await extrasOf(parts, settings, definition));
 
 /** A model of bytes, as the command trains it, has no file for its tokenizer. */
 async function bytesOrNothing(files: ModelFiles): Promise<Tokenizer> {

@@ -79,15 +79,8 @@ export class PipelineTokenizer implements Tokenizer {
     const special = parts.addedTokens.filter((token) => token.special);
     this.specialTokens = new Map(special.map(({ content, id }) => [content, id]));
     this.special = new Set(this.specialTokens.values());
-    const { normalizer } = parts;
-    this.inText = new TokenSplitter(
-      parts.addedTokens.filter(({ normalized }) => !normalized),
-      (content) => content,
-    );
-    this.inNormalized = new TokenSplitter(
-      parts.addedTokens.filter(({ normalized }) => normalized),
-      (content) => normalizer?.(content) ?? content,
-    );
+    this.inText = new TokenSplitter(parts.addedTokens.filter(({ normalized }) => normalized === undefined));
+    this.inNormalized = new TokenSplitter(parts.addedTokens.filter(({ normalized }) => normalized !== undefined));
   }
 
   encode(text: string | Uint8Array, options: EncodeOptions = {}): Int32Array {
@@ -101,7 +94,7 @@ export class PipelineTokenizer implements Tokenizer {
     const { before, after } = this.parts;
     let tokens: number[] = options.special ? [...before] : [];
     const emit: Emit = (token) => void tokens.push(token);
-    for (const done of this.steps(whole, emit)) {
+    for (const done of this.steps(whole, options.parseSpecial ?? true, emit)) {
       if (tokens.length < PART) continue;
       yield { tokens: Int32Array.from(tokens), done: Math.min(done / whole.length, 1) };
       tokens = [];
@@ -111,9 +104,9 @@ export class PipelineTokenizer implements Tokenizer {
   }
 
   /** Encodes a text in steps; yields how many of its characters have been encoded. */
-  private *steps(text: string, emit: Emit): Generator<number> {
+  private *steps(text: string, parseSpecial: boolean, emit: Emit): Generator<number> {
     const { normalizer } = this.parts;
-    for (const section of this.inText.split(text)) {
+    for (const section of this.inText.split(text, parseSpecial)) {
       if ("token" in section) {
         emit(section.token);
         yield section.to;
@@ -121,7 +114,7 @@ export class PipelineTokenizer implements Tokenizer {
       }
       const normalized = normalizer?.(section.text) ?? section.text;
       const length = section.to - section.from;
-      for (const part of this.inNormalized.split(normalized)) {
+      for (const part of this.inNormalized.split(normalized, parseSpecial)) {
         if ("token" in part) {
           emit(part.token);
           yield section.from + (length * part.to) / normalized.length;

@@ -6,9 +6,10 @@ import { BpeModel, type Merge } from "./bpe.js";
 import { readDecoder, spacedDecoder } from "./decoders.js";
 import { Fields } from "./fields.js";
 import { byteTokensOf, type TokenModel } from "./model.js";
-import { type Normalizer, readNormalizer } from "./normalizers.js";
+import { readNormalizer } from "./normalizers.js";
 import type { PipelineParts } from "./pipeline.js";
 import { readPreTokenizer } from "./pre-tokenizers.js";
+import { UNKNOWN_PENALTY } from "./sentencepiece.js";
 import { UnigramModel, type UnigramPiece } from "./unigram.js";
 import { WordLevelModel, WordPieceModel } from "./word-piece.js";
 
@@ -25,12 +26,12 @@ export function readTokenizerJson(text: string, file: string): PipelineParts {
   }
   const { model, vocabulary } = readModel(fields.object("model"));
   const normalizer = fields.has("normalizer") ? readNormalizer(fields.object("normalizer")) : undefined;
-  const addedTokens = fields.has("added_tokens") ? fields.objects("added_tokens").map(readAddedToken) : [];
+  const addedTokens = fields.has("added_tokens") ? fields.objects("added_tokens").map((token) => readAddedToken(token, normalizer)) : [];
   checkAddedTokens(addedTokens, file);
   const preTokenizer = fields.has("pre_tokenizer") ? readPreTokenizer(fields.object("pre_tokenizer")) : { steps: [], byteLevel: false };
   return {
     name: file,
-    texts: textsOf(vocabulary, addedTokens, file, normalizer),
+    texts: textsOf(vocabulary, addedTokens, file),
     addedTokens,
     normalizer,
     preTokenizers: preTokenizer.steps,
@@ -42,12 +43,7 @@ export function readTokenizerJson(text: string, file: string): PipelineParts {
 }
 
 /** Writings by token: of those that are looked for in normalized text the normalized ones. Throws FormatError where two have the same number. */
-export function textsOf(
-  vocabulary: Vocabulary,
-  addedTokens: readonly AddedToken[],
-  file: string,
-  normalizer: Normalizer = (text) => text,
-): Map<number, string> {
+export function textsOf(vocabulary: Vocabulary, addedTokens: readonly AddedToken[], file: string): Map<number, string> {
   const texts = new Map<number, string>();
   const put = (text: string, token: number): void => {
     const other = texts.get(token);
@@ -70,7 +66,7 @@ export function textsOf(
         },
       );
     }
-    if (vocabulary.get(content) !== id) put(normalized ? normalizer(content) : content, id);
+    if (vocabulary.get(content) !== id) put(normalized ?? content, id);
   }
   if (texts.size === 0) throw new FormatError("expected tokens, found none", { file, hint: "the file is damaged; get it again" });
   return texts;
@@ -162,9 +158,6 @@ const problem = (fields: Fields, index: number, expected: string, found: unknown
     file: fields.file,
     hint: "the file is damaged; get it again",
   });
-
-/** What an unknown character costs more than the least probable piece (SentencePiece). */
-export const UNKNOWN_PENALTY = 10;
 
 function readUnigram(fields: Fields): { model: TokenModel; vocabulary: Vocabulary } {
   const vocabulary = new Map<string, number>();

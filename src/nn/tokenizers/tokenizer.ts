@@ -7,6 +7,11 @@ export interface EncodeOptions {
    * continues another; true gives what Hugging Face's `tokenizer(text)` does.
    */
   readonly special?: boolean;
+  /**
+   * Encodes the writing of a special token that stands in the text as that token. Default true, which texts made by chat templates need; false
+   * takes it for the characters that it is written with, so that a text from elsewhere cannot end a turn.
+   */
+  readonly parseSpecial?: boolean;
 }
 
 export interface DecodeOptions {

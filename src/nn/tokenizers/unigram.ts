@@ -17,8 +17,6 @@ export interface UnigramOptions {
   /** The score of a character that is no piece. */
   readonly unknownScore: number;
   readonly unknown: UnknownCharacters;
-  /** Rounds sums of scores to f32, as SentencePiece does; Hugging Face's `tokenizers` adds in f64. Default false. */
-  readonly single?: boolean;
 }
 
 export class UnigramModel implements TokenModel {
@@ -29,14 +27,14 @@ export class UnigramModel implements TokenModel {
   }
 
   encode(text: string, emit: Emit): void {
-    const { pieces, unknownScore, single = false } = this.options;
-    const best = single ? new Float32Array(text.length + 1) : new Float64Array(text.length + 1);
+    const { pieces, unknownScore } = this.options;
+    const best = new Float64Array(text.length + 1);
     /** By place: where the last token of the best way to it begins, and which piece it is (−1: none is). */
     const begins = new Int32Array(text.length + 1).fill(-1);
     const last = new Int32Array(text.length + 1);
     begins[0] = 0;
     const consider = (piece: number, score: number, from: number, to: number): void => {
-      const sum = single ? Math.fround((best[from] as number) + Math.fround(score)) : (best[from] as number) + score;
+      const sum = (best[from] as number) + score;
       if (begins[to] !== -1 && sum <= (best[to] as number)) return;
       best[to] = sum;
       begins[to] = from;

@@ -39,9 +39,11 @@ const isObject = (value: unknown): boolean =>
 
 const aTokenizer = anObject(() => dawngrad.byteTokenizer);
 const aTokenText = alsoFor(aText("abc"), (value) => typeof value === "string" || value instanceof Uint8Array);
-const encoding = optional(options({ special: optional(aFlag()), onProgress: optional(aFunction(() => () => undefined)) }));
 const adapted = (): unknown => dawngrad.applyLora(llama() as never, { rank: 1 });
 const loraSettings = { alpha: optional(aBoundedNumber()), rslora: optional(aFlag()), dropout: optional(aBoundedNumber(0.5)) };
+const encoding = optional(
+  options({ special: optional(aFlag()), parseSpecial: optional(aFlag()), onProgress: optional(aFunction(() => () => undefined)) }),
+);
 
 /** The functions of `src/nn`. */
 export const functions = {
