@@ -35,7 +35,7 @@ export async function configOf(where: string, source: ModelSource): Promise<Llam
 }
 
 /** The file that is a model by itself: the source, or the one GGUF of a folder without a config.json. */
-async function modelFile(files: ModelFiles): Promise<ByteSource | undefined> {
+export async function modelFile(files: ModelFiles): Promise<ByteSource | undefined> {
   const whole = await files.whole();
   if (whole !== undefined) return whole;
   const names = (await files.names()) ?? [];

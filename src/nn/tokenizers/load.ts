@@ -1,11 +1,15 @@
 /** The tokenizer of a model from its files. */
 import { FormatError } from "../../errors.js";
-import { MissingFileError, readAll } from "../byte-source.js";
+import { type ByteSource, MissingFileError, readAll } from "../byte-source.js";
+import { isGguf, readGgufHeader } from "../gguf/header.js";
+import { ggufTokenizer } from "../gguf/keys.js";
 import { parseJson } from "../json.js";
-import { type ModelFiles, type ModelSource, modelFiles, openIfThere } from "../model-source.js";
+import { type ModelFiles, type ModelSource, modelFiles, notAFolder, openIfThere } from "../model-source.js";
+import { modelFile } from "../open-model.js";
 import { byteTokenizer } from "./bytes.js";
 import { sha256 } from "./encode-text.js";
 import { Fields } from "./fields.js";
+import { ggufTokenizerParts } from "./gguf-tokenizer.js";
 import { type PipelineParts, PipelineTokenizer, type TokenizerExtras } from "./pipeline.js";
 import { readSentencePieceModel } from "./sentencepiece-model.js";
 import type { Tokenizer } from "./tokenizer.js";
@@ -18,9 +22,9 @@ const MAX_SETTINGS = 2 ** 24;
 /**
  * The tokenizer that lies beside a model: `tokenizer.json` of Hugging Face's `tokenizers` or else `tokenizer.model` of SentencePiece, with what
  * `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and `config.json` say about beginning and end, and the chat
- * template.
+ * template; else the one inside of a GGUF file.
  *
- * Tokens are those of Python's `tokenizers` (`sentencepiece`) for the same file, but for characters that other versions of Unicode class
+ * Tokens are those of Python's `tokenizers` (`sentencepiece`, llama.cpp) for the same file, but for characters that other versions of Unicode class
  * otherwise; `truncation` and `padding` of the file are left to whoever makes batches. A folder whose `config.json` has a vocabulary of 256 and
  * which has no tokenizer gets the {@link byteTokenizer}.
  *
@@ -28,6 +32,8 @@ const MAX_SETTINGS = 2 ** 24;
  */
 export async function loadTokenizer(source: ModelSource): Promise<Tokenizer> {
   const files = modelFiles("loadTokenizer", source);
+  const whole = await files.whole();
+  if (whole !== undefined) return insideOf(whole);
   const json = await readOptional(files, "tokenizer.json", MAX_BYTES);
   if (json !== undefined) {
     const label = files.label("tokenizer.json");
@@ -42,7 +48,36 @@ export async function loadTokenizer(source: ModelSource): Promise<Tokenizer> {
     };
     return finished(readSentencePieceModel(pieces, files.label("tokenizer.model"), around), settings, pieces);
   }
-  return bytesOrNothing(files);
+  const model = await modelFile(files);
+  return model === undefined ? bytesOrNothing(files) : insideOf(model);
+}
+
+/** The tokenizer of a model in one file. */
+async function insideOf(file: ByteSource): Promise<Tokenizer> {
+  try {
+    const start = await file.start();
+    if (!isGguf(start)) throw notAFolder(file.name, start);
+    const found = ggufTokenizer(await readGgufHeader(file));
+    if (found === undefined) {
+      throw new FormatError("expected a tokenizer in the GGUF file, found none", {
+        file: file.name,
+        hint: "put the model's tokenizer.json into a folder, and name that",
+      });
+    }
+    const { bosTokenId: bos, eosTokenId: eos, eotTokenId, chatTemplate } = found;
+    const definition = new TextEncoder().encode(
+      JSON.stringify({ ...found, scores: found.scores && [...found.scores], tokenTypes: found.tokenTypes && [...found.tokenTypes] }),
+    );
+    return new PipelineTokenizer(ggufTokenizerParts(found, file.name), {
+      bos,
+      eos,
+      stopTokens: [...new Set([eos, eotTokenId])].filter((token) => token !== undefined),
+      chatTemplate,
+      fingerprint: await fingerprintOf(definition),
+    });
+  } finally {
+    await file.close();
+  }
 }
 
 const finished = async (parts: PipelineParts, settings: Settings, definition: Uint8Array): Promise<Tokenizer> =>
