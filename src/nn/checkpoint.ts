@@ -1,15 +1,13 @@
 import { callable, checkArgument, checkFields, checkOptions, integer, object, optional, plainObject, text } from "../arguments.js";
 import { key } from "../autograd/random.js";
-import { data } from "../autograd/realize.js";
 import type { Tensor } from "../autograd/tensor.js";
-import { type Tree, tensorsOf } from "../autograd/tree.js";
-import { DtypeError, FormatError, NonFiniteError } from "../errors.js";
+import { tensorsOf } from "../autograd/tree.js";
+import { FormatError } from "../errors.js";
 import type { Shape } from "../ir/shape.js";
 import type { ByteSource } from "./byte-source.js";
 import { type LlamaConfig, llamaShapes } from "./config.js";
 import { parseLlamaConfig, toHfConfig } from "./config-json.js";
-import { writeFileAtomic } from "./files.js";
-import { makeFolder } from "./folders.js";
+import { blobsOf, type FileBytes, writeContents } from "./contents.js";
 import { parseJson } from "./json.js";
 import { modelKind, optimizerKind } from "./kinds.js";
 import { Llama } from "./llama.js";
@@ -19,7 +17,8 @@ import { type HostBlob, type ModelSource, modelFiles, readingFile } from "./mode
 import { configOf, openStored } from "./open-model.js";
 import type { Optimizer } from "./optimizers.js";
 import { configOfLayers } from "./position-encodings.js";
-import { checkTensors, float32Tensor, type SafetensorsTensor, writeSafetensors } from "./safetensors.js";
+import { readTree } from "./read-tree.js";
+import { checkTensors, writeSafetensors } from "./safetensors.js";
 import { readSafetensorsHeader, type SafetensorsHeader, wrongLength } from "./safetensors-header.js";
 import { configFile, storedTensors, weightsFile } from "./safetensors-model.js";
 import { type Trainable, trainablePart } from "./trainable.js";
@@ -67,18 +66,6 @@ async function modelContents(
   const weights = writeSafetensors(await readTree(model, ""), { format: "pt" });
   const config = { ...toHfConfig(configOfLayers(where, model)), ...options.extraConfig };
   return { [weightsFile]: weights, [configFile]: `${JSON.stringify(config, null, 2)}\n` };
-}
-
-type FileBytes = Uint8Array | string;
-
-const blobsOf = <Name extends string>(contents: Readonly<Record<Name, FileBytes>>): Record<Name, HostBlob> =>
-  Object.fromEntries(
-    Object.entries<FileBytes>(contents).map(([name, content]) => [name, new Blob([content as Uint8Array<ArrayBuffer> | string])]),
-  ) as Record<Name, HostBlob>;
-
-async function writeContents(folder: string, contents: Readonly<Record<string, FileBytes>>): Promise<void> {
-  await makeFolder(folder);
-  for (const [name, content] of Object.entries(contents)) await writeFileAtomic(`${folder}/${name}`, content);
 }
 
 /**
@@ -215,26 +202,3 @@ function storedShape({ tensors }: SafetensorsHeader, name: string, { shape }: Te
 
 /** A Llama of that configuration whose weights nobody has computed: it has shapes and no memory. */
 const skeleton = (config: LlamaConfig): Llama => new Llama(config, { key: key(0) });
-
-/** The tensors of a tree as they go into a file, named by their paths. */
-async function readTree(tree: Tree, prefix: string): Promise<[string, SafetensorsTensor][]> {
-  const entries: [string, SafetensorsTensor][] = [];
-  for (const { path, tensor } of tensorsOf(tree)) {
-    if (tensor.dtype !== "f32") throw new DtypeError(`${prefix}${path} is ${tensor.dtype}; checkpoints hold f32`);
-    const values = (await data(tensor)) as Float32Array;
-    requireFinite(prefix + path, values);
-    entries.push([prefix + path, float32Tensor(values, tensor.shape)]);
-  }
-  return entries;
-}
-
-/** As f32, which is what a file holds: the reference backend has numbers that are infinite there. */
-function requireFinite(name: string, values: ArrayLike<number>): void {
-  for (let i = 0; i < values.length; i++) {
-    const value = Math.fround(values[i] as number);
-    if (Number.isFinite(value)) continue;
-    throw new NonFiniteError(`${name} holds ${value} (element ${i} of ${values.length}), so nothing was saved`, {
-      hint: "what was saved before is as it was; go on from there with a lower learning rate",
-    });
-  }
-}

@@ -77,7 +77,7 @@ const otherModels: readonly (FileKind & { readonly name: RegExp })[] = [
   {
     name: /^adapter_(config\.json|model\..*)$/,
     what: "an adapter (LoRA), which is no model by itself",
-    hint: "in Python, PeftModel.from_pretrained(…).merge_and_unload() makes it part of its model; save that",
+    hint: "loadAdapter(model, folder) puts it on a model, loadAdaptedModel(folder) on the one that it names; mergeLora makes it part of that",
   },
   { name: /\.(onnx|h5|msgpack|tflite)$/, what: "weights of another framework", hint: "get the model in safetensors" },
   { name: /\.safetensors$/, what: "safetensors of another name", hint: "name the weights model.safetensors" },

@@ -1,4 +1,14 @@
 /** Modules, the Llama, training, data and files. */
+export type { AdapterConfig } from "./adapter-config.js";
+export {
+  adapterBlobs,
+  type LoadAdaptedOptions,
+  loadAdaptedModel,
+  loadAdapter,
+  loadAdapterConfig,
+  type SaveAdapterOptions,
+  saveAdapter,
+} from "./adapters.js";
 export * from "./batch.js";
 export type { BlobLike } from "./byte-source.js";
 export { applyChatTemplate, type ChatMessage, type ChatTemplateOptions } from "./chat.js";

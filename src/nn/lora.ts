@@ -113,7 +113,7 @@ export class LoraLinear extends Linear {
 
 /** Modules that can be trained whole beside adapters. */
 type Whole = Embedding | RMSNorm | Linear;
-const wholeKind = either(instanceOf("an Embedding", Embedding), instanceOf("an RMSNorm", RMSNorm), linearKind);
+export const wholeKind = either(instanceOf("an Embedding", Embedding), instanceOf("an RMSNorm", RMSNorm), linearKind);
 
 /**
  * A module that is trained whole beside adapters (PEFT's `modules_to_save`): a copy in f32 that is read and trained, and the module that it was
@@ -200,15 +200,28 @@ export function applyLora<T extends object>(model: T, options: LoraOptions): T {
       hint: "adapters stand beside modules of the class Linear",
     });
   const keys = split(options.key ?? seedKey(0), chosen.length);
-  const keyAt = new Map(chosen.map((path, i) => [path, keys[i] as Tensor]));
+  const place = { rank, alpha, rslora, dropout: rate };
+  return attachAdapters(model, new Map(chosen.map((path, i) => [path, { ...place, key: keys[i] as Tensor }])), saved);
+}
+
+/** Where an adapter stands. */
+export interface AdapterPlace extends Required<LoraSettings> {
+  readonly rank: number;
+  /** What A is drawn from; zeros without one. */
+  readonly key?: Tensor;
+}
+
+/** The model with adapters at some paths, and copies that are trained at others. */
+export function attachAdapters<T extends object>(model: T, places: ReadonlyMap<string, AdapterPlace>, saved: ReadonlySet<string>): T {
   return replaceModules(model, (module, path) => {
     if (saved.has(path)) return new TrainedModule(module as Whole);
-    const key = keyAt.get(path);
-    if (key === undefined) return undefined;
+    const place = places.get(path);
+    if (place === undefined) return undefined;
+    const { rank, key, ...settings } = place;
     const [out, into] = (module as Linear).weight.shape as [number, number];
     const bound = 1 / Math.sqrt(into);
-    const A = uniform(key, [rank, into], { low: -bound, high: bound });
-    return new LoraLinear(module as Linear, { A, B: zeros([out, rank]) }, { alpha, rslora, dropout: rate });
+    const A = key === undefined ? zeros([rank, into]) : uniform(key, [rank, into], { low: -bound, high: bound });
+    return new LoraLinear(module as Linear, { A, B: zeros([out, rank]) }, settings);
   });
 }
 
@@ -239,10 +252,11 @@ function savedPaths(where: string, model: object, options: LoraOptions): Set<str
   ]);
 }
 
+export const isAdapted = (module: object): module is LoraLinear | TrainedModule =>
+  module instanceof LoraLinear || module instanceof TrainedModule;
+
 /** Whether a tree has adapters, or modules that are trained beside some. */
 export const hasAdapters = (tree: object): boolean => modulesOf(tree).some(({ module }) => isAdapted(module));
-
-const isAdapted = (module: object): boolean => module instanceof LoraLinear || module instanceof TrainedModule;
 
 /** Throws UsageError for a model that has adapters. */
 export function refuseAdapters(where: string, model: object): void {

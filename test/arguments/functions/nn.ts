@@ -147,6 +147,18 @@ export const functions = {
     }),
   },
   mergeLora: { model: anObject(adapted) },
+  saveAdapter: {
+    folder: aText("/dev/null/none"),
+    model: anObject(adapted),
+    options: optional(options({ base: optional(aText("base")) })),
+  },
+  adapterBlobs: { model: anObject(adapted), options: optional(options({ base: optional(aText("base")) })) },
+  loadAdapter: { model: anObject(llama), source: aSource },
+  loadAdapterConfig: { source: aSource },
+  loadAdaptedModel: {
+    source: aSource,
+    options: optional(options({ dtype: optional(aName("f32")), base: optional(alsoFor(aSource, () => true)) })),
+  },
   unloadLora: { model: anObject(adapted) },
   dropoutKeys: {
     options: options({ seed: optional(anInteger(0)), step: anInteger(0), rows: anInteger(1), from: optional(anInteger(0)) }),
