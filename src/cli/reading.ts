@@ -69,10 +69,11 @@ export function modelReading(
   };
 }
 
-function describe({ schedule, gMax, scale }: AutomaticReading, reach: number, unit: Unit): string {
+function describe({ schedule, gMax, scales }: AutomaticReading, reach: number, unit: Unit): string {
   if (gMax === undefined) return "read as it was trained: its config.json names no extension";
-  if (scale !== undefined && schedule !== "none") {
-    return `read by schedule ${schedule} at g = ${scale}, the one for which config.json says it was extended`;
+  if (scales !== undefined && schedule !== "none") {
+    const which = scales.length === 1 ? `g = ${scales[0]}, the one` : `the smallest g that is enough of ${scales.join(", ")}, those`;
+    return `read by schedule ${schedule} at ${which} for which config.json says it was extended`;
   }
   return `read by schedule ${schedule} at g = ceil(${unit} / ${reach}), for which config.json says it was extended, up to g = ${gMax}`;
 }

@@ -20,7 +20,10 @@ export interface AttentionMapOptions {
   readonly tokens: Int32Array;
   /** Places of the queries to tell of. */
   readonly queries: readonly number[];
-  /** RoPE tables [1, T, D/2], as for evaluations. Default: positions divided by g = max(1, ceil(T/L)). */
+  /**
+   * RoPE tables [1, T, D/2], as for evaluations. Default: by the schedule that the model's configuration says it was extended for
+   * (`automaticReading`), else positions divided, at g = max(1, ceil(T/L)).
+   */
   readonly tables?: (context: number) => HostTables;
   /** How many first keys are sinks. Default 4, as in E²-LLM. */
   readonly sinks?: number;

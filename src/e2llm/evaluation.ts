@@ -70,7 +70,8 @@ const slidingKinds: OptionKinds<SlidingWindowOptions> = {
  * the W tokens before it, the first W − T + 1. Nothing else differs between two contexts, so a difference of losses is what the
  * context is worth, together with the harm that positions past the trained window do.
  *
- * The truncation baseline (read only the last L tokens, unscaled) is this number at W = L with scale 1.
+ * The truncation baseline (read only the last L tokens, as the model is read at that length) is this number at W = L: at scale 1, or at the
+ * scale of a model that was trained at one alone.
  *
  * Only the last T places of a row are scored, so the head computes logits of those alone. Losses are summed in f64 on the host;
  * the same arguments on the same device give the same bits. Throws OptionError for no contexts, no blocks, and contexts that the

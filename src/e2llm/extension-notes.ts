@@ -17,8 +17,10 @@ export interface SourceReading {
   readonly scaling: DrawnScaling;
   /** The largest scale that was trained. */
   readonly gMax: number;
-  /** Whether smaller scales were trained too. A source of one fixed scale, such as PoSE, or E²-LLM with g = 8, prepares for that one. */
+  /** Whether all smaller whole scales were trained too. */
   readonly everyScale: boolean;
+  /** Where not, those that were, ascending. A source of one fixed scale, such as PoSE, or E²-LLM with g = 8, prepares for that one. */
+  readonly scales?: readonly number[];
 }
 
 /** The reading that training at `createPositionSource(options, config)` prepares a model for. Throws what that throws. */
@@ -26,9 +28,12 @@ export function positionSourceReading(options: PositionSourceOptions, config?: R
   const { record, given } = resolveSource("positionSourceReading", options, config);
   record.create(given);
   const scaling = record.scaling(given);
-  const { smallest, largest: gMax } = record.scales(given);
-  const everyScale = smallest < gMax;
-  return { schedule: gMax === 1 && !everyScale ? "none" : scheduleOf(scaling), scaling, gMax, everyScale };
+  const { values, largest: gMax } = record.scales(given);
+  const scales = values && [...new Set(values)].sort((a, b) => a - b);
+  // Distinct whole numbers from 1 on, as many as the largest says.
+  const everyScale = gMax > 1 && (scales === undefined || scales.length === gMax);
+  const schedule = gMax === 1 ? "none" : scheduleOf(scaling);
+  return { schedule, scaling, gMax, everyScale, ...(everyScale ? {} : { scales: scales ?? [1] }) };
 }
 
 /** The name of the reading whose frequencies are those of a scaling, compared at a size at which all of them differ. */
@@ -60,18 +65,24 @@ export function extensionNotes(
 ): ExtensionNotes | null {
   checkArgument("extensionNotes", "positions", positions, sourceOptionsKind);
   checkArgument("extensionNotes", "config", config, configKind);
-  const { schedule, scaling, gMax, everyScale } = positionSourceReading(positions, config);
-  if (gMax === 1 && !everyScale) return null;
+  const { schedule, scaling, gMax, everyScale, scales = [] } = positionSourceReading(positions, config);
+  if (gMax === 1) return null;
   const { type: method, ...given } = positions;
   const { sinks, granularity } = given as { readonly sinks?: number; readonly granularity?: string };
   const window = positions.window ?? config.max_position_embeddings;
   const name = schedule ?? "custom";
-  const which = everyScale ? `a whole g from 1 to ${gMax}` : `g = ${gMax}, the one that was trained,`;
+  const several = scales.length > 1;
+  const which = everyScale
+    ? `a whole g from 1 to ${gMax}`
+    : several
+      ? `the smallest g of ${scales.join(", ")}, those that were trained, that is enough`
+      : `g = ${gMax}, the one that was trained,`;
   return {
     method,
     trained_window: window,
     g_max: gMax,
     every_scale: everyScale,
+    ...(several ? { scales } : {}),
     schedule: name,
     ...(sinks === undefined ? {} : { sinks }),
     ...(granularity === undefined ? {} : { granularity }),

@@ -132,8 +132,8 @@ export interface AutomaticReading {
   readonly schedule: ReadingSchedule;
   /** The largest scale that the model has seen in training; beyond it losses rise. Absent where none was trained. */
   readonly gMax?: number;
-  /** The one scale that the model was trained at, where it was trained at no other, as by PoSE. */
-  readonly scale?: number;
+  /** The scales that the model was trained at, ascending, where these are not all whole ones up to gMax: one alone after PoSE. */
+  readonly scales?: readonly number[];
 }
 
 /**
@@ -147,7 +147,7 @@ export function automaticReading(config: RopeConfig, options: { readonly file?: 
   checkOptions("automaticReading", options, { file: optional(text) });
   const notes = config.e2llm;
   if (notes === undefined) return { schedule: "none" };
-  const { schedule = "linear", g_max: gMax, trained_window: window, every_scale: everyScale = true } = notes;
+  const { schedule = "linear", g_max: gMax, trained_window: window, every_scale: everyScale = true, scales = [gMax] } = notes;
   const known = readingSchedules.find((name) => name === schedule);
   if (known === undefined) {
     throw new FormatError(`e2llm.schedule is ${JSON.stringify(schedule)}, which is not computed here`, {
@@ -157,17 +157,18 @@ export function automaticReading(config: RopeConfig, options: { readonly file?: 
   }
   if (everyScale) return { schedule: known, gMax };
   // A scaling that the configuration states already, as an exported one does, covers a part of it.
-  return { schedule: known, gMax, scale: Math.max(1, (gMax * window) / (config.max_position_embeddings ?? window)) };
+  const left = scales.map((scale) => Math.max(1, (scale * window) / (config.max_position_embeddings ?? window)));
+  return { schedule: known, gMax, scales: [...new Set(left)].sort((a, b) => a - b) };
 }
 
 /**
- * The scale at which W tokens are read by a model of window L: that of {@link automaticScale}, but never less than the one scale that it was trained at, where
- * it was trained at no other.
+ * The scale at which W tokens are read by a model of window L: that of {@link automaticScale}, or where the model was trained at some scales alone, the smallest
+ * of these that is as large. Beyond the largest of them no trained scale fits, and it is that of `automaticScale` again.
  */
 export function readingScale(reading: AutomaticReading, length: number, window: number): number {
   checkArgument("readingScale", "reading", reading, objectWith("a reading, as automaticReading(…) gives it", "schedule"));
   const needed = automaticScale(reading.schedule, length, window);
-  return takesScale(reading.schedule) ? Math.max(needed, reading.scale ?? 1) : needed;
+  return takesScale(reading.schedule) ? (reading.scales?.find((scale) => scale >= needed) ?? needed) : needed;
 }
 
 /**

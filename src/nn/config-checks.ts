@@ -107,7 +107,7 @@ function checkFlags(config: LlamaConfig, fail: Fail): void {
   }
 }
 
-function checkNotes({ trained_window, g_max, schedule, every_scale }: ExtensionNotes, fail: Fail): void {
+function checkNotes({ trained_window, g_max, schedule, every_scale, scales }: ExtensionNotes, fail: Fail): void {
   checkInteger("e2llm.trained_window", trained_window, fail, INTEGER_RANGES.max_position_embeddings);
   checkNumber("e2llm.g_max", g_max, fail, { above: 0, most: 2 ** 24 });
   if (schedule !== undefined && typeof schedule !== "string") {
@@ -116,6 +116,11 @@ function checkNotes({ trained_window, g_max, schedule, every_scale }: ExtensionN
   if (every_scale !== undefined && typeof every_scale !== "boolean") {
     throw fail(`expected e2llm.every_scale to be true or false, found ${showValue(every_scale)}`, "correct it");
   }
+  if (scales === undefined) return;
+  if (!Array.isArray(scales) || scales.length === 0) {
+    throw fail(`expected e2llm.scales to be a list of scales, found ${showValue(scales)}`, "correct it, or leave it out");
+  }
+  for (const scale of scales) checkNumber("each of e2llm.scales", scale, fail, { above: 0, most: g_max });
 }
 
 function checkInteger(name: string, value: unknown, fail: Fail, [least, most]: readonly [number, number]): void {

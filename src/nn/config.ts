@@ -15,8 +15,10 @@ export interface ExtensionNotes {
   readonly g_max: number;
   /** Name of the schedule that it is read by. Default "linear": positions divided by the scale. */
   readonly schedule?: string;
-  /** Whether it has seen every whole scale up to g_max, or that one alone. Default true. */
+  /** Whether it has seen every whole scale up to g_max, or `scales` alone. Default true. */
   readonly every_scale?: boolean;
+  /** The scales that it has seen, where it has not seen every one. Default: g_max alone. */
+  readonly scales?: readonly number[];
   readonly [key: string]: unknown;
 }
 

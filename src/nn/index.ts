@@ -14,7 +14,7 @@ export type { BlobLike } from "./byte-source.js";
 export { applyChatTemplate, type ChatMessage, type ChatTemplateOptions } from "./chat.js";
 export * from "./checkpoint.js";
 export * from "./clip.js";
-export { countParameters, type LayerType, type LlamaConfig, llamaShapes } from "./config.js";
+export { countParameters, type ExtensionNotes, type LayerType, type LlamaConfig, llamaShapes } from "./config.js";
 export { parseLlamaConfig, toHfConfig } from "./config-json.js";
 export { type LlamaOptions, llamaConfig } from "./config-options.js";
 export * from "./data.js";

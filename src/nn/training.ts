@@ -129,7 +129,7 @@ const stepsInFlight = 2;
  * Trains a model on the batches of steps startStep … steps − 1.
  *
  * Each step is one program (see {@link createTrainStep}), and its numbers are read while the next ones run. Throws
- * NonFiniteError, with the step, when a loss or a gradient is not finite; that step left the parameters as they were. It is thrown too
+ * NonFiniteError, with the step, when a loss or a gradient is not finite, as where a batch asks nothing; that step left the parameters as they were. It is thrown too
  * where the update of a step made parameters from which no step can go on, before they are saved.
  */
 export async function train<State>(options: TrainOptions<State>): Promise<TrainResult<State>> {
@@ -164,9 +164,9 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
   const finishOldest = async (): Promise<void> => {
     const oldest = inFlight.shift();
     if (oldest === undefined) return;
-    const { step, lr, tokens } = oldest;
+    const { step, lr, tokens, batch } = oldest;
     const [loss, gradNorm] = await Promise.all([item(oldest.metrics.loss), item(oldest.metrics.gradNorm)]);
-    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw nonFinite(step, loss, gradNorm);
+    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw (await askedNothing(step, batch)) ?? nonFinite(step, loss, gradNorm);
     onStep?.({ step, loss, gradNorm, lr, tokens, tokensPerSecond: clock.tick(tokens) });
   };
 
@@ -189,7 +189,7 @@ export async function train<State>(options: TrainOptions<State>): Promise<TrainR
     const lr = schedule(step);
     let metrics: StepMetrics;
     [model, optimizerState, metrics] = trainStep(model, optimizerState, batch, lr);
-    inFlight.push({ step, lr, tokens: tokensIn(batch), metrics });
+    inFlight.push({ step, lr, tokens: tokensIn(batch), batch, metrics });
     await currentBackend().throttle?.();
     if (inFlight.length > stepsInFlight) await finishOldest();
 
@@ -235,6 +235,7 @@ interface QueuedStep {
   readonly step: number;
   readonly lr: number;
   readonly tokens: number;
+  readonly batch: Batches<LanguageBatch>;
   readonly metrics: StepMetrics;
 }
 
@@ -247,6 +248,21 @@ const divergenceHint = "lower the learning rate, lengthen the warm-up, or go on 
 
 const nonFinite = (step: number, loss: number, gradNorm: number): NonFiniteError =>
   new NonFiniteError(`step ${step}: ${brokenNumber(loss, gradNorm)}; its update was left out`, { step, hint: divergenceHint });
+
+/** The error of a step whose batch has no target that counts, of which the mean loss is no number; undefined for any other. */
+async function askedNothing(step: number, batch: Batches<LanguageBatch>): Promise<NonFiniteError | undefined> {
+  for (const one of microBatchesOf(batch)) {
+    // Whoever disposed of the batch in the meantime is told of the loss alone.
+    const weight = await Promise.resolve(one)
+      .then((given) => item(languageWeight(given)))
+      .catch(() => undefined);
+    if (weight !== 0) return undefined;
+  }
+  return new NonFiniteError(`step ${step}: nothing is asked in its batch, so there is no mean loss; its update was left out`, {
+    step,
+    hint: "each batch needs a target that is not −100, with a weight above 0: make sequences longer, or batches larger",
+  });
+}
 
 const brokenUpdate = (step: number, loss: number, gradNorm: number): NonFiniteError =>
   new NonFiniteError(`after the update of step ${step} ${brokenNumber(loss, gradNorm)}; that state was not saved`, {

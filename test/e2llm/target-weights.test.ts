@@ -1,6 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { evaluateTargets } from "../../src/e2llm/target-evaluation.js";
-import { type Backend, evaluationExamples, languageBatch, ledgerTask, OptionError, useBackend } from "../../src/index.js";
+import {
+  type Backend,
+  constant,
+  copyTree,
+  createPlainSource,
+  evaluationExamples,
+  languageBatch,
+  ledgerTask,
+  NonFiniteError,
+  OptionError,
+  sgd,
+  trainExtension,
+  useBackend,
+} from "../../src/index.js";
 import { tinyConfig, tinyLlama } from "../nn/tiny.js";
 import { backends } from "../support/backends.js";
 
@@ -28,6 +41,41 @@ describe("weights of targets", () => {
     for (const weight of wrong) expect(() => batchOf(weight)).toThrow(OptionError);
     for (const weight of [0, 0.5, 1e30]) expect(batchOf(weight).weights?.shape).toEqual([2, 2]);
   });
+
+  it.each(["no target", "no weight", "neither in any micro-batch"])(
+    "ask nothing in a batch of %s, which is said as it is",
+    async (which) => {
+      const model = await tinyLlama(tinyConfig);
+      const tokens = { inputs: new Int32Array(8), batch: 2, length: 4 };
+      const empty = which === "no weight" ? new Int32Array(8) : new Int32Array(8).fill(-100);
+      const none = which === "no weight" ? { weights: new Float32Array(8) } : {};
+      const training = (asks: (step: number) => boolean) =>
+        trainExtension({
+          model: copyTree(model),
+          optimizer: sgd(),
+          windows: { at: (step) => ({ ...tokens, targets: asks(step) ? new Int32Array(8) : empty, ...(asks(step) ? {} : none) }) },
+          positions: createPlainSource(),
+          steps: 3,
+          schedule: constant(0.1),
+          ...(which.includes("micro") ? { microBatch: 1 } : {}),
+        });
+      const error = await training((step) => step !== 1).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(NonFiniteError);
+      expect(error).toMatchObject({ step: 1, message: expect.stringContaining("nothing is asked") });
+      expect((error as NonFiniteError).hint).not.toMatch(/learning rate|checkpoint/);
+      expect((await training(() => true)).step).toBe(3);
+      // A loss that is no number for another reason is that of a training that diverges.
+      const broken = await trainExtension({
+        model: copyTree(model),
+        optimizer: sgd(),
+        windows: { at: () => ({ ...tokens, targets: new Int32Array(8) }) },
+        positions: createPlainSource(),
+        steps: 3,
+        schedule: () => Number.POSITIVE_INFINITY,
+      }).catch((reason: unknown) => reason);
+      expect((broken as NonFiniteError).hint).toContain("learning rate");
+    },
+  );
 
   it("are finite and at least 0 in an example that is evaluated", async () => {
     const task = ledgerTask({ names: 2, values: 2, fillers: 1 });

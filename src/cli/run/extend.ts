@@ -184,7 +184,8 @@ async function extend(start: Start, { options, io, onInterrupt, computedOn, info
 
 /**
  * What `config.json` of a model says that was trained on longer sequences. Scalings other than "linear" may take their trained window from
- * `max_position_embeddings`, and would be others beside a larger one.
+ * `max_position_embeddings`, and would be others beside a larger one. What it says of an extension stays: after plain steps too the model is
+ * read by the schedule that it was extended for.
  */
 function windowNotes(config: LlamaConfig, length: number): Record<string, unknown> {
   const { max_position_embeddings: window } = config;

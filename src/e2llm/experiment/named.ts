@@ -12,7 +12,5 @@ export const namedTask = (task: Named | Task): Task =>
 export function namedSource(positions: PositionsOf, request: SourceRequest): PositionSource {
   if (typeof positions === "function") return positions(request);
   const { seed, config } = request;
-  // The one source that draws nothing.
-  const options = positions.type === "plain" ? positions : { seed, ...positions };
-  return createPositionSource(options as unknown as PositionSourceOptions, config);
+  return createPositionSource({ seed, ...positions } as unknown as PositionSourceOptions, config);
 }

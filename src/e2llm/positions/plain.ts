@@ -1,7 +1,7 @@
 /** Positions that are not random: those of ordinary training, interpolated or not, and those of reading. */
 import { checkArgument, checkOptions, integer, type OptionKinds, optional } from "../../arguments.js";
 import type { E2Draw } from "./e2.js";
-import { checkReach, largestPosition, rowSource } from "./rows.js";
+import { checkReach, largestPosition, rowKinds, rowSource } from "./rows.js";
 import { type DrawnScaling, factorKind, rowScaling, type ScalingOptions, scalingKinds } from "./scaling.js";
 import type { PositionDraw, PositionSource } from "./source.js";
 
@@ -47,9 +47,11 @@ export interface PlainOptions extends ScalingOptions {
   readonly scale?: number;
   /** What is done at that scale. Default "linear": positions divided by s. */
   readonly scaling?: DrawnScaling;
+  /** Taken so that every source can be made in one way; nothing is drawn here. */
+  readonly seed?: number;
 }
 
-export const plainKinds: OptionKinds<PlainOptions> = { ...scalingKinds, scale: optional(factorKind) };
+export const plainKinds: OptionKinds<PlainOptions> = { ...scalingKinds, scale: optional(factorKind), seed: rowKinds.seed };
 
 /**
  * A source of the positions 0 … T − 1 at a fixed scale: ordinary training, or at full length T = s·L the training of Position Interpolation, NTK or

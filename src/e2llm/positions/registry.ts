@@ -10,7 +10,7 @@ import { createRandomIncrementsSource } from "./random-increments.js";
 import { createRandomScaleSource, type RandomScaleOptions, randomScaleKinds } from "./random-scale.js";
 import { createRandomizedSource, type RandomizedOptions, randomizedKinds } from "./randomized.js";
 import { type RowOptions, rowKinds } from "./rows.js";
-import { scalesOf } from "./scales.js";
+import { type Scales, scalesOf } from "./scales.js";
 import { type DrawnScaling, scalingType } from "./scaling.js";
 import type { PositionSource } from "./source.js";
 
@@ -32,13 +32,10 @@ export type PositionSourceOptions = {
   [T in PositionSourceType]: { readonly type: T } & Omit<PositionSourceTypes[T], "window"> & { readonly window?: number };
 }[PositionSourceType];
 
-/** The smallest and the largest scale of a source. */
-interface TrainedScales {
-  readonly smallest: number;
-  readonly largest: number;
-}
+/** The scales that a source draws. */
+type TrainedScales = Pick<Scales, "values" | "largest">;
 
-const fixed = (scale: number): TrainedScales => ({ smallest: scale, largest: scale });
+const fixed = (scale: number): TrainedScales => ({ values: [scale], largest: scale });
 
 interface SourceRecord<Options> {
   readonly kinds: OptionKinds<Options>;

@@ -41,6 +41,8 @@ export const scaleKinds = { gMax: optional(wholeScale), g: optional(distribution
 
 /** The scales of an option, ready to be drawn. */
 export interface Scales {
+  /** Those that there are, in any order. Absent where they are all whole numbers up to the largest. */
+  readonly values?: readonly number[];
   readonly smallest: number;
   readonly largest: number;
   readonly draw: (random: RandomStream) => number;
@@ -48,7 +50,7 @@ export interface Scales {
 
 /** Throws OptionError for scales above gMax, weights that do not fit the scales, and where nothing says which scales there are. */
 export function scalesOf(where: string, { gMax, g = "uniform" }: ScaleOptions): Scales {
-  if (typeof g === "number") return within(where, gMax, { smallest: g, largest: g, draw: () => g });
+  if (typeof g === "number") return within(where, gMax, { values: [g], smallest: g, largest: g, draw: () => g });
   const { values, weights } = g === "uniform" ? {} : g;
   const count = values?.length ?? gMax;
   if (count === undefined) {
@@ -58,10 +60,10 @@ export function scalesOf(where: string, { gMax, g = "uniform" }: ScaleOptions): 
   }
   const scale = (index: number): number => values?.[index] ?? index + 1;
   if (weights === undefined) {
-    const all = values ?? [1, count];
     return within(where, gMax, {
-      smallest: Math.min(...all),
-      largest: Math.max(...all),
+      ...(values === undefined ? {} : { values }),
+      smallest: values === undefined ? 1 : Math.min(...values),
+      largest: values === undefined ? count : Math.max(...values),
       draw: (random) => scale(random.below(count)),
     });
   }
@@ -74,6 +76,7 @@ export function scalesOf(where: string, { gMax, g = "uniform" }: ScaleOptions): 
   const total = likely.reduce((sum, { weight }) => sum + weight, 0);
   const all = likely.map((one) => one.scale);
   return within(where, gMax, {
+    values: all,
     smallest: Math.min(...all),
     largest: Math.max(...all),
     draw(random) {

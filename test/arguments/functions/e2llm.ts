@@ -37,7 +37,9 @@ export const functions = {
       step: anInteger(0),
     }),
   },
-  createPlainSource: { options: optional(options({ scale: optional(aBoundedNumber(2)), ...drawnScaling })) },
+  createPlainSource: {
+    options: optional(options({ scale: optional(aBoundedNumber(2)), seed: optional(anInteger(0)), ...drawnScaling })),
+  },
   createE2Source: { options: options({ ...e2Sampler, ...drawnScaling }) },
   createE2YarnSource: {
     options: options({ ...e2Sampler, shape: anObject(shape), ramp: optional(aName("turns")), betaFast: optional(aBoundedNumber(4)) }),
