@@ -1,6 +1,7 @@
 /** What an evaluation needs of memory, said before its first pass, and which options would make it fit. */
 import type { BackendInfo } from "../backend/backend.js";
 import { type ScoringMemory, type ScoringPlan, scoringMemory } from "../e2llm/scoring.js";
+import type { HostTables } from "../nn/batch.js";
 import { bytesPerRow } from "../nn/block-reader.js";
 import type { Llama } from "../nn/llama.js";
 import { type Room, roomOf } from "./fit.js";
@@ -33,6 +34,8 @@ export interface ReadingNeedOptions {
   readonly unit: Unit;
   /** All that is read with such sizes. */
   readonly plansOf: (sizes: ReadingSizes) => readonly ScoringPlan[];
+  /** The tables by which W tokens are read, whose form the memory follows. Default: those of positions divided or not. */
+  readonly tables?: (length: number) => HostTables;
   /** Default: that of the backend. */
   readonly room?: Room;
 }
@@ -42,8 +45,11 @@ export interface ReadingNeedOptions {
  * fewer rows and shorter contexts with which it would: each was planned as the evaluation itself is.
  */
 export function sayReadingNeed(io: Pick<CommandIo, "note" | "warn">, options: ReadingNeedOptions): ReadingFigures {
-  const { model, sizes, plansOf, room = roomOf(options.info) } = options;
-  const memoryOf = (which: ReadingSizes): ScoringMemory => scoringMemory(model, largest(model, plansOf(which)));
+  const { model, sizes, plansOf, tables, room = roomOf(options.info) } = options;
+  const memoryOf = (which: ReadingSizes): ScoringMemory => {
+    const plan = largest(model, plansOf(which));
+    return scoringMemory(model, plan, tables?.(plan.blocks.context));
+  };
   const memory = memoryOf(sizes);
   const { parameterBytes: parameters, keptBytes: keysAndValues, scratchBytes: scratch } = memory;
   const figures = { ...roomFigures(memory, room), parameters, keysAndValues, scratch };

@@ -8,7 +8,7 @@ import { type Tensor, tensor } from "../autograd/tensor.js";
 import { tensorsOf } from "../autograd/tree.js";
 import { OptionError, ShapeError } from "../errors.js";
 import { type HostTables, ropeTensors } from "../nn/batch.js";
-import { type BlockPlan, blockMemory, blockRange, bytesPerRow, planBlocks, readInBlocks } from "../nn/block-reader.js";
+import { type BlockPlan, blockMemory, blockRange, bytesPerRow, planBlocks, readInBlocks, type TableForm } from "../nn/block-reader.js";
 import type { LlamaConfig } from "../nn/config.js";
 import { modelKind } from "../nn/kinds.js";
 import { KeyValueCache } from "../nn/kv-cache.js";
@@ -235,11 +235,15 @@ export interface ScoringMemory {
   readonly largestTensorBytes: number;
 }
 
-/** What {@link scoreRows} will take, from the plans of its programs. Nothing is read and nothing allocated. */
-export function scoringMemory(model: Llama, { blocks, rows, targetLength }: ScoringPlan): ScoringMemory {
+/**
+ * What {@link scoreRows} will take, from the plans of its programs. Nothing is read and nothing allocated.
+ *
+ * @param tables the form of the tables that rows are read by. Default: one pair, as of all schedules that are no methods of near and far
+ */
+export function scoringMemory(model: Llama, { blocks, rows, targetLength }: ScoringPlan, tables?: TableForm): ScoringMemory {
   const { hidden_size: C } = model.config;
   const t = Math.min(targetLength, blocks.length);
-  const read = blockMemory(model, blocks, rows);
+  const read = blockMemory(model, blocks, rows, tables);
   const score = scoreBlock.memory(model, zeros([rows, blocks.length, C]), zeros([rows, t], { dtype: "i32" }), 0);
   // Beside the head there are all weights, the tables, the cache, and the block that it reads.
   const beside = read.inputBytes + read.resultBytes + read.programBytes;

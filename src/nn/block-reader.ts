@@ -2,10 +2,11 @@
 import { type Compiled, compile, type ProgramMemory } from "../autograd/compile.js";
 import { zeros } from "../autograd/operations.js";
 import { type Tensor, tensor } from "../autograd/tensor.js";
+import type { HostTables } from "./batch.js";
 import type { LlamaConfig } from "./config.js";
 import { yieldToEvents } from "./events.js";
 import { KeyValueCache } from "./kv-cache.js";
-import type { Llama, RopeTensors } from "./llama.js";
+import type { Llama, RopeTensors, Rotations } from "./llama.js";
 
 /** W tokens as `count` blocks of `length`, as equal as they can be. Less than `count` places of the last one lie behind the tokens. */
 export interface BlockPlan {
@@ -98,11 +99,26 @@ export async function* readInBlocks(
 /**
  * What a block of so many rows takes on the current backend: weights, tables and the cache as inputs. Nothing is read and nothing allocated.
  *
- * @param tableRows rows of the tables: 1, or as many as are read
+ * @param tables those of all W places, of which the form alone matters: methods that look near and far read by three pairs, in two passes of attention.
+ *   Default: one pair for all rows
  */
-export function blockMemory(model: Llama, plan: BlockPlan, rows: number, tableRows = 1): ProgramMemory {
+export function blockMemory(model: Llama, plan: BlockPlan, rows: number, tables?: TableForm): ProgramMemory {
   const { context, count, length } = plan;
-  const angles = (): Tensor => zeros([tableRows, context, model.config.head_dim / 2]);
   const cache = count === 1 ? undefined : new KeyValueCache(model.config, { capacity: context, batch: rows });
-  return readBlock.memory(model, zeros([rows, length], { dtype: "i32" }), { cos: angles(), sin: angles() }, cache);
+  const form = tables ?? { rows: 1, length: context, half: model.config.head_dim / 2 };
+  return readBlock.memory(model, zeros([rows, length], { dtype: "i32" }), tablesOf(form), cache);
+}
+
+/** Sizes of tables, and which of their parts are there. */
+export type TableForm = Pick<HostTables, "rows" | "length" | "half"> & { readonly query?: unknown; readonly far?: unknown };
+
+/** Tables of a form, which nobody computes. */
+function tablesOf({ rows, length, half, query, far }: TableForm): RopeTensors {
+  const rotations = (): Rotations => ({ cos: zeros([rows, length, half]), sin: zeros([rows, length, half]) });
+  const count = (): Tensor => zeros([], { dtype: "i32" });
+  return {
+    ...rotations(),
+    ...(query === undefined ? {} : { query: rotations() }),
+    ...(far === undefined ? {} : { far: { query: rotations(), key: rotations(), near: count(), keys: count() } }),
+  };
 }

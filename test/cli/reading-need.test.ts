@@ -6,7 +6,18 @@ import { MemoryNeedError } from "../../src/cli/memory-need.js";
 import { type ReadingSizes, sayReadingNeed } from "../../src/cli/reading-need.js";
 import { lossByPosition } from "../../src/e2llm/position-loss.js";
 import { planScoring, type ScoringPlan, scoringMemory } from "../../src/e2llm/scoring.js";
-import { type Backend, evaluateContexts, evaluationTargets, key, memory, realize, useBackend } from "../../src/index.js";
+import {
+  type Backend,
+  evaluateContexts,
+  evaluationTargets,
+  type HostTables,
+  key,
+  memory,
+  type ReadingSchedule,
+  readingTables,
+  realize,
+  useBackend,
+} from "../../src/index.js";
 import { Llama } from "../../src/nn/llama.js";
 import { integers, tinyConfig } from "../nn/tiny.js";
 import { command, createWorkbench, type Workbench } from "./workbench.js";
@@ -16,11 +27,11 @@ const documents = [{ name: "text", tokens: integers(3000, config.vocab_size, 5) 
 
 describe("what a reading is said to need", () => {
   /** The peak of `body` on a backend of its own, and what was said before it. */
-  async function compare(plan: ScoringPlan, body: (model: Llama) => Promise<unknown>): Promise<number> {
+  async function compare(plan: ScoringPlan, body: (model: Llama) => Promise<unknown>, tables?: HostTables): Promise<number> {
     const backend = await createWasmBackend({ threads: 2 });
     const before = useBackend(backend);
     try {
-      const said = scoringMemory(new Llama(config, { key: key(1) }), plan);
+      const said = scoringMemory(new Llama(config, { key: key(1) }), plan, tables);
       expect(memory().peakBytes).toBe(0);
       const model = new Llama(config, { key: key(1) });
       await realize(model);
@@ -44,6 +55,22 @@ describe("what a reading is said to need", () => {
     const ratio = await compare(plan, (model) =>
       evaluateContexts({ model, documents, blocks, targetLength, contexts: [context], batch, block }),
     );
+    expect(ratio).toBeGreaterThan(0.93);
+    expect(ratio).toBeLessThan(1.05);
+  });
+
+  it.each<readonly [ReadingSchedule, number]>([
+    ["self-extend", 1024],
+    ["streaming", 1024],
+    ["log-n", 1024],
+    ["leaky-rerope", 200],
+  ])("is what a reading by %s takes, in blocks of %i", async (schedule, block) => {
+    const context = 512;
+    const tables = (length: number) => readingTables(config, { schedule, scale: 8, length, window: 64 });
+    const plan = planScoring(config, { context, targetLength: 32, count: 4, batch: 4, block });
+    const blocks = evaluationTargets({ documents, targetLength: 32, maxContext: context, count: 4 });
+    const reading = { documents, blocks, targetLength: 32, contexts: [context], batch: 4, block, tables };
+    const ratio = await compare(plan, (model) => evaluateContexts({ model, ...reading }), tables(context));
     expect(ratio).toBeGreaterThan(0.93);
     expect(ratio).toBeLessThan(1.05);
   });

@@ -102,7 +102,14 @@ async function evaluate(stored: StoredModel, { options, io, onInterrupt, compute
     ];
   };
   const dtype = readingDtype(stored, options.dtype, info);
-  const memory = sayReadingNeed(io, { info, model: shapeOf(stored, dtype), sizes: { contexts, ...batch }, unit, plansOf });
+  const memory = sayReadingNeed(io, {
+    info,
+    model: shapeOf(stored, dtype),
+    sizes: { contexts, ...batch },
+    unit,
+    plansOf,
+    tables: reading.tables,
+  });
   const model = await load(stored, dtype);
   const nonFinite = await nonFiniteTensors(model);
   if (nonFinite.length > 0) {
