@@ -31,9 +31,9 @@ export interface FarTensors {
 
 /** Keys with their values, and the angles at which queries find them. */
 export interface AttentionPart {
-  readonly keys: Tensor; // [B, Hkv, S, D], before RoPE
+  readonly keys: Tensor; // [B, Hkv, S, D], before RoPE where there are tables for them
   readonly values: Tensor; // [B, Hkv, S, D]
-  readonly keyTables: Rotations; // [B or 1, S, D/2]
+  readonly keyTables?: Rotations; // [B or 1, S, D/2]; absent where the keys have been turned
   readonly queryTables: Rotations; // [B or 1, T, D/2]
 }
 
@@ -43,6 +43,8 @@ export interface AttentionContext extends AttentionPart {
   readonly offset: Tensor | number;
   /** W: a query sees the last W keys, its own among them. Absent: all before it. */
   readonly window?: number;
+  /** The first key of each row that counts, i32 [B]: those before it are padding. Absent: all count. */
+  readonly first?: Tensor;
   /** What queries find beyond the nearest keys, where it is not found as they are. */
   readonly far?: FarPart;
 }

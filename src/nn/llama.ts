@@ -196,9 +196,9 @@ export class SelfAttention {
     const [B, T] = x.shape as [number, number];
     const q = this.heads("q", x); // [B, H, T, D]
     const context = this.contextOf(extend(this.heads("k", x), this.heads("v", x))); // [B, Hkv, S, D], with S = T unless there is a cache
-    if (this.position_encoding !== null && context.far !== undefined) {
+    if (this.position_encoding !== null && (context.far !== undefined || context.keyTables === undefined)) {
       throw new UsageError(
-        "tables for far pairs and streaming caches turn keys by RoPE, and this layer has a position encoding of its own",
+        "tables for far pairs, streaming caches and caches of turned keys turn keys by RoPE, and this layer has a position encoding of its own",
         {
           hint: "read it with plain tables and a KeyValueCache",
         },

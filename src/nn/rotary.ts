@@ -1,8 +1,8 @@
-import { attention, attentionWithLogSumExp } from "../autograd/attention.js";
+import { type AttentionScore, attention, attentionWithLogSumExp } from "../autograd/attention.js";
 import { maskedScore, rope, sigmoid } from "../autograd/composites.js";
-import { add, and, greaterEqual, less, minimum, mul, neg, sub, take, unsqueeze, where } from "../autograd/operations.js";
+import { add, and, cast, greaterEqual, less, minimum, mul, neg, sub, take, unsqueeze, where } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
-import { ShapeError } from "../errors.js";
+import { ShapeError, UsageError } from "../errors.js";
 import { show } from "../ir/shape.js";
 import type { AttentionContext, AttentionPart, PositionEncoding, RopeTensors, Rotations } from "./attention-context.js";
 
@@ -14,9 +14,11 @@ import type { AttentionContext, AttentionPart, PositionEncoding, RopeTensors, Ro
  */
 export const rotary: PositionEncoding = {
   attend(queries, { far, ...near }) {
-    const { offset, window } = near;
+    const { offset, window, first } = near;
     const last = window === undefined ? {} : { window };
-    if (far === undefined) return attention(...turned(queries, near), { causal: true, offset, ...last });
+    const counted = first === undefined ? {} : { score: withoutPadding(first) };
+    if (far === undefined) return attention(...turned(queries, near), { causal: true, offset, ...last, ...counted });
+    if (first !== undefined) throw new UsageError("tables for far pairs read rows without padding", { hint: "read one prompt at a time" });
     const { near: width, count, places } = far;
     const place = (key: Tensor): Tensor => (places === undefined ? key : take(places, key));
     const [ofNear, nearSum] = attentionWithLogSumExp(...turned(queries, near), {
@@ -46,9 +48,15 @@ export const rotary: PositionEncoding = {
 
 const turned = (queries: Tensor, { keys, values, queryTables, keyTables }: AttentionPart): [q: Tensor, k: Tensor, v: Tensor] => [
   rope(queries, queryTables.cos, queryTables.sin),
-  rope(keys, keyTables.cos, keyTables.sin),
+  keyTables === undefined ? keys : rope(cast(keys, queries.dtype), keyTables.cos, keyTables.sin),
   values,
 ];
+
+/** Scores of pairs whose key counts. */
+const withoutPadding =
+  (first: Tensor): AttentionScore =>
+  (score, { batch, key }) =>
+    where(less(key, take(first, batch)), maskedScore, score);
 
 /** Keys with tables for their places, and queries at those of `rowsOf`. */
 export function contextOf(

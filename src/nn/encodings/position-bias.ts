@@ -23,7 +23,10 @@ export interface PositionBias extends PositionEncoding {
 export const distanceOf = ({ query, key }: PairCoordinates): Tensor => cast(maximum(sub(query, key), 0), "f32");
 
 /** Throws UsageError where keys do not stand in the order of the text, or some are to be found by other tables: those place by RoPE. */
-export function requireOrder({ far }: AttentionContext): void {
+export function requireOrder({ far, first }: AttentionContext): void {
+  if (first !== undefined) {
+    throw new UsageError("layers with a position encoding of their own read rows without padding", { hint: "read one prompt at a time" });
+  }
   if (far === undefined) return;
   throw new UsageError("tables with far pairs are for models with RoPE; the layers of this one have a position encoding of their own", {
     hint: "read it by plain tables: its positions are the places of tokens, whatever the tables say",

@@ -170,7 +170,16 @@ export const functions = {
       tokens: anInteger(1),
       tables: aFunction(() => (length: number) => ropeTensors(length)),
       cache: optional(options({ window: anInteger(2), sinks: optional(anInteger(1)) })),
+      cacheDtype: optional(aName("f32")),
       block: optional(anInteger(1)),
+      stopTokens: optional(aList(() => [1])),
+      stopStrings: optional(aList(() => ["."])),
+      // Given with what needs it.
+      tokenizer: alsoFor(
+        anObject(() => dawngrad.byteTokenizer),
+        (value) => value === undefined,
+      ),
+      onText: optional(aFunction(() => () => undefined)),
       onToken: optional(aFunction(() => () => undefined)),
       shouldStop: optional(aFunction(() => () => false)),
       ...sampling,
@@ -289,5 +298,14 @@ export const classes = {
     config: anObject(() => config),
     options: options({ window: anInteger(4), sinks: optional(anInteger(1)), batch: optional(anInteger(1)) }),
   },
-  KeyValueCache: { config: anObject(() => config), options: options({ capacity: anInteger(4), batch: optional(anInteger(1)) }) },
+  KeyValueCache: {
+    config: anObject(() => config),
+    options: options({
+      capacity: anInteger(4),
+      batch: optional(anInteger(1)),
+      turned: optional(aFlag()),
+      dtype: optional(aName("f32")),
+      first: optional(aTensor(() => dawngrad.tensor([0], { dtype: "i32" }))),
+    }),
+  },
 } as const;
