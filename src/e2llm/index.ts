@@ -13,6 +13,7 @@ export {
 export * from "./coverage.js";
 export * from "./evaluation.js";
 export * from "./experiment/index.js";
+export { exportConfig } from "./export-config.js";
 export * from "./extension.js";
 export * from "./extension-notes.js";
 export * from "./hf-rope.js";

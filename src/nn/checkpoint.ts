@@ -1,5 +1,18 @@
-import { callable, checkArgument, checkFields, checkOptions, integer, object, optional, plainObject, text } from "../arguments.js";
+import {
+  callable,
+  checkArgument,
+  checkFields,
+  checkOptions,
+  integer,
+  type OptionKinds,
+  object,
+  oneOf,
+  optional,
+  plainObject,
+  text,
+} from "../arguments.js";
 import { key } from "../autograd/random.js";
+import { currentBackend } from "../autograd/runtime.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { tensorsOf } from "../autograd/tree.js";
 import { FormatError } from "../errors.js";
@@ -7,20 +20,21 @@ import type { Shape } from "../ir/shape.js";
 import type { ByteSource } from "./byte-source.js";
 import { type LlamaConfig, llamaShapes } from "./config.js";
 import { parseLlamaConfig, toHfConfig } from "./config-json.js";
-import { blobsOf, type FileBytes, writeContents } from "./contents.js";
 import { parseJson } from "./json.js";
 import { modelKind, optimizerKind } from "./kinds.js";
 import { Llama } from "./llama.js";
 import { type LoadModelOptions, loadModelKinds, loadTree, loadWeights } from "./load-weights.js";
 import { refuseAdapters } from "./lora.js";
-import { type HostBlob, type ModelSource, modelFiles, readingFile } from "./model-source.js";
+import { type HostBlob, type ModelSource, modelFiles, readingFile, sourceKind } from "./model-source.js";
 import { configOf, openStored } from "./open-model.js";
 import type { Optimizer } from "./optimizers.js";
 import { configOfLayers } from "./position-encodings.js";
-import { readTree } from "./read-tree.js";
-import { checkTensors, writeSafetensors } from "./safetensors.js";
+import { checkTensors } from "./safetensors.js";
 import { readSafetensorsHeader, type SafetensorsHeader, wrongLength } from "./safetensors-header.js";
 import { configFile, storedTensors, weightsFile } from "./safetensors-model.js";
+import { blobsOf, companionFiles, type SavedFiles, weightsFiles, writeFiles } from "./saved-files.js";
+import { type SavedTensor, safetensorsPieces, savedTensors, sizeInFile } from "./saved-tensors.js";
+import type { WeightDtype } from "./stored-model.js";
 import { type Trainable, trainablePart } from "./trainable.js";
 import type { TrainResult } from "./training.js";
 
@@ -30,17 +44,31 @@ export const checkpointFiles: readonly string[] = [configFile, weightsFile, trai
 
 export interface SaveModelOptions {
   /** Fields that are put over those of the model's configuration, such as `rope_parameters` of an extended model. */
-  readonly extraConfig?: Readonly<Record<string, unknown>>;
+  readonly extraConfig?: object;
+  /** What the weights are stored as, rounded where need be. Default: each tensor as it is on the device. */
+  readonly dtype?: WeightDtype;
+  /** A model whose tokenizer, chat template and `generation_config.json` are copied, where it has them. */
+  readonly copyFrom?: ModelSource;
+  /** Weights of more bytes go into several files with an index, `model.safetensors.index.json`. Default: one file. */
+  readonly maxShardBytes?: number;
 }
 
+const saveKinds: OptionKinds<SaveModelOptions> = {
+  extraConfig: optional(plainObject),
+  dtype: optional(oneOf("f32", "f16", "bf16")),
+  copyFrom: optional(sourceKind),
+  maxShardBytes: optional(integer(1)),
+};
+
 /**
- * Writes `config.json` and `model.safetensors` (f32) with Hugging Face's names into a folder, which is made if need be.
- * Each file appears whole or not at all. Throws NonFiniteError, and writes nothing, where a weight is NaN or infinite, and DawngradError
- * where the files cannot be written.
+ * Writes a folder of Hugging Face: `config.json` and `model.safetensors`, or several files of weights with their index. The folder is made if
+ * need be, and other weights that lay in it are removed. All files appear or none does, each whole; tensors are read from the device one at a
+ * time. Throws NonFiniteError, and writes nothing, where a weight is NaN or infinite or becomes so in `dtype`, and DawngradError where the files
+ * cannot be written.
  */
 export async function saveModel(folder: string, model: Llama, options: SaveModelOptions = {}): Promise<void> {
   checkArgument("saveModel", "folder", folder, text);
-  await writeContents(folder, await modelContents("saveModel", model, options));
+  await writeFiles(folder, await modelContents("saveModel", model, options));
 }
 
 /**
@@ -50,22 +78,33 @@ export async function saveModel(folder: string, model: Llama, options: SaveModel
 export async function modelBlobs(
   model: Llama,
   options: SaveModelOptions = {},
-): Promise<Record<"config.json" | "model.safetensors", HostBlob>> {
-  return blobsOf(await modelContents("modelBlobs", model, options));
+): Promise<Record<"config.json" | "model.safetensors", HostBlob> & Record<string, HostBlob>> {
+  return blobsOf(await modelContents("modelBlobs", model, options)) as Promise<
+    Record<"config.json" | "model.safetensors", HostBlob> & Record<string, HostBlob>
+  >;
 }
 
 /** The contents of a model's files by name, the weights first: a folder with a config.json is complete. */
-async function modelContents(
-  where: string,
-  model: Llama,
-  options: SaveModelOptions,
-): Promise<Record<typeof weightsFile | typeof configFile, FileBytes>> {
+async function modelContents(where: string, model: Llama, options: SaveModelOptions): Promise<SavedFiles> {
   checkArgument(where, "model", model, modelKind);
-  checkOptions(where, options, { extraConfig: optional(plainObject) });
+  checkOptions(where, options, saveKinds);
   refuseAdapters(where, model);
-  const weights = writeSafetensors(await readTree(model, ""), { format: "pt" });
-  const config = { ...toHfConfig(configOfLayers(where, model)), ...options.extraConfig };
-  return { [weightsFile]: weights, [configFile]: `${JSON.stringify(config, null, 2)}\n` };
+  const { dtype, maxShardBytes, copyFrom, extraConfig } = options;
+  const tensors = savedTensors(model, "", dtype);
+  const config = { ...toHfConfig(configOfLayers(where, model)), torch_dtype: torchDtype(tensors), ...extraConfig };
+  return {
+    ...weightsFiles(tensors, maxShardBytes),
+    ...(copyFrom === undefined ? {} : await companionFiles(where, copyFrom)),
+    [configFile]: `${JSON.stringify(config, null, 2)}\n`,
+  };
+}
+
+/** The dtype that most numbers have. */
+function torchDtype(tensors: readonly SavedTensor[]): string {
+  const bytes = { F32: 0, F16: 0, BF16: 0 };
+  for (const tensor of tensors) bytes[tensor.dtype] += sizeInFile(tensor);
+  if (bytes.F32 / 2 >= Math.max(bytes.F16, bytes.BF16)) return "float32";
+  return bytes.BF16 >= bytes.F16 ? "bfloat16" : "float16";
 }
 
 /**
@@ -97,7 +136,7 @@ export interface TrainingCheckpoint<State> extends TrainResult<State> {
  * training needs to go on: parameters, optimizer state, step, configuration and `extra`. An interrupted save therefore leaves
  * the state of the save before, and so does one that is refused with a NonFiniteError because a value is NaN or infinite.
  *
- * Values are stored as f32. Where the backend computes in f32, training 2N steps and training N, saving, loading and training
+ * Values are stored in the dtypes that they have. Where the backend computes in f32, training 2N steps and training N, saving, loading and training
  * N more give the same bits on the same device, provided that batches are a function of the step. (The reference backend holds
  * more digits than f32 has, which a save cuts off.)
  */
@@ -107,7 +146,7 @@ export async function saveTraining<State>(
   options: SaveModelOptions = {},
 ): Promise<void> {
   checkArgument("saveTraining", "folder", folder, text);
-  await writeContents(folder, await trainingContents("saveTraining", checkpoint, options));
+  await writeFiles(folder, await trainingContents("saveTraining", checkpoint, options));
 }
 
 /** The files that {@link saveTraining} writes, as Blobs by name, for pages; {@link loadTraining} takes them back. */
@@ -115,10 +154,16 @@ export async function trainingBlobs<State>(
   checkpoint: TrainingCheckpoint<State>,
   options: SaveModelOptions = {},
 ): Promise<Record<"config.json" | "model.safetensors" | "training.safetensors", HostBlob>> {
-  return blobsOf(await trainingContents("trainingBlobs", checkpoint, options));
+  return blobsOf(await trainingContents("trainingBlobs", checkpoint, options)) as Promise<
+    Record<"config.json" | "model.safetensors" | "training.safetensors", HostBlob>
+  >;
 }
 
-async function trainingContents<State>(where: string, checkpoint: TrainingCheckpoint<State>, options: SaveModelOptions) {
+async function trainingContents<State>(
+  where: string,
+  checkpoint: TrainingCheckpoint<State>,
+  options: SaveModelOptions,
+): Promise<SavedFiles> {
   checkFields<Required<TrainingCheckpoint<State>>>(where, "checkpoint", checkpoint as Required<TrainingCheckpoint<State>>, {
     model: modelKind,
     optimizerState: object,
@@ -126,14 +171,14 @@ async function trainingContents<State>(where: string, checkpoint: TrainingCheckp
     extra: optional(plainObject),
   });
   const { model, optimizerState, step, extra = {} } = checkpoint;
-  const tensors = [...(await readTree(model, parameterPrefix)), ...(await readTree(optimizerState, statePrefix))];
+  const tensors = [...savedTensors(model, parameterPrefix), ...savedTensors(optimizerState, statePrefix)];
   const metadata = {
     format: trainingFormat,
     step: String(step),
     config: JSON.stringify(toHfConfig(configOfLayers(where, model))),
     extra: JSON.stringify(extra),
   };
-  return { ...(await modelContents(where, model, options)), [trainingFile]: writeSafetensors(tensors, metadata) };
+  return { ...(await modelContents(where, model, options)), [trainingFile]: safetensorsPieces(tensors, metadata) };
 }
 
 export interface LoadTrainingOptions {
@@ -147,7 +192,7 @@ const parameterPrefix = "parameters.";
 const statePrefix = "optimizer.";
 
 /**
- * What {@link saveTraining} wrote. `optimizer` is of the kind that the state was saved from; its `init` says what must be
+ * What {@link saveTraining} wrote, in the dtypes that it had, or in f32 where the backend lacks one of them. `optimizer` is of the kind that the state was saved from; its `init` says what must be
  * there. Throws FormatError for files that are missing, damaged or of another optimizer.
  */
 export async function loadTraining<State>(
@@ -188,7 +233,9 @@ async function readTraining<State>(
   );
   checkTensors(header.tensors, new Map([...parameters, ...moments]), { file });
   const tensors = storedTensors(header, (begin, end) => source.read(begin, end));
-  const loaded = await loadTree({ parameters: blank, optimizer: state }, tensors, { file });
+  const { dtypes } = currentBackend().info;
+  const dtype = [...tensors.values()].every((tensor) => dtypes.has(tensor.dtype)) ? "stored" : "f32";
+  const loaded = await loadTree({ parameters: blank, optimizer: state }, tensors, { dtype, file });
   const length = await source.length(header.fileBytes);
   if (length !== header.fileBytes) throw wrongLength(file, length, header.fileBytes);
   return { model: loaded.parameters, optimizerState: loaded.optimizer, step, extra: extra as Record<string, unknown> };

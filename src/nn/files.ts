@@ -74,39 +74,58 @@ async function describingErrors<T>(path: string, body: () => Promise<T>): Promis
   }
 }
 
+/** What a file is to hold: bytes, text in UTF-8, or bytes that are made as they are asked for, one piece after another. */
+export type FileBytes = Uint8Array | string | AsyncIterable<Uint8Array>;
+
 /**
  * Writes a file so that its name holds either what it held before or all of the new bytes, whenever the process or the machine
- * stops: a temporary file in the same folder, fsync, rename, fsync of the folder. Text is written as UTF-8, and bytes that are made as they
- * are asked for one piece after another.
+ * stops: a temporary file in the same folder, fsync, rename, fsync of the folder.
  *
  * @throws OptionError when the folder is missing or may not be written to, DawngradError when the disk fails or is full, and what the making of
  *   bytes throws
  */
-export async function writeFileAtomic(path: string, content: Uint8Array | string | AsyncIterable<Uint8Array>): Promise<void> {
-  const [{ open, rename, rm }, { basename, dirname, join }] = await Promise.all([nodeModule("fs/promises"), nodeModule("path")]);
-  const folder = dirname(path);
-  const temporary = join(folder, `.${basename(path)}.${globalThis.crypto.randomUUID()}.tmp`);
+export const writeFileAtomic = (path: string, content: FileBytes): Promise<void> => writeFilesAtomic([[path, content]]);
+
+/**
+ * Writes files as {@link writeFileAtomic} does, all of which are there before the first of them gets its name: where one cannot be made, all names
+ * hold what they held.
+ */
+export async function writeFilesAtomic(files: readonly (readonly [path: string, content: FileBytes])[]): Promise<void> {
+  const [{ rename, rm }, { basename, dirname, join }] = await Promise.all([nodeModule("fs/promises"), nodeModule("path")]);
+  const temporaries = files.map(([path]) => join(dirname(path), `.${basename(path)}.${globalThis.crypto.randomUUID()}.tmp`));
+  let current = "";
   try {
-    const handle = await open(temporary, "wx");
-    try {
-      for await (const bytes of piecesOf(content)) {
-        for (let end = 0; end < bytes.length; ) {
-          end += (await handle.write(bytes, end, Math.min(CHUNK_BYTES, bytes.length - end))).bytesWritten;
-        }
-      }
-      await handle.sync();
-    } finally {
-      await handle.close();
+    for (const [i, [path, content]] of files.entries()) {
+      current = path;
+      await writeSynced(temporaries[i] as string, content);
     }
-    await rename(temporary, path);
-    await syncFolder(folder);
+    for (const [i, [path]] of files.entries()) {
+      current = path;
+      await rename(temporaries[i] as string, path);
+    }
+    for (const folder of new Set(files.map(([path]) => dirname(path)))) await syncFolder(folder);
   } catch (error) {
-    await rm(temporary, { force: true }).catch(() => undefined);
-    throw error instanceof DawngradError ? error : writeError(path, error);
+    for (const temporary of temporaries) await rm(temporary, { force: true }).catch(() => undefined);
+    throw error instanceof DawngradError ? error : writeError(current, error);
   }
 }
 
-const piecesOf = (content: Uint8Array | string | AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> | readonly Uint8Array[] => {
+async function writeSynced(path: string, content: FileBytes): Promise<void> {
+  const { open } = await nodeModule("fs/promises");
+  const handle = await open(path, "wx");
+  try {
+    for await (const bytes of piecesOf(content)) {
+      for (let end = 0; end < bytes.length; ) {
+        end += (await handle.write(bytes, end, Math.min(CHUNK_BYTES, bytes.length - end))).bytesWritten;
+      }
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+const piecesOf = (content: FileBytes): AsyncIterable<Uint8Array> | readonly Uint8Array[] => {
   if (typeof content === "string") return [new TextEncoder().encode(content)];
   return content instanceof Uint8Array ? [content] : content;
 };

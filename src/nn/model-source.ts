@@ -78,7 +78,8 @@ const listOfFiles = (value: unknown): readonly FileLike[] | undefined => {
   return items.every(isNamed) ? items : undefined;
 };
 
-const sourceKind: Kind = {
+/** What fits as a {@link ModelSource}. */
+export const sourceKind: Kind = {
   wanted: "a folder, an address, a list of files, or contents by name",
   fits: (value) =>
     (typeof value === "string" && value !== "") ||

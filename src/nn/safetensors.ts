@@ -182,19 +182,35 @@ export function writeSafetensors(
       !(value instanceof Promise) &&
       Object.values(value).every(text.fits),
   });
+  for (const [name, tensor] of tensors) checkWritable(showValue(name), tensor);
+  const { head, sorted, fileBytes } = layOutSafetensors([...tensors], metadata);
+  const file = new Uint8Array(fileBytes);
+  file.set(head);
+  let at = head.length;
+  for (const [, { data }] of sorted) {
+    file.set(data, at);
+    at += data.length;
+  }
+  return file;
+}
+
+/** What stands before the data of a file, and the order in which they follow; see {@link writeSafetensors}. */
+export function layOutSafetensors<T extends Omit<SafetensorsTensor, "data">>(
+  tensors: readonly (readonly [string, T])[],
+  metadata: Readonly<Record<string, string>>,
+): { readonly head: Uint8Array; readonly sorted: readonly (readonly [string, T])[]; readonly fileBytes: number } {
   const sorted = [...tensors].sort(([a, x], [b, y]) => ELEMENT_BYTES[y.dtype] - ELEMENT_BYTES[x.dtype] || (a < b ? -1 : Number(a > b)));
   const fields = new Map<string, string>();
   if (Object.keys(metadata).length > 0) fields.set(METADATA, encodeMetadata(metadata));
   let end = 0;
-  for (const [name, tensor] of sorted) {
-    checkWritable(showValue(name), tensor);
+  for (const [name, { dtype, shape }] of sorted) {
     if (name === METADATA || fields.has(name) || hasLoneSurrogate(name)) {
       const problem = name === METADATA ? "a reserved one" : fields.has(name) ? "two of one name" : "one that is not Unicode";
       throw new OptionError(`tensors need names of their own, found ${problem}: ${showValue(name)}`, { hint: "rename the tensor" });
     }
     const begin = end;
-    end += tensor.data.length;
-    fields.set(name, JSON.stringify({ dtype: tensor.dtype, shape: tensor.shape, data_offsets: [begin, end] }));
+    end += checkedBytes(shape, dtype) as number;
+    fields.set(name, JSON.stringify({ dtype, shape, data_offsets: [begin, end] }));
   }
 
   // Assembled by hand because objects reorder keys that look like integers.
@@ -206,16 +222,11 @@ export function writeSafetensors(
       hint: "write fewer tensors or less metadata per file",
     });
   }
-  const file = new Uint8Array(LENGTH_BYTES + padded + end);
-  new DataView(file.buffer).setBigUint64(0, BigInt(padded), true);
-  file.set(header, LENGTH_BYTES);
-  file.fill(0x20, LENGTH_BYTES + header.length, LENGTH_BYTES + padded);
-  let at = LENGTH_BYTES + padded;
-  for (const [, { data }] of sorted) {
-    file.set(data, at);
-    at += data.length;
-  }
-  return file;
+  const head = new Uint8Array(LENGTH_BYTES + padded);
+  new DataView(head.buffer).setBigUint64(0, BigInt(padded), true);
+  head.set(header, LENGTH_BYTES);
+  head.fill(0x20, LENGTH_BYTES + header.length);
+  return { head, sorted, fileBytes: head.length + end };
 }
 
 const notFloating = ({ name, dtype, file, offset }: Omit<SafetensorsEntry, "data">): FormatError =>

@@ -4,10 +4,12 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   attentionMaps,
   type Backend,
+  exportConfig,
   generate,
   KeyValueCache,
   loadConfig,
   loadModel,
+  modelBlobs,
   modelFrequencies,
   plainPositions,
   type RopeTensors,
@@ -144,6 +146,49 @@ describe("the families of Hugging Face transformers", () => {
       const found = await model.forward(tensor(block, { shape: [1, block.length] }), tables, cache).data();
       cache.advance(block.length);
       expect(distance(found, logits.slice(from * V, (from + block.length) * V)), `from ${from}`).toBeLessThan(2e-5);
+    }
+  });
+});
+
+interface Export {
+  readonly class: string;
+  readonly dtype: string;
+  readonly difference: number;
+  readonly config: object;
+}
+
+describe("the exports that transformers opened", () => {
+  const exports = (JSON.parse(readFileSync(folder("exports.json"), "utf8")) as { exports: Record<string, Export> }).exports;
+  const dtypes: Record<string, string> = { f32: "float32", g2: "float32", f16: "float16", bf16: "bfloat16" };
+  beforeAll(async () =>
+    useBackend(
+      await backends()
+        .find(({ name }) => name === "reference")
+        ?.create(),
+    ),
+  );
+  afterAll(() => useBackend(undefined));
+
+  it("are those of every family in every dtype, with the logits of the original", () => {
+    const kinds = Object.keys(dtypes);
+    expect(Object.keys(exports).sort()).toEqual(
+      Object.keys(golden)
+        .flatMap((name) => kinds.map((kind) => `${name}-${kind}`))
+        .sort(),
+    );
+    for (const [name, { dtype, difference, ...found }] of Object.entries(exports)) {
+      expect(dtype, name).toBe(`torch.${dtypes[name.split("-").at(-1) as string]}`);
+      expect(difference, name).toBeLessThan(1e-6);
+      expect((found.config as { architectures: string[] }).architectures).toEqual([found.class]);
+    }
+  });
+
+  it.each(Object.keys(golden))("%s: its config.json is what saveModel writes", async (name) => {
+    const model = await loadModel(folder(name));
+    for (const kind of Object.keys(dtypes)) {
+      const options = kind === "g2" ? { extraConfig: exportConfig(model.config, { scale: 2 }) } : { dtype: kind as "f32" };
+      const blob = (await modelBlobs(model, options))["config.json"];
+      expect(JSON.parse(new TextDecoder().decode(await blob.arrayBuffer()))).toEqual((exports[`${name}-${kind}`] as Export).config);
     }
   });
 });

@@ -116,6 +116,7 @@ export const functions = {
     frequencies: anObject(frequencies),
     options: options({ length: anInteger(4), near: anInteger(2), sinks: optional(anInteger(1)) }),
   },
+  exportConfig: { config: anObject(() => config), options: options({ scale: aBoundedNumber(2) }) },
   toHfRope: {
     scaling: anObject(() => ({ type: "linear", factor: 2 })),
     options: options({ headDim: anInteger(4), theta: aBoundedNumber(1e4), window: anInteger(8) }),

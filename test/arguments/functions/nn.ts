@@ -240,6 +240,9 @@ export const functions = {
     model: anObject(llama),
     options: optional(
       options({
+        dtype: optional(aName("bf16")),
+        maxShardBytes: optional(anInteger(1000)),
+        copyFrom: optional(aSource),
         extraConfig: optional(
           alsoFor(
             anObject(() => ({})),
@@ -253,6 +256,9 @@ export const functions = {
     model: anObject(llama),
     options: optional(
       options({
+        dtype: optional(aName("bf16")),
+        maxShardBytes: optional(anInteger(1000)),
+        copyFrom: optional(aSource),
         extraConfig: optional(
           alsoFor(
             anObject(() => ({})),
