@@ -10,6 +10,8 @@ import { loadTexts } from "./texts.js";
 export interface Corpus {
   readonly train: readonly TokenDocument[];
   readonly heldOut: readonly TokenDocument[];
+  /** Both parts. */
+  readonly whole: readonly TokenDocument[];
   readonly tokenizer: Tokenizer;
   /** Bytes of the whole text, as UTF-8, over its tokens. */
   readonly bytesPerToken: number;
@@ -18,6 +20,8 @@ export interface Corpus {
 export interface CorpusOptions {
   /** Default: every byte is a token. */
   readonly tokenizer?: Tokenizer;
+  /** Whether the documents of each part are read as one, in their order. Default false. */
+  readonly join?: boolean;
   /** Where a long encoding says how far it is. */
   readonly io?: Pick<CommandIo, "progress">;
 }
@@ -27,7 +31,7 @@ export interface CorpusOptions {
  * `splitHeldOut` do.
  */
 export async function loadCorpus(source: string, options: CorpusOptions = {}): Promise<Corpus> {
-  const { tokenizer = byteTokenizer, io } = options;
+  const { tokenizer = byteTokenizer, join = false, io } = options;
   const texts = await loadTexts(source);
   const sizes = texts.map(({ text }) => Buffer.byteLength(text));
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
@@ -43,7 +47,26 @@ export async function loadCorpus(source: string, options: CorpusOptions = {}): P
   }
   meter?.finish();
   const { train, heldOut } = splitHeldOut(documents);
-  return { train, heldOut, tokenizer, bytesPerToken: bytes / countTokens(documents) };
+  const part = (all: readonly TokenDocument[]): readonly TokenDocument[] => (join ? [joined(all, { name: source, tokenizer })] : all);
+  return { train: part(train), heldOut: part(heldOut), whole: part(documents), tokenizer, bytesPerToken: bytes / countTokens(documents) };
+}
+
+/** Documents one after another, with an empty line between. */
+function joined(
+  documents: readonly TokenDocument[],
+  { name, tokenizer }: { readonly name: string; readonly tokenizer: Tokenizer },
+): TokenDocument {
+  const [only, second] = documents;
+  if (only !== undefined && second === undefined) return only;
+  const between = tokenizer.encode("\n\n");
+  const parts = documents.flatMap(({ tokens }, i) => (i === 0 ? [tokens] : [between, tokens]));
+  const tokens = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const one of parts) {
+    tokens.set(one, at);
+    at += one.length;
+  }
+  return { name, tokens };
 }
 
 /** Milliseconds after which somebody who waits is told how far it is. */

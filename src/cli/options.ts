@@ -210,6 +210,9 @@ export function addWeightDtype(command: Command): void {
   );
 }
 
+/** A scale of `--export-scale`. */
+export const parseExportScale = number({ min: 1, max: 2 ** 24 });
+
 /** `--force`: replace what the folder holds. */
 export function addForce(command: Command): void {
   command.option("--force", "replace a run that --out holds; its files stay until the new one is first saved");

@@ -1,4 +1,4 @@
-import { readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadTokenizer } from "../../src/nn/tokenizers.js";
 import { writeTinyTokenizer } from "./tiny-tokenizer.js";
@@ -75,6 +75,27 @@ describe("a model of tokens", { timeout: 120_000 }, () => {
     expect(stdout).toMatch(/window +stride +scale +nats\/token +nats\/byte +ppl\/token\n/);
     expect(stdout).toMatch(/position +nats\/token +nats\/byte\n/);
     expect(stdout).not.toContain("bytes");
+  });
+
+  it("is read over all of a text, and over its documents as one, where that is asked for", async () => {
+    const folder = bench.at("chapters");
+    await mkdir(folder);
+    for (const name of ["1.txt", "2.txt", "3.txt"]) await writeFile(`${folder}/${name}`, "call me whale. ".repeat(8));
+    const line = `eval --model ${bench.at("base")} --text ${folder} --backend reference --targets 4`;
+    const longest = async (rest: string, context: number): Promise<number> => (await command(`${line}${rest} --contexts ${context}`)).code;
+    // The last chapter is held out.
+    const tokens = (await loadTokenizer(bench.at("tokens"))).encode("call me whale. ".repeat(8)).length;
+    expect(await longest("", tokens - 1)).toBe(0);
+    expect(await longest("", tokens)).toBe(2);
+    expect(await longest(" --join", tokens)).toBe(2);
+    expect(await longest(" --part all", tokens)).toBe(2);
+    expect(await longest(" --part all --join", 3 * tokens)).toBe(0);
+    expect((await json(`${line} --part all --join --contexts 4`)).part).toBe("all");
+  });
+
+  it("has no line of truncation below contexts that are shorter than its window", async () => {
+    const found = await json(`eval --model ${bench.at("base")} ${text} --contexts 4 --targets 4`);
+    expect(found).toMatchObject({ truncation: null, truncationPerByte: null, rows: [{ context: 4 }] });
   });
 
   it("is extended and written to, counted in tokens throughout", async () => {

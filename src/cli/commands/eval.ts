@@ -30,6 +30,10 @@ export interface EvalOptions extends CommonOptions {
   /** Where its tokenizer is, if not beside it. */
   readonly tokenizer?: string;
   readonly text: string;
+  /** Which part of the text is read. */
+  readonly part: "held-out" | "all";
+  /** Whether its documents are read as one. */
+  readonly join: boolean;
   /** Context lengths in tokens, ascending; L, 2L, 4L, 8L of the model when absent. */
   readonly contexts?: readonly number[];
   readonly schedule: ScheduleName;
@@ -86,12 +90,21 @@ Examples:
   dawngrad eval --model runs/e2
   dawngrad eval --model runs/base --schedule yarn --contexts 128,256,512,1024
   dawngrad eval --model runs/e2 --scale 4 --sliding --stride 64
+  dawngrad eval --model hf:HuggingFaceTB/SmolLM2-135M --text book.txt --part all --join --contexts 8192,32768
   dawngrad eval --model runs/e2 --contexts 16384 --targets 64 --by-position --out runs/long`,
     );
   command.optionsGroup("Data:");
   addModel(command);
   addTokenizer(command);
   addOption(command, "--text <source>", 'a file, a folder of text files, or "moby-dick"; the held-out end is read', nonEmpty, "moby-dick");
+  addChoice(
+    command,
+    "--part <name>",
+    "what of it is read: all only for a model that was not trained on it",
+    ["held-out", "all"],
+    "held-out",
+  );
+  addFlag(command, "join", "read the documents of the text as one, for contexts longer than each");
   addSeed(command);
   command.optionsGroup("Reading:");
   addOption(command, "--contexts <list>", "context lengths in tokens, as 64,128,256 (default: L, 2L, 4L, 8L)", parseContexts);

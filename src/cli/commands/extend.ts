@@ -19,6 +19,7 @@ import {
   mostItems,
   nonEmpty,
   type OptimizerOptions,
+  parseExportScale,
   resolveWarmup,
   wholeNumber,
 } from "../options.js";
@@ -57,6 +58,8 @@ export interface ExtendOptions extends CommonOptions, OptimizerOptions, MethodOp
   readonly seed: number;
   readonly out: string;
   readonly resume?: string;
+  /** The scale that config.json states for other programs; as trained when absent. */
+  readonly exportScale?: number;
   /** As in TrainOptions. */
   readonly given: ReadonlySet<string>;
 }
@@ -137,6 +140,7 @@ Examples:
   addOptimizer(command, { batch: 8, steps: 400, lr: 5e-4 });
   addStepOptions(command);
   addOption(command, "--out <dir>", 'folder for the checkpoint (default: "runs/" and the method, or the one of --resume)', nonEmpty);
+  addOption(command, "--export-scale <g>", "write config.json for other programs, which read at this one scale", parseExportScale);
   addOption(command, "--resume <dir>", "go on from the checkpoint of an interrupted extension", nonEmpty);
   addForce(command);
   addCommon(command);
@@ -153,6 +157,11 @@ export function resolveExtend(raw: RawExtendOptions, given: ReadonlySet<string>)
   if (raw.model !== undefined && raw.resume !== undefined) {
     throw new OptionError("--model starts an extension and --resume goes on with one: give one of them", {
       hint: `leave --model out to go on from ${raw.resume}`,
+    });
+  }
+  if (raw.exportScale !== undefined && raw.resume === undefined && raw.method === "plain") {
+    throw new OptionError(`--export-scale ${raw.exportScale} has no effect: --method plain prepares for no scale`, {
+      hint: "leave it out",
     });
   }
   // What a resumed run was begun with is known only when its checkpoint has been read.

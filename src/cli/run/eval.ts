@@ -49,8 +49,8 @@ const orNull = (value: number): number | null => (Number.isFinite(value) ? value
 const losses = ({ nats, natsPerByte }: LossPerUnit): Losses => ({ nats: orNull(nats), natsPerByte: orNull(natsPerByte) });
 
 /**
- * Loss at several contexts on the same targets. JSON (and eval.json): { command, model, text, backend, adapter, tokenizer (its name), unit ("bytes" or "tokens", which all lengths count), memory (ReadingFigures), window, schedule (what "auto" stands for), targets,
- * targetBytes (what the targets stand for), rows: [{ context, scale, nats (per token), natsPerByte }], truncation (nats with the last L tokens only, read as trained), truncationPerByte,
+ * Loss at several contexts on the same targets. JSON (and eval.json): { command, model, text, part, backend, adapter, tokenizer (its name), unit ("bytes" or "tokens", which all lengths count), memory (ReadingFigures), window, schedule (what "auto" stands for), targets,
+ * targetBytes (what the targets stand for), rows: [{ context, scale, nats (per token), natsPerByte }], truncation (nats with the last L tokens only, read as trained; null where no context is as long), truncationPerByte,
  * sliding: null or { document, rows: [{ context, stride, scale, nats, natsPerByte, perplexity (per token), bitsPerByte, targets }] },
  * positions: null or { document, context, scale, buckets: [{ from, to, nats, natsPerByte, targets }] } (means over positions from … to − 1),
  * nonFinite (names of weights that hold NaN or infinities), interrupted, seconds }. A loss that is no number is null, and then the exit code is 1.
@@ -79,8 +79,11 @@ async function evaluate(stored: StoredModel, { options, io, onInterrupt, compute
   if (reading.chosen !== undefined) io.note(reading.chosen);
   const contexts = options.contexts ?? [1, 2, 4, 8].map((times) => times * window);
   if (options.stride !== undefined) checkStride(options.stride, contexts, unit);
-  const { heldOut: documents } = await loadCorpus(options.text, { tokenizer, io });
-  const reach = [window, ...contexts];
+  const corpus = await loadCorpus(options.text, { tokenizer, join: options.join, io });
+  const documents = options.part === "all" ? corpus.whole : corpus.heldOut;
+  // The last L tokens alone are no less than what shorter contexts have.
+  const truncated = Math.max(...contexts) < window ? [] : [window];
+  const reach = [...truncated, ...contexts];
   const plan = planTargets({ documents, targets: options.targets, shortest: Math.min(...reach), longest: Math.max(...reach) });
   const targets = plan.blocks.length * plan.targetLength;
   const bytes = targetBytes(tokenizer, documents, plan);
@@ -96,7 +99,7 @@ async function evaluate(stored: StoredModel, { options, io, onInterrupt, compute
     const planned = (context: number, targetLength: number, count: number): ScoringPlan =>
       planScoring(config, { context, targetLength, count, batch: sizes.batch });
     return [
-      ...[window, ...sizes.contexts].map((context) => planned(context, plan.targetLength, plan.blocks.length)),
+      ...[...truncated, ...sizes.contexts].map((context) => planned(context, plan.targetLength, plan.blocks.length)),
       ...(options.sliding ? sizes.contexts.map((context) => planned(context, strideAt(context), mostItems)) : []),
       ...(options.byPosition ? [planned(Math.max(...sizes.contexts), Math.max(...sizes.contexts), 1)] : []),
     ];
@@ -121,7 +124,8 @@ async function evaluate(stored: StoredModel, { options, io, onInterrupt, compute
   const stop = onInterrupt();
   const shouldStop = (): boolean => stop.requested !== undefined;
   const common = { model, documents, ...plan, ...batch, shouldStop };
-  const [baseline] = await evaluateContexts({ ...common, contexts: [window], tables: (length) => asTrained.tables(length) });
+  const [baseline] =
+    truncated.length === 0 ? [] : await evaluateContexts({ ...common, contexts: truncated, tables: (length) => asTrained.tables(length) });
   const meter = new EvaluationMeter(io, "eval");
   const found = await evaluateContexts({
     ...common,
@@ -178,6 +182,7 @@ async function evaluate(stored: StoredModel, { options, io, onInterrupt, compute
     command: "eval",
     model: options.model,
     text: options.text,
+    part: options.part,
     ...computedOn,
     tokenizer: tokenizer.name,
     unit,

@@ -21,6 +21,7 @@ import {
   scalingNames,
 } from "../commands/extend.js";
 import { loadCorpus } from "../corpus.js";
+import { exportScale } from "../export-scale.js";
 import { needRoom, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import { heldOutLoss } from "../held-out.js";
 import { modelTokenizer } from "../model-tokenizer.js";
@@ -44,6 +45,8 @@ interface ExtensionSettings extends MethodOptions {
   readonly seed: number;
   /** Tokens of a training sequence. */
   readonly length: number;
+  /** The scale that config.json states for other programs. */
+  readonly exportScale?: number;
 }
 
 interface Start {
@@ -116,6 +119,7 @@ async function extend(start: Start, { options, io, onInterrupt, computedOn, info
   const textDigest = digestOf(corpus);
   if (options.resume !== undefined) checkText(io, options, { saved: settings.text, savedDigest: start.savedDigest, digest: textDigest });
   const windows = createWindowSampler({ documents: corpus.train, length, batch: rule.batch, seed: settings.seed });
+  const extraConfig = notes === null ? windowNotes(config, length) : { e2llm: notes, ...exported({ ...config, e2llm: notes }, settings) };
   await needCheckpointSpace(out, config);
   const parameters = countParameters(config);
   const sequences = length === window ? "" : `, sequences of ${length}`;
@@ -142,7 +146,7 @@ async function extend(start: Start, { options, io, onInterrupt, computedOn, info
     ...(options.resume === undefined ? {} : { resumed: options.resume }),
     saveEvery: options.saveEvery,
     extra: { command: "extend", ...settings, positions, textDigest, ...rule, ...computing },
-    saveOptions: { extraConfig: notes === null ? windowNotes(config, length) : { e2llm: notes } },
+    saveOptions: { extraConfig },
   });
   io.note(`saved to ${out}`);
   if (result.interrupted) {
@@ -192,6 +196,10 @@ function windowNotes(config: LlamaConfig, length: number): Record<string, unknow
   const widens = length > window && ["default", "linear"].includes(modelRope(config).scaling.type);
   return { max_position_embeddings: widens ? length : window };
 }
+
+/** What `config.json` says beside the notes where other programs shall read the model at one scale. */
+const exported = (config: LlamaConfig, { exportScale: g }: ExtensionSettings): Readonly<Record<string, unknown>> =>
+  g === undefined ? {} : exportScale(config, g, { schedule: "auto", file: "config.json" }).extraConfig;
 
 const nameOf: { readonly [M in ExtendMethod]: string } = {
   e2: "E²-LLM",
@@ -256,6 +264,9 @@ function checkReach({ method, g, gMax, length, chunks = 2 }: ExtensionSettings, 
   }
 }
 
+const exportedAt = (exportScale: number | undefined): Pick<ExtensionSettings, "exportScale"> =>
+  exportScale === undefined ? {} : { exportScale };
+
 type Absent = "g" | "t" | "chunks" | "scaling";
 
 /** The options of the method alone. With one scale for every draw that is the largest one, too. */
@@ -289,7 +300,7 @@ async function freshStart(options: ExtendOptions, from: string, stored: StoredMo
     tokenizer,
     tokenizerSource: options.tokenizer === undefined ? from : await tokenizerSource(options.tokenizer),
     step: 0,
-    settings: { from, text, seed, ...methodOf(options), length },
+    settings: { from, text, seed, ...methodOf(options), length, ...exportedAt(options.exportScale) },
     savedDigest: undefined,
     rule: { batch, steps, lr, warmup, weightDecay, clip },
     computing: stepOptions(options),
@@ -327,6 +338,7 @@ async function resumedStart(options: ExtendOptions, folder: string): Promise<Sta
         scaling: settled("scaling", given, options.scaling, saved.optionalName("scaling", scalingNames), folder),
       }),
       length: settled("length", given, options.length, length, folder),
+      ...exportedAt(options.exportScale ?? saved.optionalNumber("exportScale")),
     },
     savedDigest: saved.optionalText("textDigest"),
     rule,
