@@ -299,6 +299,19 @@ def sentencepiece_answers(processor):
 
 
 models_of = {"bpe": sentencepiece_answers(spm), "unigram": sentencepiece_answers(spm_unigram)}
-out = {"texts": TEXTS, "tokenizers": answers, "models": models_of}
+
+
+def trained(kind) -> str:
+    """What the trainer learns from the texts, cut as the tokenizer of a kind cuts them."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = kinds[kind].pre_tokenizer
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=330, min_frequency=2, special_tokens=["<|end|>"], initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return "\n".join(" ".join(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"])
+
+
+learned = {kind: trained(kind) for kind in ("gpt2", "llama3", "qwen2", "smollm")}
+out = {"texts": TEXTS, "trained": learned, "tokenizers": answers, "models": models_of}
 (folder / "answers.json").write_text(json.dumps(out, ensure_ascii=True, separators=(",", ":")) + "\n")
 print({path.name: path.stat().st_size for path in sorted(folder.iterdir())}, sum(path.stat().st_size for path in folder.iterdir()))

@@ -211,6 +211,16 @@ export const functions = {
   },
   // Data.
   encodeDocuments: { documents: aList(() => [{ name: "a", text: "abc" }]), tokenizer: anObject(() => dawngrad.byteTokenizer) },
+  trainTokenizer: {
+    texts: aList(() => ["the whale the whale"]),
+    options: options({
+      vocabSize: anInteger(260),
+      minFrequency: optional(anInteger(2)),
+      specialTokens: optional(aList(() => ["<|end|>"])),
+      pattern: optional(aName("llama3")),
+      onProgress: optional(aFunction(() => () => undefined)),
+    }),
+  },
   encodeText: { tokenizer: aTokenizer, text: aTokenText, options: encoding },
   encodeTextCached: { tokenizer: aTokenizer, text: aTokenText, file: aText("/dev/null/none"), options: encoding },
   encodeFileCached: { tokenizer: aTokenizer, path: aText("package.json"), options: encoding },
