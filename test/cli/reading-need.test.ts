@@ -27,13 +27,17 @@ const documents = [{ name: "text", tokens: integers(3000, config.vocab_size, 5) 
 
 describe("what a reading is said to need", () => {
   /** The peak of `body` on a backend of its own, and what was said before it. */
-  async function compare(plan: ScoringPlan, body: (model: Llama) => Promise<unknown>, tables?: HostTables): Promise<number> {
+  async function compare(
+    plan: ScoringPlan,
+    body: (model: Llama) => Promise<unknown>,
+    { tables, of = config }: { readonly tables?: HostTables; readonly of?: typeof config } = {},
+  ): Promise<number> {
     const backend = await createWasmBackend({ threads: 2 });
     const before = useBackend(backend);
     try {
-      const said = scoringMemory(new Llama(config, { key: key(1) }), plan, tables);
+      const said = scoringMemory(new Llama(of, { key: key(1) }), plan, tables);
       expect(memory().peakBytes).toBe(0);
-      const model = new Llama(config, { key: key(1) });
+      const model = new Llama(of, { key: key(1) });
       await realize(model);
       await body(model);
       return said.peakBytes / memory().peakBytes;
@@ -61,18 +65,20 @@ describe("what a reading is said to need", () => {
 
   it.each<readonly [ReadingSchedule, number]>([
     ["self-extend", 1024],
-    ["streaming", 1024],
+    ["streaming", 128],
     ["log-n", 1024],
     ["leaky-rerope", 200],
   ])("is what a reading by %s takes, in blocks of %i", async (schedule, block) => {
-    const context = 512;
-    const tables = (length: number) => readingTables(config, { schedule, scale: 8, length, window: 64 });
-    const plan = planScoring(config, { context, targetLength: 32, count: 4, batch: 4, block });
-    const blocks = evaluationTargets({ documents, targetLength: 32, maxContext: context, count: 4 });
-    const reading = { documents, blocks, targetLength: 32, contexts: [context], batch: 4, block, tables };
-    const ratio = await compare(plan, (model) => evaluateContexts({ model, ...reading }), tables(context));
-    expect(ratio).toBeGreaterThan(0.93);
-    expect(ratio).toBeLessThan(1.05);
+    // With narrow feed-forwards the largest there is is attention, which these methods do twice.
+    const narrow = { ...config, intermediate_size: 32 };
+    const context = 1024;
+    const tables = (length: number) => readingTables(narrow, { schedule, scale: 16, length, window: 64 });
+    const plan = planScoring(narrow, { context, targetLength: 8, count: 1, batch: 1, block });
+    const blocks = evaluationTargets({ documents, targetLength: 8, maxContext: context, count: 1 });
+    const reading = { documents, blocks, targetLength: 8, contexts: [context], batch: 1, block, tables };
+    const ratio = await compare(plan, (model) => evaluateContexts({ model, ...reading }), { tables: tables(context), of: narrow });
+    expect(ratio).toBeGreaterThan(0.965);
+    expect(ratio).toBeLessThan(1.02);
   });
 
   it("is what the loss by position takes", async () => {
