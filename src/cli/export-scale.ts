@@ -1,4 +1,5 @@
 /** Models as other programs read them: at one scale, which their configuration states. */
+import { exportConfig } from "../e2llm/export-config.js";
 import { toHfRope } from "../e2llm/hf-rope.js";
 import { modelRope } from "../e2llm/model-frequencies.js";
 import { automaticReading, type ReadingSchedule, readingScaling } from "../e2llm/reading.js";
@@ -35,13 +36,15 @@ export function exportScale(
   }
   const { scaling: own, theta, window } = modelRope(config, { file });
   const reach = config.max_position_embeddings;
-  const scaling = composed(own, schedule, { g, reach, window });
-  const fields = toHfRope(scaling, { headDim: config.head_dim, theta, window });
+  const fields =
+    schedule === "linear" || g === 1
+      ? exportConfig(config, { scale: g })
+      : toHfRope(scalingAt(own, schedule, { g, reach, window }), { headDim: config.head_dim, theta, window });
   const { e2llm } = config;
   return {
     schedule,
     extraConfig: { ...fields, e2llm: schedule === "linear" && e2llm !== undefined ? e2llm : undefined },
-    window: g === 1 ? reach : Math.floor(g * reach),
+    window: fields.max_position_embeddings,
   };
 }
 
@@ -51,12 +54,8 @@ interface Sizes {
   readonly window: number;
 }
 
-/** The scaling of a schedule on top of that of the configuration, which is possible where both divide positions. */
-function composed(own: RopeScaling, schedule: ReadingSchedule, { g, reach, window }: Sizes): RopeScaling {
-  if (g === 1) return own;
-  if (schedule === "linear" && (own.type === "default" || own.type === "linear")) {
-    return { type: "linear", factor: g * (own.type === "linear" ? own.factor : 1) };
-  }
+/** The scaling of a schedule, which takes the place of none. */
+function scalingAt(own: RopeScaling, schedule: ReadingSchedule, { g, reach, window }: Sizes): RopeScaling {
   if (own.type !== "default") {
     throw new OptionError(`the configuration scales the positions already ("${own.type}"), so --export-scale ${g} cannot be put on it`, {
       hint: "leave it out: the model is exported as its configuration says",

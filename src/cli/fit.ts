@@ -98,9 +98,12 @@ export const readModel = (config: LlamaConfig, bytes: number): Need => ({
   advice: "a smaller model, or weights of two bytes: --dtype bf16 or --dtype f16",
 });
 
-/** Keys and values of a text that is generated, and its tables of RoPE. */
-export const generatedText = (config: LlamaConfig, length: number, unit: Unit): Need => ({
-  what: `a text of ${length} ${unit}`,
-  numbers: length * config.head_dim * (2 * config.num_hidden_layers * config.num_key_value_heads + 1),
-  advice: "fewer --tokens",
+/** Keys and values of texts that are generated side by side, and their tables of RoPE. */
+export const generatedTexts = (
+  config: LlamaConfig,
+  { rows, length, unit }: { readonly rows: number; readonly length: number; readonly unit: Unit },
+): Need => ({
+  what: rows === 1 ? `a text of ${length} ${unit}` : `${rows} texts of ${length} ${unit} side by side`,
+  numbers: length * config.head_dim * (2 * rows * config.num_hidden_layers * config.num_key_value_heads + 1),
+  advice: rows === 1 ? "fewer --tokens" : "a smaller --batch, or fewer --tokens",
 });

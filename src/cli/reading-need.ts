@@ -1,6 +1,6 @@
 /** What an evaluation needs of memory, said before its first pass, and which options would make it fit. */
 import type { BackendInfo } from "../backend/backend.js";
-import { type ScoringMemory, type ScoringPlan, scoringMemory } from "../e2llm/scoring.js";
+import { planScoring, type ScoringMemory, type ScoringPlan, scoringMemory } from "../e2llm/scoring.js";
 import type { HostTables } from "../nn/batch.js";
 import { bytesPerRow } from "../nn/block-reader.js";
 import type { Llama } from "../nn/llama.js";
@@ -75,6 +75,46 @@ export function sayReadingNeed(io: Pick<CommandIo, "note" | "warn">, options: Re
       ["a block", scratch],
     ],
     less: "shorter --contexts and --batch 1 need",
+  });
+  return figures;
+}
+
+export interface GenerationNeedOptions {
+  readonly info: BackendInfo;
+  readonly model: Llama;
+  /** Texts that are continued side by side. */
+  readonly rows: number;
+  /** Tokens that one of them sees, at most. */
+  readonly length: number;
+  readonly unit: Unit;
+  /** The tables by which they are read. */
+  readonly tables: HostTables;
+}
+
+/** Says what generating will need, as far as a reading of the whole text is like it. Throws MemoryNeedError for one that cannot fit. */
+export function sayGenerationNeed(io: Pick<CommandIo, "note" | "warn">, options: GenerationNeedOptions): ReadingFigures {
+  const { info, model, rows, length, unit, tables } = options;
+  const room = roomOf(info);
+  const memoryOf = (count: number): ScoringMemory =>
+    scoringMemory(model, planScoring(model.config, { context: length, targetLength: 1, count, batch: count }), tables);
+  const memory = memoryOf(rows);
+  const { parameterBytes: parameters, keptBytes: keysAndValues, scratchBytes: scratch } = memory;
+  const figures = { ...roomFigures(memory, room), parameters, keysAndValues, scratch };
+  if (!fits(memory, room)) {
+    const alone = rows > 1 ? memoryOf(1) : undefined;
+    const alternatives = alone !== undefined && fits(alone, room) ? [alternative("--batch 1", alone)] : [];
+    const hint = alternatives.length === 0 ? "take fewer --tokens, --dtype bf16, or a smaller model" : alternativesInWords(alternatives);
+    const what = rows === 1 ? `a text of ${length} ${unit}` : `${rows} texts of ${length} ${unit} side by side`;
+    throw new MemoryNeedError(refusal(what, memory, room), { ...figures, alternatives }, hint);
+  }
+  sayNeed(io, memory, {
+    room,
+    parts: [
+      ["parameters", parameters],
+      ["keys and values", keysAndValues],
+      ["a block", scratch],
+    ],
+    less: "fewer --tokens and --batch 1 need",
   });
   return figures;
 }
