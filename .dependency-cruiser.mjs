@@ -19,6 +19,7 @@ const mayImport = {
     "backend/[^/]+.ts",
     "backend/webgpu/adapter.ts",
     "backend/wasm/features.ts",
+    "platform/optional-packages.ts",
   ],
   // The one place that starts backends.
   "init.ts": [...common, "autograd/runtime.ts", "backend/[^/]+.ts", "backend/[^/]+/index.ts", "platform/"],

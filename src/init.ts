@@ -1,9 +1,9 @@
 import { checkOptions, integer, oneOf, optional, text } from "./arguments.js";
 import { useBackend } from "./autograd/runtime.js";
 import type { Backend } from "./backend/backend.js";
-import { MissingPackageError } from "./backend/optional-packages.js";
 import { BackendUnavailableError, OptionError } from "./errors.js";
 import { nodeProcess } from "./platform/node.js";
+import { MissingPackageError } from "./platform/optional-packages.js";
 
 /** The backends by name, the preferred ones first. */
 export const backendNames = ["webgpu", "wasm", "reference"] as const;

@@ -1,7 +1,7 @@
-import { installLine } from "../backend/optional-packages.js";
 import { mostMemoryBytes, type WasmSurvey } from "../backend/wasm/features.js";
 import { BackendUnavailableError } from "../errors.js";
 import type { BackendName } from "../init.js";
+import { installLine } from "../platform/optional-packages.js";
 import { type BackendOptions, wantedBackend } from "./options.js";
 
 /** A GPU adapter as doctor shows it. */

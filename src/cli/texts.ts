@@ -1,8 +1,9 @@
 /** Texts for the command, read in Node: the built-in book, a file or a folder of files. */
-import { importOptional, installLine } from "../backend/optional-packages.js";
+
 import { FormatError, OptionError } from "../errors.js";
 import type { TextDocument } from "../nn/data.js";
 import { readFileChecked } from "../nn/files.js";
+import { importOptional, installLine } from "../platform/optional-packages.js";
 
 /** The name of the built-in book. */
 export const MOBY_DICK = "moby-dick";

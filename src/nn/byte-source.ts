@@ -95,24 +95,81 @@ export const blobSource = (blob: BlobLike, name: string): ByteSource =>
     },
   });
 
-/** What an address answers with, read as it comes in. Throws FormatError where it answers with an error or not at all. */
+/**
+ * What is at an address: read in any order where the server gives ranges of it, and else as it comes in. Throws FormatError where it answers with
+ * an error or not at all.
+ */
 export async function openUrl(url: string): Promise<ByteSource> {
-  const fail = (message: string, hint: string, cause?: unknown): FormatError => new FormatError(message, { file: url, hint, cause });
-  const unreachable = (cause: unknown): FormatError =>
-    fail(
-      `the address cannot be fetched: ${cause instanceof Error ? cause.message : String(cause)}`,
-      "check the address, the network, and in a page that the server allows requests from it (CORS)",
-      cause,
-    );
-  const response = await fetch(url).catch((cause: unknown) => {
-    throw unreachable(cause);
+  const ranged = await get(url, { from: 0, to: RANGE_BYTES });
+  const total = totalOf(ranged);
+  if (total !== undefined) return rangeSource(url, total, ranged);
+  if (ranged.status === 200) return new Download(url, ranged, (cause) => unreachable(url, cause));
+  // An empty file has no range, and a page may not be shown how long the whole is.
+  await ranged.body?.cancel();
+  return new Download(url, await get(url), (cause) => unreachable(url, cause));
+}
+
+/** Bytes of one request: that of the headers of most files. */
+const RANGE_BYTES = 2 ** 22;
+
+const unreachable = (url: string, cause: unknown): FormatError =>
+  new FormatError(`the address cannot be fetched: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    file: url,
+    hint: "check the address, the network, and in a page that the server allows requests from it (CORS)",
+    cause,
   });
-  if (!response.ok) {
-    await response.body?.cancel();
-    if (response.status === 404 || response.status === 410) throw new MissingFileError(url, undefined, "check the address");
-    throw fail(`the server answers ${response.status}${response.statusText ? ` ${response.statusText}` : ""}`, "check the address");
-  }
-  return new Download(url, response, unreachable);
+
+async function get(url: string, range?: { readonly from: number; readonly to: number }): Promise<Response> {
+  const init = range === undefined ? {} : { headers: { Range: `bytes=${range.from}-${range.to - 1}` } };
+  const response = await fetch(url, init).catch((cause: unknown) => {
+    throw unreachable(url, cause);
+  });
+  if (response.ok || (range !== undefined && response.status === 416)) return response;
+  await response.body?.cancel();
+  if (response.status === 404 || response.status === 410) throw new MissingFileError(url, undefined, "check the address");
+  throw new FormatError(`the server answers ${response.status}${response.statusText ? ` ${response.statusText}` : ""}`, {
+    file: url,
+    hint: "check the address",
+  });
+}
+
+/** Bytes of the whole of which a response is a part, or undefined for one that is none. */
+function totalOf(response: Response): number | undefined {
+  if (response.status !== 206 || response.headers.get("content-encoding") !== null) return undefined;
+  const total = /^bytes \d+-\d+\/(\d+)$/.exec(response.headers.get("content-range") ?? "")?.[1];
+  return total === undefined ? undefined : Number(total);
+}
+
+/** A file of `size` bytes at a server that gives ranges: what is asked for next is, as a rule, here already. */
+async function rangeSource(url: string, size: number, first: Response): Promise<ByteSource> {
+  const version = first.headers.get("etag");
+  const bytesOf = async (response: Response, from: number, to: number): Promise<Uint8Array> => {
+    const bytes = new Uint8Array(
+      await response.arrayBuffer().catch((cause: unknown) => {
+        throw unreachable(url, cause);
+      }),
+    );
+    if (response.status === 206 && bytes.length === to - from && response.headers.get("etag") === version && totalOf(response) === size)
+      return bytes;
+    throw new FormatError(`expected bytes ${from} to ${to} of ${size}, found ${bytes.length} (status ${response.status})`, {
+      file: url,
+      hint: "the file changes, or the server does not keep to ranges; download it first",
+    });
+  };
+  const end = Math.min(size, RANGE_BYTES);
+  let here = { from: 0, bytes: await bytesOf(first, 0, end) };
+  return sourceOf({
+    name: url,
+    size,
+    read: async (from, to) => {
+      const { from: begin, bytes } = here;
+      if (from >= begin && to <= begin + bytes.length) return bytes.slice(from - begin, to - begin);
+      const until = Math.min(size, Math.max(to, from + RANGE_BYTES));
+      const found = await bytesOf(await get(url, { from, to: until }), from, until);
+      here = { from, bytes: found };
+      return found.slice(0, to - from);
+    },
+  });
 }
 
 class Download implements ByteSource {

@@ -5,6 +5,7 @@ import { hasNode, nodeModule } from "../platform/node.js";
 import { type BlobLike, type ByteSource, blobSource, bytesSource, MissingFileError, openUrl } from "./byte-source.js";
 import { identifyFile, identifyFolder } from "./file-kinds.js";
 import { openFile } from "./files.js";
+import { HubFiles, hubAddress, parseHubAddress } from "./hub.js";
 
 /** What is used of a File. */
 export interface FileLike extends BlobLike {
@@ -22,6 +23,8 @@ export type FileContent = BlobLike | Uint8Array | ArrayBuffer | string;
  *
  * - a string: in Node the path of a folder, or an address that begins with "http:", "https:" or "file:"; in a page the address of a
  *   folder, which may be relative. A URL does as well;
+ * - `hf:owner/name`, `hf:owner/name@revision` or `hf:owner/name/file.gguf`: a model of the Hugging Face Hub. In Node its files are downloaded
+ *   into the cache that Python's `huggingface_hub` shares, as they are needed, by the optional package @huggingface/hub;
  * - a FileList or other list of `File`s, as `<input type="file" multiple>` or a drop gives them; folders in front of the names are left out;
  * - contents by name, such as `modelBlobs` returns: `{ "config.json": …, "model.safetensors": … }` of Blobs, bytes or text.
  */
@@ -95,12 +98,33 @@ export const sourceKind: Kind = {
 /** The files of a source. Throws OptionError for what is none. */
 export function modelFiles(name: string, source: ModelSource): ModelFiles {
   checkArgument(name, "source", source, sourceKind);
+  if (typeof source === "string" && /^hf:/i.test(source)) return filesOfHub(source);
   if (source instanceof URL || (typeof source === "string" && (!hasNode || /^(https?|file|blob|data):/i.test(source)))) {
     return filesAt(String(source));
   }
   if (typeof source === "string") return filesIn(source);
   const list = listOfFiles(source);
   return given(list === undefined ? (source as Readonly<Record<string, FileContent>>) : byName(list));
+}
+
+function filesOfHub(address: string): ModelFiles {
+  const model = parseHubAddress(address);
+  if (model === undefined) {
+    throw new OptionError(`"${address}" names no model of the Hugging Face Hub`, {
+      hint: "hf:owner/name, hf:owner/name@revision or hf:owner/name/file.gguf",
+    });
+  }
+  if (!hasNode) return filesAt(hubAddress(model));
+  const hub = new HubFiles(model);
+  const below = model.path === "" ? "" : `${model.path}/`;
+  const whole = isModelFile(model.path);
+  return {
+    name: whole ? hub.label(model.path) : `${hub.name}${below === "" ? "" : `/${model.path}`}`,
+    label: (file) => hub.label(below + file),
+    open: (file) => hub.open(below + file),
+    names: async () => (await hub.names()).filter((file) => file.startsWith(below)).map((file) => file.slice(below.length)),
+    whole: async () => (whole ? hub.open(model.path) : undefined),
+  };
 }
 
 /** The last part of each name: what a page is given may lie in a folder. */

@@ -10,6 +10,7 @@ export const isNode: boolean =
 
 /** The modules of Node that the library uses, by their names without "node:". */
 interface NodeModules {
+  readonly crypto: typeof import("node:crypto");
   readonly fs: typeof import("node:fs");
   readonly "fs/promises": typeof import("node:fs/promises");
   readonly module: typeof import("node:module");

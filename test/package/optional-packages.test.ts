@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { importOptional, installLine, isMissing, type OptionalPackage, optionalPackages } from "../../src/backend/optional-packages.js";
+import { importOptional, installLine, isMissing, type OptionalPackage, optionalPackages } from "../../src/platform/optional-packages.js";
 
 interface Manifest {
   readonly dependencies: Readonly<Record<string, string>>;

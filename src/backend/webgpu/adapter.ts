@@ -1,6 +1,6 @@
 import { BackendUnavailableError } from "../../errors.js";
 import { isNode, nodeModule, nodeProcess } from "../../platform/node.js";
-import { installLine } from "../optional-packages.js";
+import { installLine } from "../../platform/optional-packages.js";
 import { type AdapterReport, type AdapterSource, describeAdapter } from "./adapter-report.js";
 import { type DawnAdapter, dawnAdapters, loadDawn } from "./dawn.js";
 import type { FaultPlan } from "./faults.js";

@@ -1,6 +1,6 @@
 import { BackendUnavailableError } from "../../errors.js";
 import { nodeProcess } from "../../platform/node.js";
-import { importOptional, MissingPackageError } from "../optional-packages.js";
+import { importOptional, MissingPackageError } from "../../platform/optional-packages.js";
 import { prepareSwiftShader } from "./software-driver.js";
 
 /** Where Dawn in Node takes its drivers from. */

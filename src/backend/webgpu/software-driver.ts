@@ -1,6 +1,6 @@
 import { BackendUnavailableError } from "../../errors.js";
 import { nodeModule, nodePackageEntry, nodeProcess } from "../../platform/node.js";
-import { importOptional, MissingPackageError } from "../optional-packages.js";
+import { importOptional, MissingPackageError } from "../../platform/optional-packages.js";
 
 /** Where the unpacked driver lies. */
 export interface SoftwareDriver {

@@ -1,4 +1,4 @@
-import { importOptional, installLine } from "../../backend/optional-packages.js";
+import { importOptional, installLine } from "../../platform/optional-packages.js";
 import type { Chart } from "./charts.js";
 
 /** True where figures can be drawn. */

@@ -1,5 +1,5 @@
-import { importOptional } from "../../backend/optional-packages.js";
 import { surveyWasm } from "../../backend/wasm/features.js";
+import { importOptional } from "../../platform/optional-packages.js";
 import type { DoctorOptions } from "../commands/doctor.js";
 import { freeMemory, hostMemory } from "../fit.js";
 import {

@@ -1,5 +1,5 @@
 import { BackendUnavailableError } from "../errors.js";
-import { nodePackage } from "../platform/node.js";
+import { nodePackage } from "./node.js";
 
 /**
  * Packages that are used where they are installed and that dawngrad does not bring, with the versions that it is tested with. Each is
