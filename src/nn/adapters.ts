@@ -1,23 +1,25 @@
 /** LoRA adapters in the files of Python's `peft`: `adapter_config.json` and `adapter_model.safetensors`. */
 import { checkArgument, checkOptions, optional, text } from "../arguments.js";
-import { tensorsOf } from "../autograd/tree.js";
+import { copyBranch, tensorsOf } from "../autograd/tree.js";
 import { FormatError } from "../errors.js";
 import { hasNode, nodeModule } from "../platform/node.js";
 import { type AdapterConfig, adapterConfigText, parseAdapterConfig } from "./adapter-config.js";
 import { configOfAdapters, withAdapterModules } from "./adapter-places.js";
 import { type ByteSource, bytesSource, readAll } from "./byte-source.js";
-import { blobsOf, writeContents } from "./contents.js";
+import { type LlamaConfig, llamaShapes } from "./config.js";
 import { modelKind } from "./kinds.js";
 import type { Llama } from "./llama.js";
 import { type LoadModelOptions, loadModelKinds, loadTree, loadWeights } from "./load-weights.js";
 import { loraTrainable, requireAdapters } from "./lora.js";
-import { type HostBlob, type ModelSource, modelFiles, readingFile } from "./model-source.js";
+import { type HostBlob, type ModelSource, modelFiles, openIfThere, readingFile } from "./model-source.js";
 import { openStored } from "./open-model.js";
-import { readTree } from "./read-tree.js";
-import { checkTensors, type SafetensorsTensor, writeSafetensors } from "./safetensors.js";
+import { checkTensors } from "./safetensors.js";
 import { readSafetensorsHeader, wrongLength } from "./safetensors-header.js";
-import { storedTensors } from "./safetensors-model.js";
+import { configFile, readConfig as readModelConfig, storedTensors } from "./safetensors-model.js";
+import { blobsOf, type SavedFiles, writeFiles } from "./saved-files.js";
+import { type SavedTensor, safetensorsPieces, savedTensors } from "./saved-tensors.js";
 import type { StoredTensor } from "./stored-model.js";
+import { trainablePart } from "./trainable.js";
 
 export const adapterConfigFile = "adapter_config.json";
 export const adapterWeightsFile = "adapter_model.safetensors";
@@ -42,7 +44,7 @@ export interface SaveAdapterOptions {
  */
 export async function saveAdapter(folder: string, model: Llama, options: SaveAdapterOptions = {}): Promise<void> {
   checkArgument("saveAdapter", "folder", folder, text);
-  await writeContents(folder, await adapterContents("saveAdapter", model, options));
+  await writeFiles(folder, await adapterContents("saveAdapter", model, options));
 }
 
 /** The files that {@link saveAdapter} writes, as Blobs by name, for pages; {@link loadAdapter} takes them back. */
@@ -50,19 +52,22 @@ export async function adapterBlobs(
   model: Llama,
   options: SaveAdapterOptions = {},
 ): Promise<Record<"adapter_config.json" | "adapter_model.safetensors", HostBlob>> {
-  return blobsOf(await adapterContents("adapterBlobs", model, options));
+  return blobsOf(await adapterContents("adapterBlobs", model, options)) as Promise<
+    Record<"adapter_config.json" | "adapter_model.safetensors", HostBlob>
+  >;
 }
 
-export async function adapterContents(where: string, model: Llama, options: SaveAdapterOptions) {
+export async function adapterContents(where: string, model: Llama, options: SaveAdapterOptions): Promise<SavedFiles> {
   checkArgument(where, "model", model, modelKind);
   checkOptions(where, options, { base: optional(text) });
   requireAdapters(where, model);
   const config = configOfAdapters(where, model, options.base);
-  const tensors = (await readTree(model, "", loraTrainable)).map(([path, tensor]): [string, SafetensorsTensor] => [nameOf(path), tensor]);
+  const trained = trainablePart(model, loraTrainable)[0];
+  const tensors = savedTensors(trained, "").map((tensor): SavedTensor => ({ ...tensor, name: nameOf(tensor.name) }));
   // PEFT has a tied head as a module of its own.
-  const embedding = config.ensure_weight_tying ? tensors.find(([name]) => name === tiedEmbedding) : undefined;
-  if (embedding !== undefined) tensors.push([tiedHead, embedding[1]]);
-  return { [adapterWeightsFile]: writeSafetensors(tensors, { format: "pt" }), [adapterConfigFile]: adapterConfigText(config) } as const;
+  const embedding = config.ensure_weight_tying ? tensors.find(({ name }) => name === tiedEmbedding) : undefined;
+  if (embedding !== undefined) tensors.push({ ...embedding, name: tiedHead });
+  return { [adapterWeightsFile]: safetensorsPieces(tensors, { format: "pt" }), [adapterConfigFile]: adapterConfigText(config) };
 }
 
 /** What an adapter says of itself: the base that it belongs to, rank, and where it stands. Throws FormatError for what is no LoRA adapter. */
@@ -136,31 +141,46 @@ export interface LoadAdaptedOptions extends LoadModelOptions {
 
 /**
  * The model that an adapter belongs to, with the adapter: {@link loadModel} of its base and {@link loadAdapter}. `dtype` is that of the base.
- * Throws FormatError where the adapter names no base or the base is not there.
+ * A `config.json` beside the adapter, as {@link saveTraining} writes it, says how the model is read: its window and RoPE. Throws FormatError
+ * where the adapter names no base or the base is not there.
  */
 export async function loadAdaptedModel(source: ModelSource, options: LoadAdaptedOptions = {}): Promise<Llama> {
   const where = "loadAdaptedModel";
-  modelFiles(where, source);
-  checkOptions(where, options, {
-    ...loadModelKinds,
-    base: optional({ wanted: "a model", fits: (value) => value !== null && value !== undefined }),
-  });
-  const { base: given, ...how } = options;
-  const stored = await openStored(where, given ?? (await baseOf(source)));
+  const files = modelFiles(where, source);
+  const given = { wanted: "a model", fits: (value: unknown) => value !== null && value !== undefined };
+  checkOptions(where, options, { ...loadModelKinds, base: optional(given) });
+  const { base, ...how } = options;
+  const config = await readingFile(files, adapterConfigFile, readConfig);
+  const found = base ?? (await baseOf(config, files.label(adapterConfigFile), "give it: loadAdaptedModel(source, { base })"));
+  const adapted = await loadAdapter(await loadBase(where, found, how), source);
+  const own = await openIfThere(files, configFile);
+  if (own === undefined) return adapted;
+  await own.close();
+  return withConfig(adapted, await readModelConfig(files), files.label(configFile));
+}
+
+/** The model with what another configuration of the same sizes says of it. Throws FormatError for other sizes. */
+export function withConfig(model: Llama, config: LlamaConfig, file: string): Llama {
+  const sizes = (of: LlamaConfig): string => JSON.stringify([...llamaShapes(of)]);
+  const tied = { ...config, tie_word_embeddings: model.config.tie_word_embeddings };
+  if (sizes(tied) !== sizes(model.config))
+    throw new FormatError("expected the sizes of the base model, found others", { file, hint: "the adapter belongs to another model" });
+  return Object.assign(copyBranch(model), { _config: tied }) as Llama;
+}
+
+/** The base of an adapter, in a dtype. */
+export async function loadBase(where: string, source: ModelSource, options: LoadModelOptions): Promise<Llama> {
+  const stored = await openStored(where, source);
   try {
-    return await loadAdapter(await loadWeights(stored, how), source);
+    return await loadWeights(stored, options);
   } finally {
     await stored.close();
   }
 }
 
-/** Where the base of an adapter is. */
-async function baseOf(source: ModelSource): Promise<string> {
-  const files = modelFiles("loadAdaptedModel", source);
-  const name = (await readingFile(files, adapterConfigFile, readConfig)).base_model_name_or_path;
-  const hint = "give it: loadAdaptedModel(source, { base })";
-  if (name === undefined || name === "")
-    throw new FormatError("the adapter does not say which model it belongs to", { file: files.label(adapterConfigFile), hint });
+/** Where the base of an adapter is: a path, or a name at Hugging Face's hub where there is nothing at that path. Throws FormatError where it says none. */
+export async function baseOf({ base_model_name_or_path: name }: AdapterConfig, file: string, hint: string): Promise<string> {
+  if (name === undefined || name === "") throw new FormatError("the adapter does not say which model it belongs to", { file, hint });
   if (hasNode && /^[\w.-]+\/[\w.-]+$/.test(name)) {
     const { stat } = await nodeModule("fs/promises");
     if (!(await stat(name).catch(() => undefined))) return `hf:${name}`;

@@ -17,6 +17,8 @@ import type { Tensor } from "../autograd/tensor.js";
 import { tensorsOf } from "../autograd/tree.js";
 import { FormatError } from "../errors.js";
 import type { Shape } from "../ir/shape.js";
+import { adaptedBase, adapterNotes } from "./adapter-training.js";
+import { adapterContents } from "./adapters.js";
 import type { ByteSource } from "./byte-source.js";
 import { type LlamaConfig, llamaShapes } from "./config.js";
 import { parseLlamaConfig, toHfConfig } from "./config-json.js";
@@ -24,7 +26,7 @@ import { parseJson } from "./json.js";
 import { modelKind, optimizerKind } from "./kinds.js";
 import { Llama } from "./llama.js";
 import { type LoadModelOptions, loadModelKinds, loadTree, loadWeights } from "./load-weights.js";
-import { refuseAdapters } from "./lora.js";
+import { hasAdapters, loraTrainable, refuseAdapters } from "./lora.js";
 import { type HostBlob, type ModelSource, modelFiles, readingFile, sourceKind } from "./model-source.js";
 import { configOf, openStored } from "./open-model.js";
 import type { Optimizer } from "./optimizers.js";
@@ -131,10 +133,22 @@ export interface TrainingCheckpoint<State> extends TrainResult<State> {
   readonly extra?: Readonly<Record<string, unknown>>;
 }
 
+export interface SaveTrainingOptions extends SaveModelOptions {
+  /** Where the base of a model with adapters is, a path or an address, from which `loadTraining` takes it again. */
+  readonly base?: string;
+}
+
+/** The weights, or the adapters of a model that has some. */
+export type TrainingBlobs = Record<"config.json" | "training.safetensors", HostBlob> &
+  Partial<Record<"model.safetensors" | "adapter_config.json" | "adapter_model.safetensors", HostBlob>>;
+
 /**
  * Writes the model as {@link saveModel} does and, in one further file that appears whole or not at all, everything that
  * training needs to go on: parameters, optimizer state, step, configuration and `extra`. An interrupted save therefore leaves
  * the state of the save before, and so does one that is refused with a NonFiniteError because a value is NaN or infinite.
+ *
+ * Of a model with LoRA adapters only these are written, as {@link saveAdapter} does, with their state: the base is named (`base`) and known by a
+ * fingerprint of its weights.
  *
  * Values are stored in the dtypes that they have. Where the backend computes in f32, training 2N steps and training N, saving, loading and training
  * N more give the same bits on the same device, provided that batches are a function of the step. (The reference backend holds
@@ -143,7 +157,7 @@ export interface TrainingCheckpoint<State> extends TrainResult<State> {
 export async function saveTraining<State>(
   folder: string,
   checkpoint: TrainingCheckpoint<State>,
-  options: SaveModelOptions = {},
+  options: SaveTrainingOptions = {},
 ): Promise<void> {
   checkArgument("saveTraining", "folder", folder, text);
   await writeFiles(folder, await trainingContents("saveTraining", checkpoint, options));
@@ -152,17 +166,15 @@ export async function saveTraining<State>(
 /** The files that {@link saveTraining} writes, as Blobs by name, for pages; {@link loadTraining} takes them back. */
 export async function trainingBlobs<State>(
   checkpoint: TrainingCheckpoint<State>,
-  options: SaveModelOptions = {},
-): Promise<Record<"config.json" | "model.safetensors" | "training.safetensors", HostBlob>> {
-  return blobsOf(await trainingContents("trainingBlobs", checkpoint, options)) as Promise<
-    Record<"config.json" | "model.safetensors" | "training.safetensors", HostBlob>
-  >;
+  options: SaveTrainingOptions = {},
+): Promise<TrainingBlobs> {
+  return blobsOf(await trainingContents("trainingBlobs", checkpoint, options)) as Promise<TrainingBlobs>;
 }
 
 async function trainingContents<State>(
   where: string,
   checkpoint: TrainingCheckpoint<State>,
-  options: SaveModelOptions,
+  options: SaveTrainingOptions,
 ): Promise<SavedFiles> {
   checkFields<Required<TrainingCheckpoint<State>>>(where, "checkpoint", checkpoint as Required<TrainingCheckpoint<State>>, {
     model: modelKind,
@@ -170,20 +182,38 @@ async function trainingContents<State>(
     step: integer(0),
     extra: optional(plainObject),
   });
+  const { base, ...others } = options;
+  checkOptions<Pick<SaveTrainingOptions, "base">>(where, { ...(base === undefined ? {} : { base }) }, { base: optional(text) });
   const { model, optimizerState, step, extra = {} } = checkpoint;
-  const tensors = [...savedTensors(model, parameterPrefix), ...savedTensors(optimizerState, statePrefix)];
+  const adapted = hasAdapters(model);
+  const parameters = adapted ? trainablePart(model, loraTrainable)[0] : model;
+  const tensors = [...savedTensors(parameters, parameterPrefix), ...savedTensors(optimizerState, statePrefix)];
   const metadata = {
     format: trainingFormat,
     step: String(step),
     config: JSON.stringify(toHfConfig(configOfLayers(where, model))),
     extra: JSON.stringify(extra),
+    ...(adapted && (await adapterNotes(where, model, base))),
   };
-  return { ...(await modelContents(where, model, options)), [trainingFile]: safetensorsPieces(tensors, metadata) };
+  const files = adapted ? await adaptedContents(where, model, options) : await modelContents(where, model, others);
+  return { ...files, [trainingFile]: safetensorsPieces(tensors, metadata) };
+}
+
+/** An adapter beside the configuration of the model that it makes. */
+async function adaptedContents(where: string, model: Llama, { base, extraConfig, copyFrom }: SaveTrainingOptions): Promise<SavedFiles> {
+  const config = { ...toHfConfig(configOfLayers(where, model)), ...extraConfig };
+  return {
+    ...(await adapterContents(where, model, base === undefined ? {} : { base })),
+    ...(copyFrom === undefined ? {} : await companionFiles(where, copyFrom)),
+    [configFile]: `${JSON.stringify(config, null, 2)}\n`,
+  };
 }
 
 export interface LoadTrainingOptions {
-  /** Which parameters the run trains, as `train` was told: the others have no place in the state. Default: all. */
+  /** Which parameters the run trains, as `train` was told: the others have no place in the state. Default: all, or the adapters where there are some. */
   readonly trainable?: Trainable;
+  /** The base of adapters, with the weights that it had. Default: it is loaded from where the checkpoint says. */
+  readonly base?: Llama;
 }
 
 const trainingFormat = "dawngrad-training-1";
@@ -192,8 +222,9 @@ const parameterPrefix = "parameters.";
 const statePrefix = "optimizer.";
 
 /**
- * What {@link saveTraining} wrote, in the dtypes that it had, or in f32 where the backend lacks one of them. `optimizer` is of the kind that the state was saved from; its `init` says what must be
- * there. Throws FormatError for files that are missing, damaged or of another optimizer.
+ * What {@link saveTraining} wrote, in the dtypes that it had, or in f32 where the backend lacks one of them. `optimizer` is of the kind that the
+ * state was saved from; its `init` says what must be there. Throws FormatError for files that are missing, damaged or of another optimizer, and
+ * for a base of adapters that is missing or not what it was.
  */
 export async function loadTraining<State>(
   source: ModelSource,
@@ -201,14 +232,14 @@ export async function loadTraining<State>(
   options: LoadTrainingOptions = {},
 ): Promise<Required<TrainingCheckpoint<State>>> {
   checkArgument("loadTraining", "optimizer", optimizer, optimizerKind);
-  checkOptions("loadTraining", options, { trainable: optional(callable) });
-  return readingFile(modelFiles("loadTraining", source), trainingFile, (file) => readTraining(file, optimizer, options.trainable));
+  checkOptions("loadTraining", options, { trainable: optional(callable), base: optional(modelKind) });
+  return readingFile(modelFiles("loadTraining", source), trainingFile, (file) => readTraining(file, optimizer, options));
 }
 
 async function readTraining<State>(
   source: ByteSource,
   optimizer: Optimizer<State>,
-  trainable: Trainable | undefined,
+  { trainable, base }: LoadTrainingOptions,
 ): Promise<Required<TrainingCheckpoint<State>>> {
   const file = source.name;
   const header = await readSafetensorsHeader(source);
@@ -225,9 +256,14 @@ async function readTraining<State>(
   if (typeof extra !== "object" || extra === null || Array.isArray(extra)) throw new FormatError('"extra" is no JSON object', { file });
 
   const config = parseLlamaConfig(metadata["config"] ?? "", file);
-  const parameters = [...llamaShapes(config)].map(([name, shape]) => [parameterPrefix + name, shape] as const);
-  const blank = skeleton(config);
-  const state = optimizer.init(trainablePart(blank, trainable)[0]);
+  const adapted = await adaptedBase(header, base, config);
+  const blank = adapted ?? skeleton(config);
+  const saved =
+    adapted === undefined
+      ? [...llamaShapes(config)]
+      : tensorsOf(trainablePart(adapted, loraTrainable)[0]).map(({ path, tensor }) => [path, tensor.shape] as const);
+  const parameters = saved.map(([name, shape]) => [parameterPrefix + name, shape] as const);
+  const state = optimizer.init(trainablePart(blank, trainable ?? (adapted && loraTrainable))[0]);
   const moments = tensorsOf(state).map(
     ({ path, tensor }) => [statePrefix + path, storedShape(header, statePrefix + path, tensor)] as const,
   );

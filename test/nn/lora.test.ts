@@ -351,6 +351,15 @@ describe("adapters that cannot be are refused in words", () => {
     await expect(modelBlobs(mergeLora(lora))).resolves.toHaveProperty("config.json");
   });
 
+  it("a bias stays with its matrix", async () => {
+    const base = new Linear(tensor([[1, 2]]), tensor([5]));
+    const lora = new LoraLinear(base, { A: tensor([[1, 1]]), B: tensor([[2]]) });
+    const x = tensor([[3, 4]]);
+    expect(await lora.forward(x).array()).toEqual([[11 + 5 + 14]]);
+    expect(await lora.merged().forward(x).array()).toEqual([[30]]);
+    expect(lora.base()).toEqual(base);
+  });
+
   it("a matrix at two places stays one, with one adapter", () => {
     const shared = new Linear(zeros([3, 3]));
     const lora = applyLora({ first: shared, second: shared, third: new Linear(zeros([3, 3])) }, { rank: 1 });
