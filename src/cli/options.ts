@@ -339,9 +339,15 @@ export function addCommon(command: Command): void {
     "for wasm: threads that compute (default: one for each processor, at most 16)",
     wholeNumber({ min: 1, max: 256 }),
   );
+  addOutput(command);
+  command.hook("preAction", () => checkBackendOptions(command.opts<BackendOptions>()));
+}
+
+/** Adds the options of commands that compute nothing on a backend. */
+export function addOutput(command: Command): void {
+  command.optionsGroup("Everywhere:");
   addFlag(command, "json", "one JSON document on standard output; everything else on standard error");
   addFlag(command, "verbose", "say more, and show stack traces");
-  command.hook("preAction", () => checkBackendOptions(command.opts<BackendOptions>()));
 }
 
 /** The backend that is asked for, by name or by an option that only one of them has; undefined where `init` chooses. */

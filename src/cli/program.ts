@@ -7,6 +7,7 @@ import { registerExperiment } from "./commands/experiment.js";
 import { registerExtend } from "./commands/extend.js";
 import { registerGenerate } from "./commands/generate.js";
 import { registerInspect } from "./commands/inspect.js";
+import { registerTokenizer } from "./commands/tokenizer.js";
 import { registerTrain } from "./commands/train.js";
 import { exitCodes, reportError, runCommand } from "./exit.js";
 import { type Interrupt, onInterrupt, type SignalSource } from "./interrupt.js";
@@ -111,6 +112,7 @@ Ctrl-C, kill).`,
   registerEval(program, (options) => execute("eval", options));
   registerGenerate(program, (options) => execute("generate", options));
   registerInspect(program, (options) => execute("inspect", options));
+  registerTokenizer(program, (options) => execute("tokenizer", options));
   registerExperiment(program, (options) => execute("experiment", options));
   return program;
 }

@@ -5,6 +5,7 @@ import type { ExperimentOptions } from "./commands/experiment.js";
 import type { ExtendOptions } from "./commands/extend.js";
 import type { GenerateOptions } from "./commands/generate.js";
 import type { InspectOptions } from "./commands/inspect.js";
+import type { TokenizerOptions } from "./commands/tokenizer.js";
 import type { TrainOptions } from "./commands/train.js";
 import type { Runner } from "./runner.js";
 
@@ -17,6 +18,7 @@ export interface CommandOptions {
   readonly eval: EvalOptions;
   readonly generate: GenerateOptions;
   readonly inspect: InspectOptions;
+  readonly tokenizer: TokenizerOptions;
   readonly experiment: ExperimentOptions;
 }
 
@@ -34,5 +36,6 @@ export const runners: Runners = {
   eval: () => import("./run/eval.js"),
   generate: () => import("./run/generate.js"),
   inspect: () => import("./run/inspect.js"),
+  tokenizer: () => import("./run/tokenizer.js"),
   experiment: () => import("./run/experiment.js"),
 };

@@ -67,6 +67,7 @@ export async function cli(argv: readonly string[], body: Body = () => undefined,
     eval: record("eval"),
     generate: record("generate"),
     inspect: record("inspect"),
+    tokenizer: record("tokenizer"),
     experiment: record("experiment"),
   };
   const code = await runCli(argv, { stdout, stderr, env: {}, runners, signals: new FakeSignals(), ...environment });
