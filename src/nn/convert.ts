@@ -77,13 +77,13 @@ const STORED_AS = { f32: "F32", f16: "F16", bf16: "BF16" } as const;
 
 function savedTensor(tensor: StoredTensor, dtype: WeightDtype): SavedTensor {
   const { name, shape } = tensor;
-  const bytes = async (): Promise<Uint8Array> => {
+  async function* pieces(): AsyncGenerator<Uint8Array, void, void> {
     const values = await tensor.read(0, sizeOf(shape));
     const numbers = values instanceof Uint16Array ? fromHalves(tensor.dtype as Half, values) : values;
     requireFinite(name, numbers);
     const written = dtype === tensor.dtype ? values : dtype === "f32" ? numbers : toHalves(dtype, numbers);
     if (written instanceof Uint16Array && dtype !== tensor.dtype) requireFinite(name, fromHalves(dtype as Half, written));
-    return new Uint8Array(written.buffer, written.byteOffset, written.byteLength);
-  };
-  return { name, dtype: STORED_AS[dtype], shape, bytes };
+    yield new Uint8Array(written.buffer, written.byteOffset, written.byteLength);
+  }
+  return { name, dtype: STORED_AS[dtype], shape, pieces };
 }
