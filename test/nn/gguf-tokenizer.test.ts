@@ -5,6 +5,7 @@ import { GGUF_TOKEN_TYPES, type GgufTokenizer } from "../../src/nn/gguf/keys.js"
 import { ggufTokenizerParts } from "../../src/nn/tokenizers/gguf-tokenizer.js";
 import { PipelineTokenizer } from "../../src/nn/tokenizers/pipeline.js";
 import { protoFields } from "../../src/nn/tokenizers/protobuf.js";
+import { loadTokenizer } from "../../src/nn/tokenizers.js";
 
 const read = (name: string): Buffer => readFileSync(new URL(`../golden/tokenizers/${name}`, import.meta.url));
 const golden = JSON.parse(read("answers.json").toString()) as {
@@ -71,11 +72,31 @@ describe("tokenizers inside of GGUF files", () => {
     for (const { text } of plain) expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
   });
 
-  it("of SentencePiece's pieces has the tokens that SentencePiece has", () => {
+  it("of SentencePiece's pieces has the tokens that SentencePiece has, and so has llama2.c's list of them", async () => {
     const pieces = [...protoFields(read("bpe.model"), "bpe.model")].filter(({ number }) => number === 1);
     const fields = pieces.map(
       ({ value }) => new Map([...protoFields(value as Uint8Array, "bpe.model")].map((field) => [field.number, field.value])),
     );
+    // The same pieces as llama2.c lists them.
+    const entries = fields.map((field, token) => {
+      const text = Buffer.from(
+        token === 1
+          ? "\n<s>\n"
+          : Buffer.from(field.get(1) as Uint8Array)
+              .toString()
+              .replaceAll("▁", " "),
+      );
+      const head = Buffer.alloc(8);
+      (field.get(2) as Uint8Array | undefined)?.forEach((byte, i) => {
+        head[i] = byte;
+      });
+      head.writeUInt32LE(text.length, 4);
+      return Buffer.concat([head, text]);
+    });
+    const listed = await loadTokenizer({ "tokenizer.bin": Buffer.concat([Buffer.from([64, 0, 0, 0]), ...entries]) });
+    expect([...listed.encode("Hello world", { special: true })]).toEqual([1, ...listed.encode("Hello world")]);
+    await expect(loadTokenizer({ "tokenizer.bin": Buffer.concat([Buffer.from([4, 0, 0, 0]), ...entries]) })).rejects.toThrow(FormatError);
+    await expect(loadTokenizer({ "tokenizer.bin": Buffer.concat(entries) })).rejects.toThrow(FormatError);
     const tokenizer = made({
       ...nothing,
       model: "llama",
@@ -87,6 +108,9 @@ describe("tokenizers inside of GGUF files", () => {
     const { ids } = golden.models.bpe as { ids: string[] };
     const encoded = golden.texts.map((text) => tokenizer.encode(text, { parseSpecial: false }).join(" "));
     expect(encoded).toEqual(ids);
+    // A space and "▁" are one there.
+    const told = golden.texts.flatMap((text, i) => (text.includes("▁") ? [] : [i]));
+    expect(told.map((i) => listed.encode(golden.texts[i] as string, { parseSpecial: false }).join(" "))).toEqual(told.map((i) => ids[i]));
     expect([...tokenizer.encode("", { special: true })]).toEqual([1]);
   });
 

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { Tokenizer as Theirs } from "@huggingface/tokenizers";
 import { describe, expect, it } from "vitest";
 import { loadTokenizer, type Tokenizer } from "../../src/nn/tokenizers.js";
 
@@ -74,6 +75,18 @@ describe.each(fromJson)("the tokenizer of kind %s", (_, answers, load) => {
     }
   });
 });
+
+it.each(["gpt2", "llama3", "qwen2", "smollm", "llama2"])(
+  "the tokenizer of kind %s is that of Hugging Face's package for JavaScript, where that is right",
+  async (name) => {
+    const json = JSON.parse(read(`${name}.json`).toString());
+    const theirs = new Theirs(json, {});
+    const ours = await loadTokenizer({ "tokenizer.json": read(`${name}.json`) });
+    for (const text of ["Call me Ishmael. Some years ago", "naïve façades; 1851, it's\n\n\twhales", "海 in the sea 🐋"]) {
+      expect([...ours.encode(text)]).toEqual(theirs.encode(text, { add_special_tokens: false }).ids);
+    }
+  },
+);
 
 describe.each(Object.entries(golden.models))("tokenizer.model of kind %s", (name, answers) => {
   const load = (): Promise<Tokenizer> =>

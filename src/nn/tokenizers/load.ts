@@ -10,6 +10,7 @@ import { byteTokenizer } from "./bytes.js";
 import { sha256 } from "./encode-text.js";
 import { Fields } from "./fields.js";
 import { ggufTokenizerParts } from "./gguf-tokenizer.js";
+import { readLlama2cTokenizer } from "./llama2c-tokenizer.js";
 import { type PipelineParts, PipelineTokenizer, type TokenizerExtras } from "./pipeline.js";
 import { readSentencePieceModel } from "./sentencepiece-model.js";
 import type { Tokenizer } from "./tokenizer.js";
@@ -22,7 +23,7 @@ const MAX_SETTINGS = 2 ** 24;
 /**
  * The tokenizer that lies beside a model: `tokenizer.json` of Hugging Face's `tokenizers` or else `tokenizer.model` of SentencePiece, with what
  * `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and `config.json` say about beginning and end, and the chat
- * template; else the one inside of a GGUF file.
+ * template; else `tokenizer.bin` of llama2.c, or the one inside of a GGUF file.
  *
  * Tokens are those of Python's `tokenizers` (`sentencepiece`, llama.cpp) for the same file, but for characters that other versions of Unicode class
  * otherwise; `truncation` and `padding` of the file are left to whoever makes batches. A folder whose `config.json` has a vocabulary of 256 and
@@ -48,14 +49,28 @@ export async function loadTokenizer(source: ModelSource): Promise<Tokenizer> {
     };
     return finished(readSentencePieceModel(pieces, files.label("tokenizer.model"), around), settings, pieces);
   }
+  const listed = await readOptional(files, "tokenizer.bin", MAX_BYTES);
+  if (listed !== undefined) return listedTokenizer(listed, files.label("tokenizer.bin"));
   const model = await modelFile(files);
   return model === undefined ? bytesOrNothing(files) : insideOf(model);
 }
 
-/** The tokenizer of a model in one file. */
+/** The tokenizer of llama2.c. */
+const listedTokenizer = async (bytes: Uint8Array, file: string): Promise<Tokenizer> =>
+  new PipelineTokenizer(readLlama2cTokenizer(bytes, file), {
+    bos: 1,
+    eos: 2,
+    // Where one story ends the next begins; llama2.c's models write no other end.
+    stopTokens: [1, 2],
+    chatTemplate: undefined,
+    fingerprint: await fingerprintOf(bytes),
+  });
+
+/** The tokenizer of a model in one file, or a tokenizer that is one. */
 async function insideOf(file: ByteSource): Promise<Tokenizer> {
   try {
     const start = await file.start();
+    if (/tok[^/\\]*\.bin$/i.test(file.name)) return await listedTokenizer(await readAll(file, MAX_BYTES), file.name);
     if (!isGguf(start)) throw notAFolder(file.name, start);
     const found = ggufTokenizer(await readGgufHeader(file));
     if (found === undefined) {
