@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { OptionError } from "../errors.js";
+import { registerConvert } from "./commands/convert.js";
 import { registerDemo } from "./commands/demo.js";
 import { registerDoctor } from "./commands/doctor.js";
 import { registerEval } from "./commands/eval.js";
@@ -111,6 +112,7 @@ Ctrl-C, kill).`,
   registerExtend(program, (options) => execute("extend", options));
   registerEval(program, (options) => execute("eval", options));
   registerGenerate(program, (options) => execute("generate", options));
+  registerConvert(program, (options) => execute("convert", options));
   registerInspect(program, (options) => execute("inspect", options));
   registerTokenizer(program, (options) => execute("tokenizer", options));
   registerExperiment(program, (options) => execute("experiment", options));

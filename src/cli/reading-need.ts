@@ -3,7 +3,9 @@ import type { BackendInfo } from "../backend/backend.js";
 import { planScoring, type ScoringMemory, type ScoringPlan, scoringMemory } from "../e2llm/scoring.js";
 import type { HostTables } from "../nn/batch.js";
 import { bytesPerRow } from "../nn/block-reader.js";
+import { KeyValueCache } from "../nn/kv-cache.js";
 import type { Llama } from "../nn/llama.js";
+import { tensorBytes } from "../nn/tensor-bytes.js";
 import { type Room, roomOf } from "./fit.js";
 import type { CommandIo } from "./io.js";
 import {
@@ -95,8 +97,14 @@ export interface GenerationNeedOptions {
 export function sayGenerationNeed(io: Pick<CommandIo, "note" | "warn">, options: GenerationNeedOptions): ReadingFigures {
   const { info, model, rows, length, unit, tables } = options;
   const room = roomOf(info);
-  const memoryOf = (count: number): ScoringMemory =>
-    scoringMemory(model, planScoring(model.config, { context: length, targetLength: 1, count, batch: count }), tables);
+  const memoryOf = (count: number): ScoringMemory => {
+    const plan = planScoring(model.config, { context: length, targetLength: 1, count, batch: count });
+    const read = scoringMemory(model, plan, tables);
+    if (read.keptBytes > 0) return read;
+    // What is read at once is kept too, for the tokens that follow.
+    const keptBytes = tensorBytes(new KeyValueCache(model.config, { capacity: length, batch: count }));
+    return { ...read, keptBytes, peakBytes: read.peakBytes + keptBytes };
+  };
   const memory = memoryOf(rows);
   const { parameterBytes: parameters, keptBytes: keysAndValues, scratchBytes: scratch } = memory;
   const figures = { ...roomFigures(memory, room), parameters, keysAndValues, scratch };

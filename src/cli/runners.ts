@@ -1,3 +1,4 @@
+import type { ConvertOptions } from "./commands/convert.js";
 import type { DemoOptions } from "./commands/demo.js";
 import type { DoctorOptions } from "./commands/doctor.js";
 import type { EvalOptions } from "./commands/eval.js";
@@ -17,6 +18,7 @@ export interface CommandOptions {
   readonly extend: ExtendOptions;
   readonly eval: EvalOptions;
   readonly generate: GenerateOptions;
+  readonly convert: ConvertOptions;
   readonly inspect: InspectOptions;
   readonly tokenizer: TokenizerOptions;
   readonly experiment: ExperimentOptions;
@@ -35,6 +37,7 @@ export const runners: Runners = {
   extend: () => import("./run/extend.js"),
   eval: () => import("./run/eval.js"),
   generate: () => import("./run/generate.js"),
+  convert: () => import("./run/convert.js"),
   inspect: () => import("./run/inspect.js"),
   tokenizer: () => import("./run/tokenizer.js"),
   experiment: () => import("./run/experiment.js"),
