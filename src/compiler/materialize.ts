@@ -3,6 +3,7 @@ import { coefficient, type IndexExpression } from "../ir/index-expression.js";
 import { isMovement, isView } from "../ir/operand-accesses.js";
 import type { PrimitiveName } from "../ir/primitives.js";
 import { isRowUpdate } from "../ir/row-update.js";
+import { sizeOf } from "../ir/shape.js";
 import { accessThroughViews } from "./access.js";
 import { operandsOfCall } from "./call-operands.js";
 import { isReduction, type MatmulLoopsOf } from "./domain.js";
@@ -13,10 +14,13 @@ import { isReduction, type MatmulLoopsOf } from "./domain.js";
  * it, when a loop of the program takes it or hands it out, or when computing it again for each reader costs more than a trip through
  * memory.
  *
- *   e = exp(x)                 e  materialized: exp costs 4, and it is read twice
+ *   e = exp(x)                 e  materialized: exp costs 4, and it is read twice, once by a reduction
  *   s = sum(e, axis 1)         s  materialized: a reduction
  *   r = recip(s)               r  not: one reader, or as cheap as reading it
  *   y = mul(e, expand(r))      y  materialized: the result; computes r from s where it is read
+ *
+ *   p = dot(y, w)              p  materialized: a product
+ *   z = add(p, x)              z  materialized if read twice: nobody else reads p, so it takes the place of p in memory
  */
 export interface MaterializeOptions {
   /** False materializes every operation. */
@@ -60,6 +64,13 @@ const costs: { readonly [P in PrimitiveName]?: number } = {
 };
 /** Recomputing up to this many operations is cheaper than a trip through memory. */
 const cheap = 2;
+/**
+ * The same for values that are made of the elements of one tensor: whoever reads them has that tensor's element at hand or reads it instead. An
+ * activation and its derivative, for which a sigmoid, its exponential and its complement would else be kept beside each other.
+ */
+const cheapOfOne = 24;
+/** The same for what is picked from a table, which cannot be written over as long as somebody picks from it. */
+const cheapPicked = 1;
 /** Operations from materialized values to one that is not, at most: whoever follows operands does not get deep. */
 const largestCost = 128;
 /** Movements between a materialized value and where it is read, at most: each may double the terms of the index. */
@@ -84,7 +95,7 @@ export function materialize(
   const { nodes } = graph;
   const materialized = nodes.map(() => false);
   const operands = operandsBelowBarriers(graph);
-  const { readers, amplified } = countReaders(graph, operands);
+  const { readers, amplified, reduced } = countReaders(graph, operands);
   for (const output of graph.outputs) materialized[output] = true;
 
   const need = (position: number): void => {
@@ -144,6 +155,25 @@ export function materialize(
   });
 
   const cost = nodes.map(() => 0);
+  const sizes = nodes.map(({ shape }) => sizeOf(shape));
+  /** Whether a node picks elements by other numbers on the way from what is materialized. */
+  const picks = nodes.map(() => false);
+  /** Whether a node is made of the elements of one tensor and of smaller ones. Inputs may be written over as soon as they were read. */
+  const isOfOne = (i: number): boolean => {
+    let whole = 0;
+    for (const buffer of buffers[i] as ReadonlySet<number>) {
+      if ((nodes[buffer] as GraphNode).kind === "input") return false;
+      if ((sizes[buffer] as number) >= (sizes[i] as number)) whole++;
+    }
+    return whole <= 1;
+  };
+  /** Whether a node goes on from a product of its size that nobody else reads. */
+  const replacesProduct = (inputs: readonly number[], size: number): boolean =>
+    inputs.some((input) => {
+      const below = belowReshapes(input);
+      const node = nodes[below] as GraphNode;
+      return node.kind === "operation" && node.primitive === "dot" && readers[below] === 1 && sizes[below] === size;
+    });
   /** For each node, the buffers that computing it reads. */
   const buffers: ReadonlySet<number>[] = [];
   nodes.forEach((node, i) => {
@@ -177,8 +207,12 @@ export function materialize(
     }
     buffers[i] = all;
     cost[i] = own + inputs.reduce((sum, input) => sum + (materialized[input] ? 0 : (cost[input] as number)), 0);
+    picks[i] = (node.kind === "operation" && node.primitive === "gather") || inputs.some((input) => !materialized[input] && picks[input]);
     const shared = (readers[i] as number) > 1 || amplified[i];
-    if (!isView(node) && shared && (cost[i] as number) > cheap) materialized[i] = true;
+    const affordable = picks[i] ? cheapPicked : amplified[i] || reduced[i] || !isOfOne(i) ? cheap : cheapOfOne;
+    if (!isView(node) && shared && ((cost[i] as number) > affordable || replacesProduct(inputs, sizes[i] as number))) {
+      materialized[i] = true;
+    }
     if ((cost[i] as number) > largestCost && node.kind === "operation") materialized[i] = true;
   });
   // A view that was materialized late ends the chains that lead through it, and what is left of them may not be linear any more.
@@ -190,13 +224,14 @@ export function materialize(
   return { materialized, cost };
 }
 
-/** How often each node is read, views left out, and whether one reader reads an element of it more than once. */
+/** How often each node is read, views left out, and whether one reader reads an element of it more than once, or reduces it. */
 function countReaders(
   { nodes }: Graph,
   operands: readonly (readonly number[])[],
-): { readers: readonly number[]; amplified: readonly boolean[] } {
+): { readers: readonly number[]; amplified: readonly boolean[]; reduced: readonly boolean[] } {
   const readers = nodes.map(() => 0);
   const amplified = nodes.map(() => false);
+  const reduced = nodes.map(() => false);
   for (let i = nodes.length - 1; i >= 0; i--) {
     const node = nodes[i] as GraphNode;
     const through = isView(node);
@@ -205,9 +240,10 @@ function countReaders(
     operands[i]?.forEach((input, k) => {
       readers[input] = (readers[input] as number) + (through ? Math.max(1, readers[i] as number) : 1);
       if (repeatsAll || (repeatsFirst && k === 0) || (through && amplified[i])) amplified[input] = true;
+      if (isReduction(node) || (through && reduced[i])) reduced[input] = true;
     });
   }
-  return { readers, amplified };
+  return { readers, amplified, reduced };
 }
 
 /** What a product or another kernel with loops of its own reads at `coordinates`, linear in two of them. */
