@@ -3,8 +3,7 @@ import { DtypeError } from "../errors.js";
 import { type Half, toNearestHalf } from "./halves.js";
 
 /**
- * Element types. `f32`, `i32`, `u32` and `bool` exist on every backend; `f16` where the device has it; `bf16` on the
- * wasm backend; `f64` on the reference backend. Both kinds of 16 bits are ways to store a number: `f16` has 11 significant bits and
+ * Element types. `f32`, `i32`, `u32` and `bool` exist on every backend; `f16` and `bf16` on webgpu and wasm; `f64` on the reference backend. Both kinds of 16 bits are ways to store a number: `f16` has 11 significant bits and
  * ends at 65504, `bf16` has 8 and the range of f32.
  */
 export type DType = "f64" | "f32" | "f16" | "bf16" | "i32" | "u32" | "bool";

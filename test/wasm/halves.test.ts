@@ -1,49 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Backend } from "../../src/backend/backend.js";
-import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { createWasmBackend } from "../../src/backend/wasm/index.js";
 import { cast, grad, matmul, type Tensor, tensor, useBackend } from "../../src/index.js";
 import type { Graph } from "../../src/ir/graph.js";
-import { type PrimitiveName, primitives } from "../../src/ir/primitives.js";
-import { allowanceOf, type Case, casesOf, computationOf, isSum, magnitude } from "../support/cases.js";
-import { difference } from "../support/compare.js";
+import { casesOf, computationOf } from "../support/cases.js";
 import { compute, GraphBuilder, type HostTensor, hostTensor } from "../support/graphs.js";
-import { type Half, halfUnit, halfValue, halves, inHalves, toNearestHalf } from "../support/halves.js";
+import { halfFailure, nearestHalves as nearest, withFloats } from "../support/half-cases.js";
+import { halfValue, halves, inHalves, toNearestHalf } from "../support/halves.js";
 import { samples, uniformSource } from "../support/samples.js";
-
-const reference = createReferenceBackend();
-
-const nearest = (values: ArrayLike<number>, half: Half): number[] => Array.from(values, (x) => toNearestHalf(x, half));
-const rounded = (x: HostTensor, half: Half): HostTensor => (x.dtype === "f32" ? hostTensor("f32", x.shape, nearest(x.data, half)) : x);
-const asHalf = (x: HostTensor, half: Half): HostTensor => (x.dtype === "f32" ? { ...x, dtype: half } : x);
-
-/** Primitives whose result, from the right operands, may be the wrong one of two neighbouring halves: f32 itself is not exact there. */
-const approximate = new Set<PrimitiveName>(["exp", "log", "sin", "cos", "tanh", "erf", "pow", "mod"]);
-
-/** The first thing that is wrong with a primitive on halves; undefined where it is right or has no floats. */
-async function failure<P extends PrimitiveName>(backend: Backend, testCase: Case<P>, half: Half): Promise<string | undefined> {
-  const single = computationOf(testCase, (x) => rounded(x, half));
-  const graph = inHalves(single.graph, half);
-  if (graph === undefined || !graph.nodes.some(({ dtype }) => dtype === half)) return undefined;
-  const [exact] = (await compute(reference, single)) as [HostTensor];
-  const [found] = (await compute(backend, { ...single, graph, inputs: single.inputs.map((x) => asHalf(x, half)) })) as [HostTensor];
-  if (exact.dtype !== "f32") return difference(found, exact, () => 0);
-  const expected = asHalf(hostTensor("f32", exact.shape, nearest(exact.data, half)), half);
-  const [magnitudes] = isSum(testCase.primitive)
-    ? await compute(
-        reference,
-        computationOf(testCase, (x) => magnitude(rounded(x, half))),
-      )
-    : [undefined];
-  const allowance = allowanceOf(testCase, exact, magnitudes);
-  const neighbour = approximate.has(testCase.primitive) || isSum(testCase.primitive);
-  return difference(found, expected, (value, i) => (neighbour ? allowance(exact.data[i] as number, i) + halfUnit(value, half) : 0));
-}
-
-/** The primitives that take or make halves; a bitcast keeps the width of its operand, and there are no integers of 16 bits. */
-const withFloats = (Object.keys(primitives) as PrimitiveName[]).filter(
-  (name) => !["not", "and", "or", "bitcast", "randomBits"].includes(name),
-);
 
 const variants = [
   { name: "fused", create: () => createWasmBackend({ threads: 3, chunks: "finest", poison: true }) },
@@ -78,7 +42,7 @@ describe.each(variants)("halves on wasm, $name,", { timeout: 60_000 }, ({ create
     it.each(halves)(`${primitive} is the reference's result on the same numbers in %s, rounded to it`, async (half) => {
       const wrong: string[] = [];
       for (const testCase of casesOf(primitive, samples[primitive])) {
-        const message = await failure(backend, testCase, half);
+        const message = await halfFailure(backend, testCase, half);
         if (message !== undefined) wrong.push(`${testCase.title}: ${message}`);
       }
       expect(wrong).toEqual([]);

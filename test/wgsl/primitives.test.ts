@@ -4,7 +4,7 @@ import { thinned } from "../support/backends.js";
 import { casesOf, computationOf } from "../support/cases.js";
 import { edges } from "../support/edges.js";
 import { GraphBuilder } from "../support/graphs.js";
-import { inHalves } from "../support/halves.js";
+import { halves, inHalves } from "../support/halves.js";
 import { type KernelLint, openKernelLint } from "../support/kernel-lint.js";
 import { samples } from "../support/samples.js";
 import { programsOf } from "./targets.js";
@@ -24,8 +24,9 @@ describe("for every target, the kernels compile at default limits of", { timeout
       const found: string[] = [];
       for (const testCase of thinned(casesOf(primitive, samples[primitive]), stride)) {
         const { graph } = computationOf(testCase);
-        const half = graph.nodes.some(({ dtype }) => dtype === "f32") ? inHalves(graph) : undefined;
-        const programs = [...programsOf(graph), ...(half === undefined ? [] : programsOf(half))];
+        const inFloats = graph.nodes.some(({ dtype }) => dtype === "f32");
+        const packed = inFloats ? halves.map((half) => inHalves(graph, half)) : [];
+        const programs = [graph, ...packed].flatMap((each) => (each === undefined ? [] : programsOf(each)));
         for (const program of programs) {
           for (const problem of await lint.problems(program)) found.push(`${testCase.title}: ${problem}`);
         }

@@ -87,8 +87,7 @@ class WebGpuBackend implements Backend {
     options: WebGpuOptions,
   ) {
     const { info, features, limits } = device;
-    const dtypes = new Set<DType>(["f32", "i32", "u32", "bool"]);
-    if (features.has("shader-f16")) dtypes.add("f16");
+    const dtypes = new Set<DType>(["f32", "f16", "bf16", "i32", "u32", "bool"]);
     this.info = {
       name: "webgpu",
       adapter: info.name,
@@ -104,6 +103,7 @@ class WebGpuBackend implements Backend {
       softwareDriver: device.software,
       subgroupSize: device.subgroupSize,
       subgroupIds: device.subgroupIds,
+      nativeHalves: features.has("shader-f16"),
       workgroupBytes: limits.maxComputeWorkgroupStorageSize,
     };
   }
@@ -111,7 +111,7 @@ class WebGpuBackend implements Backend {
   private need(dtype: DType): void {
     if (!this.info.dtypes.has(dtype)) {
       throw new DtypeError(`${this.info.adapter} has no ${dtype} (it has ${[...this.info.dtypes].join(", ")})`, {
-        hint: 'cast to f32, or use init({ backend: "reference" }) for f64 and init({ backend: "wasm" }) for bf16',
+        hint: 'cast to f32, or use init({ backend: "reference" }) for f64',
       });
     }
   }

@@ -1,11 +1,11 @@
 import { argumentsOf, type Kernel, type Reducer, type ScalarOperation, type Value } from "../../compiler/program.js";
-import type { DType } from "../../ir/dtype.js";
+import { type DType, isHalf } from "../../ir/dtype.js";
 import type { IndexExpression } from "../../ir/index-expression.js";
 import { PARITY, ROTATIONS } from "../../ir/threefry.js";
 
 /** WGSL text for scalar computations: types, constants, operations and the helper functions that they need. */
 
-/** How a dtype lies in memory. WGSL has no f64 and no bf16; the backend offers neither. */
+/** How a dtype lies in memory, unless it is packed (kernels/packed-halves.ts). WGSL has no f64, and the backend does not offer it. */
 export const storageType: Readonly<Record<DType, string>> = {
   f64: "f64",
   f32: "f32",
@@ -15,7 +15,7 @@ export const storageType: Readonly<Record<DType, string>> = {
   u32: "u32",
   bool: "u32",
 };
-/** How a value of a dtype is computed with: f16 in f32. */
+/** How a value of a dtype is computed with: halves in f32. */
 export const registerType: Readonly<Record<DType, string>> = {
   f64: "f64",
   f32: "f32",
@@ -120,6 +120,11 @@ fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u
   let beyond = select(0x7f800000u, size, size > 0x7f800000u);
   return bitcast<f32>(select(finite, beyond, size >= 0x477ff000u) | (bitcast<u32>(x) & 0x80000000u));
 }`,
+  round_bf16: `fn round_bf16(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let rounded = (bits + 0x7fffu + ((bits >> 16u) & 1u)) & 0xffff0000u;
+  return bitcast<f32>(select(rounded, bits | 0x400000u, (bits & 0x7fffffffu) > 0x7f800000u));
+}`,
   // A conversion stops at the largest float below the limit, not at the limit.
   to_i32: "fn to_i32(x: f32) -> i32 { return select(select(i32(x), 2147483647i, x >= 2147483648.0), 0i, is_nan(x)); }",
   to_u32: "fn to_u32(x: f32) -> u32 { return select(select(u32(x), 4294967295u, x >= 4294967296.0), 0u, is_nan(x)); }",
@@ -160,7 +165,7 @@ export class Prelude {
   }
 }
 
-const isFloatType = (dtype: DType): boolean => dtype === "f32" || dtype === "f16";
+const isFloatType = (dtype: DType): boolean => dtype === "f32" || isHalf(dtype);
 
 export function constant(value: number, dtype: DType, prelude: Prelude): string {
   if (dtype === "bool") return value ? "true" : "false";
@@ -264,7 +269,7 @@ const operations: { readonly [O in ScalarOperation]: Print } = {
     if (to === "bool") return from === "bool" ? a : `${a} != ${registerType[from]}(0)`;
     if (isFloatType(from) && (to === "i32" || to === "u32")) return `${prelude.use(`to_${to}`)}(${a})`;
     const value = `${registerType[to]}(${a})`;
-    return to === "f16" ? `${prelude.use("round_f16")}(${value})` : value;
+    return isHalf(to) ? `${prelude.use(`round_${to}`)}(${value})` : value;
   },
   bitcast: ([a], { to }) => `bitcast<${registerType[to]}>(${a})`,
 };
@@ -276,8 +281,8 @@ export class ValuePrinter {
 
   constructor(
     private readonly kernel: Kernel,
-    /** The name of the binding that a buffer is read through. */
-    private readonly bufferName: (buffer: number) => string,
+    /** The element of a buffer at a place, halves as f32. */
+    private readonly read: (buffer: number, place: string) => string,
     private readonly registerName: (register: number) => string,
     /** The dtype of a buffer that may hold the bits of another, as i32 may. */
     private readonly bufferDtype?: (buffer: number) => DType,
@@ -329,11 +334,11 @@ export class ValuePrinter {
   private expression(value: Value): string {
     switch (value.kind) {
       case "load": {
-        const read = `${this.bufferName(value.buffer)}[${index(value.index)}]`;
+        const read = this.read(value.buffer, index(value.index));
         const type = registerType[value.dtype];
         if (this.bufferDtype?.(value.buffer) === "i32" && type !== "i32")
           return type === "bool" ? `${read} != 0` : `bitcast<${type}>(${read})`;
-        return value.dtype === "bool" ? `${read} != 0u` : value.dtype === "f16" ? `f32(${read})` : read;
+        return value.dtype === "bool" ? `${read} != 0u` : read;
       }
       case "scalar":
         return scalar(value.scalar, value.dtype);

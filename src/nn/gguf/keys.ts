@@ -1,8 +1,7 @@
 /** Keys of a GGUF header by type, and those of its tokenizer. */
 import { FormatError } from "../../errors.js";
 import { showValue } from "../json.js";
-import type { GgufHeader } from "./header.js";
-import type { GgufList, GgufValue } from "./values.js";
+import type { GgufHeader, GgufList, GgufValue } from "./header.js";
 
 type Header = Pick<GgufHeader, "keys" | "file">;
 

@@ -7,6 +7,7 @@ import {
   type MapKernel,
   type Value,
 } from "../../../compiler/program.js";
+import { isHalf } from "../../../ir/dtype.js";
 import { add, literal, scale, substitute, unflatten, variable } from "../../../ir/index-expression.js";
 
 /** Kernels of attention that would bind more buffers than every device has, and what puts what they read into fewer. */
@@ -118,7 +119,7 @@ export function packCaptures<K extends Attention>(
     const element = variable("element", extent);
     const values: Value[] = [];
     let value = append(values, { kind: "load", buffer, index: element, dtype });
-    if (dtype === "f16") value = append(values, { kind: "operation", operation: "cast", args: [value], dtype: "f32" });
+    if (isHalf(dtype)) value = append(values, { kind: "operation", operation: "cast", args: [value], dtype: "f32" });
     if (dtype !== "i32") {
       value = append(values, { kind: "operation", operation: dtype === "bool" ? "cast" : "bitcast", args: [value], dtype: "i32" });
     }

@@ -1,6 +1,6 @@
 import { type AttentionBackwardKernel, type AttentionKernel, argumentsOf, type Loop, type Value } from "../../../compiler/program.js";
 import { coefficient, literal, substitute } from "../../../ir/index-expression.js";
-import { index, stored, ValuePrinter } from "../wgsl.js";
+import { index, ValuePrinter } from "../wgsl.js";
 import { Bindings, type Body, type Context, fold, foldedGroup, indent, type KernelSource } from "./source.js";
 import { aligned, quarter } from "./vectors.js";
 
@@ -25,7 +25,7 @@ export class AttentionText {
     this.bindings = new Bindings(context, kernel);
     this.printer = new ValuePrinter(
       kernel,
-      (buffer) => this.bindings.name(buffer),
+      (buffer, place) => this.bindings.read(buffer, place),
       (register) => (kernel.raw.kind === "register" && register === kernel.raw.register ? "raw" : "score_cotangent"),
       (buffer) => context.info(buffer).dtype,
     );
@@ -86,14 +86,13 @@ export class AttentionText {
     const vectors = along === 1 && channel.extent % 4 === 0 && down % 4 === 0 && aligned(base);
     const needed = argumentsOf(load, this.kernel.values);
     this.declare(`${name}_at`, [batch, head].map(parameter), "u32", needed, vectors ? quarter(base) : index(base));
-    const buffer = this.bindings.name(load.buffer, vectors ? 4 : 1);
     const element = (e: number): string => {
-      const read = `f32(${buffer}[place + ${e * along}u])`;
+      const read = `f32(${this.bindings.read(load.buffer, `place + ${e * along}u`)})`;
       const exists = `part < ${Math.ceil((channel.extent - e) / 4)}u`;
       return channel.extent % 4 === 0 || channel.extent % 4 > e ? read : `select(0.0, ${read}, ${exists})`;
     };
     const body = vectors
-      ? [`return vec4<f32>(${buffer}[at + row * ${down / 4}u + part]);`]
+      ? [`return vec4<f32>(${this.bindings.read(load.buffer, `at + row * ${down / 4}u + part`, 4)});`]
       : [`let place = at + row * ${down}u + part * ${4 * along}u;`, `return vec4<f32>(${[0, 1, 2, 3].map(element).join(", ")});`];
     this.functions.push(`fn ${name}(at: u32, row: u32, part: u32) -> vec4<f32> {\n${indent(body)}\n}`);
   }
@@ -108,10 +107,7 @@ export class AttentionText {
   put(name: string, result: number, along: readonly Loop[]): boolean {
     const { stores, results } = this.kernel;
     const wanted = stores.filter((_, i) => results[i] === result);
-    const lines = wanted.map(({ buffer, index: place }) => {
-      const { dtype } = this.context.info(buffer);
-      return `${this.bindings.name(buffer)}[${index(place)}] = ${stored("x", dtype)};`;
-    });
+    const lines = wanted.map(({ buffer, index: place }) => this.bindings.write(buffer, index(place), "x"));
     if (lines.length > 0) this.functions.push(`fn ${name}(${[...along.map(parameter), "x: f32"].join(", ")}) {\n${indent(lines)}\n}`);
     return lines.length > 0;
   }

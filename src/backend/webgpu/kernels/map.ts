@@ -1,5 +1,5 @@
 import type { MapKernel } from "../../../compiler/program.js";
-import { index, stored, ValuePrinter } from "../wgsl.js";
+import { index, ValuePrinter } from "../wgsl.js";
 import { Bindings, type Context, fold, foldedGroup, indented, type KernelSource } from "./source.js";
 
 /** Elementwise kernels: one invocation for each element. */
@@ -11,16 +11,14 @@ export function mapKernel(kernel: MapKernel, context: Context): KernelSource {
   const bindings = new Bindings(context, kernel);
   const printer = new ValuePrinter(
     kernel,
-    (buffer) => bindings.name(buffer),
+    (buffer, place) => bindings.read(buffer, place),
     () => "",
   );
   const body = printer.statements(
     [...kernel.stores.map(({ value }) => value), ...(kernel.where === undefined ? [] : [kernel.where])],
     new Set(),
   );
-  const writes = kernel.stores.map(
-    ({ buffer, index: place, value }) => `${bindings.name(buffer)}[${index(place)}] = ${stored(printer.name(value), value.dtype)};`,
-  );
+  const writes = kernel.stores.map(({ buffer, index: place, value }) => bindings.write(buffer, index(place), printer.name(value)));
   const lines = [
     `let ${kernel.outer.name} = ${foldedGroup(workgroups)} * ${width}u + lane;`,
     `if (${kernel.outer.name} >= ${extent}u) { return; }`,

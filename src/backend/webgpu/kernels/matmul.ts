@@ -1,7 +1,7 @@
 import type { BufferInfo, MatmulKernel } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
 import { coefficient, type IndexExpression, literal, substitute } from "../../../ir/index-expression.js";
-import { index, stored, ValuePrinter } from "../wgsl.js";
+import { index, ValuePrinter } from "../wgsl.js";
 import { Bindings, type Context, fold, foldedGroup, indent, type KernelSource, steps, type Target } from "./source.js";
 import { aligned, quarter } from "./vectors.js";
 
@@ -42,7 +42,7 @@ export function matmulKernel(kernel: MatmulKernel, context: Context): KernelSour
   const bindings = new Bindings(context, kernel, whole ? 4 : 1);
   const printer = new ValuePrinter(
     kernel,
-    (buffer) => bindings.name(buffer),
+    (buffer, place) => bindings.read(buffer, place),
     () => "total",
   );
   const body = target.kernelClass === "gpu" ? tiled(kernel, a, b, bindings, target) : inRegisters(kernel, a, b, bindings, target, whole);
@@ -50,9 +50,7 @@ export function matmulKernel(kernel: MatmulKernel, context: Context): KernelSour
     kernel.stores.map(({ value }) => value),
     new Set(),
   );
-  const writes = kernel.stores.map(
-    ({ buffer, index: place, value }) => `${bindings.name(buffer)}[${index(place)}] = ${stored(printer.name(value), value.dtype)};`,
-  );
+  const writes = kernel.stores.map(({ buffer, index: place, value }) => bindings.write(buffer, index(place), printer.name(value)));
   const finish = `fn finish(b: u32, m: u32, n: u32, total: f32) {\n${indent([...lines, ...writes])}\n}`;
   const declarations = [printer.prelude.text(), whole ? "" : finish, body.declarations];
   return bindings.finish({ width: body.width, workgroups: body.workgroups, declarations, lines: body.lines });
@@ -73,6 +71,9 @@ function columnsOf({ n, k }: MatmulKernel, a: Layout, b: Layout): 1 | 4 {
   if (vectorColumns(b, n.extent)) return 4;
   return n.extent % 4 === 0 && vectorColumns(a, k.extent) && vectorRows(b, k.extent) ? 4 : 1;
 }
+
+/** What reads the vector of four with a number. */
+type Reader = (place: string) => string;
 
 interface Body {
   readonly width: number;
@@ -152,48 +153,46 @@ function inRegisters(kernel: MatmulKernel, a: Layout, b: Layout, bindings: Bindi
   const nothing = columns === 4 ? "vec4<f32>(0.0)" : "0.0";
   for (const i of r) lines.push(`var sum${i} = ${nothing};`);
   const body: string[] = [];
+  const [x, y] = [kernel.a, kernel.b].map(
+    ({ buffer }) =>
+      (place: string) =>
+        bindings.read(buffer, place, 4),
+  ) as [Reader, Reader];
+  const left = (i: number): string => bindings.read(kernel.a.buffer, `${index(a.base)} + m${i} * ${a.row}u + k * ${a.column}u`);
   const stride = fourColumns || (columnsVector && along) ? 4 : 1;
-  const aBase = index(a.base);
-  const bBase = index(b.base);
   if (fourColumns) {
     // Both operands lie along k: four columns of four steps are a 4 × 4 block, turned over in registers.
-    const [x, y] = [bindings.name(kernel.a.buffer, 4), bindings.name(kernel.b.buffer, 4)];
     for (const i of r) lines.push(`let a${i} = ${quarter(a.base)} + m${i} * ${a.row / 4}u;`);
     lines.push(`let right = ${quarter(b.base)} + n * ${b.column / 4}u;`);
-    for (const j of [0, 1, 2, 3]) body.push(`  let c${j} = vec4<f32>(${y}[right + ${(j * b.column) / 4}u + k]);`);
+    for (const j of [0, 1, 2, 3]) body.push(`  let c${j} = ${y(`right + ${(j * b.column) / 4}u + k`)};`);
     ["x", "y", "z", "w"].forEach((part, j) => body.push(`  let y${j} = vec4<f32>(c0.${part}, c1.${part}, c2.${part}, c3.${part});`));
     for (const i of r) {
-      body.push(`  let x${i} = vec4<f32>(${x}[a${i} + k]);`);
+      body.push(`  let x${i} = ${x(`a${i} + k`)};`);
       body.push(`  sum${i} += x${i}.x * y0 + x${i}.y * y1 + x${i}.z * y2 + x${i}.w * y3;`);
     }
   } else if (columnsVector) {
-    const y = bindings.name(kernel.b.buffer, 4);
     lines.push(`let right = ${quarter(b.base)} + n / 4u;`);
     if (along) {
-      const x = bindings.name(kernel.a.buffer, 4);
       for (const i of r) lines.push(`let a${i} = ${quarter(a.base)} + m${i} * ${a.row / 4}u;`);
-      for (const j of [0, 1, 2, 3]) body.push(`  let y${j} = vec4<f32>(${y}[right + (k * 4u + ${j}u) * ${b.row / 4}u]);`);
+      for (const j of [0, 1, 2, 3]) body.push(`  let y${j} = ${y(`right + (k * 4u + ${j}u) * ${b.row / 4}u`)};`);
       for (const i of r) {
-        body.push(`  let x${i} = vec4<f32>(${x}[a${i} + k]);`);
+        body.push(`  let x${i} = ${x(`a${i} + k`)};`);
         body.push(`  sum${i} += x${i}.x * y0 + x${i}.y * y1 + x${i}.z * y2 + x${i}.w * y3;`);
       }
     } else if (down) {
-      const x = bindings.name(kernel.a.buffer, 4);
       lines.push(`let left = ${quarter(a.base)} + mTop / 4u;`);
-      body.push(`  let y = vec4<f32>(${y}[right + k * ${b.row / 4}u]);`);
+      body.push(`  let y = ${y(`right + k * ${b.row / 4}u`)};`);
       for (let q = 0; q < rows / 4; q++) {
-        body.push(`  let x${q} = vec4<f32>(${x}[left + k * ${a.column / 4}u + ${q}u]);`);
+        body.push(`  let x${q} = ${x(`left + k * ${a.column / 4}u + ${q}u`)};`);
         ["x", "y", "z", "w"].forEach((part, j) => body.push(`  sum${q * 4 + j} += x${q}.${part} * y;`));
       }
     } else {
-      const x = bindings.name(kernel.a.buffer);
-      body.push(`  let y = vec4<f32>(${y}[right + k * ${b.row / 4}u]);`);
-      for (const i of r) body.push(`  sum${i} += f32(${x}[${aBase} + m${i} * ${a.row}u + k * ${a.column}u]) * y;`);
+      body.push(`  let y = ${y(`right + k * ${b.row / 4}u`)};`);
+      for (const i of r) body.push(`  sum${i} += ${left(i)} * y;`);
     }
   } else {
-    const [x, y] = [bindings.name(kernel.a.buffer), bindings.name(kernel.b.buffer)];
-    body.push(`  let y = f32(${y}[${bBase} + k * ${b.row}u + n * ${b.column}u]);`);
-    for (const i of r) body.push(`  sum${i} += f32(${x}[${aBase} + m${i} * ${a.row}u + k * ${a.column}u]) * y;`);
+    body.push(`  let y = ${bindings.read(kernel.b.buffer, `${index(b.base)} + k * ${b.row}u + n * ${b.column}u`)};`);
+    for (const i of r) body.push(`  sum${i} += ${left(i)} * y;`);
   }
   lines.push(...overDepth(K, stride, r, nothing, target, body));
   if (whole) {
@@ -220,7 +219,8 @@ const perSide = tile / side;
 function tiled(kernel: MatmulKernel, a: Layout, b: Layout, bindings: Bindings, target: Target): Body {
   const [M, N, K] = [kernel.m.extent, kernel.n.extent, kernel.k.extent];
   const { workgroups, lines } = tileLines(kernel, tile, tile, target);
-  const [x, y] = [bindings.name(kernel.a.buffer), bindings.name(kernel.b.buffer)];
+  const left = bindings.read(kernel.a.buffer, `${index(a.base)} + (mTop + am) * ${a.row}u + (k0 + ak) * ${a.column}u`);
+  const right = bindings.read(kernel.b.buffer, `${index(b.base)} + (k0 + bk) * ${b.row}u + (nLeft + bn) * ${b.column}u`);
   const threads = side * side;
   const loads = (tile * slab) / threads;
   const i = [0, 1, 2, 3];
@@ -234,13 +234,13 @@ function tiled(kernel: MatmulKernel, a: Layout, b: Layout, bindings: Bindings, t
   lines.push(a.column === 1 ? `    let ak = e % ${slab}u; let am = e / ${slab}u;` : `    let am = e % ${tile}u; let ak = e / ${tile}u;`);
   lines.push(
     `    var left = 0.0;`,
-    `    if (mTop + am < ${M}u && k0 + ak < ${K}u) { left = f32(${x}[${index(a.base)} + (mTop + am) * ${a.row}u + (k0 + ak) * ${a.column}u]); }`,
+    `    if (mTop + am < ${M}u && k0 + ak < ${K}u) { left = ${left}; }`,
     `    tile_a[ak * ${tile}u + am] = left;`,
   );
   lines.push(b.column === 1 ? `    let bn = e % ${tile}u; let bk = e / ${tile}u;` : `    let bk = e % ${slab}u; let bn = e / ${slab}u;`);
   lines.push(
     `    var right = 0.0;`,
-    `    if (k0 + bk < ${K}u && nLeft + bn < ${N}u) { right = f32(${y}[${index(b.base)} + (k0 + bk) * ${b.row}u + (nLeft + bn) * ${b.column}u]); }`,
+    `    if (k0 + bk < ${K}u && nLeft + bn < ${N}u) { right = ${right}; }`,
     `    tile_b[bk * ${tile}u + bn] = right;`,
     "  }",
     "  workgroupBarrier();",

@@ -1,6 +1,6 @@
 import type { Reduction, RowKernel, Value } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
-import { beats, combine, identity, index, registerType, stored, ValuePrinter } from "../wgsl.js";
+import { beats, combine, identity, index, registerType, ValuePrinter } from "../wgsl.js";
 import { pairwise } from "./pairwise.js";
 import { Bindings, type Context, fold, foldedGroup, type KernelSource, steps } from "./source.js";
 
@@ -19,7 +19,7 @@ export function rowKernel(kernel: RowKernel, context: Context): KernelSource {
   const bindings = new Bindings(context, kernel);
   const printer = new ValuePrinter(
     kernel,
-    (buffer) => bindings.name(buffer),
+    (buffer, place) => bindings.read(buffer, place),
     (register) => `row${register}`,
   );
   const { prelude } = printer;
@@ -67,7 +67,7 @@ export function rowKernel(kernel: RowKernel, context: Context): KernelSource {
   const rowStores = kernel.stores.filter((store) => !store.inner);
   const fullStores = kernel.stores.filter((store) => store.inner);
   const write = ({ buffer, index: place, value }: RowKernel["stores"][number]): string =>
-    `${bindings.name(buffer)}[${index(place)}] = ${stored(printer.name(value), value.dtype)};`;
+    bindings.write(buffer, index(place), printer.name(value));
   lines.push(
     ...printer.statements(
       kernel.stores.map(({ value }) => value),

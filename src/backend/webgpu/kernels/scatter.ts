@@ -1,6 +1,6 @@
 import type { BinsKernel, ScatterKernel } from "../../../compiler/program.js";
 import { blockTerms } from "../../../compiler/summation.js";
-import { constant, index, registerType, stored, ValuePrinter } from "../wgsl.js";
+import { constant, index, registerType, ValuePrinter } from "../wgsl.js";
 import { pairwise } from "./pairwise.js";
 import { Bindings, type Context, fold, foldedGroup, indent, type KernelSource, steps } from "./source.js";
 
@@ -21,7 +21,7 @@ function sortTexts(kernel: BinsKernel, context: Context) {
   const bindings = new Bindings(context, kernel);
   const printer = new ValuePrinter(
     kernel,
-    (buffer) => bindings.name(buffer),
+    (buffer, place) => bindings.read(buffer, place),
     () => "",
   );
   const [starts, order] = kernel.stores.map(({ buffer }) => bindings.name(buffer)) as [string, string];
@@ -120,7 +120,7 @@ export function scatterKernel(kernel: ScatterKernel, context: Context): KernelSo
   const bindings = new Bindings(context, kernel);
   const printer = new ValuePrinter(
     kernel,
-    (buffer) => bindings.name(buffer),
+    (buffer, place) => bindings.read(buffer, place),
     () => "sum",
   );
   const outside = new Set<number>();
@@ -143,7 +143,7 @@ export function scatterKernel(kernel: ScatterKernel, context: Context): KernelSo
     ]).split("\n"),
     "}",
     ...(pairs ? pairs.finish : []),
-    ...kernel.stores.map(({ buffer, index: at }) => `${bindings.name(buffer)}[${index(at)}] = ${stored("sum", dtype)};`),
+    ...kernel.stores.map(({ buffer, index: at }) => bindings.write(buffer, index(at), "sum")),
   ];
   const lines = sharesBin
     ? [

@@ -1,6 +1,9 @@
 import type { BufferInfo, Kernel, Loop } from "../../../compiler/program.js";
-import { storageType } from "../wgsl.js";
+import { isHalf } from "../../../ir/dtype.js";
+import type { Half } from "../../../ir/halves.js";
+import { storageType, stored } from "../wgsl.js";
 import { iterationText } from "./iterations.js";
+import { type Accessor, halfConversions, readPacked, writePacked } from "./packed-halves.js";
 
 /** What the templates need to know of a device. */
 export interface Target {
@@ -13,6 +16,8 @@ export interface Target {
   readonly subgroupSize?: number | undefined;
   /** Whether an invocation can tell its subgroup from the others of its workgroup (the language feature `subgroup_id`). */
   readonly subgroupIds?: boolean;
+  /** Whether f16 is a type of the language there (`shader-f16`). Else it is packed by twos into words, as bf16 always is. Default true. */
+  readonly nativeHalves?: boolean;
   /** Bytes of memory that a workgroup may have. Default: the 16 KiB that WebGPU guarantees. */
   readonly workgroupBytes?: number;
 }
@@ -57,9 +62,18 @@ export interface Body {
   readonly subgroupSize?: number;
 }
 
-/** Hands out bindings for the buffers of one kernel. */
+interface Binding {
+  readonly slot: number;
+  readonly access: "read" | "read_write";
+  readonly name: string;
+  readonly type: string;
+}
+
+/** Hands out bindings for the buffers of one kernel, and says how their elements are read and written. */
 export class Bindings {
-  private readonly list: { slot: number; access: "read" | "read_write"; name: string; type: string }[] = [];
+  private readonly list: Binding[] = [];
+  /** What reads and writes packed halves, by the name of the function. */
+  private readonly accessors = new Map<string, string>();
 
   constructor(
     private readonly context: Context,
@@ -72,18 +86,52 @@ export class Bindings {
 
   /** The name of a buffer in WGSL, as elements or as vectors of four. */
   name(buffer: number, width: 1 | 4 = 1): string {
-    return this.bind(buffer, "read", width);
+    return this.bind(buffer, "read", width).name;
   }
 
-  private bind(buffer: number, access: "read" | "read_write", width: 1 | 4): string {
-    const slot = this.context.slotOf(buffer);
-    const scalar = storageType[this.context.info(buffer).dtype];
-    const type = width === 4 ? `vec4<${scalar}>` : scalar;
-    const existing = this.list.find((entry) => entry.slot === slot && (entry.type === type || entry.access === "read_write"));
-    if (existing) return existing.name;
-    const name = `buffer${this.list.length}`;
-    this.list.push({ slot, access, name, type });
+  /** The element of a buffer at a place, or the vector of four with that number; halves as f32. */
+  read(buffer: number, place: string, width: 1 | 4 = 1): string {
+    const binding = this.bind(buffer, "read", width);
+    const half = this.packed(buffer);
+    if (half === undefined) {
+      const read = `${binding.name}[${place}]`;
+      return this.context.info(buffer).dtype !== "f16" ? read : width === 4 ? `vec4<f32>(${read})` : `f32(${read})`;
+    }
+    return `${this.accessor(readPacked(half, binding, width))}(${place})`;
+  }
+
+  /** The statement that writes a value to a place of a buffer. */
+  write(buffer: number, place: string, value: string): string {
+    const binding = this.bind(buffer, "read_write", 1);
+    const half = this.packed(buffer);
+    if (half === undefined) return `${binding.name}[${place}] = ${stored(value, this.context.info(buffer).dtype)};`;
+    return `${this.accessor(writePacked(half, binding))}(${place}, ${value});`;
+  }
+
+  /** The dtype of a buffer whose elements lie by twos in words. */
+  private packed(buffer: number): Half | undefined {
+    const { dtype } = this.context.info(buffer);
+    return isHalf(dtype) && !(dtype === "f16" && (this.context.target.nativeHalves ?? true)) ? dtype : undefined;
+  }
+
+  private accessor({ name, text, needs }: Accessor): string {
+    this.accessors.set(needs, halfConversions[needs]);
+    this.accessors.set(name, text);
     return name;
+  }
+
+  private bind(buffer: number, access: "read" | "read_write", width: 1 | 4): Binding {
+    const slot = this.context.slotOf(buffer);
+    const half = this.packed(buffer);
+    const scalar = storageType[this.context.info(buffer).dtype];
+    // Neighbours of a word may be written by different invocations.
+    const word = access === "read" ? "u32" : "atomic<u32>";
+    const type = half === undefined ? (width === 4 ? `vec4<${scalar}>` : scalar) : access === "read" && width === 4 ? "vec2<u32>" : word;
+    const existing = this.list.find((entry) => entry.slot === slot && (entry.type === type || entry.access === "read_write"));
+    if (existing) return existing;
+    const binding = { slot, access, name: `buffer${this.list.length}`, type };
+    this.list.push(binding);
+    return binding;
   }
 
   /** The whole text, with the declarations of everything that was named so far. */
@@ -99,8 +147,7 @@ export class Bindings {
       const space = fitUniform(context.scalars) ? "uniform" : "storage, read";
       buffers.unshift(`@group(0) @binding(0) var<${space}> scalars: array<vec4<u32>, ${Math.ceil(context.scalars / 4)}>;`);
     }
-    // A number may be rounded to a half on its way between floats.
-    const halves = this.list.some(({ type }) => type.includes("f16")) || kernel.values.some(({ dtype }) => dtype === "f16");
+    const halves = this.list.some(({ type }) => type.includes("f16"));
     const iterations = iterationText(kernel, context.loops);
     const several = subgroupSize !== undefined;
     const numbersOfInvocation = several
@@ -113,6 +160,7 @@ export class Bindings {
       ...(subgroups || subgroupSize !== undefined ? ["enable subgroups;", "diagnostic(off, subgroup_uniformity);"] : []),
       ...buffers,
       ...(iterations?.declarations ?? []),
+      ...this.accessors.values(),
       ...declarations.filter((text) => text !== ""),
       `@compute @workgroup_size(${width})`,
       `fn main(${entryPoint}, ${numbersOfInvocation}) {`,
