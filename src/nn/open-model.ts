@@ -2,6 +2,7 @@ import type { ByteSource } from "./byte-source.js";
 import type { LlamaConfig } from "./config.js";
 import { isGguf } from "./gguf/header.js";
 import { openGgufModel } from "./gguf/model.js";
+import { isLlama2c, openLlama2c } from "./llama2c.js";
 import { type ModelFiles, type ModelSource, modelFiles, notAFolder } from "./model-source.js";
 import { configFile, openSafetensorsModel, readConfig } from "./safetensors-model.js";
 import type { StoredModel } from "./stored-model.js";
@@ -11,7 +12,8 @@ import type { StoredModel } from "./stored-model.js";
  * other, and no weight has. Close it afterwards.
  *
  * Read are Hugging Face folders: `config.json` beside `model.safetensors` or beside the files of `model.safetensors.index.json`, in F32, F16,
- * BF16 or F64; and GGUF files of the Llama family, in F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K or Q6_K.
+ * BF16 or F64; and GGUF files of the Llama family, in F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K or Q6_K; and the `.bin`
+ * files of llama2.c, versions 0 to 2.
  *
  * @throws FormatError for files that are missing, damaged, of another kind, or do not fit together
  */
@@ -56,5 +58,6 @@ async function opened(file: ByteSource): Promise<StoredModel> {
 async function openModelFile(file: ByteSource): Promise<StoredModel> {
   const start = await file.start();
   if (isGguf(start)) return openGgufModel(file);
+  if (isLlama2c(start, file.size)) return openLlama2c(file);
   throw notAFolder(file.name, start);
 }
