@@ -24,6 +24,13 @@ export class SavedSettings {
     return this.values[name] === undefined ? undefined : this.number(name);
   }
 
+  /** True or false, which older runs did not write. */
+  optionalFlag(name: string): boolean {
+    const value = this.values[name] ?? false;
+    if (typeof value !== "boolean") this.fail(name, "true or false", value);
+    return value;
+  }
+
   /** A text that older runs did not write. */
   optionalText(name: string): string | undefined {
     return this.values[name] === undefined ? undefined : this.text(name);

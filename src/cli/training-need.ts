@@ -3,6 +3,7 @@ import type { BackendInfo } from "../backend/backend.js";
 import { type ScoringPlan, scoringMemory } from "../e2llm/scoring.js";
 import { bytesPerRow } from "../nn/block-reader.js";
 import type { Llama } from "../nn/llama.js";
+import { hasAdapters, loraTrainable } from "../nn/lora.js";
 import type { AdamWState } from "../nn/optimizers.js";
 import { type TrainingMemory, trainingMemory } from "../nn/training-memory.js";
 import { type Room, roomOf } from "./fit.js";
@@ -84,6 +85,7 @@ function memoryOfTraining(options: TrainingNeedOptions, step: StepOptions, lengt
     optimizer: optimizerOf(rule),
     ...(optimizerState === undefined ? {} : { optimizerState }),
     maxNorm: maxNormOf(rule),
+    ...(hasAdapters(model) && { trainable: loraTrainable }),
     ...languageOptions(step),
     batch: rule.batch,
     length,

@@ -2,10 +2,11 @@ import { trainExtension } from "../e2llm/extension.js";
 import type { PositionSource } from "../e2llm/positions/index.js";
 import { NonFiniteError } from "../errors.js";
 import type { LanguageBatch } from "../nn/batch.js";
-import { type SaveModelOptions, saveTraining } from "../nn/checkpoint.js";
+import { type SaveTrainingOptions, saveTraining } from "../nn/checkpoint.js";
 import { countParameters, type LlamaConfig } from "../nn/config.js";
 import type { TokenSource } from "../nn/data.js";
 import type { Llama } from "../nn/llama.js";
+import { hasAdapters, loraTrainable } from "../nn/lora.js";
 import { type AdamWState, adamw, type Optimizer } from "../nn/optimizers.js";
 import { type Schedule, warmupCosine } from "../nn/schedules.js";
 import { bytesOfTokens } from "../nn/token-bytes.js";
@@ -68,7 +69,9 @@ export interface TrainingRunOptions {
   readonly saveEvery: number;
   /** What a checkpoint says beside the numbers. */
   readonly extra: Readonly<Record<string, unknown>>;
-  readonly saveOptions?: SaveModelOptions;
+  readonly saveOptions?: SaveTrainingOptions;
+  /** What dropout of adapters is drawn from. Default 0. */
+  readonly dropoutSeed?: number;
   /** Words for the end of the progress line. */
   readonly detail?: (info: StepInfo) => string;
 }
@@ -99,7 +102,18 @@ const mostPoints = 1000;
  */
 export async function runTraining(options: TrainingRunOptions): Promise<TrainingRun> {
   const { io, stop, label, rule, startStep = 0, folder, resumed, extra, saveOptions = {}, positions, detail } = options;
-  const { model, optimizer, optimizerState, windows, computing, trainStep, saveEvery, tokenizer = byteTokenizer, tokenizerFiles } = options;
+  const {
+    model,
+    optimizer,
+    optimizerState,
+    windows,
+    computing,
+    trainStep,
+    saveEvery,
+    tokenizer = byteTokenizer,
+    tokenizerFiles,
+    dropoutSeed = 0,
+  } = options;
   const points: TrainPoint[] = [];
   const draws: DrawPoint[] = [];
   const every = Math.ceil(rule.steps / mostPoints);
@@ -128,6 +142,7 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
       ...(optimizerState === undefined ? {} : { optimizerState }),
       ...(trainStep === undefined ? {} : { trainStep }),
       ...(computing === undefined ? {} : languageOptions(computing)),
+      ...(hasAdapters(model) && { trainable: loraTrainable, dropoutSeed }),
       windows,
       positions,
       steps: rule.steps,

@@ -5,6 +5,7 @@ import { type Tensor, tensor } from "../autograd/tensor.js";
 import type { HostTables } from "./batch.js";
 import type { LlamaConfig } from "./config.js";
 import { yieldToEvents } from "./events.js";
+import { canTurnKeys } from "./generation-cache.js";
 import { KeyValueCache } from "./kv-cache.js";
 import type { Llama, RopeTensors, Rotations } from "./llama.js";
 
@@ -78,7 +79,7 @@ export async function* readInBlocks(
   const { plan, tables, shouldStop } = options;
   const { context, count, length } = plan;
   const batch = rows.length / context;
-  let cache = count === 1 ? undefined : new KeyValueCache(model.config, { capacity: context, batch });
+  let cache = count === 1 ? undefined : new KeyValueCache(model.config, { capacity: context, batch, turned: canTurnKeys(model, tables) });
   try {
     for (let block = 0; block < count && !shouldStop?.(); block++) {
       const { from, to } = blockRange(plan, block);
@@ -104,7 +105,8 @@ export async function* readInBlocks(
  */
 export function blockMemory(model: Llama, plan: BlockPlan, rows: number, tables?: TableForm): ProgramMemory {
   const { context, count, length } = plan;
-  const cache = count === 1 ? undefined : new KeyValueCache(model.config, { capacity: context, batch: rows });
+  const cache =
+    count === 1 ? undefined : new KeyValueCache(model.config, { capacity: context, batch: rows, turned: canTurnKeys(model, tables ?? {}) });
   const form = tables ?? { rows: 1, length: context, half: model.config.head_dim / 2 };
   return readBlock.memory(model, zeros([rows, length], { dtype: "i32" }), tablesOf(form), cache);
 }

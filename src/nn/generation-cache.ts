@@ -33,6 +33,10 @@ const turnedBack: Turning = compile(
   { donate: [0], name: "turn keys back" },
 );
 
+/** Whether each key has one angle by which all queries find it. */
+export const canTurnKeys = ({ model }: Llama, { far }: { readonly far?: unknown }): boolean =>
+  far === undefined && model.layers.every((layer) => layer.self_attn.position_encoding === null);
+
 /**
  * The cache of a text that is being written, whose keys are kept turned for as long as the tables stay the same: then each is turned once.
  * Where tables change, as those of a scale that grows, all keys are turned back, and turned anew when the new tables are seen a second
@@ -58,7 +62,7 @@ export class TurningCache {
     const { last, start } = this;
     this.last = tables;
     if (start instanceof StreamingCache) return this.cache as StreamingCache;
-    const canTurn = tables.far === undefined && this.model.model.layers.every((layer) => layer.self_attn.position_encoding === null);
+    const canTurn = canTurnKeys(this.model, tables);
     const cache = (this.cache ?? this.empty(start, canTurn)) as KeyValueCache;
     const isSame = canTurn && (last === undefined || (last.cos === tables.cos && last.sin === tables.sin));
     if (cache.turned && !isSame) {

@@ -17,6 +17,7 @@ export * from "./clip.js";
 export { countParameters, type ExtensionNotes, type LayerType, type LlamaConfig, llamaShapes } from "./config.js";
 export { parseLlamaConfig, toHfConfig } from "./config-json.js";
 export { type LlamaOptions, llamaConfig } from "./config-options.js";
+export { type ConvertOptions, convertModel } from "./convert.js";
 export * from "./data.js";
 export { type DropoutKeysOptions, dropoutKeys } from "./dropout.js";
 export { createPositionEncoding } from "./encodings/create.js";
@@ -25,6 +26,8 @@ export type { PairCoordinates, PositionBias } from "./encodings/position-bias.js
 export { alibiSlopes } from "./encodings/static-biases.js";
 export * from "./evaluation-targets.js";
 export * from "./generate.js";
+export { ggufBlob, type SaveGgufOptions, saveGguf } from "./gguf/save.js";
+export type { GgufDtype } from "./gguf/write.js";
 export type { LossOptions } from "./kinds.js";
 export * from "./kv-cache.js";
 export * from "./llama.js";

@@ -12,8 +12,8 @@ export interface SavedTensor {
   readonly name: string;
   readonly dtype: "F32" | "F16" | "BF16";
   readonly shape: readonly number[];
-  /** Throws NonFiniteError where a value is NaN or infinite, or becomes so in `dtype`. */
-  bytes(): Promise<Uint8Array>;
+  /** Its bytes one piece after another. Throws NonFiniteError where a value is NaN or infinite, or becomes so in `dtype`. */
+  pieces(): AsyncIterable<Uint8Array>;
 }
 
 const storedAs = { f32: "F32", f16: "F16", bf16: "BF16" } as const;
@@ -25,28 +25,34 @@ export function savedTensors(tree: Tree, prefix: string, dtype?: WeightDtype): S
     const own = tensor.dtype;
     if (own !== "f32" && own !== "f16" && own !== "bf16") throw new DtypeError(`${name} is ${own}; checkpoints hold f32, f16 and bf16`);
     const to = dtype ?? own;
-    return { name, dtype: storedAs[to], shape: tensor.shape, bytes: () => bytesOf(name, tensor, to) };
+    return { name, dtype: storedAs[to], shape: tensor.shape, pieces: () => piecesOf(name, tensor, to) };
   });
 }
 
-async function bytesOf(name: string, tensor: Tensor, dtype: WeightDtype): Promise<Uint8Array> {
+async function* piecesOf(name: string, tensor: Tensor, dtype: WeightDtype): AsyncGenerator<Uint8Array, void, void> {
   const values = (await data(tensor)) as Float32Array;
   requireFinite(name, values);
-  if (dtype === "f32") return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  const halves = toHalves(dtype, values);
-  // Exponents of ones alone are infinities, which rounding may reach.
-  const infinite = dtype === "f16" ? 0x7c00 : 0x7f80;
-  const lost = halves.findIndex((bits) => (bits & infinite) === infinite);
-  if (lost >= 0) {
-    throw new NonFiniteError(
-      `${name} holds ${values[lost]} (element ${lost} of ${values.length}), which ${dtype} does not reach; nothing was saved`,
-      {
-        hint: 'save with { dtype: "f32" }',
-      },
-    );
+  if (dtype === "f32") yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  else {
+    for (let begin = 0; begin < values.length; begin += PIECE) {
+      const halves = toHalves(dtype, values.subarray(begin, begin + PIECE));
+      const lost = halves.findIndex((bits) => (bits & exponent[dtype]) === exponent[dtype]);
+      if (lost >= 0) throw unreached(name, dtype, values, begin + lost);
+      yield new Uint8Array(halves.buffer);
+    }
   }
-  return new Uint8Array(halves.buffer);
 }
+
+/** Numbers that are rounded at a time. */
+const PIECE = 2 ** 20;
+
+/** Exponents of ones alone, which infinities have: rounding may reach them. */
+const exponent = { f16: 0x7c00, bf16: 0x7f80 } as const;
+
+const unreached = (name: string, dtype: WeightDtype, values: Float32Array, at: number): NonFiniteError =>
+  new NonFiniteError(`${name} holds ${values[at]} (element ${at} of ${values.length}), which ${dtype} does not reach; nothing was saved`, {
+    hint: 'save with { dtype: "f32" }',
+  });
 
 /** Throws NonFiniteError where a number is none as f32, which is what a file holds: the reference backend has numbers that are infinite there. */
 export function requireFinite(name: string, values: ArrayLike<number>): void {
@@ -69,7 +75,7 @@ export async function* safetensorsPieces(
     metadata,
   );
   yield head;
-  for (const [, tensor] of sorted) yield await tensor.bytes();
+  for (const [, tensor] of sorted) yield* tensor.pieces();
 }
 
 /** Tensors in files of at most `most` bytes of data each, unless one tensor alone has more. */

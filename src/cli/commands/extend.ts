@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import { OptionError } from "../../errors.js";
+import { addLora, type LoraFlags, refuseWithoutLora } from "../lora.js";
 import {
   type Action,
   addChoice,
@@ -49,7 +50,7 @@ export interface MethodOptions {
   readonly scaling?: ScalingName;
 }
 
-export interface ExtendOptions extends CommonOptions, OptimizerOptions, MethodOptions {
+export interface ExtendOptions extends CommonOptions, OptimizerOptions, MethodOptions, LoraFlags {
   /** The model to extend; absent only with `resume`. */
   readonly model?: string;
   /** Where its tokenizer is, if not beside it. */
@@ -109,7 +110,8 @@ Examples:
   dawngrad extend --model runs/base --out runs/e2
   dawngrad extend --model runs/base --method plain --out runs/plain
   dawngrad extend --model runs/base --method e2-yarn --scaling yarn-turns
-  dawngrad extend --model runs/base --g-max 16 --steps 2000`,
+  dawngrad extend --model runs/base --g-max 16 --steps 2000
+  dawngrad extend --model SmolLM2 --lora 8 --train-norms --checkpoint blocks`,
     );
   command.optionsGroup("Data:");
   addModel(command);
@@ -136,6 +138,8 @@ Examples:
     "what a scale does, by a schedule of eval (default: linear; e2-yarn: yarn; random-scale: ntk)",
     scalingNames,
   );
+  command.optionsGroup("Adapters:");
+  addLora(command);
   command.optionsGroup("Training:");
   addOptimizer(command, { batch: 8, steps: 400, lr: 5e-4 });
   addStepOptions(command);
@@ -167,6 +171,7 @@ export function resolveExtend(raw: RawExtendOptions, given: ReadonlySet<string>)
   // What a resumed run was begun with is known only when its checkpoint has been read.
   if (raw.resume === undefined) {
     refuseUnread(raw, given);
+    refuseWithoutLora(raw, given);
     checkMicroBatch(raw.microBatch, raw.batch);
   }
   return { ...raw, warmup: resolveWarmup(raw.warmup, raw.steps), out: raw.out ?? raw.resume ?? `runs/${raw.method}`, given };

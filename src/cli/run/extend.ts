@@ -9,7 +9,6 @@ import { createWindowSampler } from "../../nn/data.js";
 import type { Llama } from "../../nn/llama.js";
 import type { ModelSource } from "../../nn/model-source.js";
 import { type AdamWState, adamw } from "../../nn/optimizers.js";
-import type { StoredModel } from "../../nn/stored-model.js";
 import type { Tokenizer } from "../../nn/tokenizers.js";
 import {
   type ExtendMethod,
@@ -24,8 +23,9 @@ import { loadCorpus } from "../corpus.js";
 import { exportScale } from "../export-scale.js";
 import { needRoom, roomOf, trainedBatch, trainedModel } from "../fit.js";
 import { heldOutLoss } from "../held-out.js";
+import { type LoraFlags, loraFlags, resumedLora, withLora } from "../lora.js";
 import { modelTokenizer } from "../model-tokenizer.js";
-import { load, shapeOf, withModel } from "../opened-model.js";
+import { load, type OpenedModel, readingDtype, shapeOf, withModel } from "../opened-model.js";
 import { mostItems, type StepOptions } from "../options.js";
 import { withRunFolder } from "../outputs.js";
 import { formatCount } from "../progress.js";
@@ -38,7 +38,7 @@ import { type LearningRule, lastLoss, needCheckpointSpace, optimizerOf, runTrain
 import { type Unit, unitOf } from "../units.js";
 
 /** What an extension is, as it is saved beside its checkpoint. */
-interface ExtensionSettings extends MethodOptions {
+interface ExtensionSettings extends MethodOptions, LoraFlags {
   /** Folder of the model that it began from. */
   readonly from: string;
   readonly text: string;
@@ -78,7 +78,7 @@ export const run: Runner<ExtendOptions> = (options, context) =>
       const { model, resume } = options;
       if (resume !== undefined) return extend(await resumedStart(options, resume), circumstances);
       if (model === undefined) throw new OptionError("extend needs a model", { hint: "name its folder: --model runs/base" });
-      return withModel(model, async (stored) => extend(await freshStart(options, model, stored), circumstances));
+      return withModel(model, async (stored) => extend(await freshStart(options, model, stored, info), circumstances));
     }),
   );
 
@@ -99,7 +99,8 @@ async function extend(start: Start, { options, io, onInterrupt, computedOn, info
   const { method, gMax, granularity } = settings;
   const extends_ = method !== "plain";
   if (extends_) checkReach(settings, window, unit);
-  needRoom(roomOf(info), [trainedModel(config, "a smaller model"), trainedBatch(config, { batch: rule.batch, length, unit })]);
+  const whole = settings.lora === undefined ? [trainedModel(config, "a smaller model")] : [];
+  needRoom(roomOf(info), [...whole, trainedBatch(config, { batch: rule.batch, length, unit })]);
   const positions = positionsOf(settings, window);
   const source = createPositionSource(positions, config);
   const notes = extensionNotes(positions, config);
@@ -120,7 +121,7 @@ async function extend(start: Start, { options, io, onInterrupt, computedOn, info
   if (options.resume !== undefined) checkText(io, options, { saved: settings.text, savedDigest: start.savedDigest, digest: textDigest });
   const windows = createWindowSampler({ documents: corpus.train, length, batch: rule.batch, seed: settings.seed });
   const extraConfig = notes === null ? windowNotes(config, length) : { e2llm: notes, ...exported({ ...config, e2llm: notes }, settings) };
-  await needCheckpointSpace(out, config);
+  if (settings.lora === undefined) await needCheckpointSpace(out, config);
   const parameters = countParameters(config);
   const sequences = length === window ? "" : `, sequences of ${length}`;
   const how = extends_ ? `${nameOf[method]} up to g = ${gMax}, so ${gMax * window} ${unit}` : nameOf.plain;
@@ -146,7 +147,8 @@ async function extend(start: Start, { options, io, onInterrupt, computedOn, info
     ...(options.resume === undefined ? {} : { resumed: options.resume }),
     saveEvery: options.saveEvery,
     extra: { command: "extend", ...settings, positions, textDigest, ...rule, ...computing },
-    saveOptions: { extraConfig },
+    saveOptions: { extraConfig, ...(settings.lora === undefined ? {} : { base: settings.from }) },
+    dropoutSeed: settings.seed,
   });
   io.note(`saved to ${out}`);
   if (result.interrupted) {
@@ -173,6 +175,7 @@ async function extend(start: Start, { options, io, onInterrupt, computedOn, info
     granularity: extends_ ? granularity : null,
     sinks: shifts(method) ? settings.sinks : null,
     positions,
+    lora: settings.lora === undefined ? null : loraFlags(settings),
     seed: settings.seed,
     steps: rule.steps,
     step: result.step,
@@ -289,18 +292,26 @@ function methodOf(
 /** Steps of AdamW are far smaller than what halves can tell apart. */
 const trainedDtype = "f32";
 
-async function freshStart(options: ExtendOptions, from: string, stored: StoredModel): Promise<Start> {
+async function freshStart(options: ExtendOptions, from: string, stored: OpenedModel, info: BackendInfo): Promise<Start> {
   const { text, seed, batch, steps, lr, warmup, weightDecay, clip } = options;
-  const model = shapeOf(stored, trainedDtype);
+  const flags = loraFlags(options);
+  if (stored.adapter !== undefined) {
+    throw new OptionError(`${from} is an adapter, and extend begins from a whole model`, {
+      hint: `go on with its training by --resume ${from}, or make it part of its base first`,
+    });
+  }
+  // A base that stays what it is needs no more digits than its file has.
+  const dtype = flags.lora === undefined ? trainedDtype : readingDtype(stored, undefined, info);
+  const model = withLora(shapeOf(stored, dtype), flags, seed);
   const tokenizer = await modelTokenizer(from, stored.config, options.tokenizer);
   const { length = model.config.max_position_embeddings } = options;
   return {
     model,
-    load: () => load(stored, trainedDtype),
+    load: async () => withLora(await load(stored, dtype), flags, seed),
     tokenizer,
     tokenizerSource: options.tokenizer === undefined ? from : await tokenizerSource(options.tokenizer),
     step: 0,
-    settings: { from, text, seed, ...methodOf(options), length, ...exportedAt(options.exportScale) },
+    settings: { from, text, seed, ...methodOf(options), ...flags, length, ...exportedAt(options.exportScale) },
     savedDigest: undefined,
     rule: { batch, steps, lr, warmup, weightDecay, clip },
     computing: stepOptions(options),
@@ -327,6 +338,7 @@ async function resumedStart(options: ExtendOptions, folder: string): Promise<Sta
       from: saved.text("from"),
       text: given.has("text") ? options.text : saved.text("text"),
       seed: settled("seed", given, options.seed, saved.number("seed"), folder),
+      ...resumedLora(options, given, saved, folder),
       ...methodOf({
         method,
         gMax: settled("gMax", given, options.gMax, saved.number("gMax"), folder),

@@ -55,6 +55,8 @@ export interface ToldByTensors {
   readonly tied: boolean;
   /** The numbers of `rope_freqs.weight`, where there is such a tensor. */
   readonly ropeFactors: Float32Array | undefined;
+  /** Whether the first block has a tensor of that name: "attn_q.bias", "attn_q_norm.weight". */
+  has(part: string): boolean;
 }
 
 /** The number of tokens that the header states, or undefined where it states none. */
@@ -108,10 +110,15 @@ export function ggufConfig(header: Pick<GgufHeader, "keys" | "file">, told: Told
     rms_norm_eps: number("attention.layer_norm_rms_epsilon"),
     tie_word_embeddings: told.tied,
     ...readRopeKeys(header, architecture, { theta: optional("rope.freq_base") ?? 10_000, headDim, window }, told.ropeFactors),
+    ...(told.has("attn_q.bias") && { attention_bias: true }),
+    ...(told.has("attn_output.bias") && { attention_output_bias: true }),
+    ...(told.has("ffn_up.bias") && { mlp_bias: true }),
+    ...(told.has("attn_q_norm.weight") && { qk_norm: true }),
+    // A window of all that the model reads is none.
+    ...(slidingWindow !== undefined && slidingWindow > 0 && slidingWindow < window && { sliding_window: slidingWindow }),
     ...(bos !== undefined && { bos_token_id: bos }),
     ...(eos !== undefined && { eos_token_id: eos }),
   };
-  if (slidingWindow !== undefined && slidingWindow > 0 && slidingWindow < window) throw fail("sliding windows are not here yet");
   try {
     return llamaConfig(options);
   } catch (error) {

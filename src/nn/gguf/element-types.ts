@@ -54,3 +54,9 @@ export function elementType(number: number): ElementType | undefined {
   const found = Object.hasOwn(TYPES, number) ? TYPES[number] : undefined;
   return found && { number, name: found[0], blockElements: found[1], blockBytes: found[2] };
 }
+
+/** The type of a name that ggml has. */
+export function namedType(name: string): ElementType {
+  const number = Object.keys(TYPES).find((one) => TYPES[Number(one)]?.[0] === name);
+  return elementType(Number(number)) as ElementType;
+}

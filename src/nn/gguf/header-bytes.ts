@@ -1,7 +1,7 @@
 /** The bytes of a header, read from the file as far as they are needed and kept for those who decode its lists later. */
 import { FormatError } from "../../errors.js";
 import type { ByteSource } from "../byte-source.js";
-import type { GgufScalar, GgufScalarType } from "./header.js";
+import type { GgufScalar, GgufScalarType } from "./values.js";
 
 export const AGAIN = "the file is damaged or incomplete; download or export it again";
 

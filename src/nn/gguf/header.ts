@@ -15,43 +15,15 @@ import { identifyFile } from "../file-kinds.js";
 import { showValue } from "../json.js";
 import { type ElementType, elementType } from "./element-types.js";
 import { AGAIN, HeaderBytes } from "./header-bytes.js";
-
-/** Types of values by their numbers, with the bytes that one takes at least. */
-const VALUE_TYPES = [
-  ["u8", 1],
-  ["i8", 1],
-  ["u16", 2],
-  ["i16", 2],
-  ["u32", 4],
-  ["i32", 4],
-  ["f32", 4],
-  ["bool", 1],
-  ["string", 8],
-  ["array", 12],
-  ["u64", 8],
-  ["i64", 8],
-  ["f64", 8],
-] as const;
-
-/** "u8" … "f64", "bool", "string" and "array". */
-export type GgufValueType = (typeof VALUE_TYPES)[number][0];
-export type GgufScalarType = Exclude<GgufValueType, "array">;
-
-/** Integers beyond ±2⁵³ are bigints. */
-export type GgufScalar = string | number | bigint | boolean;
-
-/** An array of a header, decoded when it is asked for. Arrays of arrays are refused, as llama.cpp does. */
-export interface GgufList {
-  readonly items: GgufScalarType;
-  readonly length: number;
-  /** Throws FormatError for strings that are not UTF-8 and booleans other than 0 and 1. */
-  values(): GgufScalar[];
-}
-
-/** A key's value with its type in the file. */
-export type GgufValue =
-  | { readonly type: GgufScalarType; readonly value: GgufScalar }
-  | { readonly type: "array"; readonly value: GgufList };
+import {
+  type GgufList,
+  type GgufScalar,
+  type GgufScalarType,
+  type GgufValue,
+  type GgufValueType,
+  leastBytes,
+  VALUE_TYPES,
+} from "./values.js";
 
 /** Where a tensor of a file lies. */
 export interface GgufTensor {
@@ -177,8 +149,6 @@ function readValueType(bytes: HeaderBytes, what: string): GgufValueType {
   if (type === undefined) throw bytes.fail(`expected the type of ${what} to be a number from 0 to 12, found ${number}`, at);
   return type[0];
 }
-
-const leastBytes = (type: GgufValueType): number => VALUE_TYPES.find(([name]) => name === type)?.[1] as number;
 
 async function readScalar(bytes: HeaderBytes, type: GgufScalarType, what: string): Promise<GgufScalar> {
   await bytes.need(leastBytes(type), what);

@@ -1,7 +1,8 @@
 /** Keys of a GGUF header by type, and those of its tokenizer. */
 import { FormatError } from "../../errors.js";
 import { showValue } from "../json.js";
-import type { GgufHeader, GgufList, GgufValue } from "./header.js";
+import type { GgufHeader } from "./header.js";
+import type { GgufList, GgufValue } from "./values.js";
 
 type Header = Pick<GgufHeader, "keys" | "file">;
 

@@ -7,11 +7,12 @@ import { showValue } from "../json.js";
 import type { StoredModel, StoredTensor, WeightDtype } from "../stored-model.js";
 import { dequantizers } from "./blocks.js";
 import { ggufArchitecture, ggufConfig, statedVocabulary } from "./config.js";
-import { type GgufHeader, type GgufTensor, type GgufValue, readGgufHeader } from "./header.js";
+import { type GgufHeader, type GgufTensor, readGgufHeader } from "./header.js";
 import { remembering } from "./header-bytes.js";
 import { ggufNumber } from "./keys.js";
 import { isRotated, modelName, ROPE_FACTORS } from "./names.js";
 import { asWritten } from "./rope-keys.js";
+import type { GgufValue } from "./values.js";
 
 /** A model in a GGUF file, with what else the file says. */
 export interface GgufModel extends StoredModel {
@@ -41,6 +42,7 @@ export async function openGgufModel(source: ByteSource): Promise<GgufModel> {
     vocabSize: vocabularyOf(header, architecture),
     tied: !header.tensors.has("output.weight"),
     ropeFactors,
+    has: (part) => header.tensors.has(`blk.0.${part}`),
   });
   checkTensors(header, config);
   const tensors = new Map<string, StoredTensor>();
@@ -133,7 +135,7 @@ type ReadElements = (
 ) => Float32Array | Uint16Array;
 
 /** Typed arrays refuse views at odd offsets. */
-const aligned = (bytes: Uint8Array, to: number): Uint8Array => (bytes.byteOffset % to === 0 ? bytes : bytes.slice());
+const aligned = (bytes: Uint8Array, to: number): Uint8Array => (bytes.byteOffset % to === 0 ? bytes : new Uint8Array(bytes));
 const halves: ReadElements = (bytes, elements) => {
   const { buffer, byteOffset } = aligned(bytes, 2);
   return new Uint16Array(buffer, byteOffset, elements);
@@ -210,7 +212,7 @@ async function readRopeFactors(header: GgufHeader): Promise<readonly [Float32Arr
   // Where bytes come one after another, those in front of it are kept.
   const from = source.seekable ? offset : dataStart;
   const read = await source.read(from, offset + bytes);
-  const factors = new Float32Array(read.slice(offset - from).buffer);
+  const factors = new Float32Array(new Uint8Array(read.subarray(offset - from)).buffer);
   return [factors, remembering(source, from, read)];
 }
 

@@ -45,6 +45,28 @@ const encoding = optional(
   options({ special: optional(aFlag()), parseSpecial: optional(aFlag()), onProgress: optional(aFunction(() => () => undefined)) }),
 );
 
+const aTokenizerFile = () => ({
+  "tokenizer.json": JSON.stringify({ model: { type: "BPE", vocab: { a: 0 }, merges: [] }, pre_tokenizer: { type: "ByteLevel" } }),
+});
+const ggufOptions = {
+  dtype: optional(aName("q8_0")),
+  extraConfig: optional(
+    alsoFor(
+      anObject(() => ({})),
+      isObject,
+    ),
+  ),
+  name: optional(aText("a model")),
+  tokenizer: optional(alsoFor(anObject(aTokenizerFile), (value) => typeof value === "string" || isObject(value))),
+  pre: optional(aText("smollm")),
+  metadata: optional(
+    alsoFor(
+      anObject(() => ({})),
+      isObject,
+    ),
+  ),
+};
+
 /** The functions of `src/nn`. */
 export const functions = {
   // Modules and training.
@@ -282,6 +304,25 @@ export const functions = {
   loadModel: { source: aSource, options: optional(options({ dtype: optional(aName("bf16")) })) },
   loadConfig: { source: aSource },
   openModel: { source: aSource },
+  saveGguf: { path: aText("/dev/null/none.gguf"), model: anObject(llama), options: optional(options(ggufOptions)) },
+  ggufBlob: { model: anObject(llama), options: optional(options(ggufOptions)) },
+  convertModel: {
+    source: aSource,
+    target: aText("/dev/null/none.gguf"),
+    options: optional(
+      options({
+        dtype: optional(aName("f16")),
+        extraConfig: optional(
+          alsoFor(
+            anObject(() => ({})),
+            isObject,
+          ),
+        ),
+        name: optional(aText("a model")),
+        pre: optional(aText("smollm")),
+      }),
+    ),
+  },
   loadTokenizer: { source: aSource },
   saveTraining: { folder: aText("/dev/null/none"), checkpoint: anObject(() => ({ model: llama(), optimizerState: {}, step: 0 })) },
   loadTraining: { source: aSource, optimizer: anObject(optimizer) },

@@ -10,7 +10,7 @@ describe("blocks of quantised numbers", () => {
   let header: GgufHeader;
   const bytesOf = async (name: string): Promise<[GgufTensor, Uint8Array]> => {
     const tensor = header.tensors.get(name) as GgufTensor;
-    return [tensor, (await header.source.read(tensor.offset, tensor.offset + tensor.bytes)).slice()];
+    return [tensor, new Uint8Array(await header.source.read(tensor.offset, tensor.offset + tensor.bytes))];
   };
   const floatsOf = async (name: string): Promise<Float32Array> => new Float32Array((await bytesOf(name))[1].buffer);
   beforeAll(async () => {

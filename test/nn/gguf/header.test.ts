@@ -2,8 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FormatError } from "../../../src/errors.js";
 import { type ByteSource, bytesSource, sourceOf } from "../../../src/nn/byte-source.js";
-import { type GgufHeader, type GgufList, type GgufValue, readGgufHeader } from "../../../src/nn/gguf/header.js";
+import { type GgufHeader, readGgufHeader } from "../../../src/nn/gguf/header.js";
 import { ggufFlag, ggufNumber, ggufNumbers, ggufString, ggufStrings, ggufTokenizer } from "../../../src/nn/gguf/keys.js";
+import type { GgufList, GgufValue } from "../../../src/nn/gguf/values.js";
 import {
   array,
   bytesOf,

@@ -330,47 +330,57 @@ function rowByColumns(code: Code, parameters: readonly Local[], dtype: Element, 
   });
 }
 
-/** Four columns at a time: the sums run along k in four lanes, block by block, which are added up at the end. */
+/**
+ * One column after another, as they lie in memory: a large B is read once and at the rate of memory. The sums run along k in four lanes of
+ * several chains, block by block, which are added up at the end.
+ */
 function rowByRows(code: Code, parameters: readonly Local[], dtype: Element, fused: boolean): void {
   const [a, b, stepColumn, c, columns, depth] = parameters as [Local, Local, Local, Local, Local, Local];
-  const [column, k, stop, element] = [code.local("i32"), code.local("i32"), code.local("i32"), code.local("v128")];
-  code.for(column, i32(0), columns.get, 4, () => {
-    const sums = [0, 1, 2, 3].map(() => code.local("v128")) as [Local, Local, Local, Local];
-    const totals = [0, 1, 2, 3].map(() => code.local("v128", f32x4(0))) as [Local, Local, Local, Local];
-    const pointers = [0, 1, 2, 3].map((r) => {
-      // Where fewer than four columns are left, the last one is computed again.
-      const wanted = code.local("i32", add(column.get, i32(r)));
-      const last = op("i32.sub", columns.get, i32(1));
-      const chosen = op("select", wanted.get, last, op("i32.lt_s", wanted.get, columns.get));
-      code.set(wanted, add(b.get, op("i32.mul", chosen, stepColumn.get)));
-      return wanted;
+  const [column, k, stop] = [0, 1, 2].map(() => code.local("i32")) as [Local, Local, Local];
+  const [pointer, source, element] = [code.local("i32"), code.local("i32"), code.local("v128")];
+  const sums = Array.from({ length: chains }, () => code.local("v128"));
+  const totals = [0, 1, 2, 3].map(() => code.local("v128")) as [Local, Local, Local, Local];
+  /** Goes on by `count` terms at once, `times` times for each turn of the loop. */
+  const along = (count: 4 | 1, times: number): void => {
+    const [name, read] = count === 4 ? (["v128.load", readFour] as const) : (["v128.load32_zero", readLast] as const);
+    code.while(op("i32.ge_s", k.get, add(stop.get, i32(count * times))), () => {
+      for (let step = 0; step < times; step++) {
+        const sum = sums[step % chains] as Local;
+        code.set(element, load(name, source.get, 4 * count * step));
+        read(code, dtype, pointer.get, bytesOf[dtype] * count * step, (numbers) =>
+          code.set(sum, addProduct(sum.get, element.get, numbers, fused)),
+        );
+      }
+      code.increase(pointer, i32(bytesOf[dtype] * count * times));
+      code.increase(source, i32(4 * count * times));
+      code.increase(k, i32(-count * times));
     });
-    const source = code.local("i32", a.get);
-    const along = (name: "v128.load" | "v128.load32_zero", count: number): void => {
-      code.while(op("i32.ge_s", k.get, add(stop.get, i32(count))), () => {
-        code.set(element, load(name, source.get));
-        sums.forEach((sum, r) => {
-          const pointer = pointers[r] as Local;
-          const read = count === 4 ? readFour : readLast;
-          read(code, dtype, pointer.get, 0, (numbers) => code.set(sum, addProduct(sum.get, element.get, numbers, fused)));
-          code.increase(pointer, i32(bytesOf[dtype] * count));
-        });
-        code.increase(source, i32(4 * count));
-        code.increase(k, i32(-count));
+  };
+  code.for(column, i32(0), columns.get, 4, () => {
+    totals.forEach((total, r) => {
+      // Where fewer than four columns are left, the last one is computed again.
+      code.set(pointer, add(column.get, i32(r)));
+      const last = op("i32.sub", columns.get, i32(1));
+      const chosen = op("select", pointer.get, last, op("i32.lt_s", pointer.get, columns.get));
+      code.set(pointer, add(b.get, op("i32.mul", chosen, stepColumn.get)));
+      code.set(source, a.get);
+      code.set(total, f32x4(0));
+      code.set(k, depth.get);
+      code.while(op("i32.gt_s", k.get, i32(0)), () => {
+        code.set(stop, op("i32.sub", k.get, i32(4 * chains * blockTerms)));
+        code.if(op("i32.lt_s", stop.get, i32(0)), () => code.set(stop, i32(0)));
+        for (const sum of sums) code.set(sum, f32x4(0));
+        along(4, 2 * chains);
+        along(4, 1);
+        along(1, 1);
+        for (const sum of sums) code.set(total, op("f32x4.add", total.get, sum.get));
       });
-    };
-    code.set(k, depth.get);
-    code.while(op("i32.gt_s", k.get, i32(0)), () => {
-      code.set(stop, op("i32.sub", k.get, i32(4 * blockTerms)));
-      code.if(op("i32.lt_s", stop.get, i32(0)), () => code.set(stop, i32(0)));
-      for (const sum of sums) code.set(sum, f32x4(0));
-      along("v128.load", 4);
-      along("v128.load32_zero", 1);
-      totals.forEach((total, r) => code.set(total, op("f32x4.add", total.get, (sums[r] as Local).get)));
     });
     const [first, second, third, fourth] = transposed(code, totals) as [Expression, Expression, Expression, Expression];
     const total = op("f32x4.add", op("f32x4.add", first, second), op("f32x4.add", third, fourth));
     code.store("v128.store", add(c.get, times(column.get, 4)), total);
-    code.release(...sums, ...totals, ...pointers, source);
   });
 }
+
+/** Sums that a row adds to in turn, so that no addition waits for the one before it. */
+const chains = 4;
