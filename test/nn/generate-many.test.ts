@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Backend, byteTokenizer, generate, OptionError, UsageError, useBackend } from "../../src/index.js";
+import { type Backend, byteTokenizer, generate, OptionError, tensor, UsageError, useBackend } from "../../src/index.js";
 import { backends } from "../support/backends.js";
 import { integers, plainTables, tablesAt, tinyConfig, tinyLlama } from "./tiny.js";
 
@@ -48,6 +48,24 @@ describe.each(backends())("prompts side by side on $name", { timeout: 180_000 },
       // Tables that change with every token: keys are turned when they are read.
       expect(await generate({ model, prompts, tokens: 6, tables, ...options })).toEqual(alone);
     }
+  });
+
+  it("see the last keys alone where the model has a window, with padding and without", async () => {
+    const model = await tinyLlama({ ...tinyConfig, sliding_window: 3 }, { scale: 4 });
+    const prompts = [integers(6, V, 1), integers(2, V, 2)];
+    const alone: Int32Array[] = [];
+    for (const prompt of prompts) {
+      const text = [...prompt];
+      while (text.length < prompt.length + 5) {
+        const tokens = tensor(Int32Array.from(text), { shape: [1, text.length] });
+        const logits = await model.forward(tokens, tables(text.length)).data();
+        const last = [...logits.subarray(logits.length - V)];
+        text.push(last.indexOf(Math.max(...last)));
+      }
+      alone.push(Int32Array.from(text.slice(prompt.length)));
+      expect(await generate({ model, prompt, tokens: 5, tables: steady(), temperature: 0 })).toEqual(alone.at(-1));
+    }
+    expect(await generate({ model, prompts, tokens: 5, tables: steady(), temperature: 0 })).toEqual(alone);
   });
 
   it("end one by one at their stop tokens and stop strings, and tell which they are", async () => {
