@@ -39,7 +39,9 @@ function keptPerRow(
 
 /** Bytes on the device for each row that is read: what is kept of it, which grows with W, and what a block is computed through. */
 export function bytesPerRow(config: LlamaConfig, plan: BlockPlan): number {
-  return 4 * (keptPerRow(config, plan) + plan.length * (6 * config.hidden_size + 3 * config.intermediate_size));
+  // The heads of some models are wider together than the residual stream.
+  const width = Math.max(config.hidden_size, config.num_attention_heads * config.head_dim);
+  return 4 * (keptPerRow(config, plan) + plan.length * (6 * width + 3 * config.intermediate_size));
 }
 
 /** Reads the tokens [B, b] of one block, and gives what the head reads [B, b, C] and the longer cache. */
