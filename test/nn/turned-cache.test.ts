@@ -48,7 +48,7 @@ describe.each(backends())("a cache of turned keys on $name", { timeout: 120_000 
     const text = integers(11, V, 3);
     const tables = plainTables(11, D);
     const full = await model.forward(row(text), tables).data();
-    const stored = { wasm: ["f16", "bf16"], webgpu: ["f16"] } as const;
+    const stored = { wasm: ["f16", "bf16"], webgpu: ["f16", "bf16"] } as const;
     for (const dtype of stored[name as keyof typeof stored] ?? []) {
       for (const turned of [true, false]) {
         const cache = new KeyValueCache(tinyConfig, { capacity: 11, turned, dtype });
