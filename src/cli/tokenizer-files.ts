@@ -10,6 +10,7 @@ import { type FileContent, type ModelSource, modelFiles, openIfThere } from "../
 export const tokenizerFileNames: readonly string[] = [
   "tokenizer.json",
   "tokenizer.model",
+  "tokenizer.bin",
   "tokenizer_config.json",
   "special_tokens_map.json",
   "added_tokens.json",
@@ -26,7 +27,8 @@ export type TokenizerFiles = ReadonlyMap<string, Uint8Array>;
 /** A tokenizer that was named by its folder, or by one of its files, as a source of files. */
 export async function tokenizerSource(path: string): Promise<ModelSource> {
   if (/^hf:|\.gguf$/i.test(path) || !(await stat(path).catch(() => undefined))?.isFile()) return path;
-  const name = basename(path).endsWith(".model") ? "tokenizer.model" : "tokenizer.json";
+  const [kind] = /\.(model|bin)$/.exec(basename(path)) ?? [".json"];
+  const name = `tokenizer${kind}`;
   return { [name]: await readFileChecked(path, { maxBytes: maxFileBytes }) } satisfies Record<string, FileContent>;
 }
 
