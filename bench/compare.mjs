@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { elementwiseReport, shapesReport } from "./compare/alone.mjs";
 import { drawFigure, lengthFigure } from "./compare/figure.mjs";
 import { evaluationReport, lengthsReport } from "./compare/long.mjs";
+import { loraReport } from "./compare/lora.mjs";
 import { attentionReport, definitionReport, headReport } from "./compare/parts.mjs";
 import { commandOf, contestants } from "./compare/peers.mjs";
 import { overSizes } from "./compare/rounds.mjs";
@@ -26,6 +27,7 @@ const workloads = {
   attention: { report: attentionReport },
   "attention-definition": { report: definitionReport },
   head: { report: headReport },
+  lora: { report: loraReport },
 };
 /** What is measured unless one asks for something: what takes minutes and not hours. */
 const short = ["matmul", "step", "elementwise", "shapes"];

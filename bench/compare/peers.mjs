@@ -22,7 +22,7 @@ const scriptsIn = (folder, names, suffix = "mjs") =>
 const everywhere = ["matmul", "step", "lengths", "evaluation", "attention", "head"];
 const alone = ["elementwise", "shapes", "attention-definition"];
 /** What long contexts are measured by, where dawngrad has relaxed SIMD as in every newer Node. */
-const long = ["lengths", "evaluation", "attention", "attention-definition", "head"];
+const long = ["lengths", "evaluation", "attention", "attention-definition", "head", "lora"];
 
 /**
  * name; the scripts of its workloads; how to start a script; the ways to run it, each in some workloads ("as it comes": in Node
@@ -36,7 +36,7 @@ export function contestants({ backend }) {
   return [
     {
       name: "dawngrad",
-      scripts: scriptsIn("dawngrad", [...everywhere, ...alone]),
+      scripts: scriptsIn("dawngrad", [...everywhere, ...alone, "lora"]),
       start: ofBackend,
       ways: [
         { name: "dawngrad", workloads: ["matmul", "step", "elementwise", "shapes", ...(fused ? [] : long)] },
@@ -86,9 +86,9 @@ export function contestants({ backend }) {
     },
     {
       name: "PyTorch",
-      scripts: scriptsIn("peers/pytorch", everywhere, "py"),
+      scripts: scriptsIn("peers/pytorch", [...everywhere, "lora"], "py"), // the latter with transformers and peft
       start: (script) => [python, path(script)],
-      ways: [{ name: "PyTorch", workloads: everywhere }],
+      ways: [{ name: "PyTorch", workloads: [...everywhere, "lora"] }],
       installed: hasTorch,
       remedy: "pip install torch (in the Python that the environment variable PYTHON names, python3 by default)",
     },
