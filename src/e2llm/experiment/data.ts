@@ -7,7 +7,6 @@ import { evaluationTargets } from "../../nn/evaluation-targets.js";
 import { targetWindow } from "../../nn/target-window.js";
 import { cutExample, evaluationExamples, noTarget, type Question, type Task, type TaskExample, trainingWindows } from "../tasks/task.js";
 import type { TextData } from "./definition.js";
-import type { PlannedTraining } from "./plan.js";
 
 export const isTask = (data: Task | TextData): data is Task => "example" in data;
 
@@ -27,7 +26,11 @@ export const seedsOf = (seed: number): { readonly base: number; readonly extensi
 });
 
 /** What a training reads, step by step. */
-export function trainingData(data: Task | TextData, { length, batch }: PlannedTraining, seed: number): TokenSource {
+export function trainingData(
+  data: Task | TextData,
+  { length, batch }: { readonly length: number; readonly batch: number },
+  seed: number,
+): TokenSource {
   return isTask(data)
     ? trainingWindows({ task: data, length, batch, seed })
     : createWindowSampler({ documents: data.train, length, batch, seed });
