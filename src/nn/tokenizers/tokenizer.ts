@@ -89,8 +89,13 @@ export function textOf(text: string | Uint8Array): string {
   return text;
 }
 
+/** What is used of a TextDecoder, which not every program's types know. */
+interface Utf8Decoder {
+  decode(bytes?: Uint8Array, options?: { readonly stream?: boolean }): string;
+}
+
 /** A byte order mark is text like any other here, so that decoding is the inverse of encoding. */
-export const newUtf8 = (): TextDecoder => new TextDecoder("utf-8", { ignoreBOM: true });
+export const newUtf8 = (): Utf8Decoder => new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Throws OptionError for what is no token of a vocabulary. */
 export function checkToken(token: number, vocabSize: number, place?: number): void {
