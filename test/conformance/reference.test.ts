@@ -115,7 +115,7 @@ describe("the reference backend", () => {
     expect(() => backend.run(program, [three], [1])).toThrow(UsageError);
     expect(() => backend.run(program, [three], [])).toThrow(/3 elements/);
     expect(() => backend.run(program, [integers], [])).toThrow(/holds i32, not f32/);
-    expect(() => backend.write(three, "f32", new Float32Array(2))).toThrow(UsageError);
+    expect(() => backend.write(three, "f32", new Float32Array(4))).toThrow(UsageError);
     await expect(backend.read(three, "f32", 4)).rejects.toThrow(UsageError);
   });
 
