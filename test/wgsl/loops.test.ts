@@ -3,6 +3,7 @@ import type { Backend } from "../../src/backend/backend.js";
 import { createWebGpuBackend } from "../../src/backend/webgpu/index.js";
 import { assemble, describeProgram } from "../../src/backend/webgpu/program.js";
 import { UsageError } from "../../src/errors.js";
+import { literal } from "../../src/ir/index-expression.js";
 import { type KernelLint, openKernelLint } from "../support/kernel-lint.js";
 import { largestError, loopPrograms, manyTurns, outline, runSteps, scalarTypes } from "../support/loop-programs.js";
 import { internalsOf } from "../support/webgpu-internals.js";
@@ -39,9 +40,12 @@ it("a loop's body stands once in what a program says of itself, under how often 
 });
 
 it("more iterations of loops in loops than can be counted are refused", () => {
-  const body = { kind: "loop", label: "", iteration: { name: "i1", extent: 2 ** 20 }, body: [] } as const;
+  const value = { id: 0, kind: "const", value: 0, dtype: "f32" } as const;
+  const stores = [{ buffer: 0, index: literal(0), value, inner: false }];
+  const kernel = { kind: "map", label: "", values: [value], stores, outer: { name: "o", extent: 1 } } as const;
+  const body = { kind: "loop", label: "", iteration: { name: "i1", extent: 2 ** 20 }, body: [kernel] } as const;
   const steps = [{ kind: "loop", label: "", iteration: { name: "i0", extent: 2 ** 13 }, body: [body] }] as const;
-  const lowered = { steps, buffers: new Map(), inputs: [], outputs: [] };
+  const lowered = { steps, buffers: new Map([[0, { dtype: "f32", length: 1 } as const]]), inputs: [], outputs: [0] };
   const building = (): unknown => assemble(lowered, [], { target: { kernelClass: "gpu", maxWorkgroupsPerDimension } });
   expect(building).toThrow(UsageError);
   expect(building).toThrow(/8192 × 1048576 iterations/);
