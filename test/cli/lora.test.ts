@@ -43,6 +43,27 @@ describe("extend --lora", { timeout: 120_000 }, () => {
     expect(written.code, written.stderr).toBe(0);
   });
 
+  it("becomes one model by convert, as a folder and as GGUF, that reads as base and adapters do", async () => {
+    expect((await command(extend(`${lora} --steps 3 --lr 0.01 --out ${bench.at("tuned")}`))).code).toBe(0);
+    const lossOf = async (model: string): Promise<number> => {
+      const read = await command(`eval --model ${model} --text ${bench.at("text.txt")} --contexts 16 --targets 8 ${common}`);
+      expect(read.code, read.stderr).toBe(0);
+      return JSON.parse(read.stdout).rows[0].nats;
+    };
+    const [tuned, base] = [await lossOf(bench.at("tuned")), await lossOf(bench.at("base"))];
+    expect(Math.abs(tuned - base)).toBeGreaterThan(1e-3);
+    for (const out of [bench.at("merged"), bench.at("merged.gguf")]) {
+      const converted = await command(`convert ${bench.at("tuned")} --out ${out} --json`);
+      expect(converted.code, converted.stderr).toBe(0);
+      expect(JSON.parse(converted.stdout)).toMatchObject({ merged: true, dtype: "f32" });
+      expect(await lossOf(`${out} --schedule linear --scale 1`)).toBeCloseTo(
+        await lossOf(`${bench.at("tuned")} --schedule linear --scale 1`),
+        5,
+      );
+    }
+    expect(await readdir(bench.at("merged"))).not.toContain("adapter_config.json");
+  });
+
   it("begins where the model is, and its steps need less than those of the whole model", async () => {
     const [adapters, all] = [
       await command(extend(`--lora 1 --steps 1 --out ${bench.at("one")}`)),

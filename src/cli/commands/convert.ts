@@ -41,7 +41,7 @@ export function registerConvert(program: Command, execute: Action<ConvertOptions
     .summary("write a model as a folder of Hugging Face or as a GGUF file")
     .description(
       "Writes any model that can be read as a folder (config.json, model.safetensors and the files of its tokenizer), or as a GGUF file for " +
-        "llama.cpp where --out ends with .gguf. What is read stays as it is.",
+        "llama.cpp where --out ends with .gguf. Adapters (LoRA) are added to the matrices of their base. What is read stays as it is.",
     )
     .argument("[model]", "as --model")
     .addHelpText(
@@ -54,6 +54,7 @@ Examples:
   dawngrad convert SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2 --dtype bf16
   dawngrad convert runs/e2 --out runs/e2-x4 --export-scale 4
   dawngrad convert runs/e2 --out e2-x4.gguf --export-scale 4 --dtype q8_0
+  dawngrad convert runs/lora --out merged --dtype bf16
   dawngrad convert runs/base --out base-yarn --export-scale 4 --schedule yarn`,
     );
   command.optionsGroup("Model:");

@@ -1,21 +1,25 @@
 import { realpath, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { OptionError } from "../../errors.js";
+import { saveModel } from "../../nn/checkpoint.js";
 import { countParameters } from "../../nn/config.js";
 import { convertModel } from "../../nn/convert.js";
 import { saveGguf } from "../../nn/gguf/save.js";
+import { mergeLora } from "../../nn/lora.js";
+import type { ModelSource } from "../../nn/model-source.js";
 import type { StoredModel, WeightDtype } from "../../nn/stored-model.js";
 import { type ConvertOptions, isGgufPath, type WrittenDtype } from "../commands/convert.js";
 import { exportScale } from "../export-scale.js";
 import { formatBytes } from "../machine.js";
-import { withModel } from "../opened-model.js";
+import { load, type OpenedModel, withModel } from "../opened-model.js";
 import { checkpointIn, needSpace, withOutputs } from "../outputs.js";
 import type { CommandContext, Runner } from "../runner.js";
+import { onBackend } from "../session.js";
 import { placeTokenizerFiles, readTokenizerFiles, tokenizerSource } from "../tokenizer-files.js";
 
 /**
- * Writes a model in another format; needs no device. JSON: { command, model, from (format), out, format ("safetensors" or "gguf"), dtype, parameters,
- * bytes (of the weights), exportScale (or null), schedule (or null), window (tokens that the configuration states), seconds }.
+ * Writes a model in another format, adapters (LoRA) as part of their base; without these it needs no device. JSON: { command, model, from (format), out, format ("safetensors" or "gguf"), dtype, parameters,
+ * bytes (of the weights), merged (whether adapters were), exportScale (or null), schedule (or null), window (tokens that the configuration states), seconds }.
  */
 export const run: Runner<ConvertOptions> = async (options, context) => {
   await refuseOverwriting(options);
@@ -23,7 +27,7 @@ export const run: Runner<ConvertOptions> = async (options, context) => {
   return undefined;
 };
 
-async function convert(stored: StoredModel, { options, io }: CommandContext & { readonly options: ConvertOptions }): Promise<void> {
+async function convert(stored: OpenedModel, { options, io }: CommandContext & { readonly options: ConvertOptions }): Promise<void> {
   const { model, out, exportScale: g, schedule } = options;
   const begun = performance.now();
   const { config } = stored;
@@ -31,12 +35,14 @@ async function convert(stored: StoredModel, { options, io }: CommandContext & { 
   const dtype = options.dtype ?? storedDtype(stored);
   const bytes = Math.ceil(countParameters(config) * bytesOf[dtype]);
   const gguf = isGgufPath(out);
+  const merges = stored.adapter !== undefined;
   const folder = gguf ? dirname(out) : out;
   await withOutputs([{ folder, files: [] }], { lock: false }, async () => {
     await needSpace(folder, bytes);
     const extra = scale === undefined ? {} : { extraConfig: scale.extraConfig };
     const tokenizer = options.tokenizer === undefined ? undefined : await tokenizerSource(options.tokenizer);
-    if (gguf && tokenizer !== undefined) await saveGguf(out, stored, { dtype, tokenizer, ...extra });
+    if (merges) await writeMerged(stored, { out, dtype, io, tokenizer: tokenizer ?? (await besideModel(model)), ...extra });
+    else if (gguf && tokenizer !== undefined) await saveGguf(out, stored, { dtype, tokenizer, ...extra });
     else await convertModel(model, out, { dtype, ...extra });
     if (gguf) return;
     // What lay in the folder before may have been another's.
@@ -49,7 +55,7 @@ async function convert(stored: StoredModel, { options, io }: CommandContext & { 
     }
   });
   const read = scale === undefined ? "" : `; read by schedule ${scale.schedule} up to ${scale.window} tokens`;
-  io.print(`saved to ${out}: ${dtype}, ${formatBytes(bytes)} of weights${read}`);
+  io.print(`saved to ${out}: ${dtype}, ${formatBytes(bytes)} of weights${merges ? " with the adapters in them" : ""}${read}`);
   io.result({
     command: "convert",
     model,
@@ -59,12 +65,35 @@ async function convert(stored: StoredModel, { options, io }: CommandContext & { 
     dtype,
     parameters: countParameters(config),
     bytes,
+    merged: merges,
     exportScale: g ?? null,
     schedule: scale?.schedule ?? null,
     window: scale?.window ?? config.max_position_embeddings,
     seconds: (performance.now() - begun) / 1000,
   });
 }
+
+/** Writes a base with its adapters added to its matrices, which are computed in f32 and rounded once. */
+async function writeMerged(
+  stored: OpenedModel,
+  options: {
+    readonly out: string;
+    readonly dtype: WrittenDtype;
+    readonly io: CommandContext["io"];
+    readonly tokenizer: ModelSource | undefined;
+    readonly extraConfig?: Readonly<Record<string, unknown>>;
+  },
+): Promise<void> {
+  const { out, dtype, io, tokenizer, ...extra } = options;
+  await onBackend({}, io, async () => {
+    const model = mergeLora(await load(stored, "f32"));
+    if (isGgufPath(out)) await saveGguf(out, model, { dtype, ...(tokenizer === undefined ? {} : { tokenizer }), ...extra });
+    else if (dtype !== "q8_0") await saveModel(out, model, { dtype, ...extra });
+  });
+}
+
+/** The folder of a model as the place of its tokenizer; undefined where it has none, as models of bytes do. */
+const besideModel = async (model: string): Promise<string | undefined> => ((await readTokenizerFiles(model)).size > 0 ? model : undefined);
 
 /** Bytes of a weight; a block of 32 of q8_0 has 34. */
 const bytesOf: Readonly<Record<WrittenDtype, number>> = { f32: 4, f16: 2, bf16: 2, q8_0: 34 / 32 };
