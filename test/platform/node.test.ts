@@ -12,6 +12,9 @@ const files = readdirSync(source, { recursive: true, encoding: "utf8" })
   .map((name) => name.replaceAll("\\", "/"))
   .filter((name) => name.endsWith(".ts") && !name.startsWith("cli/"));
 
+/** Whether a module is one of the library's own, or of a package that comes with it and runs in pages too. */
+const isPortable = (specifier: string): boolean => specifier.startsWith(".") || specifier === "@huggingface/jinja";
+
 /** What a text takes from Node: modules, `require`, and the globals that only Node has. */
 function nodeUses(text: string, name: string): string[] {
   const found: string[] = [];
@@ -19,7 +22,8 @@ function nodeUses(text: string, name: string): string[] {
     if (ts.isStringLiteralLike(node) && /^node:/.test(node.text) && !ts.isLiteralTypeNode(node.parent)) found.push(node.text);
     if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
       const [specifier] = node.arguments;
-      if (specifier === undefined || !ts.isStringLiteralLike(specifier) || !specifier.text.startsWith(".")) found.push(node.getText());
+      const known = specifier !== undefined && ts.isStringLiteralLike(specifier) && isPortable(specifier.text);
+      if (!known) found.push(node.getText());
     }
     if (ts.isIdentifier(node) && ["process", "Buffer", "require", "__dirname", "createRequire"].includes(node.text)) {
       const field = ts.isPropertyAccessExpression(node.parent) && node.parent.name === node;
