@@ -69,7 +69,7 @@ describe("the batching rule of", () => {
     const withOperands = samples[name];
     it(`${name} computes what one example after another gives`, async () => {
       for (const [n, { operands, params }] of withOperands.entries()) {
-        for (const is of choices(operands.length).slice(0, 7)) {
+        for (const is of choices(operands.length).slice(0, 3)) {
           const stacks = operands.map((operand, i) =>
             is[i]
               ? stack(Array.from({ length: examples }, (_, b) => given(fill(operand, 31 * n + i + 1000 * b))))
@@ -173,7 +173,7 @@ describe("vmap composes", () => {
       await expectSame(vmap(grad(loss))(x, y), gradients);
       await expectSame(compile((a: Tensor, b: Tensor) => vmap(grad(loss))(a, b))(x, y), gradients);
     });
-    await fc.assert(holds, { seed: 43, numRuns: 40 });
+    await fc.assert(holds, { seed: 43, numRuns: 20 });
   });
 
   it("with random loops inside of loops", async () => {
@@ -199,7 +199,7 @@ describe("vmap composes", () => {
       const those = Array.from({ length: examples }, (_, b) => f({ ...pick(0), constants: pick(b).constants }));
       for (const [i, y] of some.entries()) await expectSame(y, stack(those.map((ys) => ys[i] as Tensor)));
     });
-    await fc.assert(holds, { seed: 44, numRuns: 25 });
+    await fc.assert(holds, { seed: 44, numRuns: 12 });
   });
 
   it("with itself, other axes and trees", async () => {
