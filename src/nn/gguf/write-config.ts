@@ -108,7 +108,7 @@ function writeRope(config: LlamaConfig): WrittenRope {
         factors: undefined,
       };
     case "yarn":
-      return { keys: yarnKeys(rope, { factor: number("factor"), original, optional }), factors: undefined };
+      return writeYarn(rope, { D, theta, original, factor: number("factor"), optional });
     case "llama3": {
       const ramp = {
         factor: number("factor"),
@@ -119,8 +119,9 @@ function writeRope(config: LlamaConfig): WrittenRope {
       return { keys: [], factors: llama3Factors(ramp, theta, D) };
     }
     case "longrope":
-      return longropeKeys(rope, {
+      return writeLongrope(rope, {
         D,
+        theta,
         original,
         factor: optional("factor") ?? Math.max(1, config.max_position_embeddings / original),
         optional,
@@ -136,36 +137,57 @@ function writeRope(config: LlamaConfig): WrittenRope {
 }
 
 interface RopeReader {
+  readonly D: number;
+  readonly theta: number;
   readonly factor: number;
   readonly original: number;
   optional(name: string): number | undefined;
 }
 
-function yarnKeys(rope: RopeObject, { factor, original, optional }: RopeReader): WrittenRope["keys"] {
-  if (rope["truncate"] === false) {
-    throw new OptionError("llama.cpp rounds the ends of YaRN's ramp to whole channels, found truncate: false", {
-      hint: "export another scale",
-    });
-  }
+/** Turns within the trained window between which YaRN's ramp lies; llama.cpp takes no others from a file. */
+const YARN_ENDS = { beta_fast: 32, beta_slow: 1 } as const;
+
+function writeYarn(rope: RopeObject, reader: RopeReader): WrittenRope {
+  const { factor, original, optional } = reader;
   const own = yarnAttention(factor);
   const mscale = (name: string): number => (factor <= 1 ? 1 : 0.1 * (optional(name) ?? 0) * Math.log(factor) + 1);
   const stated = optional("mscale") && optional("mscale_all_dim") ? mscale("mscale") / mscale("mscale_all_dim") : own;
+  const attention = optional("attention_factor") ?? stated;
+  const ends = { beta_fast: optional("beta_fast") ?? YARN_ENDS.beta_fast, beta_slow: optional("beta_slow") ?? YARN_ENDS.beta_slow };
+  const truncate = rope["truncate"] !== false;
+  if (!truncate || ends.beta_fast !== YARN_ENDS.beta_fast || ends.beta_slow !== YARN_ENDS.beta_slow) {
+    return byFactors(yarnFactors({ ...ends, truncate }, reader), attention, original);
+  }
   // llama.cpp multiplies its own attention factor by this one.
-  const multiplier = (optional("attention_factor") ?? stated) / own;
-  const ends = (["beta_fast", "beta_slow"] as const).flatMap((name) => {
-    const value = optional(name);
-    return value === undefined ? [] : [[`yarn_${name}`, f32Value(value)] as const];
-  });
-  return [
+  const multiplier = attention / own;
+  const keys = [
     ["type", textValue("yarn")],
     ["factor", f32Value(factor)],
     ["original_context_length", u32Value(original)],
     ...(multiplier === 1 ? [] : [["attn_factor", f32Value(multiplier)] as const]),
-    ...ends,
-  ];
+  ] as const;
+  return { keys, factors: undefined };
 }
 
-function longropeKeys(rope: RopeObject, { D, original, factor, optional }: RopeReader & { readonly D: number }): WrittenRope {
+/**
+ * YaRN's divisors of the frequencies: 1 up to the pair that turns `beta_fast` times within the trained window, the scale from the one that turns
+ * `beta_slow` times, and between them 1/((1 − m)/s + m) with m falling from 1 to 0 (Peng et al. 2023; the ends are whole pairs where `truncate`).
+ */
+function yarnFactors(
+  { beta_fast, beta_slow, truncate }: { readonly beta_fast: number; readonly beta_slow: number; readonly truncate: boolean },
+  { D, theta, factor, original }: RopeReader,
+): Float32Array {
+  const pairOf = (turns: number): number => (D * Math.log(original / (2 * Math.PI * turns))) / (2 * Math.log(theta));
+  const [first, last] = [pairOf(beta_fast), pairOf(beta_slow)];
+  const low = Math.max(0, truncate ? Math.floor(first) : first);
+  const high = Math.min(D - 1, truncate ? Math.ceil(last) : last);
+  return Float32Array.from({ length: D / 2 }, (_, j) => {
+    const m = 1 - Math.min(1, Math.max(0, (j - low) / Math.max(0.001, high - low)));
+    return 1 / ((1 - m) / factor + m);
+  });
+}
+
+function writeLongrope(rope: RopeObject, { D, original, factor, optional }: RopeReader): WrittenRope {
   const lists = [rope["short_factor"], rope["long_factor"]];
   const [short, long] = lists.map((list) =>
     Array.isArray(list) && list.length === D / 2 && list.every(Number.isFinite) ? (list as number[]) : undefined,
@@ -176,5 +198,11 @@ function longropeKeys(rope: RopeObject, { D, original, factor, optional }: RopeR
     });
   }
   const attention = optional("attention_factor") ?? (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original)));
-  return { keys: attention === 1 ? [] : [["attn_factor", f32Value(attention)]], factors: Float32Array.from(short) };
+  return byFactors(Float32Array.from(short), attention, original);
 }
+
+/** The trained window is for those who read the file to train on; llama.cpp computes nothing from it here. */
+const byFactors = (factors: Float32Array, attention: number, original: number): WrittenRope => ({
+  keys: [["original_context_length", u32Value(original)], ...(attention === 1 ? [] : [["attn_factor", f32Value(attention)] as const])],
+  factors,
+});

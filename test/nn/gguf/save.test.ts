@@ -163,7 +163,9 @@ describe("a model that is written as GGUF", () => {
   it.each([
     [{ type: "linear", factor: 4 }, "linear"],
     [{ type: "yarn", factor: 4, ...W }, "yarn"],
-    [{ type: "yarn", factor: 8, ...W, betaFast: 4, betaSlow: 0.5, attentionFactor: 1.3 }, "yarn"],
+    [{ type: "yarn", factor: 8, ...W, betaFast: 4, betaSlow: 0.5, attentionFactor: 1.3 }, undefined],
+    [{ type: "yarn", factor: 8, ...W, truncate: false }, undefined],
+    [{ type: "yarn", factor: 8, ...W, attentionFactor: 1.3 }, "yarn"],
     [{ type: "yarn", factor: 8, ...W, mscale: 1, mscaleAllDim: 0.5 }, "yarn"],
     [{ type: "yarn", factor: 4, ...W, ramp: "turns", betaFast: 4 }, undefined],
     [{ type: "llama3", factor: 8, ...W }, undefined],
@@ -184,6 +186,7 @@ describe("a model that is written as GGUF", () => {
     wanted.invFreq.forEach((frequency, j) => expect((read.invFreq[j] as number) / frequency).toBeCloseTo(1, 5));
     expect(read.attentionFactor).toBeCloseTo(wanted.attentionFactor, 5);
     expect(config.max_position_embeddings).toBe(extraConfig.max_position_embeddings);
+    if (type === undefined && scaling.type === "yarn") expect(found.window).toBe(32);
   });
 });
 
