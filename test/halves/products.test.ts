@@ -50,8 +50,8 @@ const variants: readonly Variant[] = [
     halves,
     stride: 13,
   },
-  { name: "webgpu with GPU kernels", create: () => createWebGpuBackend({ kernelClass: "gpu" }), halves: onDevice, stride: 88 },
-  { name: "webgpu with software kernels", create: () => createWebGpuBackend({ kernelClass: "software" }), halves: onDevice, stride: 88 },
+  { name: "webgpu with GPU kernels", create: () => createWebGpuBackend({ kernelClass: "gpu" }), halves: onDevice, stride: 176 },
+  { name: "webgpu with software kernels", create: () => createWebGpuBackend({ kernelClass: "software" }), halves: onDevice, stride: 176 },
 ];
 const everywhere = variants.filter(({ halves: offered }) => offered.length > 0);
 
