@@ -1,5 +1,6 @@
 import { countTokens, splitHeldOut, type TokenDocument } from "../nn/data.js";
 import { availableTargets, evaluationTargets, type TargetBlock } from "../nn/evaluation-targets.js";
+import { concatenateTokens } from "../nn/token-arrays.js";
 import { bytesOfTokens } from "../nn/token-bytes.js";
 import { byteTokenizer, encodeText, encodeTextCached, type Tokenizer, tokensFile } from "../nn/tokenizers.js";
 import type { CommandIo } from "./io.js";
@@ -60,13 +61,7 @@ function joined(
   if (only !== undefined && second === undefined) return only;
   const between = tokenizer.encode("\n\n");
   const parts = documents.flatMap(({ tokens }, i) => (i === 0 ? [tokens] : [between, tokens]));
-  const tokens = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const one of parts) {
-    tokens.set(one, at);
-    at += one.length;
-  }
-  return { name, tokens };
+  return { name, tokens: concatenateTokens(parts) };
 }
 
 /** Milliseconds after which somebody who waits is told how far it is. */

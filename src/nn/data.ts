@@ -5,6 +5,7 @@ import { OptionError } from "../errors.js";
 import { seedKey, threefry2x32, uniformBelow } from "../ir/threefry.js";
 import type { HostTokens } from "./batch.js";
 import { documentsKind } from "./kinds.js";
+import { concatenateTokens } from "./token-arrays.js";
 import type { Tokenizer } from "./tokenizers.js";
 
 /** One connected text, such as a chapter. */
@@ -206,19 +207,7 @@ function joinShort(documents: readonly TokenDocument[], shortest: number): Int32
     });
   }
   last.push(...waiting);
-  return groups.map(concatenate);
-}
-
-function concatenate(parts: readonly Int32Array[]): Int32Array {
-  const [only] = parts;
-  if (parts.length === 1 && only) return only;
-  const joined = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
+  return groups.map(concatenateTokens);
 }
 
 /** Index of the first element above a value, in ascending numbers. */

@@ -13,7 +13,7 @@ import {
 import { DawngradError, FormatError } from "../../errors.js";
 import { yieldToEvents } from "../events.js";
 import { readFileChecked, writeFileAtomic } from "../files.js";
-import { concatenateTokens } from "./pipeline.js";
+import { concatenateTokens } from "../token-arrays.js";
 import type { EncodeOptions, Tokenizer } from "./tokenizer.js";
 
 export interface EncodeTextOptions extends EncodeOptions {

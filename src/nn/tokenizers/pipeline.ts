@@ -2,6 +2,7 @@
  * A tokenizer as its steps: tokens that stand in the text are cut out, what lies between is normalized, split into pieces and encoded piece by
  * piece (the design of Hugging Face's `tokenizers`, which SentencePiece and llama.cpp are special cases of).
  */
+import { concatenateTokens } from "../token-arrays.js";
 import { type AddedToken, TokenSplitter } from "./added-tokens.js";
 import { toByteCharacters } from "./byte-characters.js";
 import { bytesInside, type DecodeStep, runDecoder } from "./decoders.js";
@@ -214,16 +215,4 @@ function* separate(text: string, separates: (before: string, after: string) => b
     at += character.length;
   }
   yield text.slice(from);
-}
-
-export function concatenateTokens(parts: readonly Int32Array[]): Int32Array {
-  const [only] = parts;
-  if (parts.length === 1 && only) return only;
-  const joined = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
 }
