@@ -255,8 +255,7 @@ const connectOnce =
 
 /** What fetch throws where nobody answers, or the line breaks. */
 const isUnreachable = (error: unknown): boolean =>
-  error instanceof TypeError ||
-  (error instanceof Error && /terminated|network|socket/i.test(error.message) && !(error instanceof FormatError));
+  error instanceof Error && !(error instanceof FormatError) && /fetch failed|terminated|network|socket/i.test(error.message);
 
 async function hubPackage(): Promise<Hub> {
   try {

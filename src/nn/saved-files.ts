@@ -2,10 +2,10 @@
 
 import { OptionError } from "../errors.js";
 import { nodeModule } from "../platform/node.js";
-import { readAll } from "./byte-source.js";
+import { readCompanions } from "./companion-files.js";
 import { type FileBytes, writeFilesAtomic } from "./files.js";
 import { makeFolder } from "./folders.js";
-import { type HostBlob, type ModelFiles, type ModelSource, modelFiles, openIfThere } from "./model-source.js";
+import { type HostBlob, type ModelSource, modelFiles } from "./model-source.js";
 import { indexFile } from "./safetensors-index.js";
 import { weightsFile } from "./safetensors-model.js";
 import { inShards, type SavedTensor, safetensorsPieces, sizeInFile } from "./saved-tensors.js";
@@ -29,23 +29,6 @@ export function weightsFiles(tensors: readonly SavedTensor[], maxShardBytes: num
   return { ...Object.fromEntries(files), [indexFile]: `${JSON.stringify(index, null, 2)}\n` };
 }
 
-/** What a folder of Hugging Face has beside configuration and weights. */
-const companions = [
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "tokenizer.model",
-  "vocab.json",
-  "merges.txt",
-  "chat_template.jinja",
-  "chat_template.json",
-  "generation_config.json",
-];
-
-/** The largest tokenizers have some 40 MB. */
-const MOST_BYTES = 2 ** 28;
-
 /** The files of a source that say how its model reads and writes text. Throws OptionError for a source that is one file. */
 export async function companionFiles(where: string, source: ModelSource): Promise<SavedFiles> {
   const files = modelFiles(where, source);
@@ -54,24 +37,7 @@ export async function companionFiles(where: string, source: ModelSource): Promis
     await whole.close();
     throw new OptionError(`${where}: copyFrom is a single file, ${whole.name}`, { hint: "name the folder that holds tokenizer.json" });
   }
-  const known = await files.names();
-  const found: Record<string, FileBytes> = {};
-  for (const name of companions) {
-    if (known !== undefined && !known.includes(name)) continue;
-    const content = await copied(files, name);
-    if (content !== undefined) found[name] = content;
-  }
-  return found;
-}
-
-async function copied(files: ModelFiles, name: string): Promise<Uint8Array | undefined> {
-  const file = await openIfThere(files, name);
-  if (file === undefined) return undefined;
-  try {
-    return await readAll(file, MOST_BYTES);
-  } finally {
-    await file.close();
-  }
+  return Object.fromEntries(await readCompanions(files));
 }
 
 /** Weights that a folder had before and that are not among the new ones: readers would take them for the model. */
