@@ -16,6 +16,7 @@ export { type CrossEntropyOptions, crossEntropy, linearCrossEntropy } from "./au
 export { customVjp } from "./autograd/custom-vjp.js";
 export * from "./autograd/elementary.js";
 export { grad, hvp, jvp, valueAndGrad, vjp } from "./autograd/grad.js";
+export * from "./autograd/indexing.js";
 export { hessian, type JacobianOptions, jacobian } from "./autograd/jacobian.js";
 export * from "./autograd/operations.js";
 export { bernoulli, dropout, foldIn, key, randint, randn, split, uniform } from "./autograd/random.js";

@@ -1,7 +1,7 @@
-import { checkArgument, checkOptions, flag, integer, notNegative, type OptionKinds, optional, text } from "../arguments.js";
+import { checkArgument, checkOptions, flag, notNegative, type OptionKinds, optional, text } from "../arguments.js";
 
-import { DtypeError, OptionError, ShapeError } from "../errors.js";
-import { isFloat, isHalf, isInteger, summableDtype } from "../ir/dtype.js";
+import { OptionError, ShapeError } from "../errors.js";
+import { isFloat, isHalf, summableDtype } from "../ir/dtype.js";
 import { normalizeAxes, normalizeAxis, show } from "../ir/shape.js";
 import { tensorKind, tensorLikeKind } from "./kinds.js";
 import type { Axes, TensorLike } from "./operations.js";
@@ -222,23 +222,6 @@ export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
 }
 
 /**
- * The class of each integer as a row of zeros with a one, f32: […] → […, classes]. An integer outside of 0…classes − 1 gives a row
- * of zeros.
- */
-export function oneHot(index: Tensor, classes: number): Tensor {
-  requireIntegers("oneHot", index);
-  checkArgument("oneHot", "classes", classes, integer(0));
-  return ops.cast(ops.equal(ops.iota([...index.shape, classes], -1, { dtype: index.dtype }), ops.unsqueeze(index, index.rank)), "f32");
-}
-
-function requireIntegers(where: string, index: Tensor): void {
-  checkArgument(where, "index", index, tensorKind);
-  if (!isInteger(index.dtype)) {
-    throw new DtypeError(`${where}: index must hold integers, found ${index.dtype}`, { hint: 'cast it: index.cast("i32")' });
-  }
-}
-
-/**
  * Einstein summation for two operands or one: `einsum("bij,bjk->bik", a, b)`. A letter that is missing on the right is
  * summed over. Letters repeated within one operand are not supported and throw ShapeError.
  */
@@ -305,26 +288,4 @@ export function einsum(equation: string, ...operands: Tensor[]): Tensor {
   const y = ops.reshape(arranged(b, bLetters, [...batch, ...inner, ...columns]), [count(batch), count(inner), count(columns)]);
   const product = ops.reshape(ops.matmul(x, y), sized([...batch, ...rows, ...columns]));
   return arranged(product, [...batch, ...rows, ...columns], result);
-}
-
-/**
- * Values at positions along an axis: y[…, i, …] = x[…, index[…, i, …], …] for an index of the rank of x, whose other extents are
- * those of x, by one-hot sums. As with `gather`, an index outside of the axis gives NaN (0 for integers).
- */
-export function takeAlongAxis(x: Tensor, index: Tensor, axis = -1): Tensor {
-  checkArgument("takeAlongAxis", "x", x, tensorKind);
-  requireIntegers("takeAlongAxis", index);
-  const along = normalizeAxis(axis, x.rank, "takeAlongAxis");
-  if (index.rank !== x.rank || index.shape.some((extent, i) => i !== along && extent !== x.shape[i])) {
-    throw new ShapeError(`takeAlongAxis: index ${show(index.shape)} for ${show(x.shape)} along axis ${along}`, {
-      hint: "index has the extents of x on every other axis",
-    });
-  }
-  const moved = ops.transpose(x, along, -1);
-  const places = ops.transpose(index, along, -1);
-  const extent = x.shape[along] as number;
-  const hit = ops.equal(ops.unsqueeze(places, -1), ops.iota([extent], 0, { dtype: index.dtype }));
-  const found = ops.sum(ops.where(hit, ops.unsqueeze(moved, -2), 0), -1);
-  const exists = ops.and(ops.greaterEqual(places, 0), ops.less(places, extent));
-  return ops.transpose(isFloat(x.dtype) ? ops.where(exists, found, Number.NaN) : found, along, -1);
 }

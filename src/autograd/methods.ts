@@ -2,6 +2,7 @@ import type { DTypeName, HostArray } from "../ir/dtype.js";
 import type { Shape } from "../ir/shape.js";
 import * as composites from "./composites.js";
 import * as elementary from "./elementary.js";
+import * as indexing from "./indexing.js";
 import type { Axes, DTypeOption, Range, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
 import { array, data, item, print } from "./realize.js";
@@ -110,6 +111,7 @@ export interface TensorMethods {
   unsqueeze(axis: number): Tensor;
   gather(index: Tensor, axis?: number): Tensor;
   take(index: Tensor, axis?: number): Tensor;
+  takeAlongAxis(index: Tensor, axis?: number): Tensor;
   scatterAdd(index: Tensor, size: number): Tensor;
   triu(k?: number): Tensor;
   tril(k?: number): Tensor;
@@ -216,6 +218,7 @@ const functions = {
   unsqueeze: ops.unsqueeze,
   gather: ops.gather,
   take: ops.take,
+  takeAlongAxis: indexing.takeAlongAxis,
   scatterAdd: ops.scatterAdd,
   triu: ops.triu,
   tril: ops.tril,
