@@ -1,3 +1,4 @@
+import { bytesInWords } from "../ir/bytes.js";
 import type { Plan } from "./plan.js";
 import type { Kernel, Step } from "./program.js";
 
@@ -20,19 +21,10 @@ export function describePlan(plan: Plan, line: (kernel: Kernel, position: number
     steps.flatMap((step) => {
       if (step.kind === "loop") return [`${" ".repeat(16)}${indent}loop × ${step.iteration.extent}`, ...visit(step.body, `${indent}  `)];
       const position = next++;
-      const live = inWords(plan.liveBytes[position] as number).padStart(8);
+      const live = bytesInWords(plan.liveBytes[position] as number).padStart(8);
       return [`${String(position).padStart(4)} ${position === peak ? "▸" : " "}${live}  ${indent}${line(step, position)}`];
     });
   const lines = visit(plan.steps, "");
   const alive = peak < 0 ? "" : ` for ${most} that are alive at kernel ${peak}, the least that this order takes`;
   return [...lines, `${summary}, ${plan.slots.length} slots`, `${plan.scratchBytes} bytes of scratch${alive}`].join("\n");
-}
-
-const units = ["B", "kB", "MB", "GB", "TB"] as const;
-
-/** Bytes to three digits. */
-function inWords(bytes: number): string {
-  const power = bytes < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
-  const value = bytes / 1000 ** power;
-  return `${power === 0 ? value : value.toPrecision(3)} ${units[power]}`;
 }

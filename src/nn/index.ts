@@ -64,6 +64,7 @@ export { createSampler, type Sampler, type SamplingOptions } from "./sampling.js
 export * from "./schedules.js";
 export type { StoredModel, StoredTensor, WeightDtype } from "./stored-model.js";
 export { StreamingCache, type StreamingCacheOptions, type StreamingSizes } from "./streaming-cache.js";
+export { type ModelSummary, type SummaryOptions, type SummaryRow, summary } from "./summary.js";
 export * from "./tokenizers.js";
 export * from "./train-step.js";
 export * from "./trainable.js";

@@ -1,4 +1,5 @@
 import { argumentsOf, type Kernel, type Reducer, type ScalarOperation, type Value } from "../../compiler/program.js";
+import { elementBytes } from "../../ir/bytes.js";
 import { type DType, isHalf } from "../../ir/dtype.js";
 import type { IndexExpression } from "../../ir/index-expression.js";
 import { PARITY, ROTATIONS } from "../../ir/threefry.js";
@@ -25,7 +26,7 @@ export const registerType: Readonly<Record<DType, string>> = {
   u32: "u32",
   bool: "bool",
 };
-export const bytesOf: Readonly<Record<DType, number>> = { f64: 8, f32: 4, f16: 2, bf16: 2, i32: 4, u32: 4, bool: 4 };
+export const bytesOf = elementBytes;
 
 /**
  * Functions that WGSL lacks or states too loosely. Where NaN must survive, its bits are tested, since a compiler may

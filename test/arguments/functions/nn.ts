@@ -71,6 +71,7 @@ const ggufOptions = {
 export const functions = {
   // Modules and training.
   parameterCount: { tree: aTree(matrix) },
+  summary: { model: aTree(llama), options: optional(options({ trainable: optional(aFunction(() => () => true)) })) },
   copyTree: { tree: aTree(matrix) },
   globalNorm: { tree: aTree(matrix) },
   clipByGlobalNorm: { grads: aTree(matrix), maxNorm: aBoundedNumber() },

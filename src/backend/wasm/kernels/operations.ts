@@ -1,4 +1,5 @@
 import type { Reducer, Value } from "../../../compiler/program.js";
+import { elementBytes } from "../../../ir/bytes.js";
 import { type DType, isHalf } from "../../../ir/dtype.js";
 import { type Code, type Expression, f32x4, i32x4, op } from "../assembler.js";
 import { magnitude, pick, signBit, xor } from "../math/expressions.js";
@@ -7,7 +8,7 @@ import type { MathFunctions, MathName } from "../math/index.js";
 /** Scalar operations on vectors of four lanes. Bools are masks: all ones or all zeros. */
 
 /** Bytes of an element in memory: bools are words. */
-export const bytesOf: Readonly<Record<DType, number>> = { f64: 8, f32: 4, f16: 2, bf16: 2, i32: 4, u32: 4, bool: 4 };
+export const bytesOf = elementBytes;
 
 export const isFloatType = (dtype: DType): boolean => dtype === "f32" || isHalf(dtype);
 
