@@ -1,7 +1,7 @@
 // dawngrad beside its peers on this machine, each in a process of its own, in turn.
 // usage: node bench/compare.mjs [--only matmul,step,…] [--peers dawngrad,jax-js,…] [--backend wasm|webgpu|reference]
 //                               [--threads N] [--rounds N] [--seconds S] [--limit S]
-//                               [--lengths 128,512,16384c] [--contexts 1024,4096] [--json] [--save FOLDER]
+//                               [--sides 512,1024 --calls N] [--lengths 128,512,16384c] [--contexts 1024,4096] [--json] [--save FOLDER]
 import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
@@ -48,6 +48,8 @@ function readOptions() {
         only: { type: "string", default: short.join() },
         peers: { type: "string" },
         backend: { type: "string", default: "wasm" },
+        sides: { type: "string" },
+        calls: { type: "string" },
         lengths: { type: "string" },
         contexts: { type: "string" },
         json: { type: "boolean", default: false },
@@ -78,14 +80,18 @@ const taking = everyone.filter(({ name, scripts }) => wanted.includes(name) && c
 const present = taking.filter((peer) => peer.installed());
 const missing = taking.filter((peer) => !present.includes(peer));
 
+/** What the scripts of a workload get beside their times: products on a GPU are larger, and many are waited for together. */
+const given = (workload) =>
+  workload === "matmul" ? ["sides", "calls"].flatMap((name) => (options[name] ? [`--${name}`, options[name]] : [])) : [];
+
 /** Everybody who takes part in a workload, in each way that differs from the others. */
 const jobsOf = (workload) =>
   present
-    .filter((peer) => peer.scripts[workload])
+    .filter((peer) => peer.scripts[workload] && (peer.sized || given(workload).length === 0))
     .flatMap((peer) =>
       peer.ways
         .filter((way, i) => way.workloads.includes(workload) && (i === 0 || way.threads !== threads))
-        .map((way) => ({ name: way.name, command: commandOf(peer, way, workload, { threads, seconds }) })),
+        .map((way) => ({ name: way.name, command: commandOf(peer, way, workload, { threads, seconds, arguments: given(workload) }) })),
     );
 
 function sizesOf({ sizes }) {

@@ -21,13 +21,13 @@ export { hessian, type JacobianOptions, jacobian } from "./autograd/jacobian.js"
 export * from "./autograd/operations.js";
 export { bernoulli, dropout, foldIn, key, randint, randn, split, uniform } from "./autograd/random.js";
 export { realize } from "./autograd/realize.js";
-export { memory, sync, useBackend, withBackend } from "./autograd/runtime.js";
+export { memory, type Profile, profile, sync, useBackend, withBackend } from "./autograd/runtime.js";
 export { type ScanOptions, scan } from "./autograd/scan.js";
 export { type NestedNumbers, Tensor, tensor } from "./autograd/tensor.js";
 export { flattenTree, mapTensors, type Tree, tensorsOf, zipTensors } from "./autograd/tree.js";
 export { combine, type Part, partition, treeAt } from "./autograd/tree-parts.js";
 export { type BatchAxes, type VmapOptions, vmap } from "./autograd/vmap.js";
-export type { Backend, BackendInfo, MemoryReport, ProgramMemory } from "./backend/backend.js";
+export type { Backend, BackendInfo, KernelTime, MemoryReport, ProgramMemory } from "./backend/backend.js";
 export * from "./e2llm/index.js";
 export * from "./errors.js";
 export { type BackendName, type InitOptions, init } from "./init.js";

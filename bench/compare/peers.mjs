@@ -11,6 +11,7 @@ const install = "npm ci --prefix bench/peers";
 /** The Python that has PyTorch. */
 const python = process.env.PYTHON ?? "python3";
 const hasTorch = () => spawnSync(python, ["-c", "import torch"]).status === 0;
+const hasCuda = () => spawnSync(python, ["-c", "import torch; assert torch.cuda.is_available()"]).status === 0;
 
 /** Node 20 hides relaxed SIMD, with which dawngrad multiplies and adds in one instruction, behind this switch. */
 const relaxedSimd = "--experimental-wasm-relaxed-simd";
@@ -27,6 +28,7 @@ const long = ["lengths", "evaluation", "attention", "attention-definition", "hea
 /**
  * name; the scripts of its workloads; how to start a script; the ways to run it, each in some workloads ("as it comes": in Node
  * these libraries use one thread unless one helps them); whether it is here, and what brings it here.
+ * `sized`: its products take --sides and --calls.
  * @param backend which backend runs, of dawngrad and of peers that have it
  */
 export function contestants({ backend }) {
@@ -36,6 +38,7 @@ export function contestants({ backend }) {
   return [
     {
       name: "dawngrad",
+      sized: true,
       scripts: scriptsIn("dawngrad", [...everywhere, ...alone, "lora"]),
       start: ofBackend,
       ways: [
@@ -56,6 +59,7 @@ export function contestants({ backend }) {
     },
     {
       name: "jax-js",
+      sized: true,
       scripts: scriptsIn("peers/jax-js", everywhere),
       start: (script) => (backend === "webgpu" ? ofBackend(script) : node(script)),
       ways: [
@@ -86,9 +90,14 @@ export function contestants({ backend }) {
     },
     {
       name: "PyTorch",
+      sized: true,
       scripts: scriptsIn("peers/pytorch", [...everywhere, "lora"], "py"), // the latter with transformers and peft
       start: (script) => [python, path(script)],
-      ways: [{ name: "PyTorch", workloads: [...everywhere, "lora"] }],
+      // Beside WebGPU, on a GPU where it finds one.
+      ways:
+        backend === "webgpu" && hasCuda()
+          ? [{ name: "PyTorch, CUDA", workloads: [...everywhere, "lora"], arguments: ["--device", "cuda"] }]
+          : [{ name: "PyTorch", workloads: [...everywhere, "lora"] }],
       installed: hasTorch,
       remedy: "pip install torch (in the Python that the environment variable PYTHON names, python3 by default)",
     },
@@ -96,8 +105,8 @@ export function contestants({ backend }) {
 }
 
 /** The command of a way to run a script of a contestant. */
-export function commandOf({ scripts, start }, way, workload, { threads, seconds }) {
+export function commandOf({ scripts, start }, way, workload, { threads, seconds, arguments: given = [] }) {
   const [program, ...rest] = start(scripts[workload]);
   const timing = ["--threads", String(way.threads ?? threads), "--seconds", String(seconds)];
-  return [program, ...(way.nodeOptions ?? []), ...rest, ...timing, ...(way.arguments ?? [])];
+  return [program, ...(way.nodeOptions ?? []), ...rest, ...timing, ...given, ...(way.arguments ?? [])];
 }

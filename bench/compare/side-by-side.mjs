@@ -1,5 +1,5 @@
 // The two workloads that every library is measured on.
-import { comparedSteps, matmulSides, stepTokens } from "../shared/llama.mjs";
+import { comparedSteps, stepTokens } from "../shared/llama.mjs";
 import { summary } from "./rounds.mjs";
 import { digits, spread, table } from "./table.mjs";
 
@@ -24,8 +24,9 @@ const against = (value, base) => (base ? digits(value.median / base.median) : ""
 
 /** Per matrix size and library: milliseconds, GFLOP/s and time relative to dawngrad's. */
 export function matmulReport([{ outcomes }]) {
-  const results = matmulSides.map((side) => {
-    const name = `matmul ${side}³`;
+  const names = new Set(outcomes.flatMap(({ results }) => results.flatMap(({ cases }) => Object.keys(cases))));
+  const results = [...names].map((name) => {
+    const side = Number.parseInt(name.slice("matmul ".length), 10);
     const libraries = outcomes
       .filter(({ failure }) => !failure)
       .map((outcome) => ({ name: outcome.name, milliseconds: summary(outcome.results.map(({ cases }) => cases[name])) }));

@@ -1,24 +1,30 @@
 // Square f32 matrix products in dawngrad.
 import { compile, matmul, realize, sync, tensor } from "dawngrad";
-import { measure, report } from "../shared/case.mjs";
-import { matmulSides, squareMatrix } from "../shared/llama.mjs";
+import { measure, positiveInteger, report } from "../shared/case.mjs";
+import { matmulOptions, squareMatrix } from "../shared/llama.mjs";
 import { start, versions } from "./backend.mjs";
 
-const { backend, threads, seconds } = await start();
+const { backend, threads, seconds, ...values } = await start(matmulOptions);
+const calls = positiveInteger("calls", values.calls);
 const product = compile(matmul);
 const cases = {};
-for (const side of matmulSides) {
+for (const side of values.sides.split(",").map((side) => positiveInteger("sides", side))) {
   const matrix = (seed) => tensor(squareMatrix(seed, side), { shape: [side, side] });
   const [a, b] = [matrix(1), matrix(2)];
   await realize(a, b);
-  cases[`matmul ${side}³`] = await measure(
+  const milliseconds = await measure(
     async () => {
-      const c = product(a, b);
+      let c;
+      for (let i = 0; i < calls; i++) {
+        c?.dispose(); // its memory is free for the next product at once, not when the collector comes by
+        c = product(a, b);
+      }
       await sync();
-      c.dispose(); // its memory is free for the next product at once, not when the collector comes by
+      c.dispose();
     },
     { seconds },
   );
+  cases[`matmul ${side}³`] = milliseconds.map((each) => each / calls);
 }
 await backend.close();
 report({ versions, adapter: backend.info.adapter, threads, cases });

@@ -11,12 +11,16 @@ from pathlib import Path
 
 LONG_CALL = 15e3
 
+# What waits until the device is done; `use_device` of llama_definition.py sets another one for a GPU.
+synchronize: Callable[[], None] = lambda: None
+
 
 def read_options(**extra: dict[str, object]) -> argparse.Namespace:
     """Options of every script; `extra` names others with their arguments of `add_argument`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     for name, arguments in extra.items():
         parser.add_argument(f"--{name}", **arguments)
     return parser.parse_args()
@@ -26,6 +30,7 @@ def once(run: Callable[[], object]) -> float:
     """Milliseconds of one call."""
     start = time.perf_counter()
     run()
+    synchronize()
     return (time.perf_counter() - start) * 1e3
 
 
@@ -46,7 +51,7 @@ def measure_in_turn(runs: dict[str, Callable[[], object]], seconds: float, warm_
     milliseconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(warm_up):
         for run in runs.values():
-            run()
+            once(run)
     end = time.perf_counter() + seconds * len(runs)
     rounds = 0
     while rounds < 3 or time.perf_counter() < end:

@@ -97,8 +97,14 @@ export const numbers = (seed, count) => Float32Array.from({ length: count }, (_,
 /** Side × side numbers in [−0.5, 0.5) for the matrix products. */
 export const squareMatrix = (seed, side) => numbers(seed, side * side);
 
-/** Sides of the square matrix products. */
+/** Sides of the square matrix products where no others are asked for. */
 export const matmulSides = [512, 1024];
+
+/** Options of the products: their sides, and how many calls one waits for together, since a GPU would else mostly wait for the next. */
+export const matmulOptions = {
+  sides: { type: "string", default: matmulSides.join() },
+  calls: { type: "string", default: "1" },
+};
 
 /** Attention by itself: q, k and v [1, H, T, D] where T is not asked for otherwise, and seeds of their numbers and the cotangent's. */
 export const attentionShape = { heads: 8, length: 2048, headDim: 64 };

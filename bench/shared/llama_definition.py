@@ -1,7 +1,9 @@
 """The numbers of llama.mjs for PyTorch: the same hash, the same weights, the same tokens."""
 
+import argparse
 import math
 
+import case
 import torch
 
 VOCABULARY, WIDTH, FEED_FORWARD, LAYERS, HEADS, HEAD_DIM = 256, 128, 352, 4, 4, 32
@@ -18,6 +20,18 @@ TEXT_OPTIONS = {
     "length": {"type": int, "default": SHORT_LENGTH},
     "tokens": {"type": int, "default": STEP_TOKENS},
 }
+
+
+def use_device(options: argparse.Namespace) -> None:
+    """Everything that is made from now on lies on the device of --device, and is computed there or by so many threads."""
+    torch.set_num_threads(options.threads)
+    torch.set_default_device(options.device)
+    if options.device == "cuda":
+        case.synchronize = torch.cuda.synchronize
+
+
+def device_of(options: argparse.Namespace) -> str:
+    return torch.cuda.get_device_name() if options.device == "cuda" else ""
 
 
 def _hash(x: torch.Tensor) -> torch.Tensor:

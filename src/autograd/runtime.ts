@@ -1,5 +1,5 @@
 import { callable, checkArgument, objectWith, optional } from "../arguments.js";
-import type { Backend, MemoryReport } from "../backend/backend.js";
+import type { Backend, KernelTime, MemoryReport } from "../backend/backend.js";
 import { BackendUnavailableError, UsageError } from "../errors.js";
 
 let current: Backend | undefined;
@@ -37,6 +37,39 @@ export const memory = (): MemoryReport => currentBackend().memory();
 
 /** Waits until the device has done everything that was asked of it; throws what went wrong meanwhile. */
 export const sync = (): Promise<void> => currentBackend().sync();
+
+/** What a profile found: kernels, the longest first, and the milliseconds of all of them. */
+export interface Profile<R> {
+  readonly kernels: readonly KernelTime[];
+  readonly milliseconds: number;
+  /** What f returned. */
+  readonly result: R;
+}
+
+/**
+ * Measures each kernel that runs while f does, with the device's own clock: `const { kernels } = await profile(() => step(model, …))`.
+ * Kernels run one by one then, so the sum is more than f takes when nobody looks; call f once before, or compilation is part of what the
+ * host does meanwhile. Throws UsageError on backends that cannot tell kernels apart: "wasm", "reference" and adapters of WebGPU without
+ * "timestamp-query".
+ */
+export async function profile<R>(f: () => R | Promise<R>): Promise<Profile<R>> {
+  checkArgument("profile", "f", f, callable);
+  const backend = currentBackend();
+  if (!backend.startProfile || !backend.endProfile) {
+    throw new UsageError(`the backend "${backend.info.name}" does not measure kernels one by one`, {
+      hint: 'time the whole call around `await sync()`, or use init({ backend: "webgpu" })',
+    });
+  }
+  backend.startProfile();
+  let result: R;
+  let kernels: KernelTime[];
+  try {
+    result = await f();
+  } finally {
+    kernels = await backend.endProfile();
+  }
+  return { kernels, milliseconds: kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0), result };
+}
 
 /** Throws unless two backends are the same. */
 export function checkSameBackend(found: Backend, wanted: Backend): void {

@@ -50,6 +50,15 @@ export interface MemoryReport {
   readonly idleBytes: number;
 }
 
+/** How long a kernel took on the device, over all of its runs in a profile. */
+export interface KernelTime {
+  /** The kernel as `explain` names it. */
+  readonly label: string;
+  readonly calls: number;
+  /** Of all calls together. */
+  readonly milliseconds: number;
+}
+
 export interface BackendInfo {
   readonly name: "webgpu" | "wasm" | "reference";
   /** The adapter or processor as its driver names it. */
@@ -104,6 +113,12 @@ export interface Backend {
   /** Waits until all work is done; throws what went wrong meanwhile. */
   sync(): Promise<void>;
   memory(): MemoryReport;
+  /**
+   * Measures each kernel of the runs between the two, the longest first. Absent where kernels cannot be measured one by one. Throws UsageError
+   * where the adapter has no timestamps, or a profile is being taken.
+   */
+  startProfile?(): void;
+  endProfile?(): Promise<KernelTime[]>;
   /** Drains the device and frees everything. */
   close(): Promise<void>;
 }

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: E402
 from case import measure_in_turn, read_options, report  # noqa: E402
 
 options = read_options(length={"type": int, "default": llama.ATTENTION_LENGTH})
-torch.set_num_threads(options.threads)
+llama.use_device(options)
 shape = (1, llama.ATTENTION_HEADS, options.length, llama.ATTENTION_HEAD_DIM)
 q, k, v = (llama.numbers(seed, *shape).requires_grad_() for seed in (1, 2, 3))
 cotangent = llama.numbers(4, *shape)
@@ -28,4 +28,4 @@ def both() -> None:
 
 
 cases = measure_in_turn({"forward": forward, "both": both}, options.seconds)
-report({"torch": torch.__version__}, length=options.length, cases=cases)
+report({"torch": torch.__version__}, adapter=llama.device_of(options), length=options.length, cases=cases)

@@ -6,7 +6,7 @@ import torch
 from case import measure, read_options, report
 
 options = read_options(length=llama.TEXT_OPTIONS["length"])
-torch.set_num_threads(options.threads)
+llama.use_device(options)
 length = options.length
 model = SmallLlama(1, length)
 text = llama.tokens(0, 1, length)
@@ -20,4 +20,4 @@ def read() -> None:
 
 
 cases = {"read": measure(read, options.seconds)}
-report({"torch": torch.__version__}, length=length, cases=cases, losses=[nats])
+report({"torch": torch.__version__}, adapter=llama.device_of(options), length=length, cases=cases, losses=[nats])

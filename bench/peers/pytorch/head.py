@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: E402
 from case import measure, read_options, report  # noqa: E402
 
 options = read_options()
-torch.set_num_threads(options.threads)
+llama.use_device(options)
 x = llama.numbers(1, llama.HEAD_TOKENS, llama.HEAD_WIDTH).requires_grad_()
 weight = llama.numbers(2, llama.HEAD_VOCABULARY, llama.HEAD_WIDTH).requires_grad_()
 targets = llama.head_targets()
@@ -25,4 +25,4 @@ def run() -> None:
 
 
 cases = {"head": measure(run, options.seconds)}
-report({"torch": torch.__version__}, cases=cases, losses=losses)
+report({"torch": torch.__version__}, adapter=llama.device_of(options), cases=cases, losses=losses)

@@ -14,7 +14,7 @@ options = read_options(
     compared={"type": int, "default": 2},
     checkpoint={"action": "store_true"},
 )
-torch.set_num_threads(options.threads)
+definition.use_device(options)
 config = transformers.LlamaConfig(
     vocab_size=49152,
     hidden_size=576,
@@ -30,7 +30,7 @@ config = transformers.LlamaConfig(
 )
 with torch.device("meta"):
     base = transformers.LlamaForCausalLM(config)
-base = base.to_empty(device="cpu")
+base = base.to_empty(device=options.device)
 base.model.rotary_emb = type(base.model.rotary_emb)(config)
 base.tie_weights()
 model = peft.get_peft_model(base, peft.LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
@@ -91,4 +91,4 @@ def step() -> None:
 first, milliseconds = measure_steps(step, options.seconds, options.compared)
 cases = {"step": milliseconds, "processor": processor[-len(milliseconds) :]}
 versions = {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}
-report(versions, length=options.length, cases=cases, first=first, losses=losses[: options.compared])
+report(versions, adapter=definition.device_of(options), length=options.length, cases=cases, first=first, losses=losses[: options.compared])

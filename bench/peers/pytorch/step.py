@@ -10,7 +10,7 @@ options = read_options(
     compared={"type": int, "default": llama.COMPARED_STEPS},
     checkpoint={"action": "store_true"},
 )
-torch.set_num_threads(options.threads)
+llama.use_device(options)
 length, compared = options.length, options.compared
 batch = llama.batch_of(length, options.tokens)
 model = SmallLlama(batch, length, options.checkpoint)
@@ -42,4 +42,4 @@ def step() -> None:
 
 first, milliseconds = measure_steps(step, options.seconds, compared)
 cases = {"step": milliseconds}
-report({"torch": torch.__version__}, batch=batch, length=length, cases=cases, first=first, losses=losses[:compared])
+report({"torch": torch.__version__}, adapter=llama.device_of(options), batch=batch, length=length, cases=cases, first=first, losses=losses[:compared])

@@ -38,8 +38,8 @@ export const DRIVER_HINT = [
   `or, with no system package, SwiftShader: ${installLine("@sparticuz/chromium", "koffi")}`,
 ].join("; ");
 
-/** The optional features that kernels use. */
-const FEATURES = ["shader-f16", "subgroups"] as const satisfies readonly GPUFeatureName[];
+/** The optional features that kernels use, and the one that profiles do. */
+const FEATURES = ["shader-f16", "subgroups", "timestamp-query"] as const satisfies readonly GPUFeatureName[];
 
 interface Candidate {
   readonly report: AdapterReport;

@@ -15,8 +15,8 @@ const instances = new Map<string, GPU>();
 /** One look for drivers at a time: each reads environment variables that the next one changes. */
 let turn: Promise<unknown> = Promise.resolve();
 
-/** Unsafe APIs: without them an adapter does not tell of its subgroup matrices. */
-const FEATURES = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"];
+/** Unsafe APIs: without them an adapter does not tell of its subgroup matrices. Timestamps in nanoseconds, not rounded to 0.1 ms. */
+const FEATURES = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia", "disable-dawn-features=timestamp_quantization"];
 const NO_SUCH_ADAPTER = "no adapter has this name";
 
 /** An adapter as Dawn lists it. */

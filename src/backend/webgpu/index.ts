@@ -1,14 +1,24 @@
 import { programMemory } from "../../compiler/program-memory.js";
-import { DtypeError, OutOfMemoryError } from "../../errors.js";
+import { DtypeError, OutOfMemoryError, UsageError } from "../../errors.js";
 import type { DeviceData, DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
-import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
+import type {
+  Backend,
+  BackendInfo,
+  CompileOptions,
+  DeviceBuffer,
+  Executable,
+  KernelTime,
+  MemoryReport,
+  ProgramMemory,
+} from "../backend.js";
 import { decode, encode, encodeScalars, partOffset } from "../host-data.js";
 import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { openDevice } from "./adapter.js";
 import { type GpuBuffer, sizeClass } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
 import { fitUniform, type Target } from "./kernels/source.js";
+import { Profiler } from "./profiler.js";
 import { bufferBytes, buildProgram, describeProgram, type Order, type WebGpuProgram } from "./program.js";
 import { type Dispatch, Recorder } from "./recorder.js";
 import { Turns, turnNumbers } from "./turns.js";
@@ -81,6 +91,7 @@ class WebGpuBackend implements Backend {
   /** Gives back what programs held that nobody has any more. */
   private readonly forgotten = new FinalizationRegistry<Resources>((resources) => this.giveBack(resources));
   private turns: Turns | undefined;
+  private profiler: Profiler | undefined;
 
   constructor(
     private readonly device: GpuDevice,
@@ -234,7 +245,7 @@ class WebGpuBackend implements Backend {
       return buffer;
     });
     const uniform = this.uniform((executable as WebGpuExecutable).resources, program.scalars, scalars);
-    const recorder = new Recorder(this.device, label);
+    const recorder = new Recorder(this.device, label, this.profiler);
     const heirs = new Set<number | undefined>(outputs);
     const dispatches = steps.map((step): Dispatch => ({ ...step, group: this.bindGroup(step, buffers, uniform) }));
     const record = (order: readonly Order[], turn: number): void => {
@@ -280,6 +291,23 @@ class WebGpuBackend implements Backend {
       step.bindGroups.set(key, group);
     }
     return group;
+  }
+
+  startProfile(): void {
+    if (!this.device.features.has("timestamp-query")) {
+      throw new UsageError(`${this.info.adapter} has no "timestamp-query", with which kernels are measured`, {
+        hint: "time the whole call around `await sync()`, or use another adapter (`dawngrad doctor`)",
+      });
+    }
+    if (this.profiler) throw new UsageError("a profile is being taken already", { hint: "await the first `profile` before the next" });
+    this.profiler = new Profiler(this.device.gpu);
+  }
+
+  async endProfile(): Promise<KernelTime[]> {
+    const profiler = this.profiler;
+    this.profiler = undefined;
+    await this.device.drain();
+    return (await profiler?.times()) ?? [];
   }
 
   throttle(): Promise<void> {

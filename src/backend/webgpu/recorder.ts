@@ -1,4 +1,5 @@
 import type { GpuDevice } from "./gpu-device.js";
+import type { Profiler } from "./profiler.js";
 import type { Turns } from "./turns.js";
 
 /** Dispatches after which the device gets what is recorded so far: it can begin, and no piece of work keeps it for long. */
@@ -6,6 +7,7 @@ const dispatchesPerSubmit = 4096;
 
 /** A kernel with everything that it is dispatched with. */
 export interface Dispatch {
+  readonly label: string;
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
   readonly workgroups: readonly [number, number, number];
@@ -25,11 +27,14 @@ export class Recorder {
   constructor(
     private readonly device: GpuDevice,
     private readonly label: string,
+    /** Where each dispatch is measured by itself. */
+    private readonly profiler?: Profiler,
   ) {
     this.encoder = device.gpu.createCommandEncoder({ label });
   }
 
   dispatch(dispatch: Dispatch, turn: number): void {
+    if (this.profiler) this.beginMeasured(dispatch.label, this.profiler);
     this.pass ??= this.encoder.beginComputePass({ label: this.label });
     const { pipeline, group, workgroups, turns } = dispatch;
     if (this.last?.pipeline !== pipeline) this.pass.setPipeline(pipeline);
@@ -46,10 +51,20 @@ export class Recorder {
     }
   }
 
-  /** Hands everything over that is recorded. */
-  submit(): void {
+  private endPass(): void {
     this.pass?.end();
     [this.pass, this.last, this.turn] = [undefined, undefined, undefined];
+  }
+
+  private beginMeasured(label: string, profiler: Profiler): void {
+    this.endPass();
+    this.pass = this.encoder.beginComputePass(profiler.nextPass(this.encoder, label));
+  }
+
+  /** Hands everything over that is recorded. */
+  submit(): void {
+    this.endPass();
+    this.profiler?.resolve(this.encoder);
     this.device.submit([this.encoder.finish()], this.label);
   }
 }

@@ -327,6 +327,7 @@ export const functions = {
     first: aTree(matrix),
   },
   memory: {},
+  profile: { f: aFunction(() => () => 1) },
   sync: {},
   useBackend: { backend: optional(anObject(() => dawngrad.useBackend(undefined))) },
   withBackend: { backend: anObject(() => backend()), f: aFunction(() => () => 1) },
