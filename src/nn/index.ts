@@ -1,4 +1,5 @@
 /** Modules, the Llama, training, data and files. */
+export { type AdafactorOptions, type AdafactorState, adafactor } from "./adafactor.js";
 export type { AdapterConfig } from "./adapter-config.js";
 export {
   adapterBlobs,
@@ -46,6 +47,7 @@ export type { Batches } from "./micro-batches.js";
 export type { FileContent, FileLike, HostBlob, ModelSource } from "./model-source.js";
 export * from "./module.js";
 export type { ModulePattern } from "./module-patterns.js";
+export { type MuonOptions, type MuonState, muon } from "./muon.js";
 export { openModel } from "./open-model.js";
 export * from "./optimizers.js";
 export { type EncodingPlace, withPositionEncoding } from "./position-encodings.js";

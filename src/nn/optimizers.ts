@@ -1,69 +1,31 @@
-import { callable, checkOptions, fraction, notNegative, type OptionKinds, optional, positive } from "../arguments.js";
+/** Optimizers, sorted in order of complexity. `muon` and `adafactor` have files of their own. */
+import { checkOptions, flag, fraction, type OptionKinds, optional, positive } from "../arguments.js";
 import { square } from "../autograd/composites.js";
-import { add, cast, div, mul, sqrt, sub, type TensorLike, zeros } from "../autograd/operations.js";
-import { realizeNow } from "../autograd/realize.js";
+import { add, div, mul, sign, sqrt, zeros } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
-import { isTracing } from "../autograd/tracing.js";
-import { mapTensors, type Tree, tensorsOf, zipNamed } from "../autograd/tree.js";
-import { combine, type Part, partition } from "../autograd/tree-parts.js";
-import { ShapeError } from "../errors.js";
-import { isFloat, summableDtype } from "../ir/dtype.js";
-import { sameShape, show } from "../ir/shape.js";
+import type { Tree } from "../autograd/tree.js";
+import { OptionError } from "../errors.js";
+import {
+  blend,
+  type DecayOptions,
+  decayKinds,
+  decayOf,
+  givenToUpdate,
+  moved,
+  type Optimizer,
+  settled,
+  whereGradients,
+  wide,
+  zerosLikeFloats,
+} from "./optimizer-parts.js";
 
-/**
- * Optimizers as pure functions over trees, sorted in order of complexity. The state is a tree of tensors and nothing else:
- * whatever changes from step to step is data, so one compiled program serves all of them. Parameters of halves are updated in f32, from
- * moments that are f32, and rounded once.
- */
-export interface Optimizer<State> {
-  /** The state before the first step. Tensors that are no floats have none. */
-  init(params: Tree): State;
-  /**
-   * New parameters and state from gradients of the tree of the parameters. `lr` is the learning rate of this step. Where there is no
-   * gradient (null, as in a part of a tree), parameter and state stay as they are: nothing decays and no moment fades.
-   */
-  update<P>(params: P, grads: NoInfer<P> | Part<P>, state: State, step: { readonly lr: TensorLike }): [params: P, state: State];
-}
+export type { DecayOptions, Optimizer } from "./optimizer-parts.js";
 
-/** In the dtype that an update is computed in: f32 for halves. */
-const wide = (x: Tensor): Tensor => cast(x, summableDtype(x.dtype));
-
-/** Zeros like the floats of a tree, f32 for halves; null elsewhere. */
-const zerosLikeFloats = (params: Tree): Tree =>
-  mapTensors(partition(params, ({ dtype }) => isFloat(dtype))[0], ({ shape, dtype }) => zeros(shape, { dtype: summableDtype(dtype) }));
-
-/** f of the tensors at the same places where `grads` has one; elsewhere the leaf of the first tree stays. Throws where forms or shapes differ. */
-function whereGradients<T>(f: (tensors: Tensor[], path: string) => Tensor, grads: Tree, first: T, ...others: Tree[]): T {
-  const present = new Set(tensorsOf(grads).map(({ path }) => path));
-  const moving = (tree: Tree): Tree => partition(tree, (_, path) => present.has(path))[0];
-  const [moved, still] = partition(first, (_, path) => present.has(path));
-  const names = ["the parameters or their state", ...others.map(() => "the state or the gradients"), "the gradients"];
-  const ofOneShape = (tensors: Tensor[], path: string): Tensor => {
-    const [{ shape }] = tensors as [Tensor];
-    const odd = tensors.find((tensor) => !sameShape(tensor.shape, shape));
-    if (odd === undefined) return f(tensors.slice(0, -1), path);
-    throw new ShapeError(`update: parameters, state and gradients have one shape, found ${show(shape)} and ${show(odd.shape)}`, {
-      hint: "give the gradients and the state of these parameters",
-    });
-  };
-  return combine(zipNamed("update", names, ofOneShape, moved, ...others.map(moving), grads), still);
-}
-
-/** θ − Δ, computed in the dtype of Δ and rounded once to that of θ. */
-const moved = (theta: Tensor, by: Tensor): Tensor => cast(sub(wide(theta), by), theta.dtype);
-
-/** Ends a step: outside of a trace the new values are computed now, so that the graph of the next step starts from numbers. */
-function settled<R>(result: R): R {
-  if (!isTracing()) realizeNow(tensorsOf(result).map(({ tensor }) => tensor));
-  return result;
-}
-
-const rate = "the learning rate belongs to each step: update(params, grads, state, { lr })";
-const givenToUpdate = { lr: rate, learningRate: rate, learning_rate: rate };
-
-export interface SgdOptions {
+export interface SgdOptions extends DecayOptions {
   /** μ: how much of the last step's velocity is kept. Default 0. */
   readonly momentum?: number;
+  /** Nesterov's form, which looks one step of the velocity ahead; it needs a momentum. Default false. */
+  readonly nesterov?: boolean;
 }
 
 export interface SgdState {
@@ -72,48 +34,170 @@ export interface SgdState {
 }
 
 /**
- * Stochastic gradient descent with momentum (Polyak 1964, in PyTorch's form):
+ * Stochastic gradient descent with momentum (Polyak 1964; Nesterov 1983; in PyTorch's form, where weight decay is part of the gradient):
  *
+ *   g ← g + λ·θ
  *   u ← μ·u + g
- *   θ ← θ − η·u
+ *   θ ← θ − η·u            Nesterov: θ ← θ − η·(g + μ·u)
+ *
+ * Throws OptionError for values outside of their range, and for `nesterov` without momentum.
  */
 export function sgd(options: SgdOptions = {}): Optimizer<SgdState> {
-  checkOptions("sgd", options, { momentum: optional(fraction) }, givenToUpdate);
-  const { momentum = 0 } = options;
+  checkOptions("sgd", options, { ...decayKinds, momentum: optional(fraction), nesterov: optional(flag) }, givenToUpdate);
+  const { momentum = 0, nesterov = false } = options;
+  if (nesterov && momentum === 0)
+    throw new OptionError("sgd: nesterov without momentum", { hint: "sgd({ momentum: 0.9, nesterov: true })" });
+  const decayed = decayOf(options);
   return {
     init: (params) => ({ velocity: momentum === 0 ? null : zerosLikeFloats(params) }),
     update: (params, grads, state, { lr }) => {
-      const { velocity: old } = state;
-      const velocity =
-        momentum === 0 ? grads : whereGradients(([u, g]) => add(mul(u as Tensor, momentum), wide(g as Tensor)), grads, old, grads);
-      const next = whereGradients(([p, u]) => moved(p as Tensor, mul(wide(u as Tensor), lr)), grads, params, velocity);
+      const slopes = whereGradients(([g, p], path) => decayed(wide(g), p, path), grads, grads, params);
+      const velocity = momentum === 0 ? slopes : whereGradients(([u, g]) => add(mul(u, momentum), g), grads, state.velocity, slopes);
+      const steps = nesterov ? whereGradients(([g, u]) => add(g, mul(u, momentum)), grads, slopes, velocity) : velocity;
+      const next = whereGradients(([p, u]) => moved(p, mul(u, lr)), grads, params, steps);
       return settled([next, { velocity: momentum === 0 ? null : velocity }]);
     },
   };
 }
 
-export interface AdamWOptions {
+export interface LionOptions extends DecayOptions {
+  /** β₁, of the step, and β₂, of the momentum. Default [0.9, 0.99]. */
+  readonly betas?: readonly [number, number];
+}
+
+export interface LionState {
+  /** A tree like the parameters, f32 for halves. */
+  readonly m: Tree;
+}
+
+const betasKind = optional({
+  wanted: "two numbers with 0 ≤ β < 1",
+  fits: (betas) => Array.isArray(betas) && betas.length === 2 && betas.every(fraction.fits),
+});
+
+/**
+ * Lion (Chen et al. 2023, algorithm 2): every element moves by η, so rates are a tenth of AdamW's, and decays ten times larger.
+ *
+ *   θ ← θ − η·(sign(β₁·m + (1 − β₁)·g) + λ·θ)
+ *   m ← β₂·m + (1 − β₂)·g
+ *
+ * Throws OptionError for values outside of their range.
+ */
+export function lion(options: LionOptions = {}): Optimizer<LionState> {
+  checkOptions("lion", options, { ...decayKinds, betas: betasKind }, givenToUpdate);
+  const [beta1, beta2] = options.betas ?? [0.9, 0.99];
+  const decayed = decayOf(options);
+  return {
+    init: (params) => ({ m: zerosLikeFloats(params) }),
+    update: (params, grads, state, { lr }) => {
+      const next = whereGradients(
+        ([p, m, g], path) => moved(p, mul(decayed(sign(blend(beta1, m, wide(g))), p, path), lr)),
+        grads,
+        params,
+        state.m,
+        grads,
+      );
+      const m = whereGradients(([old, g]) => blend(beta2, old, wide(g)), grads, state.m, grads);
+      return settled([next, { m }]);
+    },
+  };
+}
+
+export interface AdagradOptions extends DecayOptions {
+  /** ε, added to the root of the sum. Default 1e-10. */
+  readonly eps?: number;
+}
+
+export interface AdagradState {
+  /** Sum of squared gradients, a tree like the parameters; f32 for halves. */
+  readonly sum: Tree;
+}
+
+/**
+ * Adagrad (Duchi, Hazan & Singer 2011, with a diagonal matrix), where weight decay is part of the gradient as in PyTorch:
+ *
+ *   g ← g + λ·θ             s ← s + g²
+ *   θ ← θ − η·g/(√s + ε)
+ *
+ * Throws OptionError for values outside of their range.
+ */
+export function adagrad(options: AdagradOptions = {}): Optimizer<AdagradState> {
+  checkOptions("adagrad", options, { ...decayKinds, eps: optional(positive) }, givenToUpdate);
+  const { eps = 1e-10 } = options;
+  const decayed = decayOf(options);
+  return {
+    init: (params) => ({ sum: zerosLikeFloats(params) }),
+    update: (params, grads, state, { lr }) => {
+      const slopes = whereGradients(([g, p], path) => decayed(wide(g), p, path), grads, grads, params);
+      const sum = whereGradients(([s, g]) => add(s, square(g)), grads, state.sum, slopes);
+      const next = whereGradients(([p, g, s]) => moved(p, mul(div(g, add(sqrt(s), eps)), lr)), grads, params, slopes, sum);
+      return settled([next, { sum }]);
+    },
+  };
+}
+
+export interface RmspropOptions extends DecayOptions {
+  /** α: how much of the mean of squares is kept. Default 0.99. */
+  readonly alpha?: number;
+  /** ε, added to the root of the mean. Default 1e-8. */
+  readonly eps?: number;
+  /** μ: how much of the last step's velocity is kept. Default 0. */
+  readonly momentum?: number;
+}
+
+export interface RmspropState {
+  /** Mean of squared gradients, a tree like the parameters; f32 for halves, as is the velocity. */
+  readonly v: Tree;
+  /** null without momentum. */
+  readonly velocity: Tree;
+}
+
+/**
+ * RMSprop (Tieleman & Hinton 2012, lecture 6.5; in PyTorch's form, where weight decay is part of the gradient):
+ *
+ *   g ← g + λ·θ             v ← α·v + (1 − α)·g²
+ *   u ← μ·u + g/(√v + ε)
+ *   θ ← θ − η·u
+ *
+ * Throws OptionError for values outside of their range.
+ */
+export function rmsprop(options: RmspropOptions = {}): Optimizer<RmspropState> {
+  const kinds = { ...decayKinds, alpha: optional(fraction), eps: optional(positive), momentum: optional(fraction) };
+  checkOptions("rmsprop", options, kinds, givenToUpdate);
+  const { alpha = 0.99, eps = 1e-8, momentum = 0 } = options;
+  const decayed = decayOf(options);
+  return {
+    init: (params) => ({ v: zerosLikeFloats(params), velocity: momentum === 0 ? null : zerosLikeFloats(params) }),
+    update: (params, grads, state, { lr }) => {
+      const slopes = whereGradients(([g, p], path) => decayed(wide(g), p, path), grads, grads, params);
+      const v = whereGradients(([old, g]) => blend(alpha, old, square(g)), grads, state.v, slopes);
+      const scaled = whereGradients(([g, s]) => div(g, add(sqrt(s), eps)), grads, slopes, v);
+      const velocity = momentum === 0 ? scaled : whereGradients(([u, g]) => add(mul(u, momentum), g), grads, state.velocity, scaled);
+      const next = whereGradients(([p, u]) => moved(p, mul(u, lr)), grads, params, velocity);
+      return settled([next, { v, velocity: momentum === 0 ? null : velocity }]);
+    },
+  };
+}
+
+export interface AdamOptions extends DecayOptions {
+  /** Decay rates β₁ and β₂ of the two moments. Default [0.9, 0.999]. */
+  readonly betas?: readonly [number, number];
+  /** ε, added to the root of the second moment. Default 1e-8. */
+  readonly eps?: number;
+}
+
+export interface AdamWOptions extends DecayOptions {
   /** Decay rates β₁ and β₂ of the two moments. Default [0.9, 0.95]. */
   readonly betas?: readonly [number, number];
   /** ε, added to the root of the second moment. Default 1e-8. */
   readonly eps?: number;
   /** λ. Default 0.1. */
   readonly weightDecay?: number;
-  /** Which parameters decay. Default: those of rank 2 and above, so that norms and biases do not. */
-  readonly decayMask?: (path: string, tensor: Tensor) => boolean;
 }
 
-const adamwKinds: OptionKinds<AdamWOptions> = {
-  betas: optional({
-    wanted: "two numbers with 0 ≤ β < 1",
-    fits: (betas) => Array.isArray(betas) && betas.length === 2 && betas.every(fraction.fits),
-  }),
-  eps: optional(positive),
-  weightDecay: optional(notNegative),
-  decayMask: optional(callable),
-};
+const adamKinds: OptionKinds<AdamOptions> = { ...decayKinds, betas: betasKind, eps: optional(positive) };
 
-export interface AdamWState {
+export interface AdamState {
   /** Mean of gradients, a tree like the parameters; f32 for halves, as is `v`. */
   readonly m: Tree;
   /** Mean of squared gradients, a tree like the parameters. */
@@ -121,6 +205,24 @@ export interface AdamWState {
   /** 1 − β₁ᵗ and 1 − β₂ᵗ after t steps, scalars. */
   readonly correction1: Tensor;
   readonly correction2: Tensor;
+}
+
+export type AdamWState = AdamState;
+
+/**
+ * Adam (Kingma & Ba 2015, algorithm 1), where weight decay is part of the gradient as in PyTorch:
+ *
+ *   g ← g + λ·θ
+ *   m ← β₁·m + (1 − β₁)·g             v ← β₂·v + (1 − β₂)·g²
+ *   m̂ = m/(1 − β₁ᵗ)                   v̂ = v/(1 − β₂ᵗ)
+ *   θ ← θ − η·m̂/(√v̂ + ε)
+ *
+ * Corrections and errors are those of {@link adamw}, which decays better.
+ */
+export function adam(options: AdamOptions = {}): Optimizer<AdamState> {
+  checkOptions("adam", options, adamKinds, givenToUpdate);
+  const { betas = [0.9, 0.999] } = options;
+  return adamOf({ ...options, betas }, "in the gradient");
 }
 
 /**
@@ -135,13 +237,20 @@ export interface AdamWState {
  * 1 − 0.999ᵗ by powers would lose four digits at the first steps. Throws OptionError for values outside of their range.
  */
 export function adamw(options: AdamWOptions = {}): Optimizer<AdamWState> {
-  checkOptions("adamw", options, adamwKinds, givenToUpdate);
-  const { betas = [0.9, 0.95], eps = 1e-8, weightDecay = 0.1, decayMask = (_, tensor) => tensor.rank >= 2 } = options;
-  const [beta1, beta2] = betas;
+  checkOptions("adamw", options, adamKinds, givenToUpdate);
+  const { betas = [0.9, 0.95], weightDecay = 0.1 } = options;
+  return adamOf({ ...options, betas, weightDecay }, "in the step");
+}
 
-  /** β·old + (1 − β)·fresh */
-  const blend = (beta: number, old: Tensor, fresh: TensorLike): Tensor => add(mul(old, beta), mul(fresh, 1 - beta));
-
+function adamOf(
+  options: AdamOptions & { readonly betas: readonly [number, number] },
+  decays: "in the gradient" | "in the step",
+): Optimizer<AdamState> {
+  const {
+    betas: [beta1, beta2],
+    eps = 1e-8,
+  } = options;
+  const decayed = decayOf(options);
   return {
     init: (params) => ({
       m: zerosLikeFloats(params),
@@ -152,14 +261,14 @@ export function adamw(options: AdamWOptions = {}): Optimizer<AdamWState> {
     update: (params, grads, state, { lr }) => {
       const correction1 = blend(beta1, state.correction1, 1);
       const correction2 = blend(beta2, state.correction2, 1);
-      const m = whereGradients(([old, g]) => blend(beta1, old as Tensor, wide(g as Tensor)), grads, state.m, grads);
-      const v = whereGradients(([old, g]) => blend(beta2, old as Tensor, square(wide(g as Tensor))), grads, state.v, grads);
+      const slope = (g: Tensor, p: Tensor, path: string): Tensor => (decays === "in the gradient" ? decayed(wide(g), p, path) : wide(g));
+      const slopes = whereGradients(([g, p], path) => slope(g, p, path), grads, grads, params);
+      const m = whereGradients(([old, g]) => blend(beta1, old, g), grads, state.m, slopes);
+      const v = whereGradients(([old, g]) => blend(beta2, old, square(g)), grads, state.v, slopes);
       const next = whereGradients(
-        ([p, first, second], path) => {
-          const [theta, mean, meanSquare] = [p, first, second] as [Tensor, Tensor, Tensor];
+        ([theta, mean, meanSquare], path) => {
           const step = div(div(mean, correction1), add(sqrt(div(meanSquare, correction2)), eps));
-          const decayed = weightDecay > 0 && decayMask(path, theta) ? add(step, mul(wide(theta), weightDecay)) : step;
-          return moved(theta, mul(decayed, lr));
+          return moved(theta, mul(decays === "in the step" ? decayed(step, theta, path) : step, lr));
         },
         grads,
         params,

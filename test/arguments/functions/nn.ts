@@ -67,6 +67,9 @@ const ggufOptions = {
   ),
 };
 
+const decay = { weightDecay: optional(aBoundedNumber()), decayMask: optional(aFunction(() => () => true)) };
+const adamOptions = { ...decay, betas: optional(aList(() => [0.9, 0.95])), eps: optional(aBoundedNumber()) };
+
 /** The functions of `src/nn`. */
 export const functions = {
   // Modules and training.
@@ -75,14 +78,44 @@ export const functions = {
   copyTree: { tree: aTree(matrix) },
   globalNorm: { tree: aTree(matrix) },
   clipByGlobalNorm: { grads: aTree(matrix), maxNorm: aBoundedNumber() },
-  sgd: { options: optional(options({ momentum: optional(aBoundedNumber(0.5)) })) },
-  adamw: {
+  sgd: {
+    options: optional(
+      options({ ...decay, momentum: alsoFor(aBoundedNumber(0.5), (value) => value === undefined), nesterov: optional(aFlag()) }),
+    ),
+  },
+  lion: { options: optional(options({ ...decay, betas: optional(aList(() => [0.9, 0.99])) })) },
+  adagrad: { options: optional(options({ ...decay, eps: optional(aBoundedNumber()) })) },
+  rmsprop: {
+    options: optional(
+      options({ ...decay, alpha: optional(aBoundedNumber(0.9)), eps: optional(aBoundedNumber()), momentum: optional(aBoundedNumber(0.5)) }),
+    ),
+  },
+  adam: { options: optional(options(adamOptions)) },
+  adamw: { options: optional(options(adamOptions)) },
+  muon: {
     options: optional(
       options({
-        betas: optional(aList(() => [0.9, 0.95])),
-        eps: optional(aBoundedNumber()),
+        momentum: optional(aBoundedNumber(0.5)),
+        nesterov: optional(aFlag()),
+        steps: optional(anInteger(5)),
         weightDecay: optional(aBoundedNumber()),
-        decayMask: optional(aFunction(() => () => true)),
+        adjust: optional(aName("original")),
+        matrices: optional(aFunction(() => () => true)),
+        adamw: optional(options(adamOptions)),
+        adamwRate: optional(aBoundedNumber()),
+      }),
+    ),
+  },
+  adafactor: {
+    options: optional(
+      options({
+        ...decay,
+        beta2Decay: optional(alsoFor(anInteger(-1), (value) => value === -1.5)),
+        eps1: optional(aBoundedNumber()),
+        eps2: optional(aBoundedNumber()),
+        clipThreshold: optional(aBoundedNumber()),
+        relativeStep: optional(aFlag()),
+        scaleParameter: optional(aFlag()),
       }),
     ),
   },
