@@ -14,12 +14,23 @@ export * from "./autograd/composites.js";
 export { cond, type WhileLoopOptions, whileLoop } from "./autograd/cond.js";
 export { type CrossEntropyOptions, crossEntropy, linearCrossEntropy } from "./autograd/cross-entropy.js";
 export { customVjp } from "./autograd/custom-vjp.js";
+export {
+  categorical,
+  exponential,
+  gumbel,
+  laplace,
+  type NormalOptions,
+  normal,
+  type TruncatedNormalOptions,
+  truncatedNormal,
+} from "./autograd/distributions.js";
 export * from "./autograd/elementary.js";
 export { grad, hvp, jvp, valueAndGrad, vjp } from "./autograd/grad.js";
 export * from "./autograd/indexing.js";
 export { hessian, type JacobianOptions, jacobian } from "./autograd/jacobian.js";
 export * from "./autograd/operations.js";
 export { bernoulli, dropout, foldIn, key, randint, randn, split, uniform } from "./autograd/random.js";
+export { type ChoiceOptions, choice, permutation } from "./autograd/random-order.js";
 export { realize } from "./autograd/realize.js";
 export { memory, type Profile, profile, sync, useBackend, withBackend } from "./autograd/runtime.js";
 export { type ScanOptions, scan } from "./autograd/scan.js";

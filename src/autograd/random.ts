@@ -134,13 +134,20 @@ function highWord(a: number, x: Tensor): Tensor {
   return ops.add(ops.add(ops.mul(xHigh, high), carry), ops.truncDiv(ops.add(ops.mul(xLow, high), middle), 2 ** 16));
 }
 
-/** True with probability p, to the nearest 2⁻³². Throws OptionError unless 0 ≤ p ≤ 1. */
-export function bernoulli(k: Tensor, shape: Shape | number, p = 0.5): Tensor {
+/**
+ * True with probability p: for a number to the nearest 2⁻³², for a tensor, which broadcasts to the shape, to the next 2⁻²³ above. Throws
+ * OptionError unless a number has 0 ≤ p ≤ 1; in a tensor what is below is never and what is above is always, and NaN is never.
+ */
+export function bernoulli(k: Tensor, shape: Shape | number, p: Tensor | number = 0.5): Tensor {
   checkArgument("bernoulli", "p", p, probability);
-  return ops.less(draw("bernoulli", k, shape), p * 2 ** 32);
+  if (!(p instanceof Tensor)) return ops.less(draw("bernoulli", k, shape), p * 2 ** 32);
+  return ops.less(uniform(k, shape), ops.broadcastTo(p, readShape(shape, "bernoulli")));
 }
 
-const probability: Kind = { wanted: "a probability: 0 ≤ p ≤ 1", fits: (p) => typeof p === "number" && p >= 0 && p <= 1 };
+const probability: Kind = {
+  wanted: "a probability, 0 ≤ p ≤ 1, or a tensor of them",
+  fits: (p) => p instanceof Tensor || (typeof p === "number" && p >= 0 && p <= 1),
+};
 
 /** x with each element zeroed with probability `rate` and the others scaled by 1/(1 − rate). */
 export function dropout(k: Tensor, x: Tensor, rate: number, dtype?: DTypeName): Tensor {

@@ -41,6 +41,7 @@ const ofAttention = {
     }),
   ),
 };
+const normalOptions = { mean: optional(aTensorLike(() => 1)), std: optional(aTensor(() => 2)) };
 const dtype = optional(aName("f32"));
 const crossEntropyOptions = options({
   reduction: optional(aName("sum")),
@@ -93,6 +94,25 @@ export const functions = {
   randn: { key, shape: aShape() },
   randint: { key, shape: aShape(), low: anInteger(0), high: anInteger(3) },
   bernoulli: { key, shape: aShape(), p: optional(aBoundedNumber(0.5)) },
+  normal: { key, shape: aShape(), options: optional(options(normalOptions)) },
+  truncatedNormal: {
+    key,
+    shape: aShape(),
+    options: optional(options({ ...normalOptions, low: optional(anyNumber(-1)), high: optional(anyNumber(1)) })),
+  },
+  exponential: { key, shape: aShape() },
+  gumbel: { key, shape: aShape() },
+  laplace: { key, shape: aShape() },
+  categorical: { key, logits: x, options: optional(options({ axis: optional(anInteger(0)), shape: optional(aShape([3, 2])) })) },
+  permutation: { key, x: aTensor(() => 5), axis: optional(anInteger(0)) },
+  choice: {
+    key,
+    x: aTensor(matrix),
+    shape: aShape([2]),
+    options: optional(
+      options({ replace: optional(aFlag()), p: optional(aTensor(() => tensor([0.5, 0.25]))), axis: optional(anInteger(1)) }),
+    ),
+  },
   dropout: { key, x, rate: aBoundedNumber(0.5), dtype },
   // Elementwise.
   neg: like1,
