@@ -25,6 +25,8 @@ const mayImport = {
   "init.ts": [...common, "autograd/runtime.ts", "backend/[^/]+.ts", "backend/[^/]+/index.ts", "platform/"],
   "e2llm/": [...common, "nn/", "autograd/", "ir/"],
   "nn/": [...common, "autograd/", "ir/", "platform/"],
+  // What users test their own operations with: the public functions, and fast-check.
+  "testing/": [...common, "autograd/", "ir/"],
   "autograd/": [...common, "backend/backend.ts", "ir/"],
   "backend/webgpu/": [...common, "backend/[^/]+.ts", "compiler/", "ir/", "platform/"],
   "backend/wasm/": [...common, "backend/[^/]+.ts", "compiler/", "ir/", "platform/"],

@@ -1,4 +1,4 @@
-// Builds dist/: src as JavaScript with declarations and maps, and beside it the door for programs that use require().
+// Builds dist/: src as JavaScript with declarations and maps, and beside each entry the door for programs that use require().
 // `--if-older` leaves one that is younger than what it is made of as it is.
 
 import { chmodSync, existsSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -16,8 +16,10 @@ const program = ts.createProgram(config.fileNames, config.options);
 const { diagnostics } = program.emit();
 const found = [...config.errors, ...ts.getPreEmitDiagnostics(program), ...diagnostics];
 if (found.length === 0) {
-  writeFileSync("dist/index.cjs", commonjsModule());
-  writeFileSync("dist/index.d.cts", commonjsTypes(program));
+  for (const [name, folder] of Object.entries({ dawngrad: ".", "dawngrad/testing": "testing" })) {
+    writeFileSync(`dist/${folder}/index.cjs`, commonjsModule(name));
+    writeFileSync(`dist/${folder}/index.d.cts`, commonjsTypes(program, `src/${folder === "." ? "" : `${folder}/`}index.ts`));
+  }
   // An installation makes the command a program; npx in a clone runs the file as it is.
   chmodSync("dist/cli/main.js", 0o755);
 }
@@ -33,13 +35,13 @@ function isYounger(file) {
 }
 
 /** Node gives the very module that import gives; the Nodes that cannot are told so in words. */
-function commonjsModule() {
+function commonjsModule(name) {
   return `"use strict";
 try {
   module.exports = require("./index.js");
 } catch (error) {
   if (error.code !== "ERR_REQUIRE_ESM") throw error;
-  throw new Error('require("dawngrad") needs Node 20.19, 22.12 or newer: here, use await import("dawngrad")', { cause: error });
+  throw new Error('require("${name}") needs Node 20.19, 22.12 or newer: here, use await import("${name}")', { cause: error });
 }
 `;
 }
@@ -48,11 +50,11 @@ try {
  * The same types for require(), where TypeScript refuses to re-export the values of an ES module: each value is declared with the type
  * that it has there. A class is one type however it came, as it is one class when the program runs.
  */
-function commonjsTypes(program) {
+function commonjsTypes(program, source) {
   const module = 'import("./index.js", { with: { "resolution-mode": "import" } })';
   const lines = [`type Module = typeof ${module};`, 'export type * from "./index.js" with { "resolution-mode": "import" };'];
   const checker = program.getTypeChecker();
-  const index = program.getSourceFile("src/index.ts");
+  const index = program.getSourceFile(source);
   for (const symbol of checker.getExportsOfModule(checker.getSymbolAtLocation(index))) {
     const target = symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
     if (!(target.flags & ts.SymbolFlags.Value) || isTypeOnly(symbol)) continue;

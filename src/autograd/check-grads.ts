@@ -2,7 +2,6 @@ import {
   callable,
   checkArgument,
   checkOptions,
-  describe,
   integer,
   listOf,
   notNegative,
@@ -12,15 +11,15 @@ import {
   positive,
 } from "../arguments.js";
 import { GradientError } from "../errors.js";
-import { type DType, isFloat } from "../ir/dtype.js";
+import type { DType } from "../ir/dtype.js";
 import { type Shape, show, sizeOf, stridesOf } from "../ir/shape.js";
 import { threefry2x32 } from "../ir/threefry.js";
 import { compile } from "./compile.js";
+import { type Flat, flatFunction, type Numbers, tensorOf, type Variable } from "./flat-function.js";
 import { jvp, vjp } from "./grad.js";
 import { data } from "./realize.js";
 import { currentBackend } from "./runtime.js";
-import { fromHost, Tensor } from "./tensor.js";
-import { flattenTree } from "./tree.js";
+import { fromHost, type Tensor } from "./tensor.js";
 
 /** "reverse" holds `vjp` against differences, "forward" holds `jvp`. */
 export type GradientMode = "forward" | "reverse";
@@ -53,17 +52,6 @@ const checkKinds: OptionKinds<CheckGradsOptions> = {
 };
 
 type Settings = Required<CheckGradsOptions>;
-type Numbers = Float64Array | Float32Array;
-/** A function of float tensors alone, with float tensors for results. */
-type Flat = (...variables: Tensor[]) => Tensor[];
-
-interface Variable {
-  readonly path: string;
-  readonly shape: Shape;
-  readonly dtype: DType;
-  readonly values: Numbers;
-}
-
 /**
  * Holds the derivatives of f at `args` against central differences (f(x + h) − f(x − h))/2h: in reverse mode
  * vᵀ·∂f/∂x for a random v, element by element; in forward mode ∂f/∂x · u for a random u; and with `order: 2` the same for
@@ -90,34 +78,7 @@ export async function checkGrads<A extends readonly unknown[]>(
     seed: 0,
     ...options,
   };
-  const { leaves, paths, shape } = flattenTree(args, "checkGrads: the list of arguments");
-  const isVariable = (leaf: unknown): leaf is Tensor | number =>
-    typeof leaf === "number" || (leaf instanceof Tensor && isFloat(leaf.dtype));
-  const variables: Variable[] = [];
-  for (const [i, leaf] of leaves.entries()) {
-    if (!isVariable(leaf)) continue;
-    const numbers = typeof leaf === "number" ? [leaf] : await data(leaf);
-    variables.push({
-      path: `argument ${paths[i]}`,
-      shape: typeof leaf === "number" ? [] : leaf.shape,
-      dtype: wide ? "f64" : "f32",
-      values: wide ? Float64Array.from(numbers) : Float32Array.from(numbers),
-    });
-  }
-  if (variables.length === 0) throw new GradientError("checkGrads: no argument is a float", { hint: "pass float tensors or numbers" });
-  const flat: Flat = (...given) => {
-    let next = 0;
-    const inner = shape.build(leaves.map((leaf) => (isVariable(leaf) ? given[next++] : leaf))) as unknown as A;
-    const value = f(...inner);
-    const outputs = flattenTree(value, "checkGrads: the function's value").leaves.filter(
-      (leaf): leaf is Tensor => leaf instanceof Tensor && isFloat(leaf.dtype),
-    );
-    if (outputs.length === 0)
-      throw new GradientError(`checkGrads: the function returned no float tensor: ${describe(value)}`, {
-        hint: "return what tensor operations made",
-      });
-    return outputs;
-  };
+  const { flat, variables } = await flatFunction("checkGrads", f, args);
   await checkOrder(flat, variables, settings, 1, "");
 }
 
@@ -125,12 +86,12 @@ export async function checkGrads<A extends readonly unknown[]>(
 async function checkOrder(f: Flat, variables: readonly Variable[], settings: Settings, order: number, way: string): Promise<void> {
   const random = randomNumbers(settings.seed + order);
   const run = compile(f);
-  const at = async (points: readonly Numbers[]): Promise<Numbers[]> => read(run(...variables.map((v, i) => leaf(v, points[i] as Numbers))));
-  const here = variables.map((v) => leaf(v, v.values));
+  const at = async (points: readonly Numbers[]): Promise<Numbers[]> => read(run(...variables.map((v, i) => tensorOf(v, points[i]))));
+  const here = variables.map((v) => tensorOf(v));
   const shapes = f(...here).map((output) => ({ shape: output.shape, dtype: output.dtype }));
   const cotangents = shapes.map(({ shape, dtype }) => fromHost(shape, dtype, random(dtype, sizeOf(shape))));
   const weights = cotangents.map((cotangent) => (cotangent.source as { data: Numbers }).data);
-  const tangents = variables.map((v) => leaf(v, random(v.dtype, v.values.length)));
+  const tangents = variables.map((v) => tensorOf(v, random(v.dtype, v.values.length)));
   const directions = tangents.map((tangent) => (tangent.source as { data: Numbers }).data);
   const derivatives: { readonly [M in GradientMode]: Flat } = {
     reverse: (...primals) => [...vjp(f, ...primals)[1](cotangents)],
@@ -189,8 +150,6 @@ function compare(
     hint: "look at the rule of that derivative; differences are wrong where the function has a kink or needs a smaller step",
   });
 }
-
-const leaf = ({ shape, dtype }: Variable, values: Numbers): Tensor => fromHost(shape, dtype, values);
 
 const read = (tensors: readonly Tensor[]): Promise<Numbers[]> =>
   Promise.all(

@@ -18,6 +18,8 @@ const versions = {
   koffi: "3.3.4",
   /** Models of the Hugging Face Hub: `hf:owner/name`. */
   "@huggingface/hub": "2.17.5",
+  /** Cases for tests of one's own: `dawngrad/testing`. */
+  "fast-check": "4.10.2",
 } as const;
 
 export type OptionalPackage = keyof typeof versions;

@@ -31,6 +31,7 @@ import { type PrimitiveName, type PrimitiveParams, primitives } from "../../src/
 import { functionRecipes } from "../support/arbitraries.js";
 import { floats, numbersOf, weighted } from "../support/floats.js";
 import type { HostTensor } from "../support/graphs.js";
+import { law } from "../support/law.js";
 import { randomFunction } from "../support/random-functions.js";
 import { loopRecipes, scanned } from "../support/random-loops.js";
 import { regionCases } from "../support/region-cases.js";
@@ -176,31 +177,35 @@ describe("vmap composes", () => {
     await fc.assert(holds, { seed: 43, numRuns: 20 });
   });
 
-  it("with random loops inside of loops", async () => {
-    const holds = fc.asyncProperty(loopRecipes, async (recipe) => {
-      const { carries, slices, count } = recipe;
-      const size = 2;
-      const index = tensor(Int32Array.from([1, 0]));
-      const make = (n: number, lead: number[], seed: number): Tensor[] =>
-        Array.from({ length: n }, (_, i) => floats([examples, ...lead, size, size], { seed: seed + i, low: -0.7, high: 0.7 }));
-      const args = { carry: make(carries, [], 1), xs: make(slices, [count], 20), constants: make(1, [], 40) };
-      const f = (inputs: typeof args): Tensor[] => scanned(recipe, inputs, index).flat();
-      const pick = (b: number): typeof args => ({
-        carry: args.carry.map((x) => at(x, b)),
-        xs: args.xs.map((x) => at(x, b)),
-        constants: args.constants.map((x) => at(x, b)),
+  law(
+    "vmap of a scan",
+    "A batch of loops is the loops of the examples, nested ones too, with every carried value a stack or with shared ones.",
+    async () => {
+      const holds = fc.asyncProperty(loopRecipes, async (recipe) => {
+        const { carries, slices, count } = recipe;
+        const size = 2;
+        const index = tensor(Int32Array.from([1, 0]));
+        const make = (n: number, lead: number[], seed: number): Tensor[] =>
+          Array.from({ length: n }, (_, i) => floats([examples, ...lead, size, size], { seed: seed + i, low: -0.7, high: 0.7 }));
+        const args = { carry: make(carries, [], 1), xs: make(slices, [count], 20), constants: make(1, [], 40) };
+        const f = (inputs: typeof args): Tensor[] => scanned(recipe, inputs, index).flat();
+        const pick = (b: number): typeof args => ({
+          carry: args.carry.map((x) => at(x, b)),
+          xs: args.xs.map((x) => at(x, b)),
+          constants: args.constants.map((x) => at(x, b)),
+        });
+        const found = vmap(f)(args);
+        const each = Array.from({ length: examples }, (_, b) => f(pick(b)));
+        for (const [i, y] of found.entries()) await expectSame(y, stack(each.map((ys) => ys[i] as Tensor)));
+        // Constants alone differ: whatever the carry depends on becomes a stack.
+        const shared = { ...pick(0), constants: args.constants };
+        const some = vmap(f, { inAxes: [{ carry: null, xs: null, constants: 0 }] })(shared);
+        const those = Array.from({ length: examples }, (_, b) => f({ ...pick(0), constants: pick(b).constants }));
+        for (const [i, y] of some.entries()) await expectSame(y, stack(those.map((ys) => ys[i] as Tensor)));
       });
-      const found = vmap(f)(args);
-      const each = Array.from({ length: examples }, (_, b) => f(pick(b)));
-      for (const [i, y] of found.entries()) await expectSame(y, stack(each.map((ys) => ys[i] as Tensor)));
-      // Constants alone differ: whatever the carry depends on becomes a stack.
-      const shared = { ...pick(0), constants: args.constants };
-      const some = vmap(f, { inAxes: [{ carry: null, xs: null, constants: 0 }] })(shared);
-      const those = Array.from({ length: examples }, (_, b) => f({ ...pick(0), constants: pick(b).constants }));
-      for (const [i, y] of some.entries()) await expectSame(y, stack(those.map((ys) => ys[i] as Tensor)));
-    });
-    await fc.assert(holds, { seed: 44, numRuns: 12 });
-  });
+      await fc.assert(holds, { seed: 44, numRuns: 12 });
+    },
+  );
 
   it("with itself, other axes and trees", async () => {
     const x = floats([4, 3, 2, 5], { seed: 5 });

@@ -9,6 +9,7 @@ import { backendVariants } from "../support/backends.js";
 import { barrierPicks, withBarriers } from "../support/barriers.js";
 import { difference } from "../support/compare.js";
 import { type Computation, compute, type HostTensor } from "../support/graphs.js";
+import { law } from "../support/law.js";
 import { randomComputation } from "../support/random-graphs.js";
 import { inCall, inLoop, sliceOf } from "../support/regions.js";
 import { unitRoundoff } from "../support/tolerances.js";
@@ -77,17 +78,32 @@ describe.each(backendVariants())("$name agrees with the reference on", ({ create
   }, 120_000);
   afterAll(async () => backend.close());
 
-  it("whole random graphs", { timeout: 240_000 }, async () => {
-    await fc.assert(agrees(backend), { seed, numRuns: graphs });
-  });
+  law(
+    "every backend is the reference: graphs",
+    "Each backend computes every output of a random graph within the bound that rounding errors, followed operation by operation, allow; fused and unfused, by hand-written kernels and by definitions.",
+    { timeout: 240_000 },
+    async () => {
+      await fc.assert(agrees(backend), { seed, numRuns: graphs });
+    },
+  );
 
-  it("whole random graphs with barriers on their edges", { timeout: 120_000 }, async () => {
-    await fc.assert(agreesWithBarriers(backend), { seed: seed + 1, numRuns: Math.ceil(graphs / 4) });
-  });
+  law(
+    "barriers change no value",
+    "Barriers keep computations apart and change where kernels begin and end, but no value.",
+    { timeout: 120_000 },
+    async () => {
+      await fc.assert(agreesWithBarriers(backend), { seed: seed + 1, numRuns: Math.ceil(graphs / 4) });
+    },
+  );
 
-  it("whole random graphs as calls and in loops", { timeout: 240_000 }, async () => {
-    await fc.assert(agreesInRegions(backend), { seed: seed + 2, numRuns: Math.ceil(graphs / 2) });
-  });
+  law(
+    "a call is its body",
+    "A call means exactly its body, and a loop its body at each step, whether they are lowered or inlined, on every backend.",
+    { timeout: 240_000 },
+    async () => {
+      await fc.assert(agreesInRegions(backend), { seed: seed + 2, numRuns: Math.ceil(graphs / 2) });
+    },
+  );
 });
 
 /** The reference with one primitive taken for another. */

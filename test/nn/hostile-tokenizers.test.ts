@@ -3,9 +3,10 @@ import { describe, expect, it } from "vitest";
 import { FormatError } from "../../src/errors.js";
 import { threefry2x32 } from "../../src/ir/threefry.js";
 import { loadTokenizer } from "../../src/nn/tokenizers.js";
+import { fuzzRuns } from "../support/fuzz.js";
 
-/** Mutations of each file: 10⁴ with DAWNGRAD_MUTATIONS=10000, and a thousandth of the files' sum in an ordinary run. */
-const mutations = Number(process.env.DAWNGRAD_MUTATIONS ?? 12);
+/** Mutations of each file. */
+const mutations = fuzzRuns(12);
 
 const read = (name: string): Uint8Array => new Uint8Array(readFileSync(new URL(`../golden/tokenizers/${name}`, import.meta.url)));
 const files = [

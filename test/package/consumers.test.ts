@@ -1,9 +1,9 @@
 import { execFile } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { cp, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import ts from "typescript";
-import { describe, expect, inject, it } from "vitest";
+import { beforeAll, describe, expect, inject, it } from "vitest";
 
 const { folder } = inject("installation");
 
@@ -31,6 +31,16 @@ export async function main(): Promise<number> {
 export { number, wrong };
 `;
 
+/** Uses the second entry, which resolution by exports alone finds. */
+const testing = `
+import { checkLaws, LawError, shapes, tensors } from "dawngrad/testing";
+
+export const proof: Promise<void> = checkLaws((x: Tensor) => x.tanh(), [tensors(shapes())], { laws: ["adjoint"] });
+// @ts-expect-error there is no such law
+export const wrongLaw = checkLaws((x: Tensor) => x.tanh(), [tensors([2])], { laws: ["beauty"] });
+export const isLawError = (error: unknown): error is LawError => error instanceof LawError;
+`;
+
 const { ESNext, Node16, NodeNext, CommonJS } = ts.ModuleKind;
 const { Bundler, Node16: ByNode16, NodeNext: ByNodeNext, Node10 } = ts.ModuleResolutionKind;
 
@@ -49,6 +59,14 @@ function complaints(file: string, options: ts.CompilerOptions): string[] {
   return ts.getPreEmitDiagnostics(built).map((diagnostic) => ts.formatDiagnostic(diagnostic, host));
 }
 
+/** What `dawngrad/testing` needs beside the library. */
+beforeAll(async () => {
+  for (const name of ["fast-check", "pure-rand"]) {
+    const from = new URL(`../../node_modules/${name}`, import.meta.url);
+    await cp(from, join(folder, "node_modules", name), { recursive: true });
+  }
+});
+
 async function consumer(name: string, type: "commonjs" | "module", file: string, text: string): Promise<string> {
   const home = join(folder, name.replaceAll(" ", "-"));
   await mkdir(home, { recursive: true });
@@ -59,7 +77,7 @@ async function consumer(name: string, type: "commonjs" | "module", file: string,
 
 describe("a program in TypeScript compiles with nothing but ES2022", () => {
   it.each(compilers)("under $name", async ({ name, type, ...options }) => {
-    const file = await consumer(name, type, "main.ts", program);
+    const file = await consumer(name, type, "main.ts", options.moduleResolution === Node10 ? program : program + testing);
     expect(complaints(file, { ...options, lib: ["lib.es2022.d.ts"], noEmit: true })).toEqual([]);
   });
 
@@ -95,6 +113,20 @@ describe("a program in Node", () => {
     const same = 'console.log((await import("dawngrad")).Tensor === require("dawngrad").Tensor);';
     const text = `const { init, tensor } = require("dawngrad"); (async () => {${body} ${same} })();`;
     expect(await run(await consumer("requiring", "commonjs", "main.js", text))).toBe("6\ntrue\n");
+  });
+
+  it("tests an operation of its own with dawngrad/testing, imported and required", async () => {
+    const proof = `
+    const backend = await init({ backend: "reference" });
+    await checkLaws((x) => x.mul(x.sigmoid()), [tensors(shapes({ maxRank: 2 }))], { runs: 2 });
+    const error = await checkLaws((x) => x.mul(stopGradient(x)), [tensors([2])]).catch((error) => error);
+    console.log(error instanceof LawError && error instanceof DawngradError);
+    await backend.close();`;
+    const [own, library] = ["{ checkLaws, LawError, shapes, tensors }", "{ DawngradError, init, stopGradient }"];
+    const imported = `import ${library} from "dawngrad"; import ${own} from "dawngrad/testing";${proof}`;
+    expect(await run(await consumer("testing by import", "module", "main.js", imported))).toBe("true\n");
+    const required = `const ${library} = require("dawngrad"); const ${own} = require("dawngrad/testing"); (async () => {${proof}})();`;
+    expect(await run(await consumer("testing by require", "commonjs", "main.js", required))).toBe("true\n");
   });
 
   it("is told what to do by a Node that cannot require ES modules", async () => {

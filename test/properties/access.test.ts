@@ -13,7 +13,9 @@ import { add, type IndexExpression, literal, scale } from "../../src/ir/index-ex
 import { sizeOf } from "../../src/ir/shape.js";
 import { graphRecipes } from "../support/arbitraries.js";
 import { barrierPicks, withBarriers } from "../support/barriers.js";
+import { fuzzSeed } from "../support/fuzz.js";
 import { GraphBuilder, hostTensor } from "../support/graphs.js";
+import { law } from "../support/law.js";
 import { randomComputation } from "../support/random-graphs.js";
 
 const floats = (b: GraphBuilder, ...shape: number[]): number => b.input(hostTensor("f32", shape, new Float32Array(sizeOf(shape))));
@@ -104,25 +106,29 @@ describe("kernels", () => {
   const isProduct = (node: GraphNode | undefined): boolean => node?.kind === "operation" && node.primitive === "dot";
   const unique = (texts: readonly string[]): string[] => [...new Set(texts)].sort();
 
-  it("load what the access maps of their members say, and nothing else", () => {
-    const property = fc.property(graphRecipes, barrierPicks, fc.boolean(), (recipe, picks, fusing) => {
-      const graph = withBarriers(randomComputation(recipe).computation.graph, picks);
-      const ready = prepare(fusing ? simplify(graph) : graph, { minRows: 64, maxOperands: 4, expandScatter: !fusing });
-      const fused = fuse(ready, { fuse: fusing, maxBuffers: 7 });
-      const groups = fused.groups.filter(({ members }) => members.some((member) => sizeOf((ready.nodes[member] as GraphNode).shape) > 0));
-      const kernels = kernelsOf(lower(ready, fused).steps);
-      // The sort that finds the entries of bins is part of the sum into them, and its lists hold no node.
-      const values = kernels.flatMap((kernel, k) => {
-        const before = kernels[k - 1];
-        return kernel.kind === "bins" ? [] : [[...(before?.kind === "bins" ? before.values : []), ...kernel.values]];
+  law(
+    "fused kernels read what their members read",
+    "A kernel loads what the access maps of the operations fused into it say, and nothing else.",
+    () => {
+      const property = fc.property(graphRecipes, barrierPicks, fc.boolean(), (recipe, picks, fusing) => {
+        const graph = withBarriers(randomComputation(recipe).computation.graph, picks);
+        const ready = prepare(fusing ? simplify(graph) : graph, { minRows: 64, maxOperands: 4, expandScatter: !fusing });
+        const fused = fuse(ready, { fuse: fusing, maxBuffers: 7 });
+        const groups = fused.groups.filter(({ members }) => members.some((member) => sizeOf((ready.nodes[member] as GraphNode).shape) > 0));
+        const kernels = kernelsOf(lower(ready, fused).steps);
+        // The sort that finds the entries of bins is part of the sum into them, and its lists hold no node.
+        const values = kernels.flatMap((kernel, k) => {
+          const before = kernels[k - 1];
+          return kernel.kind === "bins" ? [] : [[...(before?.kind === "bins" ? before.values : []), ...kernel.values]];
+        });
+        expect(values).toHaveLength(groups.length);
+        groups.forEach((group, k) => {
+          const loads = (values[k] ?? []).flatMap((value) => (value.kind === "load" && value.buffer < ready.nodes.length ? [value] : []));
+          const found = loads.map(({ buffer, index }) => (group.kind === "matmul" ? `${buffer}` : `${buffer}[${anonymous(index.key)}]`));
+          expect(unique(found)).toEqual(expectedOf(ready, fused.accesses, group));
+        });
       });
-      expect(values).toHaveLength(groups.length);
-      groups.forEach((group, k) => {
-        const loads = (values[k] ?? []).flatMap((value) => (value.kind === "load" && value.buffer < ready.nodes.length ? [value] : []));
-        const found = loads.map(({ buffer, index }) => (group.kind === "matmul" ? `${buffer}` : `${buffer}[${anonymous(index.key)}]`));
-        expect(unique(found)).toEqual(expectedOf(ready, fused.accesses, group));
-      });
-    });
-    fc.assert(property, { seed: 62, numRuns: 300 });
-  });
+      fc.assert(property, { seed: fuzzSeed(62), numRuns: 300 });
+    },
+  );
 });

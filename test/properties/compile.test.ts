@@ -19,10 +19,12 @@ import {
 } from "../../src/index.js";
 import { type FunctionRecipe, functionRecipes } from "../support/arbitraries.js";
 import { floats, numbersOf, weighted } from "../support/floats.js";
+import { fuzzSeed } from "../support/fuzz.js";
+import { law } from "../support/law.js";
 import { randomFunction, stepNames } from "../support/random-functions.js";
 import { lawF32 } from "../support/tolerances.js";
 
-const seed = 43;
+const seed = fuzzSeed(43);
 const inputs = ({ rows, columns, seed: start }: FunctionRecipe): [Tensor, Tensor] => [
   floats([rows, columns], { seed: start + 1 }),
   floats([rows, columns], { seed: start + 2 }),
@@ -41,41 +43,49 @@ beforeEach(() => {
 });
 
 describe("compile(f) is f", () => {
-  it("to the bit on the reference, on every call", async () => {
-    const holds = fc.asyncProperty(functionRecipes, async (recipe) => {
-      const f = step(recipe);
-      const compiled = compile(f);
-      const at = inputs(recipe);
-      const expected = await listed(f(at));
-      expect(await listed(compiled(at))).toEqual(expected);
-      const other = inputs({ ...recipe, seed: recipe.seed + 7 });
-      expect(await listed(compiled(other))).toEqual(await listed(f(other)));
-      expect(await listed(compiled(at))).toEqual(expected);
-      expect(compiled.traces).toBe(1);
-    });
-    await fc.assert(holds, { seed, numRuns: 40 });
-  });
+  law(
+    "compile(f) is f, to the bit",
+    "A compiled function gives the bits of the function, value and gradient, on every call: compile(f)(x) = f(x).",
+    async () => {
+      const holds = fc.asyncProperty(functionRecipes, async (recipe) => {
+        const f = step(recipe);
+        const compiled = compile(f);
+        const at = inputs(recipe);
+        const expected = await listed(f(at));
+        expect(await listed(compiled(at))).toEqual(expected);
+        const other = inputs({ ...recipe, seed: recipe.seed + 7 });
+        expect(await listed(compiled(other))).toEqual(await listed(f(other)));
+        expect(await listed(compiled(at))).toEqual(expected);
+        expect(compiled.traces).toBe(1);
+      });
+      await fc.assert(holds, { seed, numRuns: 40 });
+    },
+  );
 
-  it("also where it takes its arguments over: five steps of descent", async () => {
-    const holds = fc.asyncProperty(functionRecipes, async (recipe) => {
-      const gradient = grad(([x, y]: [Tensor, Tensor]) => weighted(randomFunction(recipe)(x, y)));
-      const descend = (p: [Tensor, Tensor], lr: Tensor | number): [Tensor, Tensor] => {
-        const [dx, dy] = gradient(p);
-        return [p[0].sub(dx.mul(lr)), p[1].sub(dy.mul(lr))];
-      };
-      const donating = compile(descend, { donate: [0] });
-      let [plain, fast] = [inputs(recipe), inputs(recipe)];
-      for (let i = 0; i < 5; i++) {
-        const lr = 0.01 * (i + 1);
-        plain = descend(plain, lr);
-        await realize(plain);
-        fast = donating(fast, lr);
-      }
-      expect(await Promise.all(fast.map(numbersOf))).toEqual(await Promise.all(plain.map(numbersOf)));
-      expect(donating.traces).toBe(1);
-    });
-    await fc.assert(holds, { seed, numRuns: 20 });
-  });
+  law(
+    "donating changes no number",
+    "A program that takes over the buffers of its arguments computes what it computes beside them: compile(f, { donate })(x) = f(x), step after step.",
+    async () => {
+      const holds = fc.asyncProperty(functionRecipes, async (recipe) => {
+        const gradient = grad(([x, y]: [Tensor, Tensor]) => weighted(randomFunction(recipe)(x, y)));
+        const descend = (p: [Tensor, Tensor], lr: Tensor | number): [Tensor, Tensor] => {
+          const [dx, dy] = gradient(p);
+          return [p[0].sub(dx.mul(lr)), p[1].sub(dy.mul(lr))];
+        };
+        const donating = compile(descend, { donate: [0] });
+        let [plain, fast] = [inputs(recipe), inputs(recipe)];
+        for (let i = 0; i < 5; i++) {
+          const lr = 0.01 * (i + 1);
+          plain = descend(plain, lr);
+          await realize(plain);
+          fast = donating(fast, lr);
+        }
+        expect(await Promise.all(fast.map(numbersOf))).toEqual(await Promise.all(plain.map(numbersOf)));
+        expect(donating.traces).toBe(1);
+      });
+      await fc.assert(holds, { seed, numRuns: 20 });
+    },
+  );
 });
 
 describe("compile(f) on webgpu", { timeout: 180_000 }, () => {
@@ -125,15 +135,21 @@ describe("checkGrads on webgpu", { timeout: 120_000 }, () => {
 });
 
 describe("what a compiled function takes for data", () => {
-  it("is every number among its arguments: they change, it is traced once, and results follow", async () => {
-    const decay = compile((x: Tensor, options: { lr: number; schedule: number[] }) => x.mul(options.lr).add(options.schedule[1] as number));
-    const holds = fc.asyncProperty(fc.integer({ min: -64, max: 64 }), fc.integer({ min: -64, max: 64 }), async (a, b) => {
-      const found = await numbersOf(decay(tensor([1, 2]), { lr: a / 8, schedule: [0, b] }));
-      expect(found).toEqual([a / 8 + b, a / 4 + b]);
-      expect(decay.traces).toBe(1);
-    });
-    await fc.assert(holds, { seed, numRuns: 30 });
-  });
+  law(
+    "numbers are data",
+    "A number among the arguments of a compiled function is an input of its program: it is traced once, and its results follow the number.",
+    async () => {
+      const decay = compile((x: Tensor, options: { lr: number; schedule: number[] }) =>
+        x.mul(options.lr).add(options.schedule[1] as number),
+      );
+      const holds = fc.asyncProperty(fc.integer({ min: -64, max: 64 }), fc.integer({ min: -64, max: 64 }), async (a, b) => {
+        const found = await numbersOf(decay(tensor([1, 2]), { lr: a / 8, schedule: [0, b] }));
+        expect(found).toEqual([a / 8 + b, a / 4 + b]);
+        expect(decay.traces).toBe(1);
+      });
+      await fc.assert(holds, { seed, numRuns: 30 });
+    },
+  );
 
   it("is every tensor that it closes over, by reference", async () => {
     const w = tensor([2, 3]);
@@ -213,28 +229,32 @@ describe("a compiled function is traced again", () => {
 });
 
 describe("memory", () => {
-  it("is back where it was once results are disposed, for random functions", async () => {
-    const holds = fc.asyncProperty(functionRecipes, fc.boolean(), async (recipe, donates) => {
-      useBackend(createReferenceBackend());
-      const compiled = compile(step(recipe), { donate: donates ? [0] : [] });
-      const own = (): [Tensor, Tensor] => inputs(recipe);
-      const before = memory();
-      const results = compiled(own());
-      expect(memory().liveBytes - before.liveBytes).toBe(bytesOf([results[0], ...results[1]]));
-      const runs = (count: number): void => {
-        for (let i = 0; i < count; i++) {
-          const [value, gradients] = compiled(own());
-          for (const t of [value, ...gradients]) t.dispose();
-        }
-      };
-      // What the function closes over is uploaded to stay when it is used for the second time.
-      runs(1);
-      const rest = memory();
-      runs(3);
-      expect([memory().liveBytes, memory().liveBuffers]).toEqual([rest.liveBytes, rest.liveBuffers]);
-    });
-    await fc.assert(holds, { seed, numRuns: 25 });
-  });
+  law(
+    "memory is flat",
+    "Running a program leaves no bytes behind: once its results are disposed, live bytes are what they were before.",
+    async () => {
+      const holds = fc.asyncProperty(functionRecipes, fc.boolean(), async (recipe, donates) => {
+        useBackend(createReferenceBackend());
+        const compiled = compile(step(recipe), { donate: donates ? [0] : [] });
+        const own = (): [Tensor, Tensor] => inputs(recipe);
+        const before = memory();
+        const results = compiled(own());
+        expect(memory().liveBytes - before.liveBytes).toBe(bytesOf([results[0], ...results[1]]));
+        const runs = (count: number): void => {
+          for (let i = 0; i < count; i++) {
+            const [value, gradients] = compiled(own());
+            for (const t of [value, ...gradients]) t.dispose();
+          }
+        };
+        // What the function closes over is uploaded to stay when it is used for the second time.
+        runs(1);
+        const rest = memory();
+        runs(3);
+        expect([memory().liveBytes, memory().liveBuffers]).toEqual([rest.liveBytes, rest.liveBuffers]);
+      });
+      await fc.assert(holds, { seed, numRuns: 25 });
+    },
+  );
 
   it("goes back with the scope of `using`, and disposing twice is harmless", async () => {
     const before = memory().liveBuffers;

@@ -9,45 +9,55 @@ import { prune, simplify } from "../../src/compiler/simplify.js";
 import type { Graph } from "../../src/ir/graph.js";
 import { graphRecipes } from "../support/arbitraries.js";
 import { difference } from "../support/compare.js";
+import { fuzzSeed } from "../support/fuzz.js";
 import { compute, type HostTensor } from "../support/graphs.js";
+import { law } from "../support/law.js";
 import { loweredPrograms } from "../support/lowered-programs.js";
 import { leastScratch, lowerGraph, planOf, symbolically, targets } from "../support/plans.js";
 import { randomComputation } from "../support/random-graphs.js";
 
-const seed = 44;
+const seed = fuzzSeed(44);
 const target = targets["software webgpu"];
 const options = { minRows: 64, maxOperands: 4, expandScatter: false };
 const layouts = [{ scratch: "block", alignment: 1 }, { scratch: "block", alignment: 64 }, { scratch: "pieces" }] as const;
 
 describe("a plan of memory", () => {
-  it("never gives one place to two buffers that live at the same time, whatever the order of the kernels", () => {
-    const holds = fc.property(
-      graphRecipes,
-      fc.array(fc.boolean(), { minLength: 12, maxLength: 12 }),
-      fc.boolean(),
-      fc.constantFrom(...layouts),
-      (recipe, donated, fusing, layout) => {
-        const lowered = lowerGraph(randomComputation(recipe).computation.graph, target, fusing);
-        expect(symbolically(lowered, planOf(lowered, layout, donated), donated)).toEqual(symbolically(lowered, undefined, donated));
-      },
-    );
-    fc.assert(holds, { seed, numRuns: 300 });
-  });
+  law(
+    "no two live buffers share a place",
+    "A plan of memory never gives one place to two buffers that live at the same time: run with texts in the place of numbers, a planned program reads what the unplanned one reads.",
+    () => {
+      const holds = fc.property(
+        graphRecipes,
+        fc.array(fc.boolean(), { minLength: 12, maxLength: 12 }),
+        fc.boolean(),
+        fc.constantFrom(...layouts),
+        (recipe, donated, fusing, layout) => {
+          const lowered = lowerGraph(randomComputation(recipe).computation.graph, target, fusing);
+          expect(symbolically(lowered, planOf(lowered, layout, donated), donated)).toEqual(symbolically(lowered, undefined, donated));
+        },
+      );
+      fc.assert(holds, { seed, numRuns: 300 });
+    },
+  );
 
-  it("does so where loops keep buffers from one iteration to the next", () => {
-    let [loops, heirs] = [0, 0];
-    const holds = fc.property(loweredPrograms, fc.constantFrom(...layouts), ({ lowered, donated }, layout) => {
-      const planned = planOf(lowered, layout, donated);
-      expect(symbolically(lowered, planned, donated)).toEqual(symbolically(lowered, undefined, donated));
-      loops += planned.steps.filter(({ kind }) => kind === "loop").length;
-      heirs += planned.outputs.filter((slot) => planned.slots[slot]?.use.kind === "input").length;
-    });
-    fc.assert(holds, { seed, numRuns: 500 });
-    expect(loops).toBeGreaterThan(300);
-    expect(heirs).toBeGreaterThan(50);
-  });
+  law(
+    "no two live buffers share a place in loops",
+    "The same holds inside of loops, nested ones too, whose buffers live from one iteration to the next.",
+    () => {
+      let [loops, heirs] = [0, 0];
+      const holds = fc.property(loweredPrograms, fc.constantFrom(...layouts), ({ lowered, donated }, layout) => {
+        const planned = planOf(lowered, layout, donated);
+        expect(symbolically(lowered, planned, donated)).toEqual(symbolically(lowered, undefined, donated));
+        loops += planned.steps.filter(({ kind }) => kind === "loop").length;
+        heirs += planned.outputs.filter((slot) => planned.slots[slot]?.use.kind === "input").length;
+      });
+      fc.assert(holds, { seed, numRuns: 500 });
+      expect(loops).toBeGreaterThan(300);
+      expect(heirs).toBeGreaterThan(50);
+    },
+  );
 
-  it("needs no more than a place for each buffer, and no less than what lives at once", () => {
+  law("scratch lies between its bounds", "A plan needs at most a place for each buffer and at least the bytes that live at once.", () => {
     let [reused, overwritten] = [0, 0];
     const holds = fc.property(loweredPrograms, fc.constantFrom(...layouts), ({ lowered }, layout) => {
       const planned = planOf(lowered, layout);
@@ -85,25 +95,29 @@ describe("a plan of memory", () => {
 });
 
 describe("an order of steps", () => {
-  it("needs no more memory than the one before it, and runs what was named after what it names", () => {
-    let better = 0;
-    const holds = fc.property(loweredPrograms, ({ lowered, donated }) => {
-      const { steps } = planOf(lowered, layouts[0], donated);
-      const [before, after] = [leastScratch(lowered), leastScratch({ ...lowered, steps })];
-      expect(after).toBeLessThanOrEqual(before);
-      if (after < before) better++;
-      else if (lowered.steps.every(({ kind }) => kind !== "loop")) expect(steps).toEqual(lowered.steps);
-      const kernels = kernelsOf(steps);
-      for (const [kernel, buffers] of lowered.after ?? []) {
-        for (const buffer of buffers) {
-          const writer = kernels.findIndex(({ stores }) => stores.some((store) => store.buffer === buffer));
-          expect(writer).toBeLessThan(kernels.indexOf(kernel));
+  law(
+    "scheduling never costs memory",
+    "Another order of kernels needs at most the peak of the order before it, and keeps what must come after something else.",
+    () => {
+      let better = 0;
+      const holds = fc.property(loweredPrograms, ({ lowered, donated }) => {
+        const { steps } = planOf(lowered, layouts[0], donated);
+        const [before, after] = [leastScratch(lowered), leastScratch({ ...lowered, steps })];
+        expect(after).toBeLessThanOrEqual(before);
+        if (after < before) better++;
+        else if (lowered.steps.every(({ kind }) => kind !== "loop")) expect(steps).toEqual(lowered.steps);
+        const kernels = kernelsOf(steps);
+        for (const [kernel, buffers] of lowered.after ?? []) {
+          for (const buffer of buffers) {
+            const writer = kernels.findIndex(({ stores }) => stores.some((store) => store.buffer === buffer));
+            expect(writer).toBeLessThan(kernels.indexOf(kernel));
+          }
         }
-      }
-    });
-    fc.assert(holds, { seed, numRuns: 300 });
-    expect(better).toBeGreaterThan(50);
-  });
+      });
+      fc.assert(holds, { seed, numRuns: 300 });
+      expect(better).toBeGreaterThan(50);
+    },
+  );
 });
 
 describe("rewriting a graph", () => {
@@ -130,7 +144,7 @@ describe("rewriting a graph", () => {
   it("by preparation for a device without scatter keeps its values", () =>
     keepsValues((graph) => prepare(simplify(graph), { minRows: 1e9, maxOperands: 2, expandScatter: true })));
 
-  it("by simplification twice changes nothing more", () => {
+  law("simplification is idempotent", "Simplifying a simplified graph changes nothing: s(s(g)) = s(g).", () => {
     const holds = fc.property(graphRecipes, (recipe) => {
       const once = simplify(randomComputation(recipe).computation.graph);
       expect(simplify(once)).toEqual(once);
