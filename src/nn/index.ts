@@ -21,6 +21,7 @@ export { type LlamaOptions, llamaConfig } from "./config-options.js";
 export { type ConvertOptions, convertModel } from "./convert.js";
 export * from "./data.js";
 export { type DropoutKeysOptions, dropoutKeys } from "./dropout.js";
+export { type Ema, type EmaOptions, type EmaState, ema } from "./ema.js";
 export { createPositionEncoding } from "./encodings/create.js";
 export type { DapeOptions, PositionEncodingConfig, StaticEncodingConfig } from "./encodings/encoding-config.js";
 export type { PairCoordinates, PositionBias } from "./encodings/position-bias.js";

@@ -1,7 +1,7 @@
 """Writes test/golden/optimizers/: ten steps of each optimizer, and rates of schedules, as PyTorch and transformers compute them in f64.
 
     python3 -m pip install torch transformers
-    python3 test/golden/make_optimizers.py test/golden/optimizers
+    python3 test/golden/make_optimizers.py test/golden/optimizers && npx biome check --write test/golden/optimizers
 
 optimizers.json: parameters after the first and the last step on a network of two layers, with a rate that changes.
 schedules.json: the rates of the first steps.
@@ -154,7 +154,7 @@ write(
 )
 
 
-def rates_of(make, peak=0.5, steps=25):
+def rates_of(make, peak=0.5, steps=20):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=peak, momentum=0.9)
     scheduler = make(optimizer)
     found = []
@@ -171,9 +171,9 @@ write(
         "stepDecay": rates_of(lambda o: lr_scheduler.StepLR(o, step_size=4, gamma=0.5)),
         "exponentialDecay": rates_of(lambda o: lr_scheduler.ExponentialLR(o, gamma=0.9)),
         "polynomialDecay": rates_of(lambda o: lr_scheduler.PolynomialLR(o, total_iters=20, power=2)),
-        "oneCycle": rates_of(lambda o: lr_scheduler.OneCycleLR(o, max_lr=0.5, total_steps=26, pct_start=0.3)),
+        "oneCycle": rates_of(lambda o: lr_scheduler.OneCycleLR(o, max_lr=0.5, total_steps=20, pct_start=0.3)),
         "oneCycleLinear": rates_of(
-            lambda o: lr_scheduler.OneCycleLR(o, max_lr=0.5, total_steps=26, pct_start=0.25, anneal_strategy="linear", div_factor=10, final_div_factor=100)
+            lambda o: lr_scheduler.OneCycleLR(o, max_lr=0.5, total_steps=24, pct_start=0.25, anneal_strategy="linear", div_factor=10, final_div_factor=100)
         ),
         "cosine": rates_of(lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=24, eta_min=0.05)),
         "linearWarmup": rates_of(lambda o: transformers.get_linear_schedule_with_warmup(o, 5, 20)),

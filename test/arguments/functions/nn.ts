@@ -67,6 +67,7 @@ const ggufOptions = {
   ),
 };
 
+const warmup = { warmup: optional(anInteger(0)), peak: aBoundedNumber() };
 const decay = { weightDecay: optional(aBoundedNumber()), decayMask: optional(aFunction(() => () => true)) };
 const adamOptions = { ...decay, betas: optional(aList(() => [0.9, 0.95])), eps: optional(aBoundedNumber()) };
 
@@ -123,6 +124,33 @@ export const functions = {
     options: options({ warmup: optional(anInteger(0)), total: anInteger(3), peak: aBoundedNumber(), floor: optional(aBoundedNumber(0)) }),
   },
   constant: { rate: aBoundedNumber() },
+  warmupLinear: { options: options({ ...warmup, total: anInteger(3), floor: optional(aBoundedNumber(0)) }) },
+  warmupStableDecay: {
+    options: options({
+      ...warmup,
+      total: anInteger(3),
+      decay: anInteger(1),
+      floor: optional(aBoundedNumber(0)),
+      shape: optional(aName("sqrt")),
+    }),
+  },
+  inverseSquareRoot: { options: options({ warmup: anInteger(1), peak: aBoundedNumber() }) },
+  stepDecay: { options: options({ ...warmup, factor: aBoundedNumber(0.5), every: anInteger(2) }) },
+  exponentialDecay: { options: options({ ...warmup, factor: aBoundedNumber(0.5), every: optional(anInteger(2)) }) },
+  polynomialDecay: {
+    options: options({ ...warmup, total: anInteger(3), floor: optional(aBoundedNumber(0)), power: optional(aBoundedNumber(2)) }),
+  },
+  oneCycle: {
+    options: options({
+      warmup: optional(anInteger(1)),
+      total: anInteger(3),
+      peak: aBoundedNumber(),
+      start: optional(aBoundedNumber(0)),
+      floor: optional(aBoundedNumber(0)),
+      shape: optional(aName("linear")),
+    }),
+  },
+  ema: { options: optional(options({ decay: optional(aBoundedNumber(0.5)), biasCorrected: optional(aFlag()) })) },
   createTrainStep: {
     options: options({
       optimizer: anObject(optimizer),
