@@ -14,6 +14,7 @@ export * from "./autograd/composites.js";
 export { cond, type WhileLoopOptions, whileLoop } from "./autograd/cond.js";
 export { type CrossEntropyOptions, crossEntropy, linearCrossEntropy } from "./autograd/cross-entropy.js";
 export { customVjp } from "./autograd/custom-vjp.js";
+export * from "./autograd/diagonals.js";
 export {
   categorical,
   exponential,
@@ -32,6 +33,7 @@ export * from "./autograd/operations.js";
 export { bernoulli, dropout, foldIn, key, randint, randn, split, uniform } from "./autograd/random.js";
 export { type ChoiceOptions, choice, permutation } from "./autograd/random-order.js";
 export { realize } from "./autograd/realize.js";
+export * from "./autograd/rearranging.js";
 export { memory, type Profile, profile, sync, useBackend, withBackend } from "./autograd/runtime.js";
 export { type ScanOptions, scan } from "./autograd/scan.js";
 export { type NestedNumbers, Tensor, tensor } from "./autograd/tensor.js";

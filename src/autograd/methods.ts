@@ -1,11 +1,13 @@
 import type { DTypeName, HostArray } from "../ir/dtype.js";
 import type { Shape } from "../ir/shape.js";
 import * as composites from "./composites.js";
+import * as diagonals from "./diagonals.js";
 import * as elementary from "./elementary.js";
 import * as indexing from "./indexing.js";
-import type { Axes, DTypeOption, Range, TensorLike } from "./operations.js";
+import type { Axes, DTypeOption, PadMode, Range, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
 import { array, data, item, print } from "./realize.js";
+import * as rearranging from "./rearranging.js";
 import { type NestedNumbers, Tensor } from "./tensor.js";
 
 /** The functions of one tensor that are methods as well, so that expressions read from left to right. */
@@ -104,17 +106,32 @@ export interface TensorMethods {
   expand(shape: Shape): Tensor;
   expand(...shape: number[]): Tensor;
   slice(ranges: readonly Range[]): Tensor;
-  pad(widths: readonly (readonly [number, number])[], value?: number): Tensor;
-  split(extents: readonly number[], axis?: number): Tensor[];
+  pad(widths: readonly (readonly [number, number])[], value?: number | PadMode): Tensor;
+  split(extents: readonly number[] | number, axis?: number): Tensor[];
   flip(axes?: Axes): Tensor;
   squeeze(axes?: Axes): Tensor;
   unsqueeze(axis: number): Tensor;
+  expandDims(axes: number | readonly number[]): Tensor;
+  broadcastTo(shape: Shape): Tensor;
+  ravel(): Tensor;
+  flatten(startAxis?: number, endAxis?: number): Tensor;
+  moveaxis(source: number | readonly number[], destination: number | readonly number[]): Tensor;
+  swapaxes(axis1: number, axis2: number): Tensor;
+  roll(shifts: number | readonly number[], axes?: number | readonly number[]): Tensor;
+  tile(counts: number | readonly number[]): Tensor;
+  repeat(counts: number | readonly number[], axis?: number): Tensor;
+  chunk(count: number, axis?: number): Tensor[];
+  unstack(axis?: number): Tensor[];
   gather(index: Tensor, axis?: number): Tensor;
   take(index: Tensor, axis?: number): Tensor;
   takeAlongAxis(index: Tensor, axis?: number): Tensor;
   scatterAdd(index: Tensor, size: number): Tensor;
   triu(k?: number): Tensor;
   tril(k?: number): Tensor;
+  diagonal(k?: number, axis1?: number, axis2?: number): Tensor;
+  trace(k?: number, axis1?: number, axis2?: number): Tensor;
+  diag(k?: number): Tensor;
+  diagEmbed(k?: number): Tensor;
   matmul(other: Tensor, options?: DTypeOption): Tensor;
 }
 
@@ -216,12 +233,27 @@ const functions = {
   flip: ops.flip,
   squeeze: ops.squeeze,
   unsqueeze: ops.unsqueeze,
+  expandDims: rearranging.expandDims,
+  broadcastTo: ops.broadcastTo,
+  ravel: rearranging.ravel,
+  flatten: rearranging.flatten,
+  moveaxis: rearranging.moveaxis,
+  swapaxes: rearranging.swapaxes,
+  roll: rearranging.roll,
+  tile: rearranging.tile,
+  repeat: rearranging.repeat,
+  chunk: rearranging.chunk,
+  unstack: rearranging.unstack,
   gather: ops.gather,
   take: ops.take,
   takeAlongAxis: indexing.takeAlongAxis,
   scatterAdd: ops.scatterAdd,
   triu: ops.triu,
   tril: ops.tril,
+  diagonal: diagonals.diagonal,
+  trace: diagonals.trace,
+  diag: diagonals.diag,
+  diagEmbed: diagonals.diagEmbed,
   matmul: ops.matmul,
 } satisfies { [M in keyof TensorMethods]: (self: Tensor, ...rest: never[]) => unknown };
 

@@ -305,7 +305,7 @@ export const primitives = {
       const shape = x.shape.map((extent, i) => {
         const [start, stop, step] = [starts[i] as number, stops[i] as number, steps[i] as number];
         if (!(Number.isInteger(start) && Number.isInteger(stop) && Number.isInteger(step) && step >= 1)) {
-          throw new ShapeError(`slice: ${start}:${stop}:${step} is no range`, { hint: "steps are positive integers; use flip to reverse" });
+          throw new ShapeError(`slice: ${start}:${stop}:${step} is no range`, { hint: "steps are integers other than 0" });
         }
         if (start < 0 || stop > extent || start > stop) {
           throw new ShapeError(`slice: ${start}:${stop} reaches outside of axis ${i} of ${show(x.shape)}`);

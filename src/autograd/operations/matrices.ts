@@ -1,6 +1,6 @@
-import { checkArgument, integer } from "../../arguments.js";
+import { checkArgument, checkOptions, given, integer, optional } from "../../arguments.js";
 import { ShapeError } from "../../errors.js";
-import { isFloat, promote } from "../../ir/dtype.js";
+import { isFloat, promote, readDType } from "../../ir/dtype.js";
 import { broadcastShapes, show, sizeOf } from "../../ir/shape.js";
 import { tensorKind } from "../kinds.js";
 import { apply, type Tensor } from "../tensor.js";
@@ -12,10 +12,20 @@ import { broadcastTo, reshape, squeeze, unsqueeze } from "./movement.js";
 
 /** The identity, triangles and products of matrices. */
 
-/** The n × n identity matrix. */
-export function eye(n: number, options: DTypeOption = {}): Tensor {
+export interface EyeOptions extends DTypeOption {
+  /** How many columns there are. Default n. */
+  readonly columns?: number;
+  /** The diagonal that has the ones: column − row. Default 0. */
+  readonly k?: number;
+}
+
+/** The n × n identity matrix, or n rows with ones on another diagonal. */
+export function eye(n: number, options: EyeOptions = {}): Tensor {
   checkArgument("eye", "n", n, integer(0));
-  return cast(equal(iota([n, n], 0), iota([n, n], 1)), dtypeOf("eye", options, "f32"));
+  checkOptions("eye", options, { dtype: optional(given), columns: optional(integer(0)), k: optional(integer()) });
+  const { dtype, columns = n, k = 0 } = options;
+  const shape = [n, columns];
+  return cast(equal(sub(iota(shape, 1), iota(shape, 0)), k), dtype === undefined ? "f32" : readDType("eye", dtype));
 }
 
 /** Rows ≤ columns − k kept, the rest 0. */
