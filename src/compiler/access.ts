@@ -210,24 +210,36 @@ class Walk {
 
   /** Follows what is needed to compute a node, materialized or not. */
   compute(position: number, at: readonly IndexExpression[]): void {
-    this.descend(position, at, flatten(at, (this.graph.nodes[position] as GraphNode).shape));
+    const node = this.graph.nodes[position] as GraphNode;
+    if (node.kind === "barrier") {
+      this.read(this.pass(position), at);
+      return;
+    }
+    const inputs = inputsOf(node);
+    if (readsInPlace(node)) {
+      for (const input of inputs) this.read(input, at);
+      return;
+    }
+    for (const { operand, coordinates } of operandAccesses(node, at, shapesOf(this.graph, node), (_, extent) =>
+      dynamicIndex(-1 - position, extent),
+    )) {
+      this.read(inputs[operand] as number, coordinates);
+    }
   }
 
   /** Follows what is needed to read a node. */
   read(position: number, at: readonly IndexExpression[]): void {
-    this.visit(position, at, flatten(at, (this.graph.nodes[position] as GraphNode).shape));
-  }
-
-  /** `index` is the row-major place of `at`. */
-  private visit(position: number, at: readonly IndexExpression[], index: IndexExpression): void {
     let here = position;
     // Barriers may follow one another without end, so they are no matter for recursion.
     while (!this.materialized[here] && (this.graph.nodes[here] as GraphNode).kind === "barrier") here = this.pass(here);
-    const key = `${here}@${index.key}`;
+    // Coordinates and not the place that they come to: where a guard keeps them from being read they are of no element, and two that
+    // come to one place in this node may lead to others below it.
+    const key = `${here}@${at.map((index) => index.key).join()}`;
     if (this.seen.has(key)) return;
     this.seen.add(key);
-    if (this.materialized[here] || (this.graph.nodes[here] as GraphNode).kind === "input") this.accesses.push({ node: here, index });
-    else this.descend(here, at, index);
+    const node = this.graph.nodes[here] as GraphNode;
+    if (this.materialized[here] || node.kind === "input") this.accesses.push({ node: here, index: flatten(at, node.shape) });
+    else this.compute(here, at);
   }
 
   /** The node below a barrier. */
@@ -235,22 +247,5 @@ class Walk {
     this.after ??= new Set();
     for (const node of this.maps.orderedBy(barrier)) this.after.add(node);
     return inputsOf(this.graph.nodes[barrier] as GraphNode)[0] as number;
-  }
-
-  private descend(position: number, at: readonly IndexExpression[], index: IndexExpression): void {
-    const node = this.graph.nodes[position] as GraphNode;
-    if (node.kind === "barrier") {
-      this.visit(this.pass(position), at, index);
-      return;
-    }
-    const inputs = inputsOf(node);
-    if (readsInPlace(node)) {
-      for (const input of inputs) this.visit(input, at, index);
-      return;
-    }
-    const shapeOf = shapesOf(this.graph, node);
-    for (const { operand, coordinates } of operandAccesses(node, at, shapeOf, (_, extent) => dynamicIndex(-1 - position, extent))) {
-      this.visit(inputs[operand] as number, coordinates, flatten(coordinates, shapeOf(operand)));
-    }
   }
 }

@@ -50,6 +50,10 @@ const single = (coordinates: readonly IndexExpression[], guards: readonly Guard[
   { operand: 0, coordinates, guards },
 ];
 
+/** A coordinate of the result as one of an operand that begins there: the only one, where there is but one and a guard asks for it. */
+const within = (index: IndexExpression, start: number, extent: number): IndexExpression =>
+  extent === 1 ? zero : start === 0 ? index : add(index, literal(-start));
+
 /**
  * The elements of its operands that the element of a node at `at` is computed from, in the order in which they are read. Accesses of one
  * concat take turns: a later one holds where the guards of earlier ones fail. Reductions, products and scatters have loops of their own
@@ -87,7 +91,7 @@ export function operandAccesses(
         const [before, after] = [low[i] as number, high[i] as number];
         const extent = shapeOf(0)[i] as number;
         if (before > 0 || after > 0) guards.push({ index, low: before, high: before + extent });
-        return before === 0 ? index : add(index, literal(-before));
+        return within(index, before, extent);
       });
       return single(coordinates, guards);
     }
@@ -99,7 +103,7 @@ export function operandAccesses(
         const along = at[axis] as IndexExpression;
         const access = {
           operand,
-          coordinates: at.map((index, i) => (i === axis && start > 0 ? add(index, literal(-start)) : index)),
+          coordinates: at.map((index, i) => (i === axis ? within(index, start, extent) : index)),
           guards: [{ index: along, low: start, high: start + extent }],
         };
         start += extent;

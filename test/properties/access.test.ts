@@ -51,6 +51,25 @@ describe("the access map of a node", () => {
     expect(accessesOf(b, [4, 6], [])).toHaveLength(1);
   });
 
+  it("has every place that is read under some guard, also where two coincide on the way there", () => {
+    const b = new GraphBuilder();
+    const turned = b.operation("permute", [floats(b, 3, 4)], { order: [1, 0] }); // [4, 3]
+    const beside = b.operation("concat", [turned, turned], { axis: 1 }); // at [r, c] that at [r, c] or [r, c − 3]
+    const padded = b.operation("pad", [turned], { low: [1, 0], high: [0, 3], value: 0 }); // at [r, c] that at [r − 1, c]
+    b.operation("add", [beside, b.operation("slice", [padded], { starts: [0, 0], stops: [4, 6], steps: [1, 1] })], {});
+    const [row, column] = domainOf([4, 6], []).coordinates as [IndexExpression, IndexExpression];
+    const places = [add(scale(column, 4), row), add(scale(column, 4), row, literal(-12)), add(scale(column, 4), row, literal(-1))];
+    expect(accessesOf(b, [4, 6], []).sort()).toEqual(places.map(({ key }) => `0 at ${key}`).sort());
+  });
+
+  it("reads the only element of an operand at 0, whatever the guard", () => {
+    const b = new GraphBuilder();
+    const x = floats(b, 4, 1);
+    b.operation("concat", [x, b.operation("pad", [x], { low: [0, 2], high: [0, 0], value: 0 })], { axis: 1 });
+    const [row] = domainOf([4, 4], []).coordinates as [IndexExpression, IndexExpression];
+    expect(accessesOf(b, [4, 4], [])).toEqual([`0 at ${row.key}`]);
+  });
+
   it("ends at what is materialized", () => {
     const b = new GraphBuilder();
     const y = b.operation("exp", [floats(b, 4, 6)], {});
