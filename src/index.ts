@@ -13,6 +13,7 @@ export { type Compiled, type CompileSettings, compile, explain, memoryOf } from 
 export * from "./autograd/composites.js";
 export { cond, type WhileLoopOptions, whileLoop } from "./autograd/cond.js";
 export { type CrossEntropyOptions, crossEntropy, linearCrossEntropy } from "./autograd/cross-entropy.js";
+export * from "./autograd/cumulative.js";
 export { customVjp } from "./autograd/custom-vjp.js";
 export * from "./autograd/diagonals.js";
 export {
@@ -34,6 +35,7 @@ export { bernoulli, dropout, foldIn, key, randint, randn, split, uniform } from 
 export { type ChoiceOptions, choice, permutation } from "./autograd/random-order.js";
 export { realize } from "./autograd/realize.js";
 export * from "./autograd/rearranging.js";
+export * from "./autograd/reductions.js";
 export { memory, type Profile, profile, sync, useBackend, withBackend } from "./autograd/runtime.js";
 export { type ScanOptions, scan } from "./autograd/scan.js";
 export { type NestedNumbers, Tensor, tensor } from "./autograd/tensor.js";

@@ -1,6 +1,7 @@
 import type { DTypeName, HostArray } from "../ir/dtype.js";
 import type { Shape } from "../ir/shape.js";
 import * as composites from "./composites.js";
+import * as cumulative from "./cumulative.js";
 import * as diagonals from "./diagonals.js";
 import * as elementary from "./elementary.js";
 import * as indexing from "./indexing.js";
@@ -8,6 +9,7 @@ import type { Axes, DTypeOption, PadMode, Range, TensorLike } from "./operations
 import * as ops from "./operations.js";
 import { array, data, item, print } from "./realize.js";
 import * as rearranging from "./rearranging.js";
+import * as reductions from "./reductions.js";
 import { type NestedNumbers, Tensor } from "./tensor.js";
 
 /** The functions of one tensor that are methods as well, so that expressions read from left to right. */
@@ -96,6 +98,16 @@ export interface TensorMethods {
   variance(axes?: Axes, options?: composites.SpreadOptions): Tensor;
   std(axes?: Axes, options?: composites.SpreadOptions): Tensor;
   logSumExp(axes?: Axes, keepDims?: boolean): Tensor;
+  prod(axes?: Axes, keepDims?: boolean): Tensor;
+  norm(axes?: Axes, options?: reductions.NormOptions): Tensor;
+  any(axes?: Axes, keepDims?: boolean): Tensor;
+  all(axes?: Axes, keepDims?: boolean): Tensor;
+  countNonzero(axes?: Axes, keepDims?: boolean): Tensor;
+  cumsum(axis?: number, options?: cumulative.CumulativeOptions): Tensor;
+  cumprod(axis?: number, options?: cumulative.CumulativeOptions): Tensor;
+  cummax(axis?: number, options?: cumulative.CumulativeOptions): Tensor;
+  cummin(axis?: number, options?: cumulative.CumulativeOptions): Tensor;
+  cumlogsumexp(axis?: number, options?: cumulative.CumulativeOptions): Tensor;
   softmax(axis?: number): Tensor;
   logSoftmax(axis?: number): Tensor;
   reshape(shape: Shape): Tensor;
@@ -221,6 +233,16 @@ const functions = {
   variance: composites.variance,
   std: composites.std,
   logSumExp: composites.logSumExp,
+  prod: reductions.prod,
+  norm: reductions.norm,
+  any: reductions.any,
+  all: reductions.all,
+  countNonzero: reductions.countNonzero,
+  cumsum: cumulative.cumsum,
+  cumprod: cumulative.cumprod,
+  cummax: cumulative.cummax,
+  cummin: cumulative.cummin,
+  cumlogsumexp: cumulative.cumlogsumexp,
   softmax: composites.softmax,
   logSoftmax: composites.logSoftmax,
   reshape: (x: Tensor, ...shape: ListOr<number>) => ops.reshape(x, listed(shape)),

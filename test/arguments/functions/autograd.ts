@@ -51,6 +51,7 @@ const crossEntropyOptions = options({
 const like = aTensorLike();
 const anyLike = (value: number) => aTensorLike(() => value);
 const reduction = { x, axes: optional(axes()), keepDims: optional(aFlag()) };
+const cumulative = { x, axis: optional(anInteger(0)), options: optional(options({ reverse: optional(aFlag()) })) };
 const spread = {
   x,
   axes: optional(axes()),
@@ -167,6 +168,16 @@ export const functions = {
   logSumExp: reduction,
   variance: spread,
   std: spread,
+  prod: reduction,
+  norm: { x, axes: optional(axes()), options: optional(options({ ord: optional(aBoundedNumber(3)), keepDims: optional(aFlag()) })) },
+  any: reduction,
+  all: reduction,
+  countNonzero: reduction,
+  cumsum: cumulative,
+  cumprod: cumulative,
+  cummax: cumulative,
+  cummin: cumulative,
+  cumlogsumexp: cumulative,
   softmax: { x, axis: optional(anInteger(0)) },
   logSoftmax: { x, axis: optional(anInteger(0)) },
   // Movement and indices.
