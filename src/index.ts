@@ -38,6 +38,8 @@ export * from "./autograd/rearranging.js";
 export * from "./autograd/reductions.js";
 export { memory, type Profile, profile, sync, useBackend, withBackend } from "./autograd/runtime.js";
 export { type ScanOptions, scan } from "./autograd/scan.js";
+export * from "./autograd/searching.js";
+export * from "./autograd/sorting.js";
 export { type NestedNumbers, Tensor, tensor } from "./autograd/tensor.js";
 export { flattenTree, mapTensors, type Tree, tensorsOf, zipTensors } from "./autograd/tree.js";
 export { combine, type Part, partition, treeAt } from "./autograd/tree-parts.js";

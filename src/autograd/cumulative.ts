@@ -4,13 +4,13 @@
  * kernels, and rounding grows with log n. (Blelloch 1990, Prefix Sums and Their Applications.)
  */
 import { checkArgument, checkOptions, flag, integer, type OptionKinds, optional } from "../arguments.js";
-import { type DType, integerRange, isFloat, isHalf } from "../ir/dtype.js";
+import { type DType, integerRange, isFloat } from "../ir/dtype.js";
 import { normalizeAxis } from "../ir/shape.js";
 import { isnan, logAddExp } from "./elementary.js";
 import { takeAlongAxis } from "./indexing.js";
 import { tensorKind } from "./kinds.js";
 import { alongAxis, cutLast, padLast } from "./last-axis.js";
-import { asFloat, asNumbers } from "./operations/operands.js";
+import { asFloat, asNumbers, inSingles } from "./operations/operands.js";
 import * as ops from "./operations.js";
 import type { Tensor } from "./tensor.js";
 
@@ -105,9 +105,8 @@ const cumulative =
     const at = normalizeAxis(axis, x.rank, name);
     const numbers = prepared(x);
     if (x.size === 0) return numbers;
-    const wide = isHalf(numbers.dtype) ? ops.cast(numbers, "f32") : numbers;
     const turned = (t: Tensor): Tensor => (reverse ? ops.flip(t, at) : t);
-    return ops.cast(turned(alongAxis(name, turned(wide), at, ofLast)), numbers.dtype);
+    return inSingles(numbers, (wide) => turned(alongAxis(name, turned(wide), at, ofLast)));
   };
 
 /** yᵢ = Σ xⱼ over j ≤ i along an axis (the last by default). Integers wrap, and bools are counted in i32. */

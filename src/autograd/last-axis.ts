@@ -13,19 +13,17 @@ export function alongAxis(where: string, x: Tensor, axis: number, f: (x: Tensor)
   return ops.permute(f(ops.permute(x, [...others, at])), back);
 }
 
-/** f over axes (all where left out): x as […, n] goes in, with the n elements of those axes, and the result […] comes out. */
-export function overAxes(where: string, x: Tensor, axes: Axes, keepDims: boolean, f: (x: Tensor) => Tensor): Tensor {
+/** The n elements over axes (all where left out) as the last one, […, n], and how a result […] gets its axes. */
+export function overAxes(where: string, x: Tensor, axes: Axes, keepDims: boolean): { rows: Tensor; shaped: (result: Tensor) => Tensor } {
   const reduced = normalizeAxes(axes, x.rank, where);
   const kept = x.shape.map((_, i) => i).filter((i) => !reduced.includes(i));
   const count = sizeOf(reduced.map((axis) => x.shape[axis] as number));
   const shape = kept.map((axis) => x.shape[axis] as number);
-  const result = f(ops.reshape(ops.permute(x, [...kept, ...reduced]), [...shape, count]));
-  return keepDims
-    ? ops.reshape(
-        result,
-        x.shape.map((extent, i) => (reduced.includes(i) ? 1 : extent)),
-      )
-    : result;
+  const whole = x.shape.map((extent, i) => (reduced.includes(i) ? 1 : extent));
+  return {
+    rows: ops.reshape(ops.permute(x, [...kept, ...reduced]), [...shape, count]),
+    shaped: (result) => (keepDims ? ops.reshape(result, whole) : result),
+  };
 }
 
 /** The elements of the last axis from start up to stop. */

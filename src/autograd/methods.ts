@@ -10,6 +10,7 @@ import * as ops from "./operations.js";
 import { array, data, item, print } from "./realize.js";
 import * as rearranging from "./rearranging.js";
 import * as reductions from "./reductions.js";
+import * as sorting from "./sorting.js";
 import { type NestedNumbers, Tensor } from "./tensor.js";
 
 /** The functions of one tensor that are methods as well, so that expressions read from left to right. */
@@ -108,6 +109,11 @@ export interface TensorMethods {
   cummax(axis?: number, options?: cumulative.CumulativeOptions): Tensor;
   cummin(axis?: number, options?: cumulative.CumulativeOptions): Tensor;
   cumlogsumexp(axis?: number, options?: cumulative.CumulativeOptions): Tensor;
+  quantile(q: number | readonly number[], axes?: Axes, keepDims?: boolean): Tensor;
+  median(axes?: Axes, keepDims?: boolean): Tensor;
+  sort(axis?: number, options?: sorting.SortOptions): Tensor;
+  argsort(axis?: number, options?: sorting.SortOptions): Tensor;
+  topK(k: number, axis?: number, options?: sorting.TopKOptions): { values: Tensor; indices: Tensor };
   softmax(axis?: number): Tensor;
   logSoftmax(axis?: number): Tensor;
   reshape(shape: Shape): Tensor;
@@ -243,6 +249,11 @@ const functions = {
   cummax: cumulative.cummax,
   cummin: cumulative.cummin,
   cumlogsumexp: cumulative.cumlogsumexp,
+  quantile: sorting.quantile,
+  median: sorting.median,
+  sort: sorting.sort,
+  argsort: sorting.argsort,
+  topK: sorting.topK,
   softmax: composites.softmax,
   logSoftmax: composites.logSoftmax,
   reshape: (x: Tensor, ...shape: ListOr<number>) => ops.reshape(x, listed(shape)),

@@ -1,11 +1,10 @@
 /** Reductions that are made of others: products, norms, and what bools and counts are asked. */
 import { checkArgument, checkOptions, flag, type Kind, type OptionKinds, optional } from "../arguments.js";
 import { ShapeError } from "../errors.js";
-import { isHalf } from "../ir/dtype.js";
 import { normalizeAxes, show } from "../ir/shape.js";
 import { tensorKind } from "./kinds.js";
 import { cutLast, overAxes, padLast } from "./last-axis.js";
-import { asFloat, asNumbers } from "./operations/operands.js";
+import { asFloat, asNumbers, inSingles } from "./operations/operands.js";
 import type { Axes } from "./operations.js";
 import * as ops from "./operations.js";
 import type { Tensor } from "./tensor.js";
@@ -16,16 +15,16 @@ function checkReduction(where: string, x: Tensor, keepDims: boolean): void {
   checkArgument(where, "keepDims", keepDims, flag);
 }
 
-/** f of x, with halves in f32 between. */
-const inSingles = (x: Tensor, f: (x: Tensor) => Tensor): Tensor => (isHalf(x.dtype) ? ops.cast(f(ops.cast(x, "f32")), x.dtype) : f(x));
-
 /**
  * Π x over axes (all by default), 1 where there is nothing to multiply. Factors are multiplied in pairs, the products in pairs again, so
  * that derivatives of every order are products of the others: right where factors are 0. Integers wrap, and bools are multiplied in i32.
  */
 export function prod(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   checkReduction("prod", x, keepDims);
-  return inSingles(asNumbers(x), (wide) => overAxes("prod", wide, axes, keepDims, productOfLast));
+  return inSingles(asNumbers(x), (wide) => {
+    const { rows, shaped } = overAxes("prod", wide, axes, keepDims);
+    return shaped(productOfLast(rows));
+  });
 }
 
 /** The lower half of the last axis times the upper half, until one element is left. */

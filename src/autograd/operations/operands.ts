@@ -1,5 +1,5 @@
 import { checkArgument } from "../../arguments.js";
-import { type DType, integerRange, isFloat, promote, requireFits } from "../../ir/dtype.js";
+import { type DType, integerRange, isFloat, isHalf, promote, requireFits } from "../../ir/dtype.js";
 import { broadcastShapes, sameShape } from "../../ir/shape.js";
 import { tensorLikeKind } from "../kinds.js";
 import { apply, Tensor } from "../tensor.js";
@@ -54,6 +54,8 @@ export function asFloat(name: string, x: TensorLike): Tensor {
   const t = asTensor(name, x);
   return isFloat(t.dtype) ? t : cast(t, "f32");
 }
+/** f of x, with halves in f32 between. */
+export const inSingles = (x: Tensor, f: (x: Tensor) => Tensor): Tensor => (isHalf(x.dtype) ? cast(f(cast(x, "f32")), x.dtype) : f(x));
 export const asNumbers = (x: Tensor): Tensor => (x.dtype === "bool" ? cast(x, "i32") : x);
 
 /** The tensor beside a number, where that is one of integers or bools. */

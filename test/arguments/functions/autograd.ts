@@ -52,6 +52,7 @@ const like = aTensorLike();
 const anyLike = (value: number) => aTensorLike(() => value);
 const reduction = { x, axes: optional(axes()), keepDims: optional(aFlag()) };
 const cumulative = { x, axis: optional(anInteger(0)), options: optional(options({ reverse: optional(aFlag()) })) };
+const sorting = { x, axis: optional(anInteger(0)), options: optional(options({ descending: optional(aFlag()) })) };
 const spread = {
   x,
   axes: optional(axes()),
@@ -178,6 +179,20 @@ export const functions = {
   cummax: cumulative,
   cummin: cumulative,
   cumlogsumexp: cumulative,
+  quantile: { x, q: aBoundedNumber(0.5), axes: optional(axes()), keepDims: optional(aFlag()) },
+  median: reduction,
+  // Order.
+  sort: sorting,
+  argsort: sorting,
+  topK: { x, k: anInteger(1), axis: optional(anInteger(0)), options: optional(options({ largest: optional(aFlag()) })) },
+  searchsorted: {
+    sorted: aTensor(() => tensor([1, 2, 3])),
+    values: x,
+    options: optional(options({ side: optional(aName("right")) })),
+  },
+  bincount: { x: aTensor(() => integers()), length: anInteger(3), weights: optional(aTensor(() => integers())) },
+  histogram: { x, bins: anInteger(3), low: anyNumber(0), high: anyNumber(2) },
+  unique: { x, options: optional(options({ counts: optional(aFlag()), inverse: optional(aFlag()) })) },
   softmax: { x, axis: optional(anInteger(0)) },
   logSoftmax: { x, axis: optional(anInteger(0)) },
   // Movement and indices.
