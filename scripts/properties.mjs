@@ -32,6 +32,8 @@ const others = tokens.flatMap((token) => {
 
 const env = {
   ...process.env,
+  // Mesa's software driver would spend most of the time on optimizing kernels that run once.
+  GALLIVM_PERF: process.env.GALLIVM_PERF ?? "nopt",
   FUZZ_RUNS: values.long ? "10000" : (process.env.FUZZ_RUNS ?? "400"),
   ...(seed === undefined ? {} : { FUZZ_SEED: String(seed) }),
 };

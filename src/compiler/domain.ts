@@ -1,6 +1,6 @@
 import type { Graph, GraphNode, OperationNode } from "../ir/graph.js";
 import { flatten, type IndexExpression, reshapeCoordinates, unflatten, variable } from "../ir/index-expression.js";
-import type { PrimitiveName } from "../ir/primitives.js";
+import { type PrimitivesWithTag, primitives } from "../ir/primitives.js";
 import { dropAxes, type Shape, sizeOf } from "../ir/shape.js";
 import type { Loop } from "./program.js";
 
@@ -38,10 +38,11 @@ export function domainOf(shape: Shape, axes: readonly number[]): Domain {
   return { shape, axes, outer, inner, coordinates, full: flatten(coordinates, shape), row };
 }
 
-const reductions = new Set<PrimitiveName>(["sum", "maxReduce", "minReduce", "argmax", "argmin"]);
+type Reductions = PrimitivesWithTag<"reduce">;
 
 /** Whether a node is computed by an inner loop. */
-export const isReduction = (node: GraphNode): boolean => node.kind === "operation" && reductions.has(node.primitive);
+export const isReduction = (node: GraphNode): node is { [P in Reductions]: OperationNode<P> }[Reductions] =>
+  node.kind === "operation" && primitives[node.primitive].tag === "reduce";
 
 /** Whether a node that is computed in a domain has one value for each turn of the outer loop, as reductions have. */
 export const isPerRow = (node: GraphNode, { axes, outer, inner }: Domain): boolean =>

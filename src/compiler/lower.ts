@@ -1,7 +1,7 @@
 import { isHalf, summableDtype } from "../ir/dtype.js";
 import type { Graph, GraphNode, LoopNode, OperationNode, ResultNode } from "../ir/graph.js";
 import { add, flatten, type IndexExpression, literal, variable, zero } from "../ir/index-expression.js";
-import type { PrimitiveName } from "../ir/primitives.js";
+import type { PrimitivesWithTag } from "../ir/primitives.js";
 import { isRowUpdate } from "../ir/row-update.js";
 import { sizeOf } from "../ir/shape.js";
 import type { AccessMaps } from "./access.js";
@@ -199,7 +199,7 @@ function draft(graph: Graph, accesses: AccessMaps, group: Exclude<FusionGroup, L
   }
 }
 
-const reducers: { readonly [P in PrimitiveName]?: Reducer } = {
+const reducers: { readonly [P in PrimitivesWithTag<"reduce">]: Reducer } = {
   sum: "sum",
   maxReduce: "max",
   minReduce: "min",
@@ -218,7 +218,7 @@ function draftLoops(graph: Graph, group: MapGroup | RowGroup, scalars: Scalars):
       const input = node.inputs[0] as number;
       const value = scalars.at(input, coordinatesIn(domain, (graph.nodes[input] as GraphNode).shape, false));
       const register = scalars.register(member, node.dtype);
-      reductions.push({ register: register.register, reducer: reducers[node.primitive] as Reducer, value, dtype: value.dtype });
+      reductions.push({ register: register.register, reducer: reducers[node.primitive], value, dtype: value.dtype });
       return { member, value: register, index, inner: false };
     }
     const value = scalars.compute(member, coordinatesIn(domain, node.shape, perRow));

@@ -157,7 +157,7 @@ export class Scalars {
       case "scatterAdd":
         throw new Error(`${node.primitive} is read at another place than its kernel computes`);
       default:
-        return this.operation(node.primitive as ScalarOperation, this.operands(node, at), dtype);
+        return this.operation(node.primitive, this.operands(node, at), dtype);
     }
   }
 

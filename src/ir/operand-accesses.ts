@@ -1,5 +1,6 @@
 import type { GraphNode } from "./graph.js";
 import { add, type IndexExpression, literal, reshapeCoordinates, scale, unbounded, zero } from "./index-expression.js";
+import type { PrimitiveName, PrimitivesWithTag } from "./primitives.js";
 import type { Shape } from "./shape.js";
 
 /**
@@ -53,6 +54,12 @@ const single = (coordinates: readonly IndexExpression[], guards: readonly Guard[
 /** A coordinate of the result as one of an operand that begins there: the only one, where there is but one and a guard asks for it. */
 const within = (index: IndexExpression, start: number, extent: number): IndexExpression =>
   extent === 1 ? zero : start === 0 ? index : add(index, literal(-start));
+
+/** Primitives whose elements are computed from those at the same coordinates, or which others have loops for. */
+type InPlace = Exclude<PrimitiveName, PrimitivesWithTag<"movement"> | "gather" | "randomBits">;
+
+const inPlace = (_: InPlace, inputs: readonly number[], coordinates: readonly IndexExpression[]): OperandAccess[] =>
+  inputs.map((_, operand) => ({ operand, coordinates, guards: none }));
 
 /**
  * The elements of its operands that the element of a node at `at` is computed from, in the order in which they are read. Accesses of one
@@ -123,7 +130,7 @@ export function operandAccesses(
     case "randomBits":
       return [0, 1].map((lane) => ({ operand: 0, coordinates: [literal(lane)], guards: none }));
     default:
-      return node.inputs.map((_, operand) => ({ operand, coordinates: at, guards: none }));
+      return inPlace(node.primitive, node.inputs, at);
   }
 }
 

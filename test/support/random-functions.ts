@@ -88,7 +88,3 @@ export function randomFunction({ rows, seed, steps: plan }: FunctionRecipe): Ran
     return (values[values.length - 1] as Tensor).add((values[values.length - 2] as Tensor).mul(0.5));
   };
 }
-
-/** A description of a random function, for a failure's message. */
-export const stepNames = ({ steps: plan }: FunctionRecipe): string =>
-  plan.map(({ operation }) => String(steps[operation % steps.length])).join("; ");

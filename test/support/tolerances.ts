@@ -53,6 +53,3 @@ export const browserGradient = 1e-4;
 
 /** Two orders of the same f64 operations in a function of some hundred of them, relative to the largest element. */
 export const lawF64 = 1e-10;
-
-/** Values and gradients of small smooth functions in f32 against f64, relative to the largest element; WGSL's sine is off by 2⁻¹¹. */
-export const lawF32 = 1e-2;

@@ -1,0 +1,123 @@
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createReferenceBackend } from "../../src/backend/reference/index.js";
+import { createWasmBackend } from "../../src/backend/wasm/index.js";
+import type { Backend } from "../../src/index.js";
+import { confused } from "../support/confused-backend.js";
+import { fuzzRuns, fuzzSeed } from "../support/fuzz.js";
+import { law } from "../support/law.js";
+import { expectAgreement, expectSameWhenDonated } from "../support/program-agreement.js";
+import { operations } from "../support/program-operations.js";
+import { holdsForPrograms } from "../support/program-runs.js";
+import { programOf, programRecipes } from "../support/programs.js";
+
+const timeout = 1_200_000;
+const seed = fuzzSeed(91);
+
+describe("random programs on wasm", () => {
+  let [fused, plain]: Backend[] = [];
+  beforeAll(async () => {
+    fused = await createWasmBackend({ threads: 1, poison: true });
+    plain = await createWasmBackend({ threads: 1, kernels: "definitions", poison: true });
+  });
+  afterAll(async () => {
+    await fused?.close();
+    await plain?.close();
+  });
+
+  law(
+    "every backend is the reference: programs",
+    "Values, derivatives, batches and loops of a random program are those of the reference, within what rounding each result once, carried through the program, lets anybody promise.",
+    { timeout },
+    async () => {
+      const tally = { compared: 0, passedOver: 0 };
+      await holdsForPrograms((program) => expectAgreement(program, fused as Backend, { othersEvery: 1, relative: 1e-5 }, tally), {
+        seed,
+        runs: fuzzRuns(25),
+      });
+      expect(tally.passedOver).toBeLessThan(0.05 * tally.compared + 2);
+    },
+  );
+
+  law(
+    "fused is unfused, inlined is lowered",
+    "With every fusion and every kernel for a call turned off a program computes the same.",
+    { timeout },
+    async () => {
+      const tally = { compared: 0, passedOver: 0 };
+      await holdsForPrograms((program) => expectAgreement(program, plain as Backend, { othersEvery: 1, relative: 1e-5 }, tally), {
+        seed: seed + 1,
+        runs: Math.ceil(fuzzRuns(20) / 2),
+      });
+    },
+  );
+
+  law(
+    "donated is kept",
+    "A program that takes its arguments over has the bits of one that leaves them alone, at every call.",
+    { timeout },
+    async () => {
+      await holdsForPrograms((program) => expectSameWhenDonated(program, fused as Backend), {
+        seed: seed + 2,
+        runs: Math.ceil(fuzzRuns(20) / 4),
+      });
+    },
+  );
+});
+
+describe("random programs", () => {
+  it("reach every operation and nest functions", () => {
+    const reached = new Set<number>();
+    const count = (steps: readonly { operation: number; body: readonly unknown[] }[]): void => {
+      for (const { operation, body } of steps) {
+        reached.add(operation % operations.length);
+        count(body as typeof steps);
+      }
+    };
+    const bodies = fc.sample(programRecipes, { seed: 5, numRuns: 400 }).map((recipe) => {
+      count(recipe.steps);
+      return programOf(recipe).body;
+    });
+    expect(reached.size).toBe(operations.length);
+    const text = bodies.join("\n");
+    for (const name of [
+      "grad(",
+      "jvp(",
+      "vjp(",
+      "hvp(",
+      "vmap(",
+      "vmap(grad(",
+      "jacobian(",
+      "hessian(",
+      "scan(",
+      "cond(",
+      "whileLoop(",
+      "checkpoint(",
+      "compile(",
+      "customVjp(",
+      "attention(",
+    ])
+      expect(text, name).toContain(name);
+  });
+
+  it.each([
+    ["sub", "add"],
+    ["max", "min"],
+  ] as const)("reveal a backend that takes %s for %s, in a short program that is printed", async (wrong, taken) => {
+    const tally = { compared: 0, passedOver: 0 };
+    const broken = confused(createReferenceBackend(), wrong, taken);
+    const found: unknown = await holdsForPrograms(
+      (program) => expectAgreement(program, broken, { othersEvery: 1, relative: 1e-5 }, tally),
+      {
+        seed: 1,
+        runs: 60,
+        keeps: false,
+      },
+    ).catch((error: unknown) => error);
+    const message = (found as Error).message;
+    expect(message).toMatch(/element \d+ of result/);
+    expect(message).toContain("const f = (x: Tensor, y: Tensor): Tensor[] => {");
+    const body = /Tensor\[\] => \{\n([\s\S]*?)\n\};/.exec(message)?.[1] ?? "";
+    expect(body.split("\n").length).toBeLessThanOrEqual(5);
+  });
+});
