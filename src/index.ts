@@ -9,7 +9,7 @@ export {
 } from "./autograd/attention.js";
 export { type CheckGradsOptions, checkGrads, type GradientMode } from "./autograd/check-grads.js";
 export { checkpoint } from "./autograd/checkpoint.js";
-export { type Compiled, type CompileSettings, compile, explain, memoryOf } from "./autograd/compile.js";
+export { type Compiled, type CompileSettings, compile, type Explain, explain, memoryOf } from "./autograd/compile.js";
 export * from "./autograd/composites.js";
 export { cond, type WhileLoopOptions, whileLoop } from "./autograd/cond.js";
 export { type CrossEntropyOptions, crossEntropy, linearCrossEntropy } from "./autograd/cross-entropy.js";
@@ -27,6 +27,8 @@ export {
   truncatedNormal,
 } from "./autograd/distributions.js";
 export * from "./autograd/elementary.js";
+export type { ExplainedGraph, ExplainedNode, ExplainedRule } from "./autograd/explain/graph.js";
+export type { ExplainedKernel, Explanation, MemoryTimeline, SvgOptions } from "./autograd/explain/types.js";
 export { grad, hvp, jvp, valueAndGrad, vjp } from "./autograd/grad.js";
 export * from "./autograd/indexing.js";
 export { hessian, type JacobianOptions, jacobian } from "./autograd/jacobian.js";
@@ -50,5 +52,6 @@ export * from "./errors.js";
 export { type BackendName, type InitOptions, init } from "./init.js";
 export type { DType, HostArray } from "./ir/dtype.js";
 export { primitives } from "./ir/primitives.js";
+export type { KernelReport, ProgramReport, ValueReport } from "./ir/program-report.js";
 export type { Shape } from "./ir/shape.js";
 export * from "./nn/index.js";

@@ -2,7 +2,11 @@ import { callable, checkArgument, checkOptions, describe, integer, type Kind, ty
 import type { Backend, Executable, ProgramMemory } from "../backend/backend.js";
 import { OptionError, UsageError } from "../errors.js";
 import type { DType } from "../ir/dtype.js";
+import { recordOrigins } from "../ir/origin.js";
 import type { Shape } from "../ir/shape.js";
+import { ProgramExplanation } from "./explain/explanation.js";
+import { explainGraph } from "./explain/graph.js";
+import type { Explanation } from "./explain/types.js";
 import { ProgramCache } from "./program-cache.js";
 import { fromStorage, realizeNow, runTraced } from "./realize.js";
 import { currentBackend } from "./runtime.js";
@@ -56,10 +60,16 @@ export interface Compiled<A extends readonly unknown[], R> {
   (...args: Given<A>): R;
   /** How often it was traced: once for each signature. */
   readonly traces: number;
-  /** What runs for these arguments, as text: kernels in order, with shapes and memory. */
-  explain(...args: Given<A>): string;
+  /** What runs for these arguments, as text: kernels in order, with shapes and memory; `explain.object(…)` as an object. */
+  readonly explain: Explain<Given<A>>;
   /** The bytes that a run with these arguments would take, see {@link memoryOf}. */
   memory(...args: Given<A>): ProgramMemory;
+}
+
+/** What runs for some arguments. */
+export interface Explain<A extends readonly unknown[]> {
+  (...args: A): string;
+  object(...args: A): Explanation;
 }
 
 /** Where each leaf of the result comes from. */
@@ -86,6 +96,8 @@ interface Call {
   readonly key: string;
   /** The tensors and plain numbers among the arguments; a tensor that stands at several places of one argument is there once. */
   readonly leaves: readonly (Tensor | number)[];
+  /** What each of them is called: "argument 0 w". */
+  readonly names: readonly string[];
   readonly donated: ReadonlySet<Tensor>;
   /** The arguments with other tensors at the places of `leaves`. */
   rebuild(leaves: readonly Tensor[]): unknown[];
@@ -114,6 +126,7 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
   const trees = args.map((arg, i) => (settings.static?.includes(i) ? undefined : flattenTree(arg, `${name}: argument ${i}`)));
   const keys: string[] = [];
   const leaves: (Tensor | number)[] = [];
+  const names: string[] = [];
   const donated = new Set<Tensor>();
   const builders = args.map((arg, position) => {
     const flat = trees[position];
@@ -140,6 +153,7 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
       }
       const before = leaf instanceof Tensor ? known.get(leaf) : undefined;
       const index = before ?? leaves.push(leaf) - 1;
+      names[index] ??= `argument ${position} ${flat.paths[i]}`.trimEnd();
       if (before !== undefined) keys.push(`&${before}`);
       else if (leaf instanceof Tensor) {
         known.set(leaf, index);
@@ -163,7 +177,7 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
       throw new UsageError(`${name}: a donated tensor is also another argument`, { hint: "pass it once, or leave it out of donate" });
     once.add(leaf);
   }
-  return { key: keys.join("|"), leaves, donated, rebuild: (given) => builders.map((build) => build(given)) };
+  return { key: keys.join("|"), leaves, names, donated, rebuild: (given) => builders.map((build) => build(given)) };
 }
 
 /** What a caller is told whose calls have more signatures than there are programs kept. */
@@ -312,14 +326,39 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
     return program.form.build(leaves) as R;
   };
 
+  function explained(args: A): { call: Call; executable: Executable; text: string } {
+    const call = realized(readCall(args, settings, name));
+    const { executable } = programOf(call).program;
+    return { call, executable, text: `${name}: traced ${traces} time${traces === 1 ? "" : "s"}\n${executable.describe()}` };
+  }
+
+  function explanationOf(...args: A): Explanation {
+    const { call, executable, text } = explained(args);
+    const report = executable.report?.();
+    const backend = currentBackend().info.name;
+    if (report === undefined)
+      throw new UsageError(`explain: the backend "${backend}" does not tell what its programs do`, {
+        hint: "its text is explain(f, ...args)",
+      });
+    const end = recordOrigins();
+    try {
+      const { buffers, graph, scalars } = trace(call).traced;
+      const nameAt = (origin: Tensor | number | undefined): string =>
+        typeof origin === "number" ? (call.names[origin] as string) : "captured";
+      const explainedGraph = explainGraph(graph, (node) => {
+        if (node.kind === "input") return nameAt(buffers[node.input]);
+        const origin = node.kind === "scalar" ? scalars[node.scalar] : undefined;
+        return origin !== undefined && "argument" in origin ? nameAt(origin.argument) : "number";
+      });
+      return new ProgramExplanation({ name, backend, traces, text, graph: explainedGraph, report });
+    } finally {
+      end();
+    }
+  }
+
   return Object.defineProperties(compiled as unknown as Compiled<A, R>, {
     traces: { get: () => traces },
-    explain: {
-      value: (...args: A): string => {
-        const { program } = programOf(realized(readCall(args, settings, name)));
-        return `${name}: traced ${traces} time${traces === 1 ? "" : "s"}\n${program.executable.describe()}`;
-      },
-    },
+    explain: { value: Object.assign((...args: A): string => explained(args).text, { object: explanationOf }) },
     memory: {
       value: (...args: A): ProgramMemory => {
         const { traced, donated } = trace(readCall(args, settings, name));
@@ -329,13 +368,25 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
   });
 }
 
-/** What would run for f at these arguments, as text. */
-export function explain<A extends readonly unknown[]>(f: (...args: A) => unknown, ...args: A): string {
+const explainOf = <A extends readonly unknown[]>(f: (...args: A) => unknown): Explain<A> => {
   checkArgument("explain", "f", f, callable);
-  return (typeof (f as Partial<Compiled<A, unknown>>).explain === "function" ? (f as Compiled<A, unknown>) : compileAny(f)).explain(
-    ...args,
-  );
-}
+  return (typeof (f as Partial<Compiled<A, unknown>>).explain === "function" ? (f as Compiled<A, unknown>) : compileAny(f))
+    .explain as Explain<A>;
+};
+
+/**
+ * What would run for f at these arguments, as text. `explain.object(f, ...args)` tells more, as an {@link Explanation}: the graph with the
+ * user's line and the rule that made each node of a gradient, the kernels with their code, FLOPs and bytes, memory over time; and it
+ * draws it (`toSvg()`, `toDot()`). Nothing runs but what the arguments are still to be computed by.
+ *
+ *   writeFileSync("gradient.svg", explain.object(grad(loss), params).toSvg());
+ */
+export const explain: {
+  <A extends readonly unknown[]>(f: (...args: A) => unknown, ...args: A): string;
+  object<A extends readonly unknown[]>(f: (...args: A) => unknown, ...args: A): Explanation;
+} = Object.assign(<A extends readonly unknown[]>(f: (...args: A) => unknown, ...args: A): string => explainOf(f)(...args), {
+  object: <A extends readonly unknown[]>(f: (...args: A) => unknown, ...args: A): Explanation => explainOf(f).object(...args),
+});
 
 /**
  * The bytes that a run of f with these arguments would take on the current backend: arguments, results, scratch and what the program

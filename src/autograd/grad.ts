@@ -1,10 +1,11 @@
 import { callable, checkArgument, checkOptions, describe, flag, integer, type Kind, optional } from "../arguments.js";
 import { GradientError, OptionError } from "../errors.js";
 import { isFloat } from "../ir/dtype.js";
+import { deriving } from "../ir/origin.js";
 import { sameShape, show } from "../ir/shape.js";
 import * as ops from "./operations.js";
 import { pullBack, record } from "./pullback.js";
-import { apply, Tensor } from "./tensor.js";
+import { apply, originOf, Tensor } from "./tensor.js";
 import { whileTracing } from "./tracing.js";
 import { flattenTree, sameForm, type Tree, type TreeDef } from "./tree.js";
 
@@ -164,7 +165,11 @@ export function differentiated<A extends readonly unknown[], R, N extends number
       });
     if (!isFloat(loss.dtype)) throw new GradientError(`${where}: the function returned ${loss.dtype}, which has no derivative`);
     const steps = record([loss], new Set(variables));
-    return [value, shape.build(gradients(pullBack(steps, [[loss, ops.onesLike(loss)]], variables), variables)) as A[N]];
+    const seed = deriving(
+      () => ({ of: "the function's value", rule: "ȳ = 1", forward: originOf(loss) }),
+      () => ops.onesLike(loss),
+    );
+    return [value, shape.build(gradients(pullBack(steps, [[loss, seed]], variables), variables)) as A[N]];
   };
 }
 

@@ -1,9 +1,11 @@
 import { isFloat, summableDtype } from "../ir/dtype.js";
 import { type Graph, type GraphNode, inputsOf } from "../ir/graph.js";
+import { deriving } from "../ir/origin.js";
 import * as ops from "./operations.js";
 import { evaluate, extend, makeLoop, traceBody } from "./region.js";
-import { apply, type Loop, type Region, type Source, inputsOf as sourcesOf, Tensor } from "./tensor.js";
+import { apply, type Loop, originOf, type Region, type Source, inputsOf as sourcesOf, Tensor } from "./tensor.js";
 import { vjpRule } from "./vjp.js";
+import { derivationOf } from "./vjp-formulas.js";
 
 /**
  * Reverse-mode differentiation: the steps between variables and outputs in the order in which they compute, and the cotangents that
@@ -67,14 +69,22 @@ export function pullBack(
   const cotangents = new Map<Tensor, Tensor>();
   const accumulate = (to: Tensor, ct: Tensor): void => {
     const sofar = cotangents.get(to);
-    cotangents.set(to, sofar === undefined ? ct : ops.add(sofar, ct));
+    const sum = (earlier: Tensor): Tensor =>
+      deriving(
+        () => ({ of: "a value that is used more than once", rule: "x̄ = Σ of the cotangents of its uses", forward: originOf(to) }),
+        () => ops.add(earlier, ct),
+      );
+    cotangents.set(to, sofar === undefined ? ct : sum(sofar));
   };
   for (const [output, seed] of seeds) accumulate(output, seed);
   for (let i = steps.length - 1; i >= 0; i--) {
     const step = steps[i] as Step;
     const cts = step.outputs.map((output) => cotangents.get(output) ?? null);
     if (cts.every((ct) => ct === null)) continue;
-    const parts = pullStep(step, cts);
+    const parts = deriving(
+      () => derivationOf(step.does, originOf(step.outputs[0] as Tensor)),
+      () => pullStep(step, cts),
+    );
     step.inputs.forEach((input, k) => {
       const part = step.needs[k] ? parts[k] : null;
       if (part) accumulate(input, part);

@@ -1,4 +1,5 @@
-import type { Graph } from "../ir/graph.js";
+import type { Graph, InnerNode } from "../ir/graph.js";
+import { inheriting, originOfNode } from "../ir/origin.js";
 import type { Abstract } from "../ir/primitives.js";
 import { apply, type Call, type CallPullback, type Loop, type Region, Tensor, tensorsMade } from "./tensor.js";
 import { linearize, pullbackOf, structural } from "./trace.js";
@@ -106,28 +107,28 @@ export function evaluate(graph: Graph, inputs: readonly Tensor[], { calls = "kep
     }
     if (node.kind === "scalar") throw new Error("a body has no scalars");
     const read = node.inputs.map((input) => values[input]) as Tensor[];
-    switch (node.kind) {
-      case "operation":
-        values.push(apply(node.primitive, read, node.params));
-        break;
-      case "barrier":
-        values.push(barrier(read[0] as Tensor, read.slice(1)));
-        break;
-      case "call": {
-        const { name, params, body } = node;
-        if (calls === "inlined") values.push({ results: evaluate(body, read, { calls }) });
-        else values.push(makeCall({ name, params, body, inputs: read, pullback: pullbackOf(node) }));
-        break;
-      }
-      case "loop": {
-        const { body, count, reverse, carried, sliced } = node;
-        values.push(makeLoop({ body, count, reverse, carried, sliced, inputs: read }));
-        break;
-      }
-      case "result":
-        values.push((read[0] as unknown as Pick<Region, "results">).results[node.index] as Tensor);
-        break;
-    }
+    values.push(inheriting(originOfNode(node), () => computedBy(node, read, calls)));
   }
   return graph.outputs.map((output) => values[output] as Tensor);
+}
+
+/** What a node computes from what it reads: a tensor, or the results of a region. */
+function computedBy(node: InnerNode, read: readonly Tensor[], calls: "kept" | "inlined"): Tensor | Pick<Region, "results"> {
+  switch (node.kind) {
+    case "operation":
+      return apply(node.primitive, read, node.params);
+    case "barrier":
+      return barrier(read[0] as Tensor, read.slice(1));
+    case "call": {
+      const { name, params, body } = node;
+      if (calls === "inlined") return { results: evaluate(body, read, { calls }) };
+      return makeCall({ name, params, body, inputs: read, pullback: pullbackOf(node) });
+    }
+    case "loop": {
+      const { body, count, reverse, carried, sliced } = node;
+      return makeLoop({ body, count, reverse, carried, sliced, inputs: read });
+    }
+    case "result":
+      return (read[0] as unknown as Pick<Region, "results">).results[node.index] as Tensor;
+  }
 }

@@ -5,6 +5,7 @@ import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { DtypeError, ShapeError, UsageError } from "../errors.js";
 import { type DType, type DTypeName, fits, type HostArray, hostArray, isHalf, readDType, representable, requireFits } from "../ir/dtype.js";
 import type { Graph } from "../ir/graph.js";
+import { type Origin, originOfNow } from "../ir/origin.js";
 import { type PrimitiveName, type PrimitiveParams, primitiveRecord } from "../ir/primitives.js";
 import { readShape, type Shape, show, sizeOf } from "../ir/shape.js";
 import { formatValues } from "./format.js";
@@ -126,6 +127,13 @@ export function inputsOf(source: Source): readonly (Tensor | Region)[] {
   }
 }
 
+/** Where tensors come from, where that is noted. */
+const origins = new WeakMap<Tensor, Origin>();
+
+/** Where a tensor comes from, or the results of a region; undefined unless origins were noted when it was made. */
+export const originOf = (item: Tensor | Region): Origin | undefined =>
+  origins.get(item instanceof Tensor ? item : (item.results[0] as Tensor));
+
 let nextId = 0;
 
 /** How many tensors there have been: the id of the next one. */
@@ -153,6 +161,8 @@ export class Tensor {
     const inputs = source.kind === "result" ? source.region.inputs : inputsOf(source);
     for (const input of inputs as readonly Tensor[]) depth = Math.max(depth, (input.isRealised ? 0 : input.depth) + 1);
     this.depth = depth;
+    const origin = originOfNow();
+    if (origin !== undefined) origins.set(this, origin);
   }
 
   /** Number of axes. */

@@ -1,9 +1,10 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.js";
 import { UsageError } from "../errors.js";
 import type { CallNode, Graph, GraphNode } from "../ir/graph.js";
+import { noteOrigin, originOfNode } from "../ir/origin.js";
 import { sizeOf } from "../ir/shape.js";
 import { checkSameBackend } from "./runtime.js";
-import { type CallPullback, inputsOf, type Region, type Source, Storage, Tensor } from "./tensor.js";
+import { type CallPullback, inputsOf, originOf, type Region, type Source, Storage, Tensor } from "./tensor.js";
 
 /** A graph and where its inputs come from. */
 export interface Traced {
@@ -103,7 +104,10 @@ function withoutRules(graph: Pick<Graph, "nodes" | "outputs">): Pick<Graph, "nod
     }
     return known;
   };
-  return { ...graph, nodes: graph.nodes.map((node) => ("body" in node ? { ...node, body: bare(node.body) } : node)) };
+  return {
+    ...graph,
+    nodes: graph.nodes.map((node) => ("body" in node ? noteOrigin({ ...node, body: bare(node.body) }, originOfNode(node)) : node)),
+  };
 }
 
 /** How the cotangents of calls that became nodes are pulled back. */
@@ -161,7 +165,7 @@ export function linearize(outputs: readonly Tensor[], leaf: (tensor: Tensor) => 
       if (top.next < top.inputs.length) enter(top.inputs[top.next++] as Tensor | Region);
       else {
         stack.pop();
-        if (placeOf(top.item) === undefined) place(top.item, emit(top.item));
+        if (placeOf(top.item) === undefined) place(top.item, noteOrigin(emit(top.item), originOf(top.item)));
       }
     }
   }

@@ -2,6 +2,7 @@ import { callable, checkArgument, checkOptions, type Kind, plainObject } from ".
 import { OptionError, ShapeError } from "../errors.js";
 import { type AttentionParams, attentionInputs, isAttention } from "../ir/attention.js";
 import type { CallNode, Graph, GraphNode, LoopNode } from "../ir/graph.js";
+import { inheriting, originOfNode } from "../ir/origin.js";
 import type { Abstract } from "../ir/primitives.js";
 import { normalizeAxis } from "../ir/shape.js";
 import { batchingRule, type Lane, stacked } from "./batching.js";
@@ -148,23 +149,21 @@ function batchGraph(graph: Graph, inputs: readonly Lane[], size: number): Lane[]
     const lanes = node.inputs.map((input) => values[input] as Lane);
     const xs = lanes.map(({ x }) => x);
     const batched = lanes.some((lane) => lane.batched);
-    switch (node.kind) {
-      case "operation":
-        values.push({
-          x: batched ? batchingRule(node.primitive)(lanes, { params: node.params as never, size }) : apply(node.primitive, xs, node.params),
-          batched,
-        });
-        break;
-      case "barrier":
-        values.push({ x: barrier(xs[0] as Tensor, xs.slice(1)), batched: lanes[0]?.batched as boolean });
-        break;
-      case "call":
-        values.push(batched ? batchCall(node, lanes, size) : shared(node, xs));
-        break;
-      case "loop":
-        values.push(batched ? batchLoop(node, lanes, size) : shared(node, xs));
-        break;
-    }
+    const made = (): Lane | readonly Lane[] => {
+      switch (node.kind) {
+        case "operation": {
+          const { primitive, params } = node;
+          return { x: batched ? batchingRule(primitive)(lanes, { params: params as never, size }) : apply(primitive, xs, params), batched };
+        }
+        case "barrier":
+          return { x: barrier(xs[0] as Tensor, xs.slice(1)), batched: lanes[0]?.batched as boolean };
+        case "call":
+          return batched ? batchCall(node, lanes, size) : shared(node, xs);
+        case "loop":
+          return batched ? batchLoop(node, lanes, size) : shared(node, xs);
+      }
+    };
+    values.push(inheriting(originOfNode(node), made));
   }
   return graph.outputs.map((output) => values[output] as Lane);
 }

@@ -1,5 +1,6 @@
 import type { DeviceData, DType, HostArray } from "../ir/dtype.js";
 import type { Graph } from "../ir/graph.js";
+import type { ProgramReport } from "../ir/program-report.js";
 
 /** A piece of device memory that one tensor owns. Opaque outside of its backend. */
 export interface DeviceBuffer {
@@ -14,6 +15,8 @@ export interface Executable {
   readonly graph: Graph;
   /** What will run, for a reader: kernels in order with shapes, bytes and slots. */
   describe(): string;
+  /** The same as data, with what each kernel computes and moves; absent where a backend cannot tell. */
+  report?(): ProgramReport;
 }
 
 export interface CompileOptions {

@@ -29,20 +29,24 @@ export function readBuffers(kernel: Kernel): ReadonlySet<number> {
   return found;
 }
 
-function findReads(kernel: Kernel): Set<number> {
-  const found = new Set<number>();
-  const seen = new Set<number>();
+/** The values that a kernel is for: what it stores, and what it needs for that beside their arguments. */
+export function rootValues(kernel: Kernel): Value[] {
   const roots: Value[] = kernel.stores.map(({ value }) => value);
-  if (kernel.kind === "map" && kernel.where !== undefined) {
-    roots.push(kernel.where);
-    // What it does not write is part of what it leaves.
-    for (const { buffer } of kernel.stores) found.add(buffer);
-  }
+  if (kernel.kind === "map" && kernel.where !== undefined) roots.push(kernel.where);
   if (kernel.kind === "row") for (const stage of kernel.stages) for (const { value } of stage) roots.push(value);
   if (kernel.kind === "matmul") roots.push(kernel.a, kernel.b);
   if (kernel.kind === "bins") roots.push(kernel.target);
   if (kernel.kind === "scatter") roots.push(kernel.from, kernel.to, kernel.order, kernel.value);
   if (kernel.kind === "attention" || kernel.kind === "attentionBackward") roots.push(...attentionValues(kernel));
+  return roots;
+}
+
+function findReads(kernel: Kernel): Set<number> {
+  const found = new Set<number>();
+  const seen = new Set<number>();
+  // What it does not write is part of what it leaves.
+  if (kernel.kind === "map" && kernel.where !== undefined) for (const { buffer } of kernel.stores) found.add(buffer);
+  const roots = rootValues(kernel);
   for (let value = roots.pop(); value !== undefined; value = roots.pop()) {
     if (seen.has(value.id)) continue;
     seen.add(value.id);

@@ -90,8 +90,13 @@ export function createTrainStep<Params, State, Batch>(options: TrainStepOptions<
   return Object.defineProperties(whole as TrainStep<Params, State, Batch>, {
     traces: { get: () => step.traces },
     explain: {
-      value: (params: Params, ...others: [State, Batches<Batch>, TensorLike]) =>
-        step.explain(...trainablePart(params, trainable), ...others),
+      value: Object.assign(
+        (params: Params, ...others: [State, Batches<Batch>, TensorLike]) => step.explain(...trainablePart(params, trainable), ...others),
+        {
+          object: (params: Params, ...others: [State, Batches<Batch>, TensorLike]) =>
+            step.explain.object(...trainablePart(params, trainable), ...others),
+        },
+      ),
     },
     memory: {
       value: (params: Params, ...others: [State, Batches<Batch>, TensorLike]) =>

@@ -1,6 +1,7 @@
 import { OutOfMemoryError, UsageError } from "../../errors.js";
 import { type DeviceData, type DType, type HostArray, hostArray, representable } from "../../ir/dtype.js";
 import type { CallNode, Graph, GraphNode, InputNode, LoopNode } from "../../ir/graph.js";
+import type { ProgramReport } from "../../ir/program-report.js";
 import { sizeOf } from "../../ir/shape.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
 import { refuseReleased, refuseSharedDonation } from "../programs.js";
@@ -9,6 +10,7 @@ import { lower } from "./lowerings.js";
 import { MemoryLedger } from "./memory.js";
 import { memoryOfGraph } from "./program-memory.js";
 import { releasesOf } from "./releases.js";
+import { reportGraph } from "./report.js";
 import { bytesPerElement, type Data, sameStorage, type Value, zeros } from "./values.js";
 
 /** A buffer knows its dtype here, so that a caller who mixes dtypes up is told. `data` is gone once it is freed. */
@@ -33,6 +35,10 @@ class ReferenceExecutable implements Executable {
 
   describe(): string {
     return describeGraph(this.graph);
+  }
+
+  report(): ProgramReport {
+    return reportGraph(this.graph);
   }
 }
 

@@ -6,11 +6,14 @@ export const describeGraph = (graph: Graph): string => linesOf(graph).join("\n")
 
 function linesOf(graph: Graph): string[] {
   const lines = graph.nodes.flatMap((node, i) => {
-    const own = `%${i} = ${expression(node)} ${node.dtype}${show(node.shape)}`;
+    const own = `%${i} = ${describeNode(node)}`;
     return node.kind === "call" || node.kind === "loop" ? [own, ...linesOf(node.body).map((line) => `    ${line}`)] : [own];
   });
   return [...lines, `return ${graph.outputs.map((output) => `%${output}`).join(", ")}`];
 }
+
+/** What a node computes, as text: `mul(%0, %1) f32[2, 3]`. */
+export const describeNode = (node: GraphNode): string => `${expression(node)} ${node.dtype}${show(node.shape)}`;
 
 function expression(node: GraphNode): string {
   if (node.kind === "input") return `input ${node.input}`;

@@ -1,12 +1,15 @@
 import { programMemory } from "../../compiler/program-memory.js";
+import { reportPlan } from "../../compiler/report-plan.js";
 import { BackendUnavailableError, DtypeError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
 import type { DeviceData, DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
+import type { ProgramReport } from "../../ir/program-report.js";
 import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
 import { decode, encode, encodeScalars, partOffset } from "../host-data.js";
 import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
+import { listing } from "./disassemble.js";
 import { hasRelaxedSimd, hasSimd, mostMemoryBytes, planThreads, type ThreadPlan } from "./features.js";
 import { isShared } from "./flat-steps.js";
 import { Block, Heap } from "./heap.js";
@@ -107,6 +110,10 @@ class WasmExecutable implements Executable {
 
   describe(): string {
     return describeProgram(this.program);
+  }
+
+  report(): ProgramReport {
+    return reportPlan(this.program.plan, (kernel) => listing(this.program, kernel));
   }
 }
 

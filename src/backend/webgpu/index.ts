@@ -1,7 +1,9 @@
 import { programMemory } from "../../compiler/program-memory.js";
+import { reportPlan } from "../../compiler/report-plan.js";
 import { DtypeError, OutOfMemoryError, UsageError } from "../../errors.js";
 import type { DeviceData, DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
+import type { ProgramReport } from "../../ir/program-report.js";
 import type {
   Backend,
   BackendInfo,
@@ -17,7 +19,7 @@ import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { openDevice } from "./adapter.js";
 import { type GpuBuffer, sizeClass } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
-import { fitUniform, type Target } from "./kernels/source.js";
+import { fitUniform, type KernelSource, type Target } from "./kernels/source.js";
 import { Profiler } from "./profiler.js";
 import { bufferBytes, buildProgram, describeProgram, type Order, type WebGpuProgram } from "./program.js";
 import { type Dispatch, Recorder } from "./recorder.js";
@@ -79,6 +81,11 @@ class WebGpuExecutable implements Executable {
 
   describe(): string {
     return describeProgram(this.program);
+  }
+
+  report(): ProgramReport {
+    const { plan, kernels } = this.program;
+    return reportPlan(plan, (kernel) => (kernels[kernel] as KernelSource).wgsl);
   }
 }
 
