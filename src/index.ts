@@ -12,7 +12,7 @@ export { checkpoint } from "./autograd/checkpoint.js";
 export { type Compiled, type CompileSettings, compile, type Explain, explain, memoryOf } from "./autograd/compile.js";
 export * from "./autograd/composites.js";
 export { cond, type WhileLoopOptions, whileLoop } from "./autograd/cond.js";
-export { type CrossEntropyOptions, crossEntropy, linearCrossEntropy } from "./autograd/cross-entropy.js";
+export { type ClassLossOptions, type CrossEntropyOptions, crossEntropy, linearCrossEntropy } from "./autograd/cross-entropy.js";
 export * from "./autograd/cumulative.js";
 export { customVjp } from "./autograd/custom-vjp.js";
 export * from "./autograd/diagonals.js";
@@ -32,6 +32,7 @@ export type { ExplainedKernel, Explanation, MemoryTimeline, SvgOptions } from ".
 export { grad, hvp, jvp, valueAndGrad, vjp } from "./autograd/grad.js";
 export * from "./autograd/indexing.js";
 export { hessian, type JacobianOptions, jacobian } from "./autograd/jacobian.js";
+export * from "./autograd/losses.js";
 export * from "./autograd/operations.js";
 export { bernoulli, dropout, foldIn, key, randint, randn, split, uniform } from "./autograd/random.js";
 export { type ChoiceOptions, choice, permutation } from "./autograd/random-order.js";

@@ -10,11 +10,15 @@ import { callOf, evaluate, extend, traceBody } from "./region.js";
 import { scan } from "./scan.js";
 import { apply, type CallPullback, type Tensor } from "./tensor.js";
 
-export interface CrossEntropyOptions {
+/** Options of losses whose targets are classes. */
+export interface ClassLossOptions {
   /** "mean" over the targets that count (default), "sum", or "none" for one loss per target. */
   readonly reduction?: "mean" | "sum" | "none";
   /** Targets of this number do not count: their loss and its derivative are 0. Default −100. */
   readonly ignoreIndex?: number;
+}
+
+export interface CrossEntropyOptions extends ClassLossOptions {
   /**
    * ε, 0 ≤ ε ≤ 1: the share of the probability that all classes have alike, so that the target has 1 − ε + ε/V and each other class ε/V
    * (Szegedy et al. 2016, § 7). Default 0.
@@ -27,11 +31,11 @@ const share: Kind = {
   fits: (value) => typeof value === "number" && value >= 0 && value <= 1,
 };
 
-const crossEntropyKinds: OptionKinds<CrossEntropyOptions> = {
+export const classLossKinds: OptionKinds<ClassLossOptions> = {
   reduction: optional(oneOf("mean", "sum", "none")),
   ignoreIndex: optional(integer()),
-  labelSmoothing: optional(share),
 };
+const crossEntropyKinds: OptionKinds<CrossEntropyOptions> = { ...classLossKinds, labelSmoothing: optional(share) };
 
 type Settings = Required<CrossEntropyOptions>;
 
@@ -47,33 +51,61 @@ const withDefaults = ({ reduction = "mean", ignoreIndex = -100, labelSmoothing =
  * derivative NaN, and with it the sum and the mean; so does, as in PyTorch, the mean where no target counts (0/0).
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
-  for (const [name, value] of Object.entries({ logits, targets })) checkArgument("crossEntropy", name, value, tensorKind);
+  checkTargets("crossEntropy", "logits", logits, targets);
   checkOptions("crossEntropy", options, crossEntropyKinds);
-  if (!sameShape(logits.shape.slice(0, -1), targets.shape) || logits.rank === 0 || !isInteger(targets.dtype)) {
-    throw new ShapeError(`crossEntropy: logits ${show(logits.shape)} with targets ${targets.dtype}${show(targets.shape)}`, {
-      hint: "targets are integers of the shape of logits without its last axis",
-    });
-  }
+  return lossOfTargets(logits, targets, options, (wide, settings) => lossesOf(wide, targets, settings));
+}
+
+/** Throws unless targets are integers of the shape of the scores, which are named `name`, without its last axis. */
+export function checkTargets(where: string, name: string, scores: Tensor, targets: Tensor): void {
+  for (const [parameter, value] of Object.entries({ [name]: scores, targets })) checkArgument(where, parameter, value, tensorKind);
+  if (sameShape(scores.shape.slice(0, -1), targets.shape) && scores.rank > 0 && isInteger(targets.dtype)) return;
+  throw new ShapeError(`${where}: ${name} ${show(scores.shape)} with targets ${targets.dtype}${show(targets.shape)}`, {
+    hint: `targets are integers of the shape of ${name} without its last axis`,
+  });
+}
+
+/** Losses of scores in a dtype that can be summed, reduced as the options say and in the dtype of the scores. */
+export function lossOfTargets(
+  scores: Tensor,
+  targets: Tensor,
+  options: CrossEntropyOptions,
+  lossesOf: (scores: Tensor, settings: Settings) => Tensor,
+): Tensor {
   const settings = withDefaults(options);
-  const dtype = isFloat(logits.dtype) ? logits.dtype : "f32";
-  const losses = lossesOf(ops.cast(logits, summableDtype(dtype)), targets, settings);
-  return ops.cast(reduced(losses, targets, settings), dtype);
+  const dtype = isFloat(scores.dtype) ? scores.dtype : "f32";
+  return ops.cast(reduced(lossesOf(ops.cast(scores, summableDtype(dtype)), settings), targets, settings), dtype);
 }
 
 /** One loss for each target. */
-function lossesOf(logits: Tensor, targets: Tensor, { ignoreIndex, labelSmoothing }: Settings): Tensor {
+function lossesOf(logits: Tensor, targets: Tensor, settings: Settings): Tensor {
+  const { labelSmoothing } = settings;
   const classes = logits.shape.at(-1) as number;
-  const hit = ops.equal(ops.iota(logits.shape, -1, { dtype: targets.dtype }), ops.unsqueeze(targets, targets.rank));
-  const picked = ops.sum(ops.where(hit, logits, 0), -1);
+  const picked = pickedBy(targets, logits);
   const wanted =
     labelSmoothing === 0
       ? picked
       : ops.add(ops.mul(picked, 1 - labelSmoothing), ops.mul(ops.sum(logits, -1), labelSmoothing / Math.max(1, classes)));
+  return ofCounting(ops.sub(logSumExp(logits, -1), wanted), targets, classes, settings);
+}
+
+/** −ln q[target] of logarithms of probabilities, one for each target. */
+export const classLosses = (logProbabilities: Tensor, targets: Tensor, settings: Settings): Tensor =>
+  ofCounting(ops.neg(pickedBy(targets, logProbabilities)), targets, logProbabilities.shape.at(-1) as number, settings);
+
+/** The score of each target; 0 where it is no class. */
+function pickedBy(targets: Tensor, scores: Tensor): Tensor {
+  const hit = ops.equal(ops.iota(scores.shape, -1, { dtype: targets.dtype }), ops.unsqueeze(targets, targets.rank));
+  return ops.sum(ops.where(hit, scores, 0), -1);
+}
+
+/** Losses of the targets that count, 0 for those that do not, and NaN for those that are no class. */
+function ofCounting(losses: Tensor, targets: Tensor, classes: number, { ignoreIndex }: Settings): Tensor {
   const counts = ops.notEqual(targets, ignoreIndex);
   const exists = ops.and(ops.greaterEqual(targets, 0), ops.less(targets, classes));
   // A factor, so that the derivative is NaN as well.
-  const factor = ops.where(ops.and(counts, ops.not(exists)), Number.NaN, ops.full([], 1, { dtype: logits.dtype }));
-  return ops.where(counts, ops.mul(ops.sub(logSumExp(logits, -1), wanted), factor), 0);
+  const factor = ops.where(ops.and(counts, ops.not(exists)), Number.NaN, ops.full([], 1, { dtype: losses.dtype }));
+  return ops.where(counts, ops.mul(losses, factor), 0);
 }
 
 /** How many targets count, in f32. */

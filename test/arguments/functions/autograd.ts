@@ -287,6 +287,34 @@ export const functions = {
     targets: aTensor(() => integers()),
     options: optional(crossEntropyOptions),
   },
+  mseLoss: { predictions: x, targets: x, options: optional(options({ reduction: optional(aName("sum")) })) },
+  l1Loss: { predictions: x, targets: x, options: optional(options({ reduction: optional(aName("none")) })) },
+  huberLoss: {
+    predictions: x,
+    targets: x,
+    options: optional(options({ reduction: optional(aName("sum")), delta: optional(aBoundedNumber(0.5)) })),
+  },
+  smoothL1Loss: {
+    predictions: x,
+    targets: x,
+    options: optional(options({ reduction: optional(aName("sum")), beta: optional(aBoundedNumber(0)) })),
+  },
+  binaryCrossEntropyWithLogits: {
+    logits: x,
+    targets: x,
+    options: optional(options({ reduction: optional(aName("sum")), posWeight: optional(anyLike(2)) })),
+  },
+  klDiv: {
+    logProbabilities: x,
+    targets: x,
+    options: optional(options({ reduction: optional(aName("sum")), logTarget: optional(aFlag()) })),
+  },
+  nllLoss: {
+    logProbabilities: x,
+    targets: aTensor(() => integers()),
+    options: optional(options({ reduction: optional(aName("sum")), ignoreIndex: optional(anInteger(-100)) })),
+  },
+  cosineSimilarity: { a: x, b: x, axis: optional(anInteger(0)), eps: optional(aBoundedNumber(1e-6)) },
   // Derivatives and programs.
   grad: { f: aFunction(loss), argnum: optional(anInteger(0)) },
   valueAndGrad: { f: aFunction(loss), options: optional(options({ argnum: optional(anInteger(0)), hasAux: optional(aFlag()) })) },
