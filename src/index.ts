@@ -1,5 +1,6 @@
 import "./autograd/methods.js";
 
+export { at, type Index, setAt } from "./autograd/at.js";
 export {
   type AttentionOptions,
   type AttentionScore,
@@ -26,6 +27,7 @@ export {
   type TruncatedNormalOptions,
   truncatedNormal,
 } from "./autograd/distributions.js";
+export { einsum } from "./autograd/einsum.js";
 export * from "./autograd/elementary.js";
 export type { ExplainedGraph, ExplainedNode, ExplainedRule } from "./autograd/explain/graph.js";
 export type { ExplainedKernel, Explanation, MemoryTimeline, SvgOptions } from "./autograd/explain/types.js";
@@ -34,6 +36,7 @@ export * from "./autograd/indexing.js";
 export { hessian, type JacobianOptions, jacobian } from "./autograd/jacobian.js";
 export * from "./autograd/losses.js";
 export * from "./autograd/operations.js";
+export * from "./autograd/products.js";
 export { bernoulli, dropout, foldIn, key, randint, randn, split, uniform } from "./autograd/random.js";
 export { type ChoiceOptions, choice, permutation } from "./autograd/random-order.js";
 export { realize } from "./autograd/realize.js";

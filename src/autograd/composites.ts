@@ -1,4 +1,4 @@
-import { checkArgument, checkOptions, flag, notNegative, type OptionKinds, optional, text } from "../arguments.js";
+import { checkArgument, checkOptions, flag, notNegative, type OptionKinds, optional } from "../arguments.js";
 
 import { OptionError, ShapeError } from "../errors.js";
 import { isFloat, isHalf, summableDtype } from "../ir/dtype.js";
@@ -219,73 +219,4 @@ export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
   const [c, s] = [ops.unsqueeze(cos, 1), ops.unsqueeze(sin, 1)]; // [B or 1, 1, T, D/2]
   const [a, b] = ops.split(x, [half, half], -1) as [Tensor, Tensor]; // [B, H, T, D/2] each
   return ops.concat([ops.sub(ops.mul(a, c), ops.mul(b, s)), ops.add(ops.mul(b, c), ops.mul(a, s))], -1);
-}
-
-/**
- * Einstein summation for two operands or one: `einsum("bij,bjk->bik", a, b)`. A letter that is missing on the right is
- * summed over. Letters repeated within one operand are not supported and throw ShapeError.
- */
-export function einsum(equation: string, ...operands: Tensor[]): Tensor {
-  checkArgument("einsum", "equation", equation, text);
-  operands.forEach((operand, i) => checkArgument("einsum", `operand ${i + 1}`, operand, tensorKind));
-  const [left, right] = equation.replace(/\s/g, "").split("->") as [string, string | undefined];
-  const terms = left.split(",").map((term) => [...term]);
-  const result = right === undefined ? undefined : [...right];
-  if (result === undefined || terms.length !== operands.length || operands.length < 1 || operands.length > 2) {
-    throw new ShapeError(`einsum: "${equation}" with ${operands.length} operands`, {
-      hint: 'write one or two operands and the result, as in "ij,jk->ik"',
-    });
-  }
-  const extent = new Map<string, number>();
-  terms.forEach((letters, i) => {
-    const { shape } = operands[i] as Tensor;
-    if (letters.length !== shape.length || new Set(letters).size !== letters.length)
-      throw new ShapeError(`einsum: "${letters.join("")}" does not name the axes of ${show(shape)} once each`);
-    letters.forEach((letter, axis) => {
-      const known = extent.get(letter) ?? shape[axis];
-      if (known !== shape[axis]) throw new ShapeError(`einsum: ${letter} is ${known} and ${shape[axis]} in "${equation}"`);
-      extent.set(letter, known as number);
-    });
-  });
-  if (new Set(result).size !== result.length) throw new ShapeError(`einsum: "${equation}" names an axis of the result twice`);
-  for (const letter of result) if (!extent.has(letter)) throw new ShapeError(`einsum: ${letter} is on the right of "${equation}" only`);
-  const sized = (letters: readonly string[]): number[] => letters.map((letter) => extent.get(letter) as number);
-  const arranged = (t: Tensor, from: readonly string[], to: readonly string[]): Tensor =>
-    ops.permute(
-      t,
-      to.map((letter) => from.indexOf(letter)),
-    );
-  const [first, second] = terms as [string[], string[] | undefined];
-  if (second === undefined) {
-    const kept = first.filter((letter) => result.includes(letter));
-    return arranged(
-      ops.sum(
-        operands[0] as Tensor,
-        first.flatMap((letter, i) => (kept.includes(letter) ? [] : [i])),
-      ),
-      kept,
-      result,
-    );
-  }
-  // Letters of one operand that nobody else names are summed out before the product.
-  const alone = (letters: readonly string[], other: readonly string[]): string[] =>
-    letters.filter((l) => other.includes(l) || result.includes(l));
-  const [aLetters, bLetters] = [alone(first, second), alone(second, first)];
-  const a = ops.sum(
-    operands[0] as Tensor,
-    first.flatMap((l, i) => (aLetters.includes(l) ? [] : [i])),
-  );
-  const b = ops.sum(
-    operands[1] as Tensor,
-    second.flatMap((l, i) => (bLetters.includes(l) ? [] : [i])),
-  );
-  const batch = aLetters.filter((l) => bLetters.includes(l) && result.includes(l));
-  const inner = aLetters.filter((l) => bLetters.includes(l) && !result.includes(l));
-  const rows = aLetters.filter((l) => !bLetters.includes(l));
-  const columns = bLetters.filter((l) => !aLetters.includes(l));
-  const count = (letters: readonly string[]): number => sized(letters).reduce((p, n) => p * n, 1);
-  const x = ops.reshape(arranged(a, aLetters, [...batch, ...rows, ...inner]), [count(batch), count(rows), count(inner)]);
-  const y = ops.reshape(arranged(b, bLetters, [...batch, ...inner, ...columns]), [count(batch), count(inner), count(columns)]);
-  const product = ops.reshape(ops.matmul(x, y), sized([...batch, ...rows, ...columns]));
-  return arranged(product, [...batch, ...rows, ...columns], result);
 }

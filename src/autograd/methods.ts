@@ -1,5 +1,6 @@
 import type { DTypeName, HostArray } from "../ir/dtype.js";
 import type { Shape } from "../ir/shape.js";
+import { at, type Index, setAt } from "./at.js";
 import * as composites from "./composites.js";
 import * as cumulative from "./cumulative.js";
 import * as diagonals from "./diagonals.js";
@@ -7,6 +8,7 @@ import * as elementary from "./elementary.js";
 import * as indexing from "./indexing.js";
 import type { Axes, DTypeOption, PadMode, Range, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
+import * as products from "./products.js";
 import { array, data, item, print } from "./realize.js";
 import * as rearranging from "./rearranging.js";
 import * as reductions from "./reductions.js";
@@ -143,6 +145,11 @@ export interface TensorMethods {
   gather(index: Tensor, axis?: number): Tensor;
   take(index: Tensor, axis?: number): Tensor;
   takeAlongAxis(index: Tensor, axis?: number): Tensor;
+  at(...indices: readonly Index[]): Tensor;
+  setAt(indices: readonly Index[], values: TensorLike): Tensor;
+  putAlongAxis(index: Tensor, values: TensorLike, axis?: number): Tensor;
+  scatter(index: Tensor, values: TensorLike, axis?: number): Tensor;
+  maskedFill(mask: Tensor, value: TensorLike): Tensor;
   scatterAdd(index: Tensor, size: number): Tensor;
   triu(k?: number): Tensor;
   tril(k?: number): Tensor;
@@ -151,6 +158,9 @@ export interface TensorMethods {
   diag(k?: number): Tensor;
   diagEmbed(k?: number): Tensor;
   matmul(other: Tensor, options?: DTypeOption): Tensor;
+  dot(other: Tensor): Tensor;
+  inner(other: Tensor): Tensor;
+  outer(other: Tensor): Tensor;
 }
 
 /** What a method takes that may be called with one list or with its entries. */
@@ -280,6 +290,11 @@ const functions = {
   gather: ops.gather,
   take: ops.take,
   takeAlongAxis: indexing.takeAlongAxis,
+  at,
+  setAt,
+  putAlongAxis: indexing.putAlongAxis,
+  scatter: indexing.scatter,
+  maskedFill: indexing.maskedFill,
   scatterAdd: ops.scatterAdd,
   triu: ops.triu,
   tril: ops.tril,
@@ -288,6 +303,9 @@ const functions = {
   diag: diagonals.diag,
   diagEmbed: diagonals.diagEmbed,
   matmul: ops.matmul,
+  dot: products.dot,
+  inner: products.inner,
+  outer: products.outer,
 } satisfies { [M in keyof TensorMethods]: (self: Tensor, ...rest: never[]) => unknown };
 
 declare module "./tensor.js" {

@@ -20,7 +20,6 @@ interface Case {
 
 const on = (f: (...args: Tensor[]) => Tensor, ...args: Tensor[]): Case => ({ f, args });
 const integers = (values: number[], shape = [values.length]): Tensor => tensor(Int32Array.from(values), { shape });
-const { einsum } = composites;
 
 const q = floats([2, 4, 3, 2], { seed: 1 });
 const [k, v] = [floats([2, 2, 3, 2], { seed: 2 }), floats([2, 2, 3, 2], { seed: 3 })];
@@ -104,14 +103,6 @@ const cases: { readonly [C in CompositeName]: readonly Case[] } = {
         }),
       ...[q, k, v, floats([4], { seed: 5 })],
     ),
-  ],
-  einsum: [
-    on((a, b) => einsum("bij,bjk->bik", a as Tensor, b as Tensor), floats([2, 2, 3]), floats([2, 3, 2], { seed: 2 })),
-    on((a, b) => einsum("ij,kj->ik", a as Tensor, b as Tensor), floats([2, 3]), floats([4, 3], { seed: 2 })),
-    on((a, b) => einsum("ijz,jkw->ki", a as Tensor, b as Tensor), floats([2, 3, 2]), floats([3, 2, 2], { seed: 2 })),
-    on((a, b) => einsum("i,j->ji", a as Tensor, b as Tensor), floats([2]), floats([3], { seed: 2 })),
-    on((a, b) => einsum("ij,ij->", a as Tensor, b as Tensor), floats([2, 3]), floats([2, 3], { seed: 2 })),
-    on((a) => einsum("ijk->ki", a as Tensor), floats([2, 3, 2])),
   ],
 };
 

@@ -94,7 +94,8 @@ export function slice(x: Tensor, ranges: readonly Range[]): Tensor {
   if (ranges.length > x.rank) throw new ShapeError(`slice: ${ranges.length} ranges for ${show(x.shape)}`);
   const found = x.shape.map((extent, i) => forwards(ranges[i] ?? null, extent));
   const [starts, stops, steps] = [found.map(({ start }) => start), found.map(({ stop }) => stop), found.map(({ step }) => step)];
-  const taken = apply("slice", [x], { starts, stops, steps });
+  const isWhole = found.every(({ start, stop, step, reversed }, i) => start === 0 && stop === x.shape[i] && step === 1 && !reversed);
+  const taken = isWhole ? x : apply("slice", [x], { starts, stops, steps });
   const reversed = found.flatMap(({ reversed }, i) => (reversed ? [i] : []));
   return reversed.length === 0 ? taken : flip(taken, reversed);
 }
