@@ -88,6 +88,13 @@ export const either = (...kinds: readonly Kind[]): Kind => ({
 /** May be left out or undefined. */
 export const optional = (kind: Kind): Kind => ({ ...kind, fits: (value) => value === undefined || kind.fits(value) });
 
+/** May be null. */
+export const orNull = (kind: Kind): Kind => ({
+  ...kind,
+  wanted: `${kind.wanted} or null`,
+  fits: (value) => value === null || kind.fits(value),
+});
+
 /** Tensors are known by their look here, because this module stands below theirs. */
 const isTensor = (value: unknown): boolean => typeof value === "object" && value !== null && "dtype" in value && "depth" in value;
 

@@ -31,6 +31,14 @@ export { einsum } from "./autograd/einsum.js";
 export * from "./autograd/elementary.js";
 export type { ExplainedGraph, ExplainedNode, ExplainedRule } from "./autograd/explain/graph.js";
 export type { ExplainedKernel, Explanation, MemoryTimeline, SvgOptions } from "./autograd/explain/types.js";
+export {
+  type BatchNormOptions,
+  type BatchStatistics,
+  batchNorm,
+  batchStatistics,
+  embedding,
+  groupNorm,
+} from "./autograd/functional-layers.js";
 export { grad, hvp, jvp, valueAndGrad, vjp } from "./autograd/grad.js";
 export * from "./autograd/indexing.js";
 export { hessian, type JacobianOptions, jacobian } from "./autograd/jacobian.js";

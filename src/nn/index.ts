@@ -30,8 +30,19 @@ export * from "./evaluation-targets.js";
 export * from "./generate.js";
 export { ggufBlob, type SaveGgufOptions, saveGguf } from "./gguf/save.js";
 export type { GgufDtype } from "./gguf/write.js";
+export * from "./initializers.js";
 export type { LossOptions } from "./kinds.js";
 export * from "./kv-cache.js";
+export {
+  BatchNorm,
+  Dropout,
+  type ForwardOptions,
+  GroupNorm,
+  type Layer,
+  LayerNorm,
+  Sequential,
+  sequential,
+} from "./layers.js";
 export * from "./llama.js";
 export type { LoadModelOptions } from "./load-weights.js";
 export {
@@ -46,12 +57,14 @@ export {
 } from "./lora.js";
 export type { Batches } from "./micro-batches.js";
 export type { FileContent, FileLike, HostBlob, ModelSource } from "./model-source.js";
-export * from "./module.js";
+export { copyTree, Embedding, Linear, type LinearOptions, parameterCount, RMSNorm } from "./module.js";
 export type { ModulePattern } from "./module-patterns.js";
+export { type AttendOptions, MultiHeadAttention, type MultiHeadAttentionOptions } from "./multi-head-attention.js";
 export { type MuonOptions, type MuonState, muon } from "./muon.js";
 export { openModel } from "./open-model.js";
 export * from "./optimizers.js";
 export { type EncodingPlace, withPositionEncoding } from "./position-encodings.js";
+export * from "./recurrent.js";
 export {
   checkTensors,
   float32Tensor,
@@ -73,3 +86,11 @@ export * from "./train-step.js";
 export * from "./trainable.js";
 export { languageLoss, type StepInfo, type TrainOptions, type TrainResult, train } from "./training.js";
 export { type TrainingMemory, type TrainingMemoryOptions, trainingMemory } from "./training-memory.js";
+export {
+  type LoadTensorsOptions,
+  loadTensors,
+  type SaveTensorsOptions,
+  saveTensors,
+  type TensorsSource,
+  tensorsBlob,
+} from "./tree-files.js";

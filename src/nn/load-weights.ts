@@ -20,7 +20,7 @@ export interface LoadModelOptions {
 export const loadModelKinds = { dtype: optional(oneOf("f32", "f16", "bf16", "stored")) } as const;
 
 /** Bytes of a tensor that are on the host at a time, as numbers of 4 bytes. */
-const CHUNK_BYTES = 4 * 2 ** 20;
+export const CHUNK_BYTES = 4 * 2 ** 20;
 
 /**
  * The model with its weights on the current backend: one tensor after another goes there in chunks of 4 MiB, so that the host never holds more
@@ -75,7 +75,8 @@ function requireDtype(dtype: WeightDtype, { name }: StoredTensor): void {
   );
 }
 
-function loadTensor(tensor: StoredTensor, to: WeightDtype, file: string): Promise<Tensor> {
+/** A stored tensor in a dtype of floats on the current backend, chunk by chunk. Throws FormatError for numbers that f16 does not reach. */
+export function loadTensor(tensor: StoredTensor, to: WeightDtype, file: string): Promise<Tensor> {
   return fromChunks(tensor.shape, to, { unit: tensor.unit, atMost: CHUNK_BYTES / 4 }, async (begin, end) =>
     convert(await tensor.read(begin, end), to, { ...tensor, begin, file }),
   );

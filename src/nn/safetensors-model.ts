@@ -203,7 +203,7 @@ function storedTensor(place: SafetensorsPlace, read: (begin: number, end: number
       const offset = place.offset + begin * width;
       const data = await read(offset, place.offset + end * width);
       if (dtype === "f32") return toFloat32({ ...place, offset, data });
-      const aligned = data.byteOffset % 2 === 0 ? data : data.slice();
+      const aligned = data.byteOffset % 2 === 0 ? data : new Uint8Array(data);
       return new Uint16Array(aligned.buffer, aligned.byteOffset, end - begin);
     },
   };

@@ -142,8 +142,8 @@ export function toFloat32(entry: SafetensorsEntry): Float32Array {
   checkFields<Pick<SafetensorsEntry, "dtype" | "data">>("toFloat32", "entry", entry, { dtype: text, data: bytesKind });
   const convert = TO_FLOAT32[entry.dtype];
   if (convert === undefined) throw notFloating(entry);
-  // Typed arrays refuse views at odd offsets, which a header of any length may cause.
-  const aligned = entry.data.byteOffset % ELEMENT_BYTES[entry.dtype] === 0 ? entry.data : entry.data.slice();
+  // Typed arrays refuse views at odd offsets, which a header of any length may cause. (The slice of a Buffer of Node is no copy.)
+  const aligned = entry.data.byteOffset % ELEMENT_BYTES[entry.dtype] === 0 ? entry.data : new Uint8Array(entry.data);
   return convert(aligned, entry);
 }
 

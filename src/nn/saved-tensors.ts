@@ -5,13 +5,20 @@ import { type Tree, tensorsOf } from "../autograd/tree.js";
 import { DtypeError, NonFiniteError } from "../errors.js";
 import { toHalves } from "../ir/halves.js";
 import { layOutSafetensors } from "./safetensors.js";
-import { checkedBytes } from "./safetensors-header.js";
+import { checkedBytes, type SafetensorsDtype } from "./safetensors-header.js";
 import type { WeightDtype } from "./stored-model.js";
 
-export interface SavedTensor {
+/** A tensor of a file that is to be written. */
+export interface TensorPieces {
   readonly name: string;
-  readonly dtype: "F32" | "F16" | "BF16";
+  readonly dtype: SafetensorsDtype;
   readonly shape: readonly number[];
+  /** Its bytes one piece after another. */
+  pieces(): AsyncIterable<Uint8Array>;
+}
+
+export interface SavedTensor extends TensorPieces {
+  readonly dtype: "F32" | "F16" | "BF16";
   /** Its bytes one piece after another. Throws NonFiniteError where a value is NaN or infinite, or becomes so in `dtype`. */
   pieces(): AsyncIterable<Uint8Array>;
 }
@@ -67,7 +74,7 @@ export function requireFinite(name: string, values: ArrayLike<number>): void {
 
 /** The bytes of a file: the header, then one tensor after another. The same bytes as of `writeSafetensors`. */
 export async function* safetensorsPieces(
-  tensors: readonly SavedTensor[],
+  tensors: readonly TensorPieces[],
   metadata: Readonly<Record<string, string>>,
 ): AsyncGenerator<Uint8Array, void, void> {
   const { head, sorted } = layOutSafetensors(

@@ -287,6 +287,26 @@ export const functions = {
   kron: { a: x, b: x },
   tensordot: { a: x, b: x, axes: optional(axes(1)) },
   einsum: { equation: aName("ij,jk->ik"), a: x, b: x },
+  embedding: { index: aTensor(() => tensor([0, 1], { dtype: "i32" })), weight: x },
+  groupNorm: {
+    x,
+    groups: anInteger(1),
+    weight: aTensor(() => tensor([1, 1])),
+    bias: aTensor(() => tensor([0, 0])),
+    eps: optional(aBoundedNumber()),
+  },
+  batchStatistics: { x },
+  batchNorm: {
+    x,
+    weight: aTensor(() => tensor([1, 1])),
+    bias: aTensor(() => tensor([0, 0])),
+    options: optional(
+      options({
+        statistics: optional(anObject(() => ({ mean: tensor([0, 0]), variance: tensor([1, 1]) }))),
+        eps: optional(aBoundedNumber()),
+      }),
+    ),
+  },
   rmsNorm: { x, weight: aTensor(() => tensor([1, 1])), eps: optional(aBoundedNumber()) },
   layerNorm: { x, weight: aTensor(() => tensor([1, 1])), bias: aTensor(() => tensor([0, 0])), eps: optional(aBoundedNumber()) },
   rope: { x: aTensor(cube), cos: aTensor(() => matrix().reshape([1, 2, 2])), sin: aTensor(() => matrix().reshape([1, 2, 2])) },

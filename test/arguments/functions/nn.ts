@@ -67,13 +67,62 @@ const ggufOptions = {
   ),
 };
 
+const cell = (): unknown => dawngrad.RnnCell.create(dawngrad.key(0), 2, 2);
+const aLayer = alsoFor(
+  anObject(() => new dawngrad.Linear(matrix())),
+  (value) => typeof value === "function",
+);
+const slope = { slope: optional(alsoFor(aBoundedNumber(), (value) => value === -1.5)) };
+const kaiming = { ...slope, mode: optional(aName("fanOut")), nonlinearity: optional(aName("tanh")) };
+const scales = { weight: aTensor(() => tensor([1, 1])), bias: aTensor(() => tensor([0, 0])) };
+const gates = (count: number) => ({
+  weights: options({
+    weight_ih: aTensor(() => dawngrad.zeros([2 * count, 3])),
+    weight_hh: aTensor(() => dawngrad.zeros([2 * count, 2])),
+    bias_ih: optional(
+      alsoFor(
+        aTensor(() => dawngrad.zeros([2 * count])),
+        (value) => value === null,
+      ),
+    ),
+    bias_hh: optional(
+      alsoFor(
+        aTensor(() => dawngrad.zeros([2 * count])),
+        (value) => value === null,
+      ),
+    ),
+  }),
+});
 const warmup = { warmup: optional(anInteger(0)), peak: aBoundedNumber() };
 const decay = { weightDecay: optional(aBoundedNumber()), decayMask: optional(aFunction(() => () => true)) };
 const adamOptions = { ...decay, betas: optional(aList(() => [0.9, 0.95])), eps: optional(aBoundedNumber()) };
 
+const saveTensors = {
+  rename: optional(aFunction(() => (path: string) => path)),
+  metadata: optional(
+    alsoFor(
+      anObject(() => ({})),
+      isObject,
+    ),
+  ),
+};
+
 /** The functions of `src/nn`. */
 export const functions = {
   // Modules and training.
+  sequential: { layer: aLayer },
+  scanCell: {
+    cell: anObject(cell),
+    xs: aTensor(() => dawngrad.zeros([1, 2, 2])),
+    options: optional(options({ state: optional(anObject(() => ({ h: dawngrad.zeros([1, 2]) }))), reverse: optional(aFlag()) })),
+  },
+  torchRnnName: { path: aText("cells.0.weight_ih") },
+  gainOf: { nonlinearity: aName("relu"), options: optional(options(slope)) },
+  xavierUniform: { key, shape: aShape(), options: optional(options({ gain: optional(aBoundedNumber()) })) },
+  xavierNormal: { key, shape: aShape(), options: optional(options({ gain: optional(aBoundedNumber()) })) },
+  kaimingUniform: { key, shape: aShape(), options: optional(options(kaiming)) },
+  kaimingNormal: { key, shape: aShape(), options: optional(options(kaiming)) },
+  orthogonal: { key, shape: aShape(), options: optional(options({ gain: optional(aBoundedNumber()) })) },
   parameterCount: { tree: aTree(matrix) },
   summary: { model: aTree(llama), options: optional(options({ trainable: optional(aFunction(() => () => true)) })) },
   copyTree: { tree: aTree(matrix) },
@@ -388,6 +437,18 @@ export const functions = {
   loadTokenizer: { source: aSource },
   saveTraining: { folder: aText("/dev/null/none"), checkpoint: anObject(() => ({ model: llama(), optimizerState: {}, step: 0 })) },
   loadTraining: { source: aSource, optimizer: anObject(optimizer) },
+  saveTensors: { path: aText("/dev/null/none"), tree: aTree(() => ({ x: matrix() })), options: optional(options(saveTensors)) },
+  tensorsBlob: { tree: aTree(() => ({ x: matrix() })), options: optional(options(saveTensors)) },
+  loadTensors: {
+    source: aText("/nonexistent/tensors.safetensors"),
+    options: optional(
+      options({
+        like: optional(aTree(() => ({ x: matrix() }))),
+        rename: optional(aFunction(() => (path: string) => path)),
+        strict: optional(aFlag()),
+      }),
+    ),
+  },
   readSafetensors: { bytes: anObject(() => dawngrad.writeSafetensors([])), file: aText("a.safetensors") },
   writeSafetensors: { tensors: aList(() => []), metadata: optional(anObject(() => ({}))) },
   checkTensors: {
@@ -406,6 +467,29 @@ export const classes = {
   Llama: { config: anObject(() => config), options: options({ key }) },
   Linear: { weight: x },
   Embedding: { weight: x },
+  LayerNorm: { ...scales, bias: optional(alsoFor(scales.bias, (value) => value === null)), eps: optional(aBoundedNumber(1e-5)) },
+  GroupNorm: { groups: anInteger(1), ...scales, eps: optional(aBoundedNumber(1e-5)) },
+  BatchNorm: { ...scales, options: optional(options({ momentum: optional(aBoundedNumber(0.1)), eps: optional(aBoundedNumber(1e-5)) })) },
+  Dropout: { rate: aBoundedNumber(0.5) },
+  Sequential: { layers: aList(() => [new dawngrad.Linear(matrix())]) },
+  RnnCell: gates(1),
+  LstmCell: gates(4),
+  GruCell: gates(3),
+  Rnn: { cells: aList(() => [cell()]) },
+  MultiHeadAttention: {
+    heads: anInteger(1),
+    weights: options({
+      in_proj_weight: aTensor(() => dawngrad.zeros([6, 2])),
+      in_proj_bias: optional(
+        alsoFor(
+          aTensor(() => dawngrad.zeros([6])),
+          (value) => value === null,
+        ),
+      ),
+      out_proj: anObject(() => new dawngrad.Linear(matrix())),
+    }),
+    options: optional(options({ keyHeads: optional(anInteger(1)) })),
+  },
   RMSNorm: { weight: aTensor(() => tensor([1, 1])), eps: aBoundedNumber(1e-5) },
   LoraLinear: {
     base: anObject(() => new dawngrad.Linear(matrix())),
