@@ -301,6 +301,8 @@ describe("numbers of a tensor", () => {
     const buffer = new Uint8Array(16);
     expect(numbers("F32", buffer.subarray(4, 12)).buffer).toBe(buffer.buffer);
     expect(numbers("F32", buffer.subarray(3, 11)).buffer).not.toBe(buffer.buffer);
+    // A Buffer of Node, whose slices are views.
+    expect(numbers("F32", Buffer.from(buffer.buffer).subarray(3, 11)).buffer).not.toBe(buffer.buffer);
   });
 
   it("are refused for other dtypes, by name", () => {
