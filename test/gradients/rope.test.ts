@@ -1,8 +1,10 @@
+import { type Complex, complex, conj, exp, multiply } from "mathjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { checkGrads } from "../../src/autograd/check-grads.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { grad, jvp, rope, type Tensor, tensor, useBackend, vjp } from "../../src/index.js";
 import { floats, numbersOf } from "../support/floats.js";
+import { law } from "../support/law.js";
 
 const [batch, heads, time, half] = [2, 2, 3, 4];
 const shape = [batch, heads, time, 2 * half];
@@ -22,6 +24,31 @@ const [x, dy] = [floats(shape, { seed: 1 }), floats(shape, { seed: 2 })];
 beforeAll(() => {
   useBackend(createReferenceBackend());
 });
+
+law(
+  "RoPE is complex multiplication",
+  "A rotary embedding multiplies the complex number x[j] + i·x[j + D/2] by e^(iθ), and its pullback multiplies by the conjugate.",
+  async () => {
+    const [cos, sin] = tables(positions);
+    const [y, found] = [await numbersOf(rope(x, cos, sin)), await numbersOf(vjp((at: Tensor) => rope(at, cos, sin), x)[1](dy)[0])];
+    const [from, back, p] = [await numbersOf(x), await numbersOf(dy), await numbersOf(positions)];
+    for (let row = 0; row < batch * heads * time; row++) {
+      const position = p[Math.floor(row / (heads * time)) * time + (row % time)] as number;
+      for (let j = 0; j < half; j++) {
+        const [re, im] = [2 * half * row + j, 2 * half * row + j + half];
+        const turn = exp(multiply(complex(0, 1), position * frequency(j)) as Complex);
+        const of = (values: readonly number[]): Complex => complex(values[re] as number, values[im] as number);
+        for (const [result, expected] of [
+          [of(y), multiply(of(from), turn) as Complex],
+          [of(found), multiply(of(back), conj(turn)) as Complex],
+        ] as const) {
+          expect(result.re).toBeCloseTo(expected.re, 12);
+          expect(result.im).toBeCloseTo(expected.im, 12);
+        }
+      }
+    }
+  },
+);
 
 describe("the derivative of a rotary embedding", () => {
   it("I-11: is the rotation by the negated sine, bit for bit", async () => {
