@@ -213,10 +213,10 @@ describe("opening a device", () => {
     await device.destroy();
   });
 
-  it("asks for no more features than kernels use, and tells of all that the adapter has", async () => {
+  it("asks for no more features than kernels and profiles use, and tells of all that the adapter has", async () => {
     const device = await openDevice({ adapter: "null" });
     const optional = [...device.features].filter((feature) => feature !== "core-features-and-limits");
-    expect(optional.sort()).toEqual(["shader-f16", "subgroups"]);
+    expect(optional.sort()).toEqual(["shader-f16", "subgroups", "timestamp-query"]);
     expect(device.info.features.length).toBeGreaterThan(device.features.size);
     await device.destroy();
   });

@@ -19,6 +19,7 @@ import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { openDevice } from "./adapter.js";
 import { type GpuBuffer, sizeClass } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
+import type { Tiling } from "./kernels/matmul-tiles.js";
 import { fitUniform, type KernelSource, type Target } from "./kernels/source.js";
 import { Profiler } from "./profiler.js";
 import { bufferBytes, buildProgram, describeProgram, type Order, type WebGpuProgram } from "./program.js";
@@ -37,6 +38,8 @@ export interface WebGpuOptions {
   readonly defaultLimits?: boolean;
   /** Fill fresh memory with NaN, so that whatever is used without being written shows. */
   readonly poison?: boolean;
+  /** The tiling of all products with GPU kernels, for tests and measurements. Default: what suits the size of each. */
+  readonly tiling?: Tiling;
 }
 
 /** Starts a backend on a WebGPU device. Throws BackendUnavailableError where no adapter fits. */
@@ -123,6 +126,7 @@ class WebGpuBackend implements Backend {
       subgroupIds: device.subgroupIds,
       nativeHalves: features.has("shader-f16"),
       workgroupBytes: limits.maxComputeWorkgroupStorageSize,
+      tiling: options.tiling,
     };
   }
 

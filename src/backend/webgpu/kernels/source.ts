@@ -3,6 +3,7 @@ import { isHalf } from "../../../ir/dtype.js";
 import type { Half } from "../../../ir/halves.js";
 import { storageType, stored } from "../wgsl.js";
 import { iterationText } from "./iterations.js";
+import type { Tiling } from "./matmul-tiles.js";
 import { type Accessor, halfConversions, readPacked, writePacked } from "./packed-halves.js";
 
 /** What the templates need to know of a device. */
@@ -20,6 +21,8 @@ export interface Target {
   readonly nativeHalves?: boolean;
   /** Bytes of memory that a workgroup may have. Default: the 16 KiB that WebGPU guarantees. */
   readonly workgroupBytes?: number;
+  /** The tiling of all products on GPUs, for tests and measurements. Default: what suits the size of each. */
+  readonly tiling?: Tiling | undefined;
 }
 
 /** What printing a kernel needs to know of its surroundings. */
