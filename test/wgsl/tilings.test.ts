@@ -56,10 +56,11 @@ describe("every tiling of products on GPUs", () => {
     async (_, tiling, i) => {
       const product = productFor(tiling, i);
       const computation = productComputation(product);
-      if (tilingBytes(tiling) <= 16_384) {
-        const target = { kernelClass: "gpu", maxWorkgroupsPerDimension, tiling } as const;
-        expect(await lint.problems(buildProgram(computation.graph, { kernels: "auto", target }))).toEqual([]);
-      }
+      // The device that only compiles has 16 KiB for a workgroup, and says so where more is asked for.
+      const target = { kernelClass: "gpu", maxWorkgroupsPerDimension, tiling } as const;
+      const problems = await lint.problems(buildProgram(computation.graph, { kernels: "auto", target }));
+      expect(problems.filter((problem) => tilingBytes(tiling) <= 16_384 || !/workgroup storage/i.test(problem))).toEqual([]);
+      if (!runs(i)) return;
       backend = await createWebGpuBackend({ kernelClass: "gpu", tiling });
       const [expected] = (await compute(reference, computation)) as [HostTensor];
       const [magnitudes] = (await compute(reference, productComputation(product, { transform: magnitude, bare: true }))) as [HostTensor];
