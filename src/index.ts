@@ -42,6 +42,7 @@ export {
 export { grad, hvp, jvp, valueAndGrad, vjp } from "./autograd/grad.js";
 export * from "./autograd/indexing.js";
 export { hessian, type JacobianOptions, jacobian } from "./autograd/jacobian.js";
+export * as linalg from "./autograd/linalg.js";
 export * from "./autograd/losses.js";
 export * from "./autograd/operations.js";
 export * from "./autograd/products.js";

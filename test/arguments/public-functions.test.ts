@@ -1,10 +1,9 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
-import * as dawngrad from "../../src/index.js";
 import { DawngradError, useBackend } from "../../src/index.js";
 import type { Parameter } from "./parameters.js";
 import { wrongValues } from "./parameters.js";
-import { others, type PublicFunction, publicFunctions } from "./public-functions.js";
+import { exported, others, type PublicFunction, publicFunctions } from "./public-functions.js";
 
 beforeEach(() => {
   useBackend(createReferenceBackend());
@@ -48,10 +47,10 @@ function mistakes({ parameters }: PublicFunction): Mistake[] {
 
 describe("every public function", () => {
   it("is listed here", () => {
-    const errors = Object.keys(dawngrad).filter((name) => /Error$/.test(name));
+    const errors = Object.keys(exported).filter((name) => /Error$/.test(name));
     const listed = new Set([...publicFunctions.map(({ name }) => name), ...others, ...errors]);
-    expect(Object.keys(dawngrad).filter((name) => !listed.has(name))).toEqual([]);
-    expect([...listed].filter((name) => !name.startsWith("Tensor.") && !Object.hasOwn(dawngrad, name))).toEqual([]);
+    expect(Object.keys(exported).filter((name) => !listed.has(name))).toEqual([]);
+    expect([...listed].filter((name) => !name.startsWith("Tensor.") && !Object.hasOwn(exported, name))).toEqual([]);
   });
 
   it.each(publicFunctions)("$name takes what fits, with each option", async ({ name, call, parameters }) => {

@@ -2,6 +2,7 @@ import * as dawngrad from "../../src/index.js";
 import * as autograd from "./functions/autograd.js";
 import * as e2llm from "./functions/e2llm.js";
 import * as evaluation from "./functions/evaluation.js";
+import * as linalg from "./functions/linalg.js";
 import * as nn from "./functions/nn.js";
 import * as tasks from "./functions/tasks.js";
 import { x } from "./functions/values.js";
@@ -15,7 +16,14 @@ export interface PublicFunction {
 }
 
 /** What `index.ts` exports, by name: functions, and classes that a user constructs; errors are made by the library. */
-const functions = { ...autograd.functions, ...nn.functions, ...e2llm.functions, ...evaluation.functions, ...tasks.functions };
+const functions = {
+  ...autograd.functions,
+  ...linalg.functions,
+  ...nn.functions,
+  ...e2llm.functions,
+  ...evaluation.functions,
+  ...tasks.functions,
+};
 const classes = { ...nn.classes, ...e2llm.classes };
 
 /** Exports that are no functions for users to call. */
@@ -35,7 +43,12 @@ export const others = [
   "SwiGLU",
 ];
 
-const exported = dawngrad as unknown as Readonly<Record<string, (...args: never[]) => unknown>>;
+/** What there is by name, with what a namespace holds as "namespace.name". */
+export const exported: Readonly<Record<string, (...args: never[]) => unknown>> = Object.fromEntries(
+  Object.entries(dawngrad).flatMap(([name, value]): [string, never][] =>
+    name === "linalg" ? Object.entries(value).map(([inner, f]) => [`linalg.${inner}`, f as never]) : [[name, value as never]],
+  ),
+);
 
 /** Methods whose parameters are others than those of the function of their name. */
 const ofMethods: Readonly<Record<string, Readonly<Record<string, Omit<Parameter, "name">>>>> = {

@@ -1,0 +1,21 @@
+import { aFlag, aTensor, optional, options } from "../parameters.js";
+import { x } from "./values.js";
+
+const of1 = { a: x };
+const equations = { a: x, b: aTensor() };
+
+/** The functions of the namespace `linalg`. */
+export const functions = {
+  "linalg.cholesky": of1,
+  "linalg.triangularSolve": {
+    ...equations,
+    options: optional(options({ lower: optional(aFlag()), transpose: optional(aFlag()), unitDiagonal: optional(aFlag()) })),
+  },
+  "linalg.solve": equations,
+  "linalg.inverse": of1,
+  "linalg.det": of1,
+  "linalg.slogdet": of1,
+  "linalg.qr": of1,
+  "linalg.eigh": of1,
+  "linalg.svd": of1,
+} as const;
