@@ -64,7 +64,7 @@ export interface HuberLossOptions extends ElementLossOptions {
 }
 const huberKinds: OptionKinds<HuberLossOptions> = { ...lossKinds, delta: optional(positive) };
 
-/** ½d² for |d| ≤ δ and δ·(|d| − ½δ) beyond, with d = x − y of predictions and targets of one shape (Huber 1964). */
+/** ½d² for |d| < δ and δ·(|d| − ½δ) beyond, with d = x − y of predictions and targets of one shape (Huber 1964). */
 export function huberLoss(predictions: Tensor, targets: Tensor, options: HuberLossOptions = {}): Tensor {
   checkLoss("huberLoss", { predictions, targets });
   checkOptions("huberLoss", options, huberKinds);
@@ -74,7 +74,7 @@ export function huberLoss(predictions: Tensor, targets: Tensor, options: HuberLo
 
 const huber = (d: Tensor, delta: number): Tensor => {
   const size = ops.abs(d);
-  return ops.where(ops.lessEqual(size, delta), ops.mul(0.5, square(d)), ops.mul(delta, ops.sub(size, 0.5 * delta)));
+  return ops.where(ops.less(size, delta), ops.mul(0.5, square(d)), ops.mul(delta, ops.sub(size, 0.5 * delta)));
 };
 
 export interface SmoothL1LossOptions extends ElementLossOptions {
@@ -83,7 +83,7 @@ export interface SmoothL1LossOptions extends ElementLossOptions {
 }
 const smoothL1Kinds: OptionKinds<SmoothL1LossOptions> = { ...lossKinds, beta: optional(notNegative) };
 
-/** ½d²/β for |d| ≤ β and |d| − ½β beyond, with d = x − y of predictions and targets of one shape (Girshick 2015): Huber's loss over β. */
+/** ½d²/β for |d| < β and |d| − ½β beyond, with d = x − y of predictions and targets of one shape (Girshick 2015): Huber's loss over β. */
 export function smoothL1Loss(predictions: Tensor, targets: Tensor, options: SmoothL1LossOptions = {}): Tensor {
   checkLoss("smoothL1Loss", { predictions, targets });
   checkOptions("smoothL1Loss", options, smoothL1Kinds);

@@ -39,7 +39,7 @@ function each(loss: Loss, x: Plain, y: Plain, formula: (x: number, y: number, i:
     mean: { shape: [], data: [total(losses) / losses.length] },
   };
   return Object.entries(by).map(([reduction, expected]) => ({
-    ...on((a: Tensor, b: Tensor) => loss(a, b, { reduction: reduction as Reduction }), [x, y], expected, smooth && reduction !== "sum"),
+    ...on((a: Tensor, b: Tensor) => loss(a, b, { reduction: reduction as Reduction }), [x, y], expected, smooth && reduction === "mean"),
     relative: transcendental.relative,
   }));
 }

@@ -53,3 +53,9 @@ export const browserGradient = 1e-4;
 
 /** Two orders of the same f64 operations in a function of some hundred of them, relative to the largest element. */
 export const lawF64 = 1e-10;
+
+/** Values and derivatives to the second order of one operation in f64, relative to the largest element; expected ones have 12 digits. */
+export const goldenF64 = 1e-11;
+
+/** The same in f32: some tens of operations, each within 4 ulp, where second derivatives are some ten times what they are made of. */
+export const goldenF32 = 400 * unitRoundoff;
