@@ -34,7 +34,7 @@ const product = ([a, b]: readonly Tensor[]): Tensor => dg.mul(a as Tensor, b as 
 const plain =
   `neg exp log sin cos tanh erf sqrt recip abs sign floor sigmoid relu silu gelu square rsqrt expm1 log1p exp2 log2 log10 tan asin acos
   atan sinh cosh asinh acosh atanh softplus logSigmoid mish ceil trunc round leakyRelu elu add sub mul maximum minimum atan2 hypot logAddExp div
-  pow mod matmul ravel trace cosineSimilarity mseLoss`.split(/\s+/);
+  pow mod matmul ravel trace cosineSimilarity mseLoss outer inner vdot kron`.split(/\s+/);
 
 const operations: Readonly<Record<string, Operation>> = {
   ...Object.fromEntries(plain.map((name) => [name, (dg as unknown as Readonly<Record<string, Operation>>)[name] as Operation])),
@@ -141,9 +141,28 @@ const operations: Readonly<Record<string, Operation>> = {
   "gather of none": of1((x) => dg.gather(x, i32())),
   takeAlongAxis: of1((x) => dg.takeAlongAxis(x, i32(2, 0, 2, 1, 0, 0, 1, 2).reshape([2, 4]))),
   scatterAdd: of1((x) => dg.scatterAdd(x, i32(3, 0, 3), 4)),
+  at: of1((x) => dg.at(x, -1, [1, null])),
+  "at with steps and a new axis": of1((x) => dg.at(x, "...", null, [null, null, 2])),
+  "at by two lists": of1((x) => dg.at(x, i32(1, 0, 1), i32(2, 0).reshape([2, 1]))),
+  setAt: of2((x, y) => dg.setAt(x, [i32(0), i32(2)], y)),
+  "setAt of a range": of2((x, y) => dg.setAt(x, ["...", [1, null]], y)),
+  putAlongAxis: of2((x, y) => dg.putAlongAxis(x, i32(2, 0, 1, 2).reshape([2, 2]), y)),
+  scatter: of2((x, y) => dg.scatter(x, i32(2, 0), y, 1)),
+  maskedFill: of2((x, y) => dg.maskedFill(x, tensor([true, false, true]), y)),
   "matmul of vectors": of2((a, b) => dg.matmul(a, b)),
   "matmul over none": of2((a, b) => dg.matmul(a, b)),
   einsum: of2((a, b) => dg.einsum("ijk,kl->li", a, b)),
+  "einsum of a diagonal": of1((x) => dg.einsum("...ii->...i", x)),
+  "einsum of three": of3((a, b, c) => dg.einsum("i...,ij,j->...", a, b, c)),
+  tensordot: of2((a, b) =>
+    dg.tensordot(a, b, [
+      [1, 0],
+      [0, 1],
+    ]),
+  ),
+  groupNorm: of3((x, w, b) => dg.groupNorm(x, 2, w, b, 1e-3)),
+  batchNorm: of3((x, w, b) => dg.batchNorm(x, w, b, { eps: 1e-3 })),
+  embedding: of1((w) => dg.embedding(i32(1, 0, 1, 2).reshape([2, 2]), w)),
   rmsNorm: of2((x, w) => dg.rmsNorm(x, w, 1e-5)),
   layerNorm: of3((x, w, b) => dg.layerNorm(x, w, b, 1e-5)),
   attention: of3((q, k, v) => dg.attention(q, k, v, { causal: true })),
