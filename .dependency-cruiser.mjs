@@ -27,7 +27,7 @@ const mayImport = {
   "nn/": [...common, "autograd/", "ir/", "platform/"],
   // What users test their own operations with: the public functions, and fast-check.
   "testing/": [...common, "autograd/", "ir/"],
-  "autograd/": [...common, "backend/backend.ts", "ir/"],
+  "autograd/": [...common, "backend/backend.ts", "backend/checking.ts", "ir/"],
   "backend/webgpu/": [...common, "backend/[^/]+.ts", "compiler/", "ir/", "platform/"],
   "backend/wasm/": [...common, "backend/[^/]+.ts", "compiler/", "ir/", "platform/"],
   // The oracle of the other two shares no pass with them.

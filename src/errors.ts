@@ -51,14 +51,53 @@ export class OutOfMemoryError extends DawngradError {
   }
 }
 
-/** A NaN or an infinity where training needs a number. */
+/** Where a NaN or an infinity was made, as debug mode finds it. */
+export interface NonFiniteOrigin {
+  /** The primitive that made it; "input" where it came in from outside. */
+  readonly operation: string;
+  readonly value: "NaN" | "Infinity";
+  /** How many elements are, of all. */
+  readonly count: number;
+  readonly shape: readonly number[];
+  readonly dtype: string;
+  /** Where the first of them is. */
+  readonly index: readonly number[];
+  /** What it was made of. */
+  readonly inputs: readonly NonFiniteOperand[];
+  /** The line of the user's program: "/home/me/train.js:12:7"; for a value of a gradient, that of the forward value. */
+  readonly line: string | undefined;
+  /** The functions of the library that were called there, the user's call first. */
+  readonly calls: readonly string[];
+  /** For a value of a gradient, what was differentiated and the rule. */
+  readonly rule: { readonly of: string; readonly formula: string } | undefined;
+  /** The steps of the loops around it, the outermost first. */
+  readonly steps: readonly number[];
+  /** The compiled function, or "realize". */
+  readonly program: string;
+}
+
+/** An operand of what made a NaN or an infinity. */
+export interface NonFiniteOperand {
+  readonly shape: readonly number[];
+  readonly dtype: string;
+  readonly nan: number;
+  readonly infinite: number;
+  /** The smallest and the largest finite element; undefined for integers. */
+  readonly least: number | undefined;
+  readonly greatest: number | undefined;
+}
+
+/** A NaN or an infinity where there must be a number. */
 export class NonFiniteError extends DawngradError {
   /** The step in which it appeared, where there are steps. */
   readonly step: number | undefined;
+  /** Where it was made, in debug mode. */
+  readonly origin: NonFiniteOrigin | undefined;
 
-  constructor(message: string, detail: { step?: number; hint?: string; cause?: unknown } = {}) {
+  constructor(message: string, detail: { step?: number; origin?: NonFiniteOrigin; hint?: string; cause?: unknown } = {}) {
     super(message, detail);
     this.step = detail.step;
+    this.origin = detail.origin;
   }
 }
 

@@ -44,6 +44,7 @@ export * from "./autograd/indexing.js";
 export { hessian, type JacobianOptions, jacobian } from "./autograd/jacobian.js";
 export * as linalg from "./autograd/linalg.js";
 export * from "./autograd/losses.js";
+export { findNonFinite } from "./autograd/non-finite.js";
 export * from "./autograd/operations.js";
 export * from "./autograd/products.js";
 export { bernoulli, dropout, foldIn, key, randint, randn, split, uniform } from "./autograd/random.js";

@@ -1,6 +1,7 @@
 import { checkOptions, integer, oneOf, optional, text } from "./arguments.js";
 import { useBackend } from "./autograd/runtime.js";
 import type { Backend } from "./backend/backend.js";
+import { CheckingBackend } from "./backend/checking.js";
 import { BackendUnavailableError, OptionError } from "./errors.js";
 import { nodeProcess } from "./platform/node.js";
 import { MissingPackageError } from "./platform/optional-packages.js";
@@ -21,6 +22,12 @@ export interface InitOptions {
   readonly threads?: number;
   /** "definitions" turns every fusion and every hand-written kernel off. Default "auto". */
   readonly kernels?: "auto" | "definitions";
+  /**
+   * "non-finite" looks at every value that is computed, inside of compiled functions, gradients, loops and calls too: what reads numbers or
+   * waits then throws NonFiniteError for the first NaN or infinity, with the operation, its operands and the line that made it. "nan" lets
+   * infinities pass. Every operation runs by itself, many times slower. Default: off.
+   */
+  readonly debug?: "non-finite" | "nan";
 }
 
 /**
@@ -34,9 +41,12 @@ export async function init(options: InitOptions = {}): Promise<Backend> {
     adapter: optional(text),
     threads: optional(integer(1)),
     kernels: optional(oneOf("auto", "definitions")),
+    debug: optional(oneOf("non-finite", "nan")),
   });
   const wanted = wantedBackend(options);
-  const backend = wanted === undefined ? await openBest(options) : await open[wanted](options);
+  const { debug, ...rest } = options;
+  const device = wanted === undefined ? await openBest(rest) : await open[wanted](rest);
+  const backend = debug === undefined ? device : new CheckingBackend(device, debug);
   useBackend(backend);
   return backend;
 }

@@ -103,6 +103,10 @@ interface Call {
   rebuild(leaves: readonly Tensor[]): unknown[];
 }
 
+/** What the input of a program is called: an argument by its place. */
+const nameOf = (call: Call, origin: Tensor | number | undefined): string =>
+  typeof origin === "number" ? (call.names[origin] as string) : "a captured tensor";
+
 /** The same call, once the tensors among its arguments have their numbers. */
 function realized(call: Call): Call {
   realizeNow(call.leaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor));
@@ -286,7 +290,8 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
     if (program === undefined) {
       traces++;
       const found = trace(call);
-      program = { ...found, executable: backend.compile(found.traced.graph, { label: name, donated: found.donated }) };
+      const inputs = found.traced.buffers.map((origin) => nameOf(call, origin));
+      program = { ...found, executable: backend.compile(found.traced.graph, { label: name, donated: found.donated, inputs }) };
       if (known.add(call.key, program) && !toldOfMany) {
         toldOfMany = true;
         console.warn(tooMany(name, maxPrograms));
@@ -343,12 +348,10 @@ export function compileAny<A extends readonly unknown[], R>(f: (...args: A) => R
     const end = recordOrigins();
     try {
       const { buffers, graph, scalars } = trace(call).traced;
-      const nameAt = (origin: Tensor | number | undefined): string =>
-        typeof origin === "number" ? (call.names[origin] as string) : "captured";
       const explainedGraph = explainGraph(graph, (node) => {
-        if (node.kind === "input") return nameAt(buffers[node.input]);
+        if (node.kind === "input") return nameOf(call, buffers[node.input]);
         const origin = node.kind === "scalar" ? scalars[node.scalar] : undefined;
-        return origin !== undefined && "argument" in origin ? nameAt(origin.argument) : "number";
+        return origin !== undefined && "argument" in origin ? nameOf(call, origin.argument) : "number";
       });
       return new ProgramExplanation({ name, backend, traces, text, graph: explainedGraph, report });
     } finally {

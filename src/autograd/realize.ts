@@ -17,6 +17,8 @@ const programs = new WeakMap<Backend, ProgramCache<{ readonly executable: Execut
 const maxPrograms = 512;
 
 function programFor(backend: Backend, { graph }: Traced): Executable {
+  // Graphs that are the same computation come from different lines.
+  if (backend.notesOrigins) return backend.compile(graph, { label: "realize" });
   let known = programs.get(backend);
   if (known === undefined) {
     known = new ProgramCache(backend, maxPrograms);

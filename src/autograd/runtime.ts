@@ -1,8 +1,11 @@
 import { callable, checkArgument, objectWith, optional } from "../arguments.js";
 import type { Backend, KernelTime, MemoryReport } from "../backend/backend.js";
 import { BackendUnavailableError, UsageError } from "../errors.js";
+import { recordOrigins } from "../ir/origin.js";
 
 let current: Backend | undefined;
+/** Ends what the current backend wants to be noted. */
+let stopNoting: (() => void) | undefined;
 
 /** The backend that realises tensors. Throws BackendUnavailableError before `init()`. */
 export function currentBackend(): Backend {
@@ -17,6 +20,8 @@ export function useBackend(backend: Backend | undefined): Backend | undefined {
   checkArgument("useBackend", "backend", backend, optional(backendKind));
   const before = current;
   current = backend;
+  stopNoting?.();
+  stopNoting = backend?.notesOrigins ? recordOrigins() : undefined;
   return before;
 }
 
@@ -71,9 +76,12 @@ export async function profile<R>(f: () => R | Promise<R>): Promise<Profile<R>> {
   return { kernels, milliseconds: kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0), result };
 }
 
-/** Throws unless two backends are the same. */
+/** Whether two backends have the same buffers. */
+export const shareBuffers = (a: Backend, b: Backend): boolean => (a.underlying ?? a) === (b.underlying ?? b);
+
+/** Throws unless two backends have the same buffers. */
 export function checkSameBackend(found: Backend, wanted: Backend): void {
-  if (found !== wanted) {
+  if (!shareBuffers(found, wanted)) {
     throw new UsageError(`a tensor of the backend "${found.info.name}" (${found.info.adapter}) meets another backend`, {
       hint: "read it with data() and make it anew, or switch with useBackend",
     });

@@ -3,7 +3,7 @@ import { UsageError } from "../errors.js";
 import type { CallNode, Graph, GraphNode } from "../ir/graph.js";
 import { noteOrigin, originOfNode } from "../ir/origin.js";
 import { sizeOf } from "../ir/shape.js";
-import { checkSameBackend } from "./runtime.js";
+import { checkSameBackend, shareBuffers } from "./runtime.js";
 import { type CallPullback, inputsOf, originOf, type Region, type Source, Storage, Tensor } from "./tensor.js";
 
 /** A graph and where its inputs come from. */
@@ -156,7 +156,7 @@ export function linearize(outputs: readonly Tensor[], leaf: (tensor: Tensor) => 
   const enter = (item: Tensor | Region): void => {
     if (placeOf(item) !== undefined) return;
     const end = item instanceof Tensor ? leaf(item) : undefined;
-    if (end !== undefined) place(item, end);
+    if (end !== undefined) place(item, item instanceof Tensor ? noteOrigin(end, originOf(item)) : end);
     else stack.push({ item, inputs: item instanceof Tensor ? inputsOf(item.source) : item.inputs, next: 0 });
   };
   for (const output of outputs) {
@@ -197,7 +197,7 @@ export function deviceBuffer(tensor: Tensor, backend: Backend, keep: boolean): {
     return { buffer: source.storage.buffer, transient: false };
   }
   if (source.kind !== "host") throw new UsageError(`${tensor} has no numbers yet`);
-  if (source.copy?.live && source.copy.backend === backend) return { buffer: source.copy.buffer, transient: false };
+  if (source.copy?.live && shareBuffers(source.copy.backend, backend)) return { buffer: source.copy.buffer, transient: false };
   const buffer = backend.alloc(tensor.dtype, sizeOf(tensor.shape), "value");
   backend.write(buffer, tensor.dtype, source.data);
   source.uses++;

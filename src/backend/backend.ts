@@ -24,6 +24,8 @@ export interface CompileOptions {
   readonly donated?: readonly boolean[];
   /** A name for error messages and profiles. */
   readonly label?: string;
+  /** What the inputs are called, for error messages. */
+  readonly inputs?: readonly string[];
 }
 
 /** Bytes that a program takes on its backend while it runs, known before there is memory for any of it. */
@@ -86,6 +88,10 @@ export interface BackendInfo {
  */
 export interface Backend {
   readonly info: BackendInfo;
+  /** Where this one stands before another and uses its buffers: that one. */
+  readonly underlying?: Backend;
+  /** Whether it tells where values come from: then origins are noted while it is the current one. */
+  readonly notesOrigins?: boolean;
   /** Memory for `length` elements of `dtype`. Throws OutOfMemoryError. */
   alloc(dtype: DType, length: number, owner: string): DeviceBuffer;
   /** Gives memory back; runs that were started before still see it. */

@@ -180,11 +180,14 @@ export function constant(value: number, dtype: DType, prelude: Prelude): string 
   return `${shortest(single)}f`;
 }
 
-/** The shortest decimal that rounds to a single-precision number. */
+const largestSingle = Math.fround(3.4028234663852886e38);
+
+/** The shortest decimal that rounds to a single-precision number; of the largest one that is not beyond it, which WGSL refuses. */
 function shortest(value: number): string {
   for (let digits = 6; digits < 10; digits++) {
     const text = Number(value.toPrecision(digits));
-    if (Math.fround(text) === value) return String(text).includes("e") || String(text).includes(".") ? String(text) : `${text}.0`;
+    if (Math.fround(text) === value && Math.abs(text) <= largestSingle)
+      return String(text).includes("e") || String(text).includes(".") ? String(text) : `${text}.0`;
   }
   return String(value);
 }
