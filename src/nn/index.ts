@@ -83,7 +83,7 @@ export { StreamingCache, type StreamingCacheOptions, type StreamingSizes } from 
 export { type ModelSummary, type SummaryOptions, type SummaryRow, summary } from "./summary.js";
 export * from "./tokenizers.js";
 export * from "./train-step.js";
-export * from "./trainable.js";
+export { type Trainable, trainablePart } from "./trainable.js";
 export { languageLoss, type StepInfo, type TrainOptions, type TrainResult, train } from "./training.js";
 export { type TrainingMemory, type TrainingMemoryOptions, trainingMemory } from "./training-memory.js";
 export {

@@ -20,6 +20,7 @@ import { OptionError } from "../errors.js";
 import { isFloat } from "../ir/dtype.js";
 import { blend, decayOf, givenToUpdate, moved, type Optimizer, settled, whereGradients, wide, zerosLikeFloats } from "./optimizer-parts.js";
 import { type AdamWOptions, type AdamWState, adamw } from "./optimizers.js";
+import { refuseTorn } from "./trainable.js";
 
 export interface MuonOptions {
   /** μ: how much of the momentum is kept. Default 0.95. */
@@ -137,12 +138,6 @@ function parted<P>(params: P, matrices: NonNullable<MuonOptions["matrices"]>): [
       hint: "Muon moves tensors of rank 2 and above",
     });
   }
-  const others = new Map(tensorsOf(parts[1]).map(({ tensor, path }) => [tensor, path]));
-  const torn = tensorsOf(parts[0]).find(({ tensor }) => others.has(tensor));
-  if (torn !== undefined) {
-    throw new OptionError(`muon: matrices selects ${torn.path} and not ${others.get(torn.tensor)}, and one tensor stands at both`, {
-      hint: "answer the same for all places of a tensor",
-    });
-  }
+  refuseTorn("muon: matrices", parts);
   return parts;
 }

@@ -241,8 +241,8 @@ export function scanCell<State extends HiddenState>(
 }
 
 /** What makes the cells of an {@link Rnn}. */
-export interface CellMaker<State extends HiddenState> {
-  create(key: Tensor, inputs: number, hidden: number, options?: CellOptions): RecurrentCell<State>;
+export interface CellMaker {
+  create(key: Tensor, inputs: number, hidden: number, options?: CellOptions): RecurrentCell<HiddenState>;
 }
 
 const makerKind: Kind = {
@@ -254,10 +254,10 @@ const makerKind: Kind = {
  * Cells one above the other: each runs over the outputs of the one below. PyTorch calls `cells.0.weight_ih` `weight_ih_l0`, and so on: files are
  * exchanged with the option `rename` of `saveTensors` and `loadTensors`, see {@link torchRnnName}.
  */
-export class Rnn<State extends HiddenState> {
-  cells: readonly RecurrentCell<State>[];
+export class Rnn {
+  cells: readonly RecurrentCell<HiddenState>[];
 
-  constructor(cells: readonly RecurrentCell<State>[]) {
+  constructor(cells: readonly RecurrentCell<HiddenState>[]) {
     checkArgument("Rnn", "cells", cells, {
       wanted: "a list of at least one cell",
       fits: (value) => Array.isArray(value) && value.length > 0 && value.every(cellKind.fits),
@@ -266,13 +266,7 @@ export class Rnn<State extends HiddenState> {
   }
 
   /** Rnn.create(key(0), LstmCell, inputs, hidden, { layers: 2 }) */
-  static create<State extends HiddenState>(
-    k: Tensor,
-    cell: CellMaker<State>,
-    inputs: number,
-    hidden: number,
-    options: CellOptions & { readonly layers?: number } = {},
-  ): Rnn<State> {
+  static create(k: Tensor, cell: CellMaker, inputs: number, hidden: number, options: CellOptions & { readonly layers?: number } = {}): Rnn {
     checkArgument("Rnn.create", "key", k, keyKind);
     checkArgument("Rnn.create", "cell", cell, makerKind);
     checkOptions("Rnn.create", options, { bias: optional(flag), layers: optional(integer(1)) });
@@ -286,7 +280,7 @@ export class Rnn<State extends HiddenState> {
   }
 
   /** The same with the last state of each cell, from which `run` goes on. */
-  run(xs: Tensor, states?: readonly State[]): [ys: Tensor, states: State[]] {
+  run(xs: Tensor, states?: readonly HiddenState[]): [ys: Tensor, states: HiddenState[]] {
     checkArgument(
       "Rnn.run",
       "states",

@@ -1,6 +1,6 @@
 import { callable, checkArgument, optional } from "../arguments.js";
 import type { Tensor } from "../autograd/tensor.js";
-import { tensorsOf } from "../autograd/tree.js";
+import { type Tree, tensorsOf } from "../autograd/tree.js";
 import { type Part, partition } from "../autograd/tree-parts.js";
 import { OptionError } from "../errors.js";
 import { isFloat } from "../ir/dtype.js";
@@ -23,12 +23,16 @@ export function trainablePart<T>(tree: T, trainable?: Trainable): [trained: Part
       hint: `it is called with each tensor and its path: ${paths.slice(0, 3).join(", ")}${paths.length > 3 ? ", …" : ""}`,
     });
   }
-  const frozen = new Map(tensorsOf(parts[1]).map(({ tensor, path }) => [tensor, path]));
-  const torn = tensorsOf(parts[0]).find(({ tensor }) => frozen.has(tensor));
-  if (torn !== undefined) {
-    throw new OptionError(`trainable selects ${torn.path} and not ${frozen.get(torn.tensor)}, and one tensor stands at both`, {
-      hint: "answer the same for all places of a tensor, or untie them",
-    });
-  }
+  refuseTorn("trainable", parts);
   return parts;
+}
+
+/** Throws OptionError where a predicate selects a tensor at one of its places and not at another. */
+export function refuseTorn(predicate: string, [selected, rest]: readonly [selected: Tree, rest: Tree]): void {
+  const left = new Map(tensorsOf(rest).map(({ tensor, path }) => [tensor, path]));
+  const torn = tensorsOf(selected).find(({ tensor }) => left.has(tensor));
+  if (torn === undefined) return;
+  throw new OptionError(`${predicate} selects ${torn.path} and not ${left.get(torn.tensor)}, and one tensor stands at both`, {
+    hint: "answer the same for all places of a tensor, or untie them",
+  });
 }
