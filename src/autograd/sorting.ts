@@ -10,7 +10,7 @@ import { normalizeAxis, show } from "../ir/shape.js";
 import { isnan } from "./elementary.js";
 import { takeAlongAxis } from "./indexing.js";
 import { tensorKind } from "./kinds.js";
-import { alongAxis, cutLast, overAxes } from "./last-axis.js";
+import { alongAxis, cutLast, overAxes, padLast } from "./last-axis.js";
 import { asFloat, asNumbers, inSingles } from "./operations/operands.js";
 import type { Axes } from "./operations.js";
 import * as ops from "./operations.js";
@@ -95,11 +95,38 @@ function checkSort(where: string, x: Tensor, axis: number): number {
   return normalizeAxis(axis, x.rank, where);
 }
 
+/** The order along the last axis of rows, as positions. */
+function orderOfRows(rows: Tensor, descending: boolean): Tensor {
+  const others = rows.shape.slice(1).map((_, i) => i);
+  const order = orderOf(ops.permute(rows, [rows.rank - 1, ...others]), descending);
+  return ops.permute(order, [...others.map((i) => i + 1), 0]);
+}
+
 const orderAlong = (where: string, x: Tensor, axis: number, descending: boolean): Tensor =>
-  alongAxis(where, x, axis, (rows) => {
-    const order = orderOf(ops.permute(rows, [rows.rank - 1, ...rows.shape.slice(1).map((_, i) => i)]), descending);
-    return ops.permute(order, [...rows.shape.slice(1).map((_, i) => i + 1), 0]);
-  });
+  alongAxis(where, x, axis, (rows) => orderOfRows(rows, descending));
+
+/** Elements of a block of which the first k are looked for, at least. */
+const leastBlock = 64;
+
+/**
+ * The first k positions of {@link orderOfRows}. Of long rows the first k of each block stay, and the first k of those: the blocks are sorted in
+ * fewer stages than the rows would be.
+ */
+function firstOfRows(rows: Tensor, k: number, descending: boolean): Tensor {
+  const n = rows.shape.at(-1) as number;
+  const width = Math.max(leastBlock, 4 * 2 ** Math.ceil(Math.log2(Math.max(1, k))));
+  if (n <= 4 * width || rows.size === 0) return cutLast(orderOfRows(rows, descending), 0, k);
+  const [others, count] = [rows.shape.slice(0, -1), Math.ceil(n / width)];
+  // What fills up the last block comes after all else, since its positions do.
+  const [lowest, highest] = isFloat(rows.dtype)
+    ? [Number.NEGATIVE_INFINITY, Number.NaN]
+    : integerRange(rows.dtype as "i32" | "u32" | "bool");
+  const whole = padLast(ops.stopGradient(rows), 0, count * width - n, descending ? lowest : highest);
+  const inBlocks = firstOfRows(ops.reshape(whole, [...others, count, width]), k, descending);
+  const start = ops.mul(ops.iota([count, 1], 0), width);
+  const candidates = ops.reshape(ops.add(inBlocks, start), [...others, count * k]);
+  return takeAlongAxis(candidates, firstOfRows(takeAlongAxis(whole, candidates), k, descending));
+}
 
 /**
  * The positions, i32, that sort x along an axis (the last by default): x at them ascends, or descends. Equal elements stay in the order
@@ -136,11 +163,7 @@ export function topK(x: Tensor, k: number, axis = -1, options: TopKOptions = {})
   const n = x.shape[at] as number;
   if (k > n)
     throw new OptionError(`topK: k is ${k}, and axis ${at} of ${show(x.shape)} has ${n}`, { hint: "k is at most the extent of the axis" });
-  const order = orderAlong("topK", x, at, options.largest ?? true);
-  const indices = ops.slice(
-    order,
-    x.shape.map((_, i) => (i === at ? [0, k] : null)),
-  );
+  const indices = alongAxis("topK", x, at, (rows) => firstOfRows(rows, k, options.largest ?? true));
   return { values: takeAlongAxis(x, indices, at), indices };
 }
 

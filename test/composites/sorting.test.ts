@@ -145,6 +145,29 @@ testComposites(
         false,
       ),
       on((t: Tensor) => topK(t, 3).indices, [{ shape: [4], data: [1, nan, 3, 3] }], indices([1, 2, 3]), false),
+      // Rows of several blocks, the last of which is filled up.
+      ...(["f32", "i32"] as const).flatMap((dtype) =>
+        [true, false].map((largest) =>
+          on(
+            (t: Tensor) => topK(t, 3, 1, { largest }).indices,
+            [tied([2, 300], 7, dtype)],
+            alongEach(tied([2, 300], 7, dtype), 1, 3, (line) => orderOf(line, largest), "i32"),
+            false,
+          ),
+        ),
+      ),
+      on(
+        (t: Tensor) => topK(t, 3).indices,
+        [{ shape: [270], data: Array.from({ length: 270 }, (_, i) => (i === 100 ? 0 : -inf)) }],
+        indices([100, 0, 1]),
+        false,
+      ),
+      on(
+        (t: Tensor) => topK(t, 2, 0, { largest: false }).indices,
+        [{ shape: [270], data: Array.from({ length: 270 }, (_, i) => (i === 262 ? inf : nan)) }],
+        indices([262, 0]),
+        false,
+      ),
       on((t: Tensor) => topK(t, 0).values, [counted(2, 3)], { shape: [2, 0], data: [] }, false),
       on((t: Tensor) => topK(t, 3).values, [counted(3)], { shape: [3], data: [3, 2, 1] }),
     ],
