@@ -4,7 +4,7 @@ import { compile } from "../autograd/compile.js";
 import type { Flat } from "../autograd/flat-function.js";
 import { hvp, jvp, vjp } from "../autograd/grad.js";
 import { add, mul, stack, sub, sum } from "../autograd/operations.js";
-import { data } from "../autograd/realize.js";
+import { data, realize } from "../autograd/realize.js";
 import { scan } from "../autograd/scan.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { vmap } from "../autograd/vmap.js";
@@ -193,6 +193,9 @@ export const laws: readonly Law[] = [
 /** Throws {@link LawError} at the first element that differs by more than `relative` of the largest one. */
 export async function expectSame(found: readonly Tensor[], expected: readonly Tensor[], relative: number): Promise<void> {
   if (found.length !== expected.length) throw new LawError(`${found.length} results, not ${expected.length}`);
+  // One program for all results of a side, and none for both sides.
+  await realize(found);
+  await realize(expected);
   for (const [k, wanted] of expected.entries()) {
     const result = found[k] as Tensor;
     const type = ({ dtype, shape }: Tensor): string => `${dtype}${show(shape)}`;

@@ -4,9 +4,10 @@ import { AccessMaps } from "../../src/compiler/access.js";
 import { domainOf } from "../../src/compiler/domain.js";
 import { fuse } from "../../src/compiler/fuse.js";
 import type { FusionGroup } from "../../src/compiler/groups.js";
+import { readBuffers } from "../../src/compiler/liveness.js";
 import { lower } from "../../src/compiler/lower.js";
 import { prepare } from "../../src/compiler/prepare.js";
-import { kernelsOf } from "../../src/compiler/program.js";
+import { type Kernel, kernelsOf } from "../../src/compiler/program.js";
 import { simplify } from "../../src/compiler/simplify.js";
 import type { Graph, GraphNode } from "../../src/ir/graph.js";
 import { add, type IndexExpression, literal, scale } from "../../src/ir/index-expression.js";
@@ -16,6 +17,7 @@ import { barrierPicks, withBarriers } from "../support/barriers.js";
 import { fuzzSeed } from "../support/fuzz.js";
 import { GraphBuilder, hostTensor } from "../support/graphs.js";
 import { law } from "../support/law.js";
+import { loadsOf } from "../support/plans.js";
 import { randomComputation } from "../support/random-graphs.js";
 
 const floats = (b: GraphBuilder, ...shape: number[]): number => b.input(hostTensor("f32", shape, new Float32Array(sizeOf(shape))));
@@ -150,4 +152,33 @@ describe("kernels", () => {
       fc.assert(property, { seed: fuzzSeed(62), numRuns: 300 });
     },
   );
+
+  law("fused kernels fit", "A kernel of several operations touches at most as many buffers as a device binds.", () => {
+    const maxBuffers = 4;
+    let full = 0;
+    const property = fc.property(graphRecipes, (recipe) => {
+      const ready = prepare(simplify(randomComputation(recipe).computation.graph), { minRows: 64, maxOperands: 3, expandScatter: false });
+      for (const kernel of kernelsOf(lower(ready, fuse(ready, { fuse: true, maxBuffers })).steps)) {
+        if ((kernel.kind !== "map" && kernel.kind !== "row") || !kernel.label.includes(" ")) continue;
+        const touched = new Set([...loadsOf(kernel), ...kernel.stores].map(({ buffer }) => buffer)).size;
+        expect(touched, kernel.label).toBeLessThanOrEqual(maxBuffers);
+        if (touched === maxBuffers) full++;
+      }
+    });
+    fc.assert(property, { seed: fuzzSeed(63), numRuns: 200 });
+    expect(full).toBeGreaterThan(20);
+  });
+
+  it("read what only a later reduction of their rows needs", () => {
+    const b = new GraphBuilder();
+    const [x, y] = [floats(b, 64, 8), floats(b, 64, 8)];
+    const most = b.operation("expand", [b.operation("reshape", [b.operation("maxReduce", [x], { axes: [1] })], { shape: [64, 1] })], {
+      shape: [64, 8],
+    });
+    const product = b.operation("mul", [b.operation("sub", [x, most], {}), y], {});
+    const graph = simplify(b.build([b.operation("sum", [product], { axes: [1] })]).graph);
+    const kernels = kernelsOf(lower(graph, fuse(graph, { fuse: true, maxBuffers: 7 })).steps);
+    expect(kernels.map(({ kind }) => kind)).toEqual(["row"]);
+    expect([...readBuffers(kernels[0] as Kernel)].sort()).toEqual([x, y]);
+  });
 });

@@ -47,7 +47,7 @@ describe("random programs on wasm", () => {
       const tally = { compared: 0, passedOver: 0 };
       await holdsForPrograms((program) => expectAgreement(program, plain as Backend, { othersEvery: 1, relative: 1e-5 }, tally), {
         seed: seed + 1,
-        runs: Math.ceil(fuzzRuns(20) / 2),
+        runs: Math.ceil(fuzzRuns(40) / 4),
       });
     },
   );
@@ -59,7 +59,7 @@ describe("random programs on wasm", () => {
     async () => {
       await holdsForPrograms((program) => expectSameWhenDonated(program, fused as Backend), {
         seed: seed + 2,
-        runs: Math.ceil(fuzzRuns(20) / 4),
+        runs: Math.ceil(fuzzRuns(40) / 8),
       });
     },
   );
@@ -100,12 +100,9 @@ describe("random programs", () => {
       expect(text, name).toContain(name);
   });
 
-  it.each([
-    ["sub", "add"],
-    ["max", "min"],
-  ] as const)("reveal a backend that takes %s for %s, in a short program that is printed", async (wrong, taken) => {
+  it("reveal a backend that takes one operation for another, in a short program that is printed", async () => {
     const tally = { compared: 0, passedOver: 0 };
-    const broken = confused(createReferenceBackend(), wrong, taken);
+    const broken = confused(createReferenceBackend(), "sub", "add");
     const found: unknown = await holdsForPrograms(
       (program) => expectAgreement(program, broken, { othersEvery: 1, relative: 1e-5 }, tally),
       {

@@ -93,6 +93,8 @@ const scalarOf = (inside: Block): string => {
 const elementwise: readonly Operation[] = [
   same((a) => `${a}.tanh()`),
   same((a) => `${a}.neg()`),
+  same((a) => `zerosLike(${a}).sub(${a})`),
+  same((a) => `${a}.mul(onesLike(${a}).mul(0.75).sub(onesLike(${a}).mul(0.25)))`),
   same((a) => `${a}.sin()`),
   same((a) => `${a}.mul(2).cos()`),
   same((a) => `${a}.sigmoid()`),
@@ -125,7 +127,17 @@ const elementwise: readonly Operation[] = [
 
 const movements: readonly Operation[] = [
   { write: ({ block, a }) => block.define(`${a.name}.reshape([-1])`, [sizeOf(a.shape)]) },
-  { write: ({ block, a }) => block.define(`${a.name}.permute(${list([...a.shape.keys()].reverse())})`, [...a.shape].reverse()) },
+  {
+    write: ({ block, a, n }) => {
+      // Reversals and rotations, which do not commute.
+      const [first, ...others] = a.shape.keys();
+      const order = n % 2 || first === undefined ? [...a.shape.keys()].reverse() : [...others, first];
+      block.define(
+        `${a.name}.permute(${list(order)})`,
+        order.map((axis) => a.shape[axis] as number),
+      );
+    },
+  },
   { fits: hasAxis, write: ({ block, a, n }) => block.define(`${a.name}.flip(${axisOf(a.shape, n)})`, a.shape) },
   {
     fits: hasAxis,
