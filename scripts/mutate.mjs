@@ -53,6 +53,15 @@ function run(folder, tests, only) {
 
 const folders = Array.from({ length: Math.min(jobs, chosen.length) }, copy);
 const survivors = [];
+const remove = () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+};
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.once(signal, () => {
+    remove();
+    process.exit(130);
+  });
+}
 try {
   // What fails without a mutation would notice all of them.
   const { passed: sound, text } = await run(folders[0], [...new Set(chosen.flatMap(({ tests }) => tests))]);
@@ -81,7 +90,7 @@ try {
   };
   await Promise.all(folders.map(worker));
 } finally {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  remove();
 }
 process.stdout.write(`\n${chosen.length - survivors.length} of ${chosen.length} mutations are caught\n`);
 for (const { name, file } of survivors) process.stdout.write(`survives: ${name} (${file})\n`);

@@ -45,7 +45,7 @@ describe("for random programs", () => {
           });
         }
       },
-      { seed, runs: fuzzRuns(40) },
+      { seed, runs: fuzzRuns(25) },
     );
   });
 });

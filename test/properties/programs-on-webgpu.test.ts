@@ -21,7 +21,7 @@ describe("random programs on webgpu", () => {
       const tally = { compared: 0, passedOver: 0 };
       await holdsForPrograms((program) => expectAgreement(program, backend as Backend, { othersEvery: 5, relative: 3e-3 }, tally), {
         seed: fuzzSeed(92),
-        runs: fuzzRuns(6),
+        runs: fuzzRuns(10),
       });
     },
   );
