@@ -1,5 +1,13 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import * as composites from "../../src/autograd/composites.js";
+import * as cumulative from "../../src/autograd/cumulative.js";
+import * as elementary from "../../src/autograd/elementary.js";
+import * as losses from "../../src/autograd/losses.js";
+import * as elementwise from "../../src/autograd/operations/elementwise.js";
+import * as sums from "../../src/autograd/operations/reductions.js";
+import * as reductions from "../../src/autograd/reductions.js";
+import * as sorting from "../../src/autograd/sorting.js";
 import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { createWasmBackend } from "../../src/backend/wasm/index.js";
@@ -182,6 +190,17 @@ const operations: Readonly<Record<string, Operation>> = {
     ]),
   ),
 };
+
+/** Functions of floats with derivatives, and those among them that are others under another name or have none to compare. */
+const modules = { ...composites, ...cumulative, ...elementary, ...losses, ...reductions, ...sorting, ...elementwise, ...sums };
+const without = new Set(
+  "maskedScore isnan isfinite isinf xor truncDiv stopGradient any all countNonzero argmax argmin argsort rope".split(" "),
+);
+
+it("every function of these modules is among them", () => {
+  const covered = new Set(Object.keys(operations).map((name) => name.split(" ")[0]));
+  expect(Object.keys(modules).filter((name) => !covered.has(name) && !without.has(name))).toEqual([]);
+});
 
 /** Multiples of (high − low)/64, as the script has them. */
 function spread(shape: readonly number[], low: number, high: number, shift: number): Float64Array {
