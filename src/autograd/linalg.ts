@@ -5,7 +5,9 @@
  * least: meant for n up to some hundreds.
  */
 export { eigh } from "./linalg/eigh.js";
+export { lstsq, matrixRank, pinv, type RankOptions } from "./linalg/least-squares.js";
 export { det, inverse, slogdet, solve } from "./linalg/lu.js";
+export { expm, type MatrixNormOrder, matrixNorm, matrixPower } from "./linalg/matrix-functions.js";
 export { qr } from "./linalg/qr.js";
 export { svd } from "./linalg/svd.js";
 export { cholesky, type TriangularSolveOptions, triangularSolve } from "./linalg/triangular.js";
