@@ -70,6 +70,29 @@ def case(name, f, arguments):
 index = torch.tensor
 matrix, cube = t([2, 3]), t([2, 3, 2])
 
+
+
+def definite(x):
+    return x @ x.mT + torch.eye(x.shape[-1])
+
+
+def by_eigenvalues(a):
+    values, vectors = torch.linalg.eigh(a)
+    return vectors * values.tanh() @ vectors.mT
+
+
+def by_singular_values(a):
+    u, s, vt = torch.linalg.svd(a, full_matrices=False)
+    return u * s.tanh() @ vt
+
+
+def positive_qr(a):
+    """With the signs of a diagonal of r that is positive."""
+    q, r = torch.linalg.qr(a)
+    signs = r.detach().diagonal().sign()
+    return q * signs @ torch.ones(a.shape[1], 1) + (signs[:, None] * r).sum()
+
+
 # Functions of each element: where they are asked for, and the function where the name is not PyTorch's.
 unary = {
     "neg": [-1, 1], "exp": [-2, 2], "log": [0.25, 4], "sin": [-3, 3], "cos": [-3, 3], "tanh": [-2, 2], "erf": [-2, 2], "sqrt": [0.25, 4],
@@ -200,6 +223,19 @@ table = [
     ("inner", torch.inner, [matrix, t([2, 3])]),
     ("vdot", torch.vdot, [t([3]), t([3])]),
     ("kron", torch.kron, [t([2, 1]), t([1, 2])]),
+    # Matrices.
+    ("cholesky", lambda x: torch.linalg.cholesky(definite(x)), [t([2, 2, 2])]),
+    ("triangularSolve", lambda x, b: torch.linalg.solve_triangular(definite(x), b, upper=False), [t([3, 3]), t([3, 2])]),
+    ("solve", lambda x, b: torch.linalg.solve(definite(x), b), [t([3, 3]), t([3])]),
+    ("inverse", lambda x: torch.linalg.inv(definite(x)), [t([2, 2])]),
+    ("det", lambda x: torch.linalg.det(x), [t([2, 3, 3])]),
+    ("slogdet", lambda x: torch.linalg.slogdet(definite(x)).logabsdet, [t([3, 3])]),
+    ("qr", positive_qr, [t([3, 2])]),
+    ("eigh", lambda x: by_eigenvalues(definite(x)), [t([3, 3])]),
+    ("svd", by_singular_values, [t([3, 2])]),
+    ("pinv", torch.linalg.pinv, [t([2, 3])]),
+    ("expm", torch.linalg.matrix_exp, [t([2, 2])]),
+    ("matrixPower", lambda x: torch.linalg.matrix_power(x, 3), [t([2, 2])]),
     # Networks.
     ("rmsNorm", lambda x, w: F.rms_norm(x, (4,), w, 1e-5), [t([2, 4]), t([4])]),
     ("layerNorm", lambda x, w, b: F.layer_norm(x, (4,), w, b, 1e-5), [t([2, 4]), t([4]), t([4])]),

@@ -12,7 +12,7 @@ import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { createWasmBackend } from "../../src/backend/wasm/index.js";
 import * as dg from "../../src/index.js";
-import { compile, grad, hvp, type Tensor, tensor, useBackend } from "../../src/index.js";
+import { compile, grad, hvp, linalg, type Tensor, tensor, useBackend } from "../../src/index.js";
 import { thinned } from "../support/backends.js";
 import { goldenF32, goldenF64 } from "../support/tolerances.js";
 
@@ -36,6 +36,7 @@ const of1 = (f: (x: Tensor) => Tensor): Operation => f as Operation;
 const of2 = (f: (a: Tensor, b: Tensor) => Tensor): Operation => f as Operation;
 const of3 = (f: (a: Tensor, b: Tensor, c: Tensor) => Tensor): Operation => f as Operation;
 const i32 = (...values: number[]): Tensor => tensor(Int32Array.from(values));
+const definite = (x: Tensor): Tensor => x.matmul(x.transpose()).add(dg.eye(x.shape.at(-1) as number).cast(x.dtype));
 const product = ([a, b]: readonly Tensor[]): Tensor => dg.mul(a as Tensor, b as Tensor);
 
 /** Names that are the same function as it is. */
@@ -168,6 +169,27 @@ const operations: Readonly<Record<string, Operation>> = {
       [0, 1],
     ]),
   ),
+  cholesky: of1((x) => linalg.cholesky(definite(x))),
+  triangularSolve: of2((x, b) => linalg.triangularSolve(definite(x), b)),
+  solve: of2((x, b) => linalg.solve(definite(x), b)),
+  inverse: of1((x) => linalg.inverse(definite(x))),
+  det: of1((x) => linalg.det(x)),
+  slogdet: of1((x) => linalg.slogdet(definite(x))[1]),
+  qr: of1((x) => {
+    const [q, r] = linalg.qr(x);
+    return q.sum(1, true).add(r.sum());
+  }),
+  eigh: of1((x) => {
+    const [values, vectors] = linalg.eigh(definite(x));
+    return vectors.mul(values.tanh()).matmul(vectors.transpose());
+  }),
+  svd: of1((x) => {
+    const [u, s, vt] = linalg.svd(x);
+    return u.mul(s.tanh()).matmul(vt);
+  }),
+  pinv: of1((x) => linalg.pinv(x)),
+  expm: of1((x) => linalg.expm(x)),
+  matrixPower: of1((x) => linalg.matrixPower(x, 3)),
   groupNorm: of3((x, w, b) => dg.groupNorm(x, 2, w, b, 1e-3)),
   batchNorm: of3((x, w, b) => dg.batchNorm(x, w, b, { eps: 1e-3 })),
   embedding: of1((w) => dg.embedding(i32(1, 0, 1, 2).reshape([2, 2]), w)),
