@@ -7,6 +7,7 @@ import { categorical, exponential } from "./distributions.js";
 import { keyKind, tensorKind } from "./kinds.js";
 import * as ops from "./operations.js";
 import { randint, randomBits } from "./random.js";
+import { argsort } from "./sorting.js";
 import { Tensor } from "./tensor.js";
 
 const rowsKind = either(integer(0), tensorKind);
@@ -25,25 +26,12 @@ function rowsOf(where: string, x: Tensor | number, axis: number): { count: numbe
   return { count: x.shape[along] as number, at: (positions) => ops.gather(x, positions, along) };
 }
 
-/**
- * The positions 0 … n − 1 in the order in which pairs of keys ascend, i32 [n]; equal pairs stay in order. An entry's place is the number of those
- * before it.
- */
-function orderOf(first: Tensor, second: Tensor): Tensor {
-  const n = first.shape[0] as number;
-  const [a, b] = [ops.unsqueeze(first, 1), ops.unsqueeze(first, 0)];
-  const [c, d] = [ops.unsqueeze(second, 1), ops.unsqueeze(second, 0)];
-  const position = (axis: number): Tensor => ops.iota([n, n], axis);
-  const tied = ops.or(ops.less(d, c), ops.and(ops.equal(d, c), ops.less(position(1), position(0))));
-  const before = ops.or(ops.less(b, a), ops.and(ops.equal(b, a), tied));
-  return ops.scatterAdd(ops.arange(n), ops.sum(ops.cast(before, "i32"), 1), n);
-}
-
-/** The integers 0 … n − 1 in random order, by 64 random bits for each. */
+/** The integers 0 … n − 1 in random order: that of 64 random bits for each, by the lower 32 and then, which keeps ties in order, by the upper. */
 function randomOrder(k: Tensor, n: number): Tensor {
   const words = randomBits(k, [2, n]);
   const word = (i: number): Tensor => ops.squeeze(ops.slice(words, [[i, i + 1]]), 0);
-  return orderOf(word(0), word(1));
+  const byLower = argsort(word(1));
+  return ops.gather(byLower, argsort(ops.gather(word(0), byLower)));
 }
 
 /**
@@ -70,7 +58,7 @@ export interface ChoiceOptions {
 /**
  * Draws from the integers 0 … x − 1, i32, or from the rows of a tensor x along an axis, whose place the shape of the draws takes. With `p` an
  * entry is drawn with probability p[i]/Σp; without replacement one after another of those that are left, as the first of the entries in the
- * order of E[i]/p[i] with E exponential (Efraimidis & Spirakis 2006). Entries with p = 0 are drawn where no others are left, alone.
+ * order of E[i]/p[i] with E exponential (Efraimidis & Spirakis 2006). Entries with p = 0 come after all others.
  *
  * @throws OptionError where there is nothing to draw from, or less than is drawn without replacement; ShapeError for a `p` that is not [n]
  */
@@ -101,5 +89,5 @@ export function choice(k: Tensor, x: Tensor | number, shape: Shape | number, opt
 function weightedOrder(k: Tensor, p: Tensor): Tensor {
   const impossible = ops.lessEqual(p, 0);
   const waiting = ops.div(exponential(k, p.shape), ops.where(impossible, 1, p));
-  return orderOf(ops.cast(impossible, "f32"), ops.stopGradient(waiting));
+  return argsort(ops.where(impossible, Number.POSITIVE_INFINITY, waiting));
 }
