@@ -98,6 +98,17 @@ describe("filters of tokens", () => {
     },
   );
 
+  it("are drawn as often as their probabilities say, another one at each step, within four standard errors", () => {
+    const logits = [0.2, 1.4, -0.5, 0.9, -2];
+    const sample = createSampler({ temperature: 0.9, topK: 4, seed: 5 });
+    const expected = probabilities(logits, { temperature: 0.9, topK: 4 });
+    const n = 4000;
+    const counts = logits.map(() => 0);
+    for (let step = 0; step < n; step++) counts[sample(logits, step)] = (counts[sample(logits, step)] as number) + 1;
+    for (const [token, p] of expected.entries())
+      expect(Math.abs((counts[token] as number) / n - p), `token ${token}`).toBeLessThanOrEqual(4 * Math.sqrt((p * (1 - p)) / n));
+  });
+
   it("take a vocabulary of 49,152 in milliseconds, sharp or flat", () => {
     for (const spread of [0, 1, 8]) {
       const logits = Float32Array.from({ length: 49152 }, (_, i) => spread * Math.sin(i * i));

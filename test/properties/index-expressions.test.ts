@@ -56,7 +56,8 @@ function chainOf({ shape, steps }: ViewChain): GraphNode[] {
         break;
       }
       case 1:
-        top = builder.operation("permute", [top], { order: axes.map((i) => (i + b) % axes.length) });
+        // Turned and mirrored, which do not commute.
+        top = builder.operation("permute", [top], { order: (a % 2 ? axes : [...axes].reverse()).map((i) => (i + b) % axes.length) });
         break;
       case 2:
         if (sizeOf(current) < 60) {

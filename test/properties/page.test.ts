@@ -72,6 +72,7 @@ What is true of every program, each in words, and the test that holds it against
 The laws marked with ∘ can be held against functions and modules of your own:
 
 \`\`\`ts
+import type { Tensor } from "dawngrad";
 import { checkLaws, shapes, tensors } from "dawngrad/testing";
 
 const swish = (x: Tensor): Tensor => x.mul(x.sigmoid());
