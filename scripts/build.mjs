@@ -72,7 +72,8 @@ function commonjsTypes(program, source) {
     if (constraint === undefined) return "";
     const name = constraint.symbol?.name;
     const exported = checker.getExportsOfModule(checker.getSymbolAtLocation(index)).some((each) => each.name === name);
-    if (!exported) throw new Error(`a parameter of the class ${owner} extends ${checker.typeToString(constraint)}, which the index does not export`);
+    if (!exported)
+      throw new Error(`a parameter of the class ${owner} extends ${checker.typeToString(constraint)}, which the index does not export`);
     return ` extends ${module}.${name}`;
   }
   return `${lines.join("\n")}\n`;
