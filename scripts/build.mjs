@@ -61,20 +61,8 @@ function commonjsTypes(program, source) {
     lines.push(`export declare const ${symbol.name}: Module["${symbol.name}"];`);
     if (!(target.flags & ts.SymbolFlags.Type)) continue;
     const parameters = checker.getDeclaredTypeOfSymbol(target).typeParameters ?? [];
-    const names = parameters.map((parameter) => parameter.symbol.name);
-    const bounded = parameters.map((parameter) => parameter.symbol.name + bound(symbol.name, parameter.getConstraint()));
-    const given = (list) => (list.length === 0 ? "" : `<${list.join(", ")}>`);
-    lines.push(`export type ${symbol.name}${given(bounded)} = ${module}.${symbol.name}${given(names)};`);
-  }
-
-  /** What a parameter of a class extends: a type of the index, by the name that it has there. */
-  function bound(owner, constraint) {
-    if (constraint === undefined) return "";
-    const name = constraint.symbol?.name;
-    const exported = checker.getExportsOfModule(checker.getSymbolAtLocation(index)).some((each) => each.name === name);
-    if (!exported)
-      throw new Error(`a parameter of the class ${owner} extends ${checker.typeToString(constraint)}, which the index does not export`);
-    return ` extends ${module}.${name}`;
+    if (parameters.length > 0) throw new Error(`${symbol.name} is a class with type parameters, which index.d.cts cannot name yet`);
+    lines.push(`export type ${symbol.name} = ${module}.${symbol.name};`);
   }
   return `${lines.join("\n")}\n`;
 }
