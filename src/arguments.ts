@@ -127,7 +127,8 @@ export function checkArgument(where: string, parameter: string, value: unknown, 
     value === undefined
       ? `${parameter} is missing; it must be ${kind.wanted}`
       : `${parameter} must be ${kind.wanted}, found ${describe(value)}`;
-  const hint = kind.hint?.(value) ?? advice(value);
+  // Whatever a promise shall become, it is to be awaited.
+  const hint = (value instanceof Promise ? undefined : kind.hint?.(value)) ?? advice(value);
   throw new OptionError(`${where}: ${problem}`, hint === undefined ? {} : { hint });
 }
 

@@ -32,9 +32,12 @@ const indexKind: Kind = {
 function written(where: string, x: Tensor, indices: readonly Index[]): Exclude<Index, "...">[] {
   indices.forEach((index, i) => checkArgument(where, `index ${i + 1}`, index, indexKind));
   const named = indices.filter((index) => index !== null && index !== "...").length;
-  if (named > x.rank) throw new ShapeError(`${where}: ${named} indices for ${show(x.shape)}`);
+  if (named > x.rank) throw new ShapeError(`${where}: ${named} indices for ${show(x.shape)}`, { hint: "one index for each axis at most" });
   const dots = indices.filter((index) => index === "...").length;
-  if (dots > 1) throw new ShapeError(`${where}: "..." stands twice, so that neither says how many axes it is`);
+  if (dots > 1)
+    throw new ShapeError(`${where}: "..." stands twice, so that neither says how many axes it is`, {
+      hint: "write null for an axis that stays whole",
+    });
   const rest = new Array<readonly []>(x.rank - named).fill([]);
   const place = dots === 0 ? indices.length : indices.indexOf("...");
   const others = (list: readonly Index[]): Exclude<Index, "...">[] => list.filter((index) => index !== "...");

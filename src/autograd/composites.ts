@@ -1,8 +1,8 @@
 import { checkArgument, checkOptions, flag, notNegative, type OptionKinds, optional } from "../arguments.js";
-
 import { OptionError, ShapeError } from "../errors.js";
 import { isFloat, isHalf, summableDtype } from "../ir/dtype.js";
-import { normalizeAxes, normalizeAxis, show } from "../ir/shape.js";
+import { noElements } from "../ir/primitives.js";
+import { normalizeAxes, show } from "../ir/shape.js";
 import { tensorKind, tensorLikeKind } from "./kinds.js";
 import type { Axes, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
@@ -82,11 +82,17 @@ function countOf(where: string, x: Tensor, axes: Axes): number {
   return normalizeAxes(axes, x.rank, where).reduce((n, axis) => n * (x.shape[axis] as number), 1);
 }
 
+/** Throws ShapeError where a reduction that has no value for nothing would reduce nothing. */
+function needElements(where: string, x: Tensor, count: number): void {
+  if (count === 0 && x.size === 0)
+    throw new ShapeError(`${where} of an empty axis has no value (shape ${show(x.shape)})`, { hint: noElements });
+}
+
 /** Arithmetic mean over axes (all by default), that of integers in f32. Throws ShapeError for an empty axis. */
 export function mean(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   const count = countOf("mean", x, axes);
   checkArgument("mean", "keepDims", keepDims, flag);
-  if (count === 0) throw new ShapeError(`mean of an empty axis has no value (shape ${show(x.shape)})`);
+  needElements("mean", x, count);
   return widened(x, (wide) => ops.mul(ops.sum(summable(wide), axes, keepDims), 1 / count));
 }
 
@@ -106,6 +112,7 @@ const spreadKinds: OptionKinds<SpreadOptions> = { keepDims: optional(flag), corr
 export function variance(x: Tensor, axes?: Axes, options: SpreadOptions = {}): Tensor {
   checkOptions("variance", options, spreadKinds);
   const count = countOf("variance", x, axes);
+  needElements("variance", x, count);
   const { keepDims = false, correction = 0 } = options;
   if (count > 0 && correction >= count) {
     throw new OptionError(`variance: ${count} elements with correction ${correction} leave nothing to divide by`, {
@@ -134,7 +141,7 @@ function meanOfQuarter(x: Tensor, axes: Axes): Tensor {
 /** Square root of {@link variance}; its derivative where all elements are equal is 0. */
 export function std(x: Tensor, axes?: Axes, options: SpreadOptions = {}): Tensor {
   checkOptions("std", options, spreadKinds);
-  countOf("std", x, axes);
+  needElements("std", x, countOf("std", x, axes));
   return widened(x, (wide) => {
     const spread = variance(wide, axes, options);
     const flat = ops.equal(spread, 0);
@@ -144,7 +151,7 @@ export function std(x: Tensor, axes?: Axes, options: SpreadOptions = {}): Tensor
 
 /** ln Σ eˣ over axes, shifted by the largest element so that nothing overflows; −∞ where all are −∞, and ∞ where any is ∞. */
 export function logSumExp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
-  countOf("logSumExp", x, axes);
+  needElements("logSumExp", x, countOf("logSumExp", x, axes));
   checkArgument("logSumExp", "keepDims", keepDims, flag);
   const result = widened(x, (wide) => {
     const largest = ops.stopGradient(ops.max(wide, axes, true));
@@ -158,7 +165,7 @@ export function logSumExp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
 /** eˣ / Σ eˣ over an axis (the last by default); NaN where all are −∞. */
 export function softmax(x: Tensor, axis = -1): Tensor {
   checkArgument("softmax", "x", x, tensorKind);
-  normalizeAxis(axis, x.rank, "softmax");
+  needElements("softmax", x, countOf("softmax", x, axis));
   return widened(x, (wide) => {
     const e = ops.exp(ops.sub(wide, ops.stopGradient(ops.max(wide, axis, true))));
     return ops.mul(e, ops.recip(ops.sum(e, axis, true)));
@@ -168,7 +175,7 @@ export function softmax(x: Tensor, axis = -1): Tensor {
 /** x − ln Σ eˣ over an axis (the last by default). */
 export function logSoftmax(x: Tensor, axis = -1): Tensor {
   checkArgument("logSoftmax", "x", x, tensorKind);
-  normalizeAxis(axis, x.rank, "logSoftmax");
+  needElements("logSoftmax", x, countOf("logSoftmax", x, axis));
   return widened(x, (wide) => ops.sub(wide, logSumExp(wide, axis, true)));
 }
 
@@ -177,7 +184,7 @@ export function rmsNorm(x: Tensor, weight: Tensor, eps = 1e-5): Tensor {
   for (const [name, value] of Object.entries({ x, weight })) checkArgument("rmsNorm", name, value, tensorKind);
   checkArgument("rmsNorm", "eps", eps, notNegative);
   if (weight.rank !== 1 || weight.shape[0] !== x.shape.at(-1))
-    throw new ShapeError(`rmsNorm: weight ${show(weight.shape)} for ${show(x.shape)}`);
+    throw new ShapeError(`rmsNorm: weight ${show(weight.shape)} for ${show(x.shape)}`, { hint: "weight is [D], D the last extent of x" });
   const normalized = widened(x, (wide) => ops.mul(wide, rsqrt(ops.add(mean(square(wide), -1, true), eps))));
   return ops.mul(normalized, weight);
 }

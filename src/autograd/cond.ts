@@ -49,6 +49,20 @@ function choose(condition: Tensor, inputs: readonly Tensor[], sides: readonly [S
   return present.map((is, i) => (is ? (results[places.indexOf(i)] as Tensor) : null));
 }
 
+/** Throws unless a condition is a bool scalar. */
+function checkCondition(where: string, condition: Tensor): void {
+  if (condition.dtype !== "bool") {
+    throw new DtypeError(`${where}: the condition is ${condition.dtype}, not bool`, {
+      hint: "compare: x.greater(0), or count.notEqual(0)",
+    });
+  }
+  if (condition.rank !== 0) {
+    throw new ShapeError(`${where}: the condition is ${show(condition.shape)}, not a scalar`, {
+      hint: "where() chooses element by element; vmap(cond) for each example",
+    });
+  }
+}
+
 /**
  * `whenTrue(...args)` where the condition, a bool scalar, holds, and `whenFalse(...args)` elsewhere; both give trees of one form, shapes and
  * dtypes. Programs have no branches: both are computed and one of them is taken, so a choice costs both; a condition that the host knows is
@@ -67,14 +81,7 @@ export function cond<A extends readonly unknown[], R>(
   checkArgument("cond", "condition", condition, tensorKind);
   checkArgument("cond", "whenTrue", whenTrue, callable);
   checkArgument("cond", "whenFalse", whenFalse, callable);
-  if (condition.dtype !== "bool") {
-    throw new DtypeError(`cond: the condition is ${condition.dtype}, not bool`, { hint: "compare: x.greater(0), or count.notEqual(0)" });
-  }
-  if (condition.rank !== 0) {
-    throw new ShapeError(`cond: the condition is ${show(condition.shape)}, not a scalar`, {
-      hint: "where() chooses element by element; vmap(cond) for each example",
-    });
-  }
+  checkCondition("cond", condition);
   const given = tensorArguments(args, "cond: the list of arguments");
   const values: TensorsOfTree<R>[] = [];
   const bodies = [whenTrue, whenFalse].map((f) =>
@@ -140,6 +147,8 @@ export function whileLoop<C>(
   const start = { carry, steps: ops.full([], 0, { dtype: "i32" }), goes: ops.full([], 1, { dtype: "bool" }) };
   const step = (now: typeof start): [typeof start, null] => {
     const test = condition(now.carry);
+    checkArgument("whileLoop", "what condition returned", test, tensorKind);
+    checkCondition("whileLoop", test);
     const goes = ops.and(now.goes, test);
     const next = cond(
       goes,

@@ -114,7 +114,8 @@ export function categorical(k: Tensor, logits: Tensor, options: { axis?: number;
     });
   }
   const classes = logits.shape[axis] as number;
-  if (classes === 0) throw new ShapeError(`categorical: axis ${axis} of ${show(logits.shape)} has no classes`);
+  if (classes === 0)
+    throw new ShapeError(`categorical: axis ${axis} of ${show(logits.shape)} has no classes`, { hint: "logits are […, classes]" });
   const order = [...rows.map((_, i) => (i < axis ? i : i + 1)), axis];
   const noise = gumbel(k, [...shape, classes]);
   return ops.argmax(ops.add(noise, ops.stopGradient(ops.permute(logits, order))), -1);

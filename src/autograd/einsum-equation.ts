@@ -54,7 +54,12 @@ export function readEquation(equation: string, shapes: readonly Shape[]): Equati
     );
     names.forEach((name, axis) => {
       const [known, found] = [extents.get(name), shape[axis] as number];
-      if (known !== undefined && known !== found && known !== 1 && found !== 1) fail(`${name} is ${known} and ${found} in "${equation}"`);
+      if (known !== undefined && known !== found && known !== 1 && found !== 1) {
+        fail(
+          `${name} is ${known} and ${found} in "${equation}" of ${shapes.map(show).join(" and ")}`,
+          "a letter has one extent, or 1, in all terms",
+        );
+      }
       if (known === undefined || known === 1) extents.set(name, found);
     });
     return names;

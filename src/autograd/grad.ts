@@ -5,7 +5,7 @@ import { deriving } from "../ir/origin.js";
 import { sameShape, show } from "../ir/shape.js";
 import * as ops from "./operations.js";
 import { pullBack, record } from "./pullback.js";
-import { apply, originOf, Tensor } from "./tensor.js";
+import { apply, originOf, type Region, inputsOf as sourcesOf, Tensor } from "./tensor.js";
 import { whileTracing } from "./tracing.js";
 import { flattenTree, sameForm, type Tree, type TreeDef } from "./tree.js";
 
@@ -86,6 +86,7 @@ function linearized<A extends readonly unknown[], R>(
   const { leaves, paths } = flattenTree(value, `${where}: the function's value`);
   if (!leaves.some((leaf) => leaf instanceof Tensor)) throw noTensor(where, value, "a tensor or a tree of tensors");
   const places = leaves.flatMap((leaf, i) => (leaf instanceof Tensor && isFloat(leaf.dtype) ? [{ output: leaf, i }] : []));
+  differentiations++;
   const steps = record(
     places.map(({ output }) => output),
     new Set(variables),
@@ -134,6 +135,33 @@ export function vjp<A extends readonly unknown[], R>(f: (...primals: A) => R, ..
   return linearized("vjp", f, primals);
 }
 
+/** What made a tensor, in a word. */
+const madeBy = ({ source, dtype }: Tensor): string => (source.kind === "operation" ? source.primitive : dtype);
+
+/** How often something was differentiated: a function within which that happens is a derivative, which may well be constant. */
+let differentiations = 0;
+
+/** Throws GradientError where a value depends on the variables only by places that `argmax` or `argmin` found: it does not change with them. */
+function refusePlaces(where: string, value: Tensor, variables: readonly Tensor[]): void {
+  const reached = new Set<Tensor | Region>([value]);
+  const waiting: (Tensor | Region)[] = [value];
+  let [place, isReached]: [place: string | undefined, isReached: boolean] = [undefined, false];
+  for (let item = waiting.pop(); item !== undefined; item = waiting.pop()) {
+    if (item instanceof Tensor && variables.includes(item)) isReached = true;
+    if (item instanceof Tensor && item.source.kind === "operation" && /^arg(max|min)$/.test(item.source.primitive))
+      place = item.source.primitive;
+    for (const input of item instanceof Tensor ? sourcesOf(item.source) : item.inputs) {
+      if (reached.has(input)) continue;
+      reached.add(input);
+      waiting.push(input);
+    }
+  }
+  if (!isReached || place === undefined) return;
+  throw new GradientError(`${where}: the function's value depends on its argument only through ${place}, which has no derivative`, {
+    hint: `${place} gives a place, which does not change with its operand but jumps: use max or min for the value there, or softmax for a smooth choice`,
+  });
+}
+
 /** {@link valueAndGrad} under the name of the function that was called. */
 export function differentiated<A extends readonly unknown[], R, N extends number>(
   where: string,
@@ -151,6 +179,7 @@ export function differentiated<A extends readonly unknown[], R, N extends number
       );
     }
     const { variables, inner, shape } = variablesOf(args[argnum], where, `argument ${argnum}`);
+    const before = differentiations;
     const value = whileTracing(() => f(...(args.map((arg, i) => (i === argnum ? inner : arg)) as unknown as A)));
     if (hasAux && !Array.isArray(value)) throw noTensor(where, value, "[scalar, auxiliary], as hasAux says");
     const loss: unknown = hasAux ? (value as readonly unknown[])[0] : value;
@@ -163,8 +192,15 @@ export function differentiated<A extends readonly unknown[], R, N extends number
       throw new GradientError(`${where}: the function returned ${show(loss.shape)}, not a scalar`, {
         hint: "sum or average it, or use vjp",
       });
-    if (!isFloat(loss.dtype)) throw new GradientError(`${where}: the function returned ${loss.dtype}, which has no derivative`);
+    if (!isFloat(loss.dtype)) {
+      throw new GradientError(`${where}: the function returned ${loss.dtype}, which has no derivative`, {
+        hint: `${madeBy(loss)} does not change with its operand but jumps: return floats, such as the value and not its place`,
+      });
+    }
     const steps = record([loss], new Set(variables));
+    const depends = variables.includes(loss) || steps.at(-1)?.outputs.includes(loss);
+    if (!depends && differentiations === before) refusePlaces(where, loss, variables);
+    differentiations++;
     const seed = deriving(
       () => ({ of: "the function's value", rule: "ȳ = 1", forward: originOf(loss) }),
       () => ops.onesLike(loss),

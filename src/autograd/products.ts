@@ -50,7 +50,9 @@ function paired(
   axes: number | readonly [number | readonly number[], number | readonly number[]],
 ): Tensor {
   if (typeof axes === "number" && axes > Math.min(a.rank, b.rank))
-    throw new ShapeError(`${where}: ${show(a.shape)} and ${show(b.shape)} have no ${axes} axes to sum over`);
+    throw new ShapeError(`${where}: ${show(a.shape)} and ${show(b.shape)} have no ${axes} axes to sum over`, {
+      hint: "both need as many axes as are summed over; tensordot(a, b, 0) is the outer product",
+    });
   const [ofA, ofB] = (
     typeof axes === "number"
       ? [Array.from({ length: axes }, (_, i) => a.rank - axes + i), Array.from({ length: axes }, (_, i) => i)]
@@ -93,6 +95,10 @@ export function dot(a: Tensor, b: Tensor): Tensor {
 /** Σ aᵢ·bᵢ over all elements in row-major order. */
 export function vdot(a: Tensor, b: Tensor): Tensor {
   checkOperands("vdot", a, b);
+  if (a.size !== b.size)
+    throw new ShapeError(`vdot: ${show(a.shape)} and ${show(b.shape)} have ${a.size} and ${b.size} elements`, {
+      hint: "both have as many",
+    });
   return paired("vdot", ravel(a), ravel(b), 1);
 }
 

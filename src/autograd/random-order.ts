@@ -73,7 +73,8 @@ export function choice(k: Tensor, x: Tensor | number, shape: Shape | number, opt
     throw new ShapeError(`choice: p is ${p.dtype}${show(p.shape)} for ${count} entries`, { hint: "p holds one float for each entry" });
   }
   if (size > 0 && (count === 0 || (!replace && size > count))) {
-    throw new OptionError(`choice: ${size} draws from ${count} entries${replace ? "" : " without replacement"}`, {
+    const of = x instanceof Tensor ? ` of x ${show(x.shape)}` : "";
+    throw new OptionError(`choice: ${size} draws from ${count} entries${of}${replace ? "" : " without replacement"}`, {
       hint: replace ? "there must be something to draw from" : "draw at most as many as there are, or with replacement",
     });
   }

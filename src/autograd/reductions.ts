@@ -1,6 +1,8 @@
 /** Reductions that are made of others: products, norms, and what bools and counts are asked. */
+
 import { checkArgument, checkOptions, flag, type Kind, type OptionKinds, optional } from "../arguments.js";
 import { ShapeError } from "../errors.js";
+import { noElements } from "../ir/primitives.js";
 import { normalizeAxes, show } from "../ir/shape.js";
 import { tensorKind } from "./kinds.js";
 import { cutLast, overAxes, padLast } from "./last-axis.js";
@@ -64,7 +66,8 @@ export function norm(x: Tensor, axes?: Axes, options: NormOptions = {}): Tensor 
     if (ord === 0) return ops.cast(countNonzero(wide, list, keepDims), wide.dtype);
     if (ord === 1) return ops.sum(sizes, list, keepDims);
     if (Math.abs(ord) === Number.POSITIVE_INFINITY) {
-      if (list.some((axis) => x.shape[axis] === 0)) throw new ShapeError(`norm of order ${ord} of an empty axis (shape ${show(x.shape)})`);
+      if (list.some((axis) => x.shape[axis] === 0))
+        throw new ShapeError(`norm of order ${ord} of an empty axis (shape ${show(x.shape)})`, { hint: noElements });
       return (ord > 0 ? ops.max : ops.min)(sizes, list, keepDims);
     }
     if (x.size === 0) return ops.sum(sizes, list, keepDims);

@@ -3,9 +3,11 @@
  * the earlier or the later of both, ½·log²n times, a loop whose kernels exist once whatever n is. Of equal elements the earlier position comes
  * first. Values are picked by position, so that their derivatives go back to where they came from.
  */
+
 import { checkArgument, checkOptions, flag, integer, type Kind, number, type OptionKinds, optional } from "../arguments.js";
 import { OptionError, ShapeError } from "../errors.js";
 import { integerRange, isFloat, isHalf } from "../ir/dtype.js";
+import { noElements } from "../ir/primitives.js";
 import { normalizeAxis, show } from "../ir/shape.js";
 import { isnan } from "./elementary.js";
 import { takeAlongAxis } from "./indexing.js";
@@ -200,7 +202,7 @@ function quantiles(where: string, x: Tensor, q: number | readonly number[], axes
   return inSingles(asFloat(where, x), (wide) => {
     const { rows, shaped } = overAxes(where, wide, axes, keepDims);
     const n = rows.shape.at(-1) as number;
-    if (n === 0) throw new ShapeError(`${where} of an empty axis has no value (shape ${show(x.shape)})`);
+    if (n === 0) throw new ShapeError(`${where} of an empty axis has no value (shape ${show(x.shape)})`, { hint: noElements });
     const inOrder = takeAlongAxis(rows, orderAlong(where, rows, -1, false));
     const missing = ops.squeeze(isnan(cutLast(inOrder, n - 1, n)), -1);
     const at = (place: number): Tensor => ops.squeeze(cutLast(inOrder, place, place + 1), -1);

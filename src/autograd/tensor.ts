@@ -300,7 +300,12 @@ function flatten(data: NestedNumbers, depth: number, shape: number[], out: numbe
     if (depth !== shape.length) throw new ShapeError("tensor: ragged nested array: a number where others have a list");
     if (typeof data !== "number" && typeof data !== "boolean") {
       throw new DtypeError(`tensor: data must be numbers or booleans, or nested lists of them, found ${describe(data)}`, {
-        hint: data === undefined ? "give the data first: tensor([1, 2])" : "nested lists and typed arrays hold numbers",
+        hint:
+          (data as unknown) instanceof Promise
+            ? "await it first"
+            : data === undefined
+              ? "give the data first: tensor([1, 2])"
+              : "nested lists and typed arrays hold numbers",
       });
     }
     out.push(Number(data));

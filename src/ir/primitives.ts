@@ -138,6 +138,9 @@ const binary =
 const numberBinary = (name: string): Infer => binary(name, (d) => d !== "bool", "numbers");
 const anyBinary = (name: string, result?: DType): Infer => binary(name, () => true, "anything", result);
 
+/** What to do about reductions of nothing that have no value. */
+export const noElements = "reduce over axes that have elements; sums over none are 0";
+
 const reduce =
   (name: string, result?: DType) =>
   (operands: readonly Abstract[], { axes }: { axes: readonly number[] }): Abstract => {
@@ -147,14 +150,18 @@ const reduce =
       throw new ShapeError(`${name}: ${show(axes)} are no ascending axes of ${show(x.shape)}`);
     }
     if (name !== "sum" && axes.some((axis) => x.shape[axis] === 0)) {
-      throw new ShapeError(`${name} of an empty axis has no value (shape ${show(x.shape)}, axes ${show(axes)})`);
+      throw new ShapeError(`${name.replace("Reduce", "")} of an empty axis has no value (shape ${show(x.shape)}, axes ${show(axes)})`, {
+        hint: noElements,
+      });
     }
     return { shape: dropAxes(x.shape, axes), dtype: result ?? x.dtype };
   };
 
 function sameRank(name: string, x: Abstract, ...lists: (readonly unknown[])[]): void {
   if (lists.some((list) => list.length !== x.shape.length)) {
-    throw new ShapeError(`${name}: one entry per axis of ${show(x.shape)} is needed`);
+    throw new ShapeError(`${name}: one entry per axis of ${show(x.shape)} is needed`, {
+      hint: "axes that stay as they are have an entry too",
+    });
   }
 }
 
@@ -266,7 +273,9 @@ export const primitives = {
       const x = operand(operands, 0, "reshape");
       checkShape(shape, "reshape");
       if (sizeOf(shape) !== sizeOf(x.shape)) {
-        throw new ShapeError(`reshape: ${show(x.shape)} has ${sizeOf(x.shape)} elements and ${show(shape)} has ${sizeOf(shape)}`);
+        throw new ShapeError(`reshape: ${show(x.shape)} has ${sizeOf(x.shape)} elements and ${show(shape)} has ${sizeOf(shape)}`, {
+          hint: "the product of the extents stays; one extent may be -1, which takes what is left",
+        });
       }
       return { shape, dtype: x.dtype };
     },
@@ -277,7 +286,9 @@ export const primitives = {
     infer: (operands, { order }) => {
       const x = operand(operands, 0, "permute");
       if (order.length !== x.shape.length || [...order].sort((a, b) => a - b).some((axis, i) => axis !== i)) {
-        throw new ShapeError(`permute: ${show(order)} does not list every axis of ${show(x.shape)} once`);
+        throw new ShapeError(`permute: ${show(order)} does not list every axis of ${show(x.shape)} once`, {
+          hint: `list ${x.shape.length === 0 ? "none: []" : `${x.shape.map((_, i) => i).join(", ")} in another order`}`,
+        });
       }
       return { shape: order.map((axis) => x.shape[axis] as number), dtype: x.dtype };
     },
@@ -308,7 +319,9 @@ export const primitives = {
           throw new ShapeError(`slice: ${start}:${stop}:${step} is no range`, { hint: "steps are integers other than 0" });
         }
         if (start < 0 || stop > extent || start > stop) {
-          throw new ShapeError(`slice: ${start}:${stop} reaches outside of axis ${i} of ${show(x.shape)}`);
+          throw new ShapeError(`slice: ${start}:${stop} reaches outside of axis ${i} of ${show(x.shape)}`, {
+            hint: `the axis has the places 0 … ${extent - 1}`,
+          });
         }
         return Math.ceil((stop - start) / step);
       });
@@ -333,12 +346,15 @@ export const primitives = {
     formula: "operands one after another along an axis",
     infer: (operands, { axis }) => {
       const first = operand(operands, 0, "concat");
-      if (axis < 0 || axis >= first.shape.length) throw new ShapeError(`concat: ${show(first.shape)} has no axis ${axis}`);
+      if (axis < 0 || axis >= first.shape.length)
+        throw new ShapeError(`concat: ${show(first.shape)} has no axis ${axis}`, { hint: "stack makes a new axis" });
       let extent = 0;
       for (const x of operands) {
         if (x.dtype !== first.dtype) throw new DtypeError(`concat: dtypes ${first.dtype} and ${x.dtype} differ`);
         if (!sameShape(dropAxes(x.shape, [axis]), dropAxes(first.shape, [axis])) || x.shape.length !== first.shape.length) {
-          throw new ShapeError(`concat: ${show(first.shape)} and ${show(x.shape)} differ outside of axis ${axis}`);
+          throw new ShapeError(`concat: ${show(first.shape)} and ${show(x.shape)} differ outside of axis ${axis}`, {
+            hint: "all other extents must be the same; stack makes a new axis",
+          });
         }
         extent += x.shape[axis] as number;
       }
@@ -401,7 +417,9 @@ export const primitives = {
       need(x.dtype !== "bool", "scatterAdd", x.dtype, "numbers");
       const rank = index.shape.length;
       if (!sameShape(x.shape.slice(0, rank), index.shape)) {
-        throw new ShapeError(`scatterAdd: ${show(x.shape)} does not begin with the shape ${show(index.shape)} of the index`);
+        throw new ShapeError(`scatterAdd: ${show(x.shape)} does not begin with the shape ${show(index.shape)} of the index`, {
+          hint: "x is […index.shape, …rest]: one row for each index",
+        });
       }
       checkShape([size], "scatterAdd");
       return { shape: [size, ...x.shape.slice(rank)], dtype: x.dtype };

@@ -25,7 +25,11 @@ export function gather(x: Tensor, index: Tensor, axis = 0): Tensor {
   return permute(picked, order);
 }
 /** The same as {@link gather}. */
-export const take = gather;
+export function take(x: Tensor, index: Tensor, axis = 0): Tensor {
+  checkArgument("take", "x", x, tensorKind);
+  normalizeAxis(axis, x.rank, "take");
+  return gather(x, index, axis);
+}
 
 /** Sums rows of x into `size` bins: y[s] = Σ x[i] over index[i] = s. An index outside of 0…size − 1 adds nothing. */
 export function scatterAdd(x: Tensor, index: Tensor, size: number): Tensor {

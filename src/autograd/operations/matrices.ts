@@ -36,7 +36,7 @@ export const tril = (x: Tensor, k = 0): Tensor => triangle("tril", x, k, (diagon
 function triangle(name: string, x: Tensor, k: number, keep: (diagonal: Tensor) => Tensor): Tensor {
   checkArgument(name, "x", x, tensorKind);
   checkArgument(name, "k", k, integer());
-  if (x.rank < 2) throw new ShapeError(`${name}: a triangle needs two axes, not ${show(x.shape)}`);
+  if (x.rank < 2) throw new ShapeError(`${name}: a triangle needs two axes, not ${show(x.shape)}`, { hint: "x is […, m, n]" });
   // Column − row cannot overflow, as row + k may.
   return where(keep(sub(iota(x.shape, -1), iota(x.shape, -2))), x, 0);
 }
@@ -51,7 +51,8 @@ function triangle(name: string, x: Tensor, k: number, keep: (diagonal: Tensor) =
 export function matmul(a: Tensor, b: Tensor, options: DTypeOption = {}): Tensor {
   checkArgument("matmul", "a", a, tensorKind);
   checkArgument("matmul", "b", b, tensorKind);
-  if (a.rank === 0 || b.rank === 0) throw new ShapeError("matmul: a scalar is no matrix", { hint: "use mul" });
+  if (a.rank === 0 || b.rank === 0)
+    throw new ShapeError(`matmul: a scalar is no matrix: ${show(a.shape)} and ${show(b.shape)}`, { hint: "use mul" });
   const common = promote(a.dtype, b.dtype);
   const meeting = isFloat(common) ? common : "f32";
   const dtype = dtypeOf("matmul", options, meeting);
@@ -61,6 +62,7 @@ export function matmul(a: Tensor, b: Tensor, options: DTypeOption = {}): Tensor 
   if (x.shape.at(-1) !== y.shape.at(-2)) {
     throw new ShapeError(
       `matmul: ${show(a.shape)} and ${show(b.shape)} do not chain: ${x.shape.at(-1)} columns meet ${y.shape.at(-2)} rows`,
+      { hint: "[…, m, k] times […, k, n]: transpose one of them, or look for the axis that both share" },
     );
   }
   const batch = broadcastShapes(x.shape.slice(0, -2), y.shape.slice(0, -2), "matmul");

@@ -20,7 +20,10 @@ export function reshape(x: Tensor, shape: Shape | number): Tensor {
   let target = wanted;
   if (open >= 0) {
     const rest = sizeOf(wanted.filter((_, i) => i !== open));
-    if (rest === 0 || x.size % rest !== 0) throw new ShapeError(`reshape: ${show(x.shape)} does not fill ${show(wanted)}`);
+    if (rest === 0 || x.size % rest !== 0)
+      throw new ShapeError(`reshape: ${show(x.shape)} does not fill ${show(wanted)}`, {
+        hint: `-1 stands for ${x.size} elements by ${rest}`,
+      });
     target = wanted.map((extent, i) => (i === open ? x.size / rest : extent));
   }
   return sameShape(target, x.shape) ? x : apply("reshape", [x], { shape: [...target] });
@@ -45,17 +48,24 @@ export function transpose(x: Tensor, axis1 = -2, axis2 = -1): Tensor {
   );
 }
 
-/** Repeats axes of extent 1 (and adds leading ones) until the shape is reached. */
-export function broadcastTo(x: Tensor, shape: Shape): Tensor {
-  checkArgument("expand", "x", x, tensorKind);
-  checkShape(shape, "expand");
+function expanded(where: string, x: Tensor, shape: Shape): Tensor {
+  checkArgument(where, "x", x, tensorKind);
+  checkShape(shape, where);
   if (sameShape(x.shape, shape)) return x;
-  if (shape.length < x.rank) throw new ShapeError(`expand: ${show(x.shape)} does not expand to ${show(shape)}`);
-  const padded = reshape(x, [...new Array<number>(shape.length - x.rank).fill(1), ...x.shape]);
+  const added = shape.length - x.rank;
+  if (added < 0 || x.shape.some((extent, i) => extent !== 1 && extent !== shape[added + i])) {
+    throw new ShapeError(`${where}: ${show(x.shape)} does not expand to ${show(shape)}`, {
+      hint: added < 0 ? "axes are added, never removed: reshape or sum first" : "only axes of extent 1 can be repeated",
+    });
+  }
+  const padded = reshape(x, [...new Array<number>(added).fill(1), ...x.shape]);
   return sameShape(padded.shape, shape) ? padded : apply("expand", [padded], { shape: [...shape] });
 }
+
+/** Repeats axes of extent 1 (and adds leading ones) until the shape is reached. */
+export const broadcastTo = (x: Tensor, shape: Shape): Tensor => expanded("broadcastTo", x, shape);
 /** The same as {@link broadcastTo}. */
-export const expand = broadcastTo;
+export const expand = (x: Tensor, shape: Shape): Tensor => expanded("expand", x, shape);
 
 /**
  * One entry per axis: a [start, stop, step] range, or null for the whole axis. Each of its parts may be left out or null. Negative positions
@@ -91,7 +101,10 @@ function forwards(range: Range, extent: number): { start: number; stop: number; 
 export function slice(x: Tensor, ranges: readonly Range[]): Tensor {
   checkArgument("slice", "x", x, tensorKind);
   checkArgument("slice", "ranges", ranges, rangesKind);
-  if (ranges.length > x.rank) throw new ShapeError(`slice: ${ranges.length} ranges for ${show(x.shape)}`);
+  if (ranges.length > x.rank)
+    throw new ShapeError(`slice: ${ranges.length} ranges for ${show(x.shape)}`, {
+      hint: "one range for each axis; those at the end may be left out",
+    });
   const found = x.shape.map((extent, i) => forwards(ranges[i] ?? null, extent));
   const [starts, stops, steps] = [found.map(({ start }) => start), found.map(({ stop }) => stop), found.map(({ step }) => step)];
   const isWhole = found.every(({ start, stop, step, reversed }, i) => start === 0 && stop === x.shape[i] && step === 1 && !reversed);
@@ -165,7 +178,7 @@ function continued(x: Tensor, axis: number, before: number, after: number, mode:
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   checkArgument("concat", "tensors", tensors, listOf(tensorKind));
   const first = tensors[0];
-  if (first === undefined) throw new ShapeError("concat: no tensors");
+  if (first === undefined) throw new ShapeError("concat: no tensors", { hint: "give one at least" });
   const along = normalizeAxis(axis, first.rank, "concat");
   return tensors.length === 1 ? first : apply("concat", tensors, { axis: along });
 }
@@ -196,7 +209,9 @@ export function split(x: Tensor, extents: readonly number[] | number, axis = 0):
   }
   const parts = typeof extents === "number" ? new Array<number>(extents).fill(extent / extents) : extents;
   if (parts.reduce((a, b) => a + b, 0) !== extent)
-    throw new ShapeError(`split: ${show(parts)} do not add up to axis ${along} of ${show(x.shape)}`);
+    throw new ShapeError(`split: ${show(parts)} do not add up to axis ${along} of ${show(x.shape)}`, {
+      hint: `the extents of the parts make ${x.shape[along]} together`,
+    });
   let start = 0;
   return parts.map((length) => {
     const part = slice(
@@ -218,7 +233,9 @@ export function flip(x: Tensor, axes?: Axes): Tensor {
 export function squeeze(x: Tensor, axes?: Axes): Tensor {
   checkArgument("squeeze", "x", x, tensorKind);
   const list = axes === undefined ? x.shape.flatMap((extent, i) => (extent === 1 ? [i] : [])) : normalizeAxes(axes, x.rank, "squeeze");
-  for (const axis of list) if (x.shape[axis] !== 1) throw new ShapeError(`squeeze: axis ${axis} of ${show(x.shape)} is not 1`);
+  for (const axis of list)
+    if (x.shape[axis] !== 1)
+      throw new ShapeError(`squeeze: axis ${axis} of ${show(x.shape)} is not 1`, { hint: "only axes of extent 1 are removed" });
   return reshape(
     x,
     x.shape.filter((_, i) => !list.includes(i)),
