@@ -13,6 +13,14 @@ export { checkpoint } from "./autograd/checkpoint.js";
 export { type Compiled, type CompileSettings, compile, type Explain, explain, memoryOf } from "./autograd/compile.js";
 export * from "./autograd/composites.js";
 export { cond, type WhileLoopOptions, whileLoop } from "./autograd/cond.js";
+export {
+  type ConvolutionOptions,
+  conv1d,
+  conv2d,
+  convTranspose1d,
+  convTranspose2d,
+  type TransposedConvolutionOptions,
+} from "./autograd/convolution.js";
 export { type ClassLossOptions, type CrossEntropyOptions, crossEntropy, linearCrossEntropy } from "./autograd/cross-entropy.js";
 export * from "./autograd/cumulative.js";
 export { customVjp } from "./autograd/custom-vjp.js";
@@ -46,6 +54,15 @@ export * as linalg from "./autograd/linalg.js";
 export * from "./autograd/losses.js";
 export { findNonFinite } from "./autograd/non-finite.js";
 export * from "./autograd/operations.js";
+export {
+  type AvgPoolOptions,
+  avgPool1d,
+  avgPool2d,
+  type MaxPoolOptions,
+  maxPool1d,
+  maxPool2d,
+  type PoolOptions,
+} from "./autograd/pooling.js";
 export * from "./autograd/products.js";
 export { bernoulli, dropout, foldIn, key, randint, randn, split, uniform } from "./autograd/random.js";
 export { type ChoiceOptions, choice, permutation } from "./autograd/random-order.js";
@@ -60,6 +77,7 @@ export { type NestedNumbers, Tensor, tensor } from "./autograd/tensor.js";
 export { flattenTree, mapTensors, type Tree, tensorsOf, zipTensors } from "./autograd/tree.js";
 export { combine, type Part, partition, treeAt } from "./autograd/tree-parts.js";
 export { type BatchAxes, type VmapOptions, vmap } from "./autograd/vmap.js";
+export type { Padding, PerAxis } from "./autograd/windows.js";
 export type { Backend, BackendInfo, KernelTime, MemoryReport, ProgramMemory } from "./backend/backend.js";
 export * from "./e2llm/index.js";
 export * from "./errors.js";

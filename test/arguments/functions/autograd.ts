@@ -25,6 +25,17 @@ import { key, x } from "./values.js";
 
 const integers = (values: number[] = [0, 1], shape: number[] = [values.length]): Tensor => tensor(values, { dtype: "i32", shape });
 const cube = (): Tensor => tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], { shape: [1, 1, 2, 4] });
+const signal = (): Tensor => tensor([0.1, 0.2, 0.3, 0.4], { shape: [1, 1, 4] });
+const steps = optional(axes(1));
+const ofConvolution = {
+  bias: optional(aTensor(() => tensor([1]))),
+  stride: steps,
+  padding: optional(axes(1)),
+  dilation: steps,
+  groups: optional(anInteger(1)),
+};
+const ofTransposed = { ...ofConvolution, outputPadding: optional(axes(0)) };
+const ofPool = { stride: steps, padding: optional(axes(1)) };
 const loss = (): unknown => (x: Tensor) => x.mul(x).sum();
 /** An axis, null, or a tree of them. */
 const batchAxes = alsoFor(anInteger(0), (value) => value === null || (typeof value === "object" && !(value instanceof Promise)));
@@ -307,6 +318,14 @@ export const functions = {
       }),
     ),
   },
+  conv1d: { x: aTensor(signal), weight: aTensor(signal), options: optional(options(ofConvolution)) },
+  conv2d: { x: aTensor(cube), weight: aTensor(cube), options: optional(options(ofConvolution)) },
+  convTranspose1d: { x: aTensor(signal), weight: aTensor(signal), options: optional(options(ofTransposed)) },
+  convTranspose2d: { x: aTensor(cube), weight: aTensor(cube), options: optional(options(ofTransposed)) },
+  maxPool1d: { x, size: axes(2), options: optional(options({ ...ofPool, dilation: optional(axes(1)) })) },
+  maxPool2d: { x, size: axes(2), options: optional(options({ ...ofPool, dilation: optional(axes(1)) })) },
+  avgPool1d: { x, size: axes(2), options: optional(options({ ...ofPool, countPadding: optional(aFlag()) })) },
+  avgPool2d: { x, size: axes(2), options: optional(options({ ...ofPool, countPadding: optional(aFlag()) })) },
   rmsNorm: { x, weight: aTensor(() => tensor([1, 1])), eps: optional(aBoundedNumber()) },
   layerNorm: { x, weight: aTensor(() => tensor([1, 1])), bias: aTensor(() => tensor([0, 0])), eps: optional(aBoundedNumber()) },
   rope: { x: aTensor(cube), cos: aTensor(() => matrix().reshape([1, 2, 2])), sin: aTensor(() => matrix().reshape([1, 2, 2])) },
