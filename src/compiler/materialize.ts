@@ -174,6 +174,12 @@ export function materialize(
       const node = nodes[below] as GraphNode;
       return node.kind === "operation" && node.primitive === "dot" && readers[below] === 1 && sizes[below] === size;
     });
+  /** Whether a node, not materialized, adds to a product of its size that nobody else reads. */
+  const sums = nodes.map(() => false);
+  const isSum = (input: number): boolean => {
+    const below = belowReshapes(input);
+    return sums[below] === true && !materialized[below] && readers[below] === 1;
+  };
   /** For each node, the buffers that computing it reads. */
   const buffers: ReadonlySet<number>[] = [];
   nodes.forEach((node, i) => {
@@ -184,6 +190,11 @@ export function materialize(
     }
     if (node.kind !== "operation" && node.kind !== "barrier") return;
     const inputs = operands[i] as number[];
+    if (node.kind === "operation" && node.primitive === "add") {
+      sums[i] = replacesProduct(inputs, sizes[i] as number);
+      // A sum of products grows in the place of each of them, one after another; else all of them would be there at once.
+      if (sums[i]) for (const input of inputs) if (isSum(input)) materialized[belowReshapes(input)] = true;
+    }
     const own = isView(node) || isSource(node) || node.kind !== "operation" ? 0 : (costs[node.primitive] ?? 1);
     const [only] = inputs;
     const touched = (): ReadonlySet<number> => {
