@@ -2,14 +2,18 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { createWasmBackend } from "../../src/backend/wasm/index.js";
-import type { Backend } from "../../src/index.js";
+import * as dawngrad from "../../src/index.js";
+import { type Backend, useBackend } from "../../src/index.js";
+import { checkLaws } from "../../src/testing/index.js";
+import { translate } from "../support/compiled.js";
 import { confused } from "../support/confused-backend.js";
+import { numbersOf } from "../support/floats.js";
 import { fuzzRuns, fuzzSeed } from "../support/fuzz.js";
 import { law } from "../support/law.js";
 import { expectAgreement, expectSameWhenDonated } from "../support/program-agreement.js";
 import { operations } from "../support/program-operations.js";
 import { holdsForPrograms } from "../support/program-runs.js";
-import { programOf, programRecipes } from "../support/programs.js";
+import { functionOf, inputsOf, printed, programOf, programRecipes } from "../support/programs.js";
 
 const timeout = 1_200_000;
 const seed = fuzzSeed(91);
@@ -98,6 +102,26 @@ describe("random programs", () => {
       "attention(",
     ])
       expect(text, name).toContain(name);
+  });
+
+  it("are printed as TypeScript that runs as it is and gives their values", async () => {
+    useBackend(createReferenceBackend());
+    const AsyncFunction = (async () => {}).constructor as new (...lines: string[]) => (...given: unknown[]) => Promise<void>;
+    for (const recipe of fc.sample(programRecipes, { seed: 8, numRuns: 4 })) {
+      const program = programOf(recipe);
+      const code = translate(printed(program, "adjoint"), "program.ts").replace(
+        /import (\{.*?\}) from "(.*?)";/g,
+        'const $1 = packages["$2"];',
+      );
+      const shown: unknown[] = [];
+      const run = new AsyncFunction("packages", "console", code);
+      await run({ dawngrad, "dawngrad/testing": { checkLaws } }, { log: (value: unknown) => shown.push(value) });
+      const expected = functionOf(program)(...inputsOf(program, "f32"));
+      const numbers = (await Promise.all(expected.map(numbersOf))).flat();
+      // Results that are asked for one after another are rounded in between.
+      expect(shown.length).toBe(expected.length);
+      for (const [i, value] of (shown as number[][]).flat(4).entries()) expect(value).toBeCloseTo(numbers[i] as number, 4);
+    }
   });
 
   it("reveal a backend that takes one operation for another, in a short program that is printed", async () => {

@@ -3,7 +3,7 @@ import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { createWebGpuBackend } from "../../src/backend/webgpu/index.js";
 import { tilings } from "../../src/backend/webgpu/kernels/matmul-choice.js";
-import { invocations, type Tiling, tilingBytes } from "../../src/backend/webgpu/kernels/matmul-tiles.js";
+import { invocations, type Tiling, tilingBytes } from "../../src/backend/webgpu/kernels/tiling.js";
 import { buildProgram } from "../../src/backend/webgpu/program.js";
 import { magnitude } from "../support/cases.js";
 import { difference } from "../support/compare.js";

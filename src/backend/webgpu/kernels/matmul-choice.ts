@@ -1,6 +1,6 @@
 import type { MatmulKernel } from "../../../compiler/program.js";
-import { invocations, type Tiling, tilingBytes } from "./matmul-tiles.js";
 import type { Target } from "./source.js";
+import { invocations, type Tiling, tilingBytes } from "./tiling.js";
 
 const tiling = (rows: number, columns: number, rowsEach: number, columnsEach: number, groups: number, slab: number): Tiling => ({
   rows,

@@ -3,8 +3,8 @@ import { isHalf } from "../../../ir/dtype.js";
 import type { Half } from "../../../ir/halves.js";
 import { storageType, stored } from "../wgsl.js";
 import { iterationText } from "./iterations.js";
-import type { Tiling } from "./matmul-tiles.js";
 import { type Accessor, halfConversions, readPacked, writePacked } from "./packed-halves.js";
+import type { Tiling } from "./tiling.js";
 
 /** What the templates need to know of a device. */
 export interface Target {
