@@ -19,6 +19,7 @@ export { countParameters, type ExtensionNotes, type LayerType, type LlamaConfig,
 export { parseLlamaConfig, toHfConfig } from "./config-json.js";
 export { type LlamaOptions, llamaConfig } from "./config-options.js";
 export { type ConvertOptions, convertModel } from "./convert.js";
+export { Conv1d, Conv2d, type CreateConvolutionOptions, type WindowSettings } from "./convolution.js";
 export * from "./data.js";
 export { type DropoutKeysOptions, dropoutKeys } from "./dropout.js";
 export { type Ema, type EmaOptions, type EmaState, ema } from "./ema.js";

@@ -58,4 +58,6 @@ case("gru", nn.GRU(3, 4, num_layers=2, batch_first=True), lambda m, x: m(x)[0], 
 case("lstm", nn.LSTM(3, 4, num_layers=2, batch_first=True), lambda m, x: m(x)[0], x=random(2, 5, 3))
 case("lstm-state", nn.LSTM(3, 4, bias=False, batch_first=True), lambda m, x, h, c: torch.cat([m(x, (h, c))[0][:, -1], m(x, (h, c))[1][1][0]]), x=random(2, 5, 3), h=random(1, 2, 4), c=random(1, 2, 4))
 case("cell", nn.GRUCell(3, 4), lambda m, x, h: m(x, h), x=random(2, 3), h=random(2, 4))
+case("conv1d", nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2), plain, x=random(2, 4, 7))
+case("conv2d", nn.Conv2d(2, 3, (2, 3), stride=(1, 2), padding=(1, 2), dilation=(2, 1), bias=False), plain, x=random(2, 2, 5, 4))
 save_file(tensors, Path(sys.argv[1]), metadata={"torch": torch.__version__})

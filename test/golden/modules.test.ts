@@ -6,6 +6,8 @@ import { createWebGpuBackend } from "../../src/backend/webgpu/index.js";
 import {
   type Backend,
   BatchNorm,
+  Conv1d,
+  Conv2d,
   concat,
   Embedding,
   GroupNorm,
@@ -92,6 +94,8 @@ const cases: Readonly<Record<string, Case<object>>> = {
     },
     (path) => `${path}_l0`,
   ),
+  conv1d: layer(() => Conv1d.create(k, 4, 6, 3, { stride: 2, padding: 1, groups: 2 })),
+  conv2d: layer(() => Conv2d.create(k, 2, 3, [2, 3], { stride: [1, 2], padding: [1, 2], dilation: [2, 1], bias: false })),
   cell: of(
     () => GruCell.create(k, 3, 4),
     (module, { x, h }) => module.advance(module.project(x as Tensor), { h: h as Tensor }).h,

@@ -5,6 +5,8 @@ import {
   BatchNorm,
   batchNorm,
   batchStatistics,
+  Conv1d,
+  Conv2d,
   checkGrads,
   compile,
   concat,
@@ -212,6 +214,14 @@ describe("layers", () => {
   it.each<[what: string, call: () => unknown, message: string]>([
     ["a function that is none", () => sequential({} as never), "Sequential: layers must be a list, each entry a layer"],
     ["groups that do not divide", () => GroupNorm.create(3, 4), "GroupNorm: 3 groups of 4 channels"],
+    ["a kernel of one axis for a plane", () => new Conv2d(zeros([2, 1, 3])), "Conv2d: a weight [2, 1, 3] in 1 group"],
+    ["channels that groups do not divide", () => Conv1d.create(k, 3, 4, 3, { groups: 2 }), "Conv1d.create: 3 channels in 2 groups"],
+    [
+      "half a kernel",
+      () => Conv2d.create(k, 1, 1, [3, 1.5]),
+      "Conv2d.create: kernel must be an integer of at least 1 or [K, L], found [3, 1.5]",
+    ],
+    ["a stride of nothing", () => Conv1d.create(k, 1, 1, 3, { stride: 0 }).forward(zeros([1, 1, 4])), "conv1d: stride must be"],
     ["a bias of another size", () => new LayerNorm(ones([3]), zeros([2])), "LayerNorm: a weight [3] and a bias [2]"],
     ["heads that do not divide", () => MultiHeadAttention.create(k, 8, 3), "MultiHeadAttention.create: 3 heads of 8 channels"],
     ["key heads that do not divide", () => MultiHeadAttention.create(k, 8, 4, { keyHeads: 3 }), "4 heads with 3 of keys and values"],
