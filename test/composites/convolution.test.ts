@@ -65,7 +65,7 @@ testComposites(
     convolutions: golden.filter(({ size }) => size === null).map(caseOf),
     pools: golden.filter(({ size }) => size !== null).map(caseOf),
   },
-  { thin: true },
+  { thin: true, linear: true },
 );
 
 describe("windows in f64", () => {

@@ -81,58 +81,62 @@ function scattered(x: Plain, index: Plain, values: Plain, axis: number): Composi
 
 const x = mixed([3, 4]);
 
-testComposites("indexing", {
-  putAlongAxis: [
-    put(x, indices([0, 3, 3, 1, 2, 0], [3, 2]), mixed([3, 2], 2), 1),
-    // Of several for one place the last stands.
-    put(x, indices([2, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0, 3], [3, 4]), mixed([3, 4], 2), 1),
-    put(x, indices([1, 1, 1, 0, 0, 1, 2, 2], [2, 4]), mixed([4], 2), 0, false),
-    put(counted(9), indices([...Array(21).keys()].map((i) => (i * i) % 7)), counted(21), 0, false),
-    put(counted(2, 3), indices([-1, 3, 0, 2], [2, 2]), counted(2, 2), 1),
-    put(counted(2, 3), indices([7, 0], [2, 1], "u32"), counted(), 1, false),
-    put(counted(2, 3), indices([], [2, 0]), counted(2, 0), 1, false),
-    put(counted(2, 0), indices([0, 0], [2, 1]), counted(2, 1), 1, false),
-  ],
-  scatter: [
-    scattered(x, indices([2, 0]), mixed([2, 4], 2), 0),
-    scattered(x, indices([2, 0, 2, 2, 0, 1], [2, 3]), mixed([2, 3, 4], 2), 0),
-    scattered(x, indices([3, 1, -1, 4, 3]), mixed([3, 5], 2), 1),
-    scattered(x, indices([1], []), mixed([4], 2), 0),
-    scattered(mixed([2, 3, 2]), indices([1, 1], [2], "u32"), mixed([1], 2), 1),
-  ],
-  maskedFill: [
-    on((t: Tensor) => maskedFill(t, t.greater(0.01), -1), [x], { ...x, data: x.data.map((v) => (v > 0.01 ? -1 : v)) }),
-    on(
-      (t: Tensor, v: Tensor) => t.maskedFill(tensor([true, false, false, true]), v),
-      [x, mixed([3, 1], 2)],
-      tabulate([3, 4], (i, j) => (j % 3 === 0 ? element(mixed([3, 1], 2), i, 0) : element(x, i, j))),
-    ),
-    on((t: Tensor) => t.maskedFill(t.less(3), 9), [{ ...counted(4), dtype: "i32" }], { shape: [4], data: [9, 9, 3, 4], dtype: "i32" }),
-  ],
-  takeAlongAxis: [
-    along(mixed([3, 4]), indices([0, 0, 3, 1, 2, 2], [3, 2]), -1),
-    along(mixed([3, 4]), indices([2, 0, 1, 2], [1, 4], "u32"), 0),
-    along(mixed([2, 3, 2]), indices([2, 0, 1, 1, 0, 0, 2, 2], [2, 2, 2]), 1),
-    // Extents of 1 are repeated, on either side.
-    along(mixed([3, 4]), indices([0, 3], [1, 2]), 1),
-    along(mixed([1, 4]), indices([0, 3, 2, 1, 1, 0], [3, 2]), 1),
-    // What is not there.
-    along(counted(2, 3), indices([-1, 3, 0, 2], [2, 2]), 1, false),
-    along(counted(2, 3), indices([7, 0, 4294967295, 2], [2, 2], "u32"), 1, false),
-    // Extents 0 and 1.
-    along(counted(1), indices([0, 0]), 0),
-    along(counted(2, 3), indices([], [2, 0]), 1, false),
-    along(counted(2, 0), indices([], [2, 0]), 1, false),
-    along(counted(2, 0), indices([0, 1], [2, 1]), 1, false),
-  ],
-  oneHot: [
-    on((at: Tensor) => oneHot(at, 3), [indices([1, 3, -1, 0])], {
-      shape: [4, 3],
-      data: [0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0],
-      dtype: "f32",
-    }),
-  ],
-});
+testComposites(
+  "indexing",
+  {
+    putAlongAxis: [
+      put(x, indices([0, 3, 3, 1, 2, 0], [3, 2]), mixed([3, 2], 2), 1),
+      // Of several for one place the last stands.
+      put(x, indices([2, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0, 3], [3, 4]), mixed([3, 4], 2), 1),
+      put(x, indices([1, 1, 1, 0, 0, 1, 2, 2], [2, 4]), mixed([4], 2), 0, false),
+      put(counted(9), indices([...Array(21).keys()].map((i) => (i * i) % 7)), counted(21), 0, false),
+      put(counted(2, 3), indices([-1, 3, 0, 2], [2, 2]), counted(2, 2), 1),
+      put(counted(2, 3), indices([7, 0], [2, 1], "u32"), counted(), 1, false),
+      put(counted(2, 3), indices([], [2, 0]), counted(2, 0), 1, false),
+      put(counted(2, 0), indices([0, 0], [2, 1]), counted(2, 1), 1, false),
+    ],
+    scatter: [
+      scattered(x, indices([2, 0]), mixed([2, 4], 2), 0),
+      scattered(x, indices([2, 0, 2, 2, 0, 1], [2, 3]), mixed([2, 3, 4], 2), 0),
+      scattered(x, indices([3, 1, -1, 4, 3]), mixed([3, 5], 2), 1),
+      scattered(x, indices([1], []), mixed([4], 2), 0),
+      scattered(mixed([2, 3, 2]), indices([1, 1], [2], "u32"), mixed([1], 2), 1),
+    ],
+    maskedFill: [
+      on((t: Tensor) => maskedFill(t, t.greater(0.01), -1), [x], { ...x, data: x.data.map((v) => (v > 0.01 ? -1 : v)) }),
+      on(
+        (t: Tensor, v: Tensor) => t.maskedFill(tensor([true, false, false, true]), v),
+        [x, mixed([3, 1], 2)],
+        tabulate([3, 4], (i, j) => (j % 3 === 0 ? element(mixed([3, 1], 2), i, 0) : element(x, i, j))),
+      ),
+      on((t: Tensor) => t.maskedFill(t.less(3), 9), [{ ...counted(4), dtype: "i32" }], { shape: [4], data: [9, 9, 3, 4], dtype: "i32" }),
+    ],
+    takeAlongAxis: [
+      along(mixed([3, 4]), indices([0, 0, 3, 1, 2, 2], [3, 2]), -1),
+      along(mixed([3, 4]), indices([2, 0, 1, 2], [1, 4], "u32"), 0),
+      along(mixed([2, 3, 2]), indices([2, 0, 1, 1, 0, 0, 2, 2], [2, 2, 2]), 1),
+      // Extents of 1 are repeated, on either side.
+      along(mixed([3, 4]), indices([0, 3], [1, 2]), 1),
+      along(mixed([1, 4]), indices([0, 3, 2, 1, 1, 0], [3, 2]), 1),
+      // What is not there.
+      along(counted(2, 3), indices([-1, 3, 0, 2], [2, 2]), 1, false),
+      along(counted(2, 3), indices([7, 0, 4294967295, 2], [2, 2], "u32"), 1, false),
+      // Extents 0 and 1.
+      along(counted(1), indices([0, 0]), 0),
+      along(counted(2, 3), indices([], [2, 0]), 1, false),
+      along(counted(2, 0), indices([], [2, 0]), 1, false),
+      along(counted(2, 0), indices([0, 1], [2, 1]), 1, false),
+    ],
+    oneHot: [
+      on((at: Tensor) => oneHot(at, 3), [indices([1, 3, -1, 0])], {
+        shape: [4, 3],
+        data: [0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0],
+        dtype: "f32",
+      }),
+    ],
+  },
+  { thin: true, linear: true },
+);
 
 describe("indexing", () => {
   beforeAll(() => {

@@ -97,197 +97,201 @@ const several = (f: (...args: never[]) => Tensor[], args: readonly Plain[], part
 const modulo = (a: number, n: number): number => ((a % n) + n) % n;
 const modes: readonly PadMode[] = ["edge", "reflect", "symmetric", "wrap"];
 
-testComposites("movement", {
-  slice: [
-    sliced(x, [1, 3], [0, 4, 2]),
-    sliced(x, [null, null, -1]),
-    sliced(x, [], [-1, 0, -2]),
-    sliced(x, [-2], [null, -1]),
-    sliced(vector, [3, null, -1]),
-    sliced(vector, [3, 0, -1]),
-    sliced(vector, [4, 1, -3]),
-    sliced(vector, [-1, -5, -2]),
-    sliced(vector, [null, null, -2]),
-    sliced(vector, [null, null, -7]),
-    sliced(vector, [2, 2, -1]),
-    sliced(counted(0, 2), [null, null, -1], [null, null, -1]),
-    sliced(cube, [1, null, -1], null, [3, 0, -2]),
-  ],
-  "pad that goes on": [
-    ...modes.map((mode) => padded(counted(3), mode, [2, 1])),
-    ...modes.map((mode) => padded(counted(3), mode, [7, 8])),
-    ...modes.map((mode) => padded(counted(2, 3), mode, [1, 2], [2, 0])),
-    ...modes.map((mode) => padded(counted(1, 2), mode, [2, 3], [0, 0])),
-  ],
-  roll: [
-    on(
-      (t: Tensor) => roll(t, 2, 0),
-      [vector],
-      moved(vector, [5], (i) => [modulo(i - 2, 5)]),
-    ),
-    on((t: Tensor) => t.roll(-13), [x], { shape: [3, 4], data: [...Array(12).keys()].map((i) => modulo(i + 13, 12) + 1) }),
-    on(
-      (t: Tensor) => roll(t, [1, -1], [0, -1]),
-      [cube],
-      moved(cube, [2, 3, 4], (i, j, k) => [modulo(i - 1, 2), j, modulo(k + 1, 4)]),
-    ),
-    on(
-      (t: Tensor) => roll(t, 1, [0, 1]),
-      [x],
-      moved(x, [3, 4], (i, j) => [modulo(i - 1, 3), modulo(j - 1, 4)]),
-    ),
-    on((t: Tensor) => roll(t, 5, 0), [vector], vector),
-    on((t: Tensor) => roll(t, 1), [counted(0)], counted(0)),
-  ],
-  tile: [
-    on(
-      (t: Tensor) => tile(t, 2),
-      [vector],
-      moved(vector, [10], (i) => [i % 5]),
-    ),
-    on(
-      (t: Tensor) => tile(t, [2, 1, 2]),
-      [x],
-      moved(x, [2, 3, 8], (_, i, j) => [i, j % 4]),
-    ),
-    on(
-      (t: Tensor) => tile(t, 2),
-      [x],
-      moved(x, [3, 8], (i, j) => [i, j % 4]),
-    ),
-    on((t: Tensor) => tile(t, [0, 2]), [x], counted(0, 8)),
-    on((t: Tensor) => tile(t, []), [counted()], counted()),
-  ],
-  repeat: [
-    on(
-      (t: Tensor) => repeat(t, 2, 1),
-      [x],
-      moved(x, [3, 8], (i, j) => [i, Math.floor(j / 2)]),
-    ),
-    on(
-      (t: Tensor) => repeat(t, 3),
-      [counted(2)],
-      moved(counted(2), [6], (i) => [Math.floor(i / 3)]),
-    ),
-    on(
-      (t: Tensor) => repeat(t, [2, 0, 1], 0),
-      [x],
-      moved(x, [3, 4], (i, j) => [i === 2 ? 2 : 0, j]),
-    ),
-    on((t: Tensor) => repeat(t, 0, -1), [x], counted(3, 0)),
-    on((t: Tensor) => repeat(t, [], 0), [counted(0, 2)], counted(0, 2)),
-  ],
-  "flatten and ravel": [
-    on((t: Tensor) => t.ravel(), [cube], { shape: [24], data: cube.data }),
-    on((t: Tensor) => flatten(t, 1), [cube], { shape: [2, 12], data: cube.data }),
-    on((t: Tensor) => t.flatten(0, -2), [cube], { shape: [6, 4], data: cube.data }),
-    on((t: Tensor) => t.flatten(), [counted()], counted(1)),
-    on((t: Tensor) => t.expandDims([0, -1]), [x], counted(1, 3, 4, 1)),
-    on((t: Tensor) => t.expandDims(1), [x], counted(3, 1, 4)),
-  ],
-  "moveaxis and swapaxes": [
-    on(
-      (t: Tensor) => moveaxis(t, 0, -1),
-      [cube],
-      moved(cube, [3, 4, 2], (j, k, i) => [i, j, k]),
-    ),
-    on(
-      (t: Tensor) => moveaxis(t, [2, 0], [0, 1]),
-      [cube],
-      moved(cube, [4, 2, 3], (k, i, j) => [i, j, k]),
-    ),
-    on(
-      (t: Tensor) => t.swapaxes(0, -1),
-      [cube],
-      moved(cube, [4, 3, 2], (k, j, i) => [i, j, k]),
-    ),
-  ],
-  "split, chunk and unstack": [
-    several(
-      (t: Tensor) => t.split(2, 1),
-      [x],
-      [0, 2].map((from) => moved(x, [3, 2], (i, j) => [i, j + from])),
-    ),
-    several((t: Tensor) => t.split([1, 0, 3], -1), [x], [moved(x, [3, 1], (i) => [i, 0]), moved(x, [3, 3], (i, j) => [i, j + 1])]),
-    several((t: Tensor) => chunk(t, 3), [counted(7)], [{ shape: [7], data: counted(7).data }]),
-    several(
-      (t: Tensor) => unstack(t, 1).reverse(),
-      [x],
-      [3, 2, 1, 0].map((j) => moved(x, [3], (i) => [i, j])),
-    ),
-  ],
-  "meshgrid and broadcastArrays": [
-    several(
-      (a: Tensor, b: Tensor) => meshgrid([a, b]),
-      [counted(2), counted(3)],
-      [tabulate([3, 2], (_, j) => j + 1), tabulate([3, 2], (i) => i + 1)],
-    ),
-    several(
-      (a: Tensor, b: Tensor, c: Tensor) => meshgrid([a, b, c], { indexing: "ij" }),
-      [counted(2), counted(3), counted()],
-      [tabulate([2, 3, 1], (i) => i + 1), tabulate([2, 3, 1], (_, j) => j + 1), tabulate([2, 3, 1], () => 1)],
-    ),
-    several(
-      (a: Tensor, b: Tensor) => broadcastArrays([a, b]),
-      [counted(2, 1), counted(3)],
-      [tabulate([2, 3], (i) => i + 1), tabulate([2, 3], (_, j) => j + 1)],
-    ),
-  ],
-  diagonal: [
-    ...[-3, -2, 0, 1, 3, 4].map((k) => {
-      const count = Math.max(0, Math.min(3 - Math.max(-k, 0), 4 - Math.max(k, 0)));
-      return on(
-        (t: Tensor) => diagonal(t, k),
-        [x],
-        moved(x, [count], (i) => [i + Math.max(-k, 0), i + Math.max(k, 0)]),
-      );
-    }),
-    on(
-      (t: Tensor) => t.diagonal(1, -1, 0),
-      [cube],
-      moved(cube, [3, 1], (j, i) => [i + 1, j, i]),
-    ),
-    on((t: Tensor) => trace(t, -1), [x], { shape: [], data: [5 + 10] }),
-    on((t: Tensor) => t.trace(0, 1, 2), [cube], { shape: [2], data: [1 + 6 + 11, 13 + 18 + 23] }),
-    on((t: Tensor) => t.diagonal(), [counted(0, 3)], counted(0)),
-  ],
-  diag: [
-    ...[-2, 0, 1].map((k) =>
+testComposites(
+  "movement",
+  {
+    slice: [
+      sliced(x, [1, 3], [0, 4, 2]),
+      sliced(x, [null, null, -1]),
+      sliced(x, [], [-1, 0, -2]),
+      sliced(x, [-2], [null, -1]),
+      sliced(vector, [3, null, -1]),
+      sliced(vector, [3, 0, -1]),
+      sliced(vector, [4, 1, -3]),
+      sliced(vector, [-1, -5, -2]),
+      sliced(vector, [null, null, -2]),
+      sliced(vector, [null, null, -7]),
+      sliced(vector, [2, 2, -1]),
+      sliced(counted(0, 2), [null, null, -1], [null, null, -1]),
+      sliced(cube, [1, null, -1], null, [3, 0, -2]),
+    ],
+    "pad that goes on": [
+      ...modes.map((mode) => padded(counted(3), mode, [2, 1])),
+      ...modes.map((mode) => padded(counted(3), mode, [7, 8])),
+      ...modes.map((mode) => padded(counted(2, 3), mode, [1, 2], [2, 0])),
+      ...modes.map((mode) => padded(counted(1, 2), mode, [2, 3], [0, 0])),
+    ],
+    roll: [
       on(
-        (t: Tensor) => diag(t, k),
-        [counted(3)],
-        tabulate([3 + Math.abs(k), 3 + Math.abs(k)], (i, j) => (j - i === k ? Math.min(i, j) + 1 : 0)),
+        (t: Tensor) => roll(t, 2, 0),
+        [vector],
+        moved(vector, [5], (i) => [modulo(i - 2, 5)]),
       ),
-    ),
-    on(
-      (t: Tensor) => diag(t, 1),
-      [x],
-      moved(x, [3], (i) => [i, i + 1]),
-    ),
-    on(
-      (t: Tensor) => diagEmbed(t, -1),
-      [counted(2, 2)],
-      tabulate([2, 3, 3], (b, i, j) => (i - j === 1 ? 2 * b + j + 1 : 0)),
-    ),
-    on(
-      (t: Tensor) => diag(t, 2),
-      [counted(0)],
-      tabulate([2, 2], () => 0),
-    ),
-  ],
-  eye: [
-    on(
-      () => eye(3, { columns: 2 }),
-      [],
-      tabulate([3, 2], (i, j) => Number(i === j)),
-    ),
-    on(
-      () => eye(2, { columns: 4, k: 1, dtype: "i32" }),
-      [],
-      tabulate([2, 4], (i, j) => Number(j - i === 1), "i32"),
-    ),
-  ],
-});
+      on((t: Tensor) => t.roll(-13), [x], { shape: [3, 4], data: [...Array(12).keys()].map((i) => modulo(i + 13, 12) + 1) }),
+      on(
+        (t: Tensor) => roll(t, [1, -1], [0, -1]),
+        [cube],
+        moved(cube, [2, 3, 4], (i, j, k) => [modulo(i - 1, 2), j, modulo(k + 1, 4)]),
+      ),
+      on(
+        (t: Tensor) => roll(t, 1, [0, 1]),
+        [x],
+        moved(x, [3, 4], (i, j) => [modulo(i - 1, 3), modulo(j - 1, 4)]),
+      ),
+      on((t: Tensor) => roll(t, 5, 0), [vector], vector),
+      on((t: Tensor) => roll(t, 1), [counted(0)], counted(0)),
+    ],
+    tile: [
+      on(
+        (t: Tensor) => tile(t, 2),
+        [vector],
+        moved(vector, [10], (i) => [i % 5]),
+      ),
+      on(
+        (t: Tensor) => tile(t, [2, 1, 2]),
+        [x],
+        moved(x, [2, 3, 8], (_, i, j) => [i, j % 4]),
+      ),
+      on(
+        (t: Tensor) => tile(t, 2),
+        [x],
+        moved(x, [3, 8], (i, j) => [i, j % 4]),
+      ),
+      on((t: Tensor) => tile(t, [0, 2]), [x], counted(0, 8)),
+      on((t: Tensor) => tile(t, []), [counted()], counted()),
+    ],
+    repeat: [
+      on(
+        (t: Tensor) => repeat(t, 2, 1),
+        [x],
+        moved(x, [3, 8], (i, j) => [i, Math.floor(j / 2)]),
+      ),
+      on(
+        (t: Tensor) => repeat(t, 3),
+        [counted(2)],
+        moved(counted(2), [6], (i) => [Math.floor(i / 3)]),
+      ),
+      on(
+        (t: Tensor) => repeat(t, [2, 0, 1], 0),
+        [x],
+        moved(x, [3, 4], (i, j) => [i === 2 ? 2 : 0, j]),
+      ),
+      on((t: Tensor) => repeat(t, 0, -1), [x], counted(3, 0)),
+      on((t: Tensor) => repeat(t, [], 0), [counted(0, 2)], counted(0, 2)),
+    ],
+    "flatten and ravel": [
+      on((t: Tensor) => t.ravel(), [cube], { shape: [24], data: cube.data }),
+      on((t: Tensor) => flatten(t, 1), [cube], { shape: [2, 12], data: cube.data }),
+      on((t: Tensor) => t.flatten(0, -2), [cube], { shape: [6, 4], data: cube.data }),
+      on((t: Tensor) => t.flatten(), [counted()], counted(1)),
+      on((t: Tensor) => t.expandDims([0, -1]), [x], counted(1, 3, 4, 1)),
+      on((t: Tensor) => t.expandDims(1), [x], counted(3, 1, 4)),
+    ],
+    "moveaxis and swapaxes": [
+      on(
+        (t: Tensor) => moveaxis(t, 0, -1),
+        [cube],
+        moved(cube, [3, 4, 2], (j, k, i) => [i, j, k]),
+      ),
+      on(
+        (t: Tensor) => moveaxis(t, [2, 0], [0, 1]),
+        [cube],
+        moved(cube, [4, 2, 3], (k, i, j) => [i, j, k]),
+      ),
+      on(
+        (t: Tensor) => t.swapaxes(0, -1),
+        [cube],
+        moved(cube, [4, 3, 2], (k, j, i) => [i, j, k]),
+      ),
+    ],
+    "split, chunk and unstack": [
+      several(
+        (t: Tensor) => t.split(2, 1),
+        [x],
+        [0, 2].map((from) => moved(x, [3, 2], (i, j) => [i, j + from])),
+      ),
+      several((t: Tensor) => t.split([1, 0, 3], -1), [x], [moved(x, [3, 1], (i) => [i, 0]), moved(x, [3, 3], (i, j) => [i, j + 1])]),
+      several((t: Tensor) => chunk(t, 3), [counted(7)], [{ shape: [7], data: counted(7).data }]),
+      several(
+        (t: Tensor) => unstack(t, 1).reverse(),
+        [x],
+        [3, 2, 1, 0].map((j) => moved(x, [3], (i) => [i, j])),
+      ),
+    ],
+    "meshgrid and broadcastArrays": [
+      several(
+        (a: Tensor, b: Tensor) => meshgrid([a, b]),
+        [counted(2), counted(3)],
+        [tabulate([3, 2], (_, j) => j + 1), tabulate([3, 2], (i) => i + 1)],
+      ),
+      several(
+        (a: Tensor, b: Tensor, c: Tensor) => meshgrid([a, b, c], { indexing: "ij" }),
+        [counted(2), counted(3), counted()],
+        [tabulate([2, 3, 1], (i) => i + 1), tabulate([2, 3, 1], (_, j) => j + 1), tabulate([2, 3, 1], () => 1)],
+      ),
+      several(
+        (a: Tensor, b: Tensor) => broadcastArrays([a, b]),
+        [counted(2, 1), counted(3)],
+        [tabulate([2, 3], (i) => i + 1), tabulate([2, 3], (_, j) => j + 1)],
+      ),
+    ],
+    diagonal: [
+      ...[-3, -2, 0, 1, 3, 4].map((k) => {
+        const count = Math.max(0, Math.min(3 - Math.max(-k, 0), 4 - Math.max(k, 0)));
+        return on(
+          (t: Tensor) => diagonal(t, k),
+          [x],
+          moved(x, [count], (i) => [i + Math.max(-k, 0), i + Math.max(k, 0)]),
+        );
+      }),
+      on(
+        (t: Tensor) => t.diagonal(1, -1, 0),
+        [cube],
+        moved(cube, [3, 1], (j, i) => [i + 1, j, i]),
+      ),
+      on((t: Tensor) => trace(t, -1), [x], { shape: [], data: [5 + 10] }),
+      on((t: Tensor) => t.trace(0, 1, 2), [cube], { shape: [2], data: [1 + 6 + 11, 13 + 18 + 23] }),
+      on((t: Tensor) => t.diagonal(), [counted(0, 3)], counted(0)),
+    ],
+    diag: [
+      ...[-2, 0, 1].map((k) =>
+        on(
+          (t: Tensor) => diag(t, k),
+          [counted(3)],
+          tabulate([3 + Math.abs(k), 3 + Math.abs(k)], (i, j) => (j - i === k ? Math.min(i, j) + 1 : 0)),
+        ),
+      ),
+      on(
+        (t: Tensor) => diag(t, 1),
+        [x],
+        moved(x, [3], (i) => [i, i + 1]),
+      ),
+      on(
+        (t: Tensor) => diagEmbed(t, -1),
+        [counted(2, 2)],
+        tabulate([2, 3, 3], (b, i, j) => (i - j === 1 ? 2 * b + j + 1 : 0)),
+      ),
+      on(
+        (t: Tensor) => diag(t, 2),
+        [counted(0)],
+        tabulate([2, 2], () => 0),
+      ),
+    ],
+    eye: [
+      on(
+        () => eye(3, { columns: 2 }),
+        [],
+        tabulate([3, 2], (i, j) => Number(i === j)),
+      ),
+      on(
+        () => eye(2, { columns: 4, k: 1, dtype: "i32" }),
+        [],
+        tabulate([2, 4], (i, j) => Number(j - i === 1), "i32"),
+      ),
+    ],
+  },
+  { thin: true, linear: true },
+);
 
 describe("movement", () => {
   beforeAll(() => {

@@ -48,5 +48,5 @@ testComposites(
       ),
     ),
   },
-  { thin: true },
+  { thin: true, linear: true },
 );

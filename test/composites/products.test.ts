@@ -161,7 +161,7 @@ testComposites(
       on(kron, [mixed([]), v], { shape: [3], data: v.data.map((x) => x * (mixed([]).data[0] as number)) }),
     ],
   },
-  { thin: true },
+  { thin: true, linear: true },
 );
 
 describe("Einstein sums", () => {
