@@ -2,12 +2,13 @@ import { checkArgument, checkOptions, type OptionKinds, oneOf, optional, plainOb
 import { OptionError } from "../errors.js";
 import { fromHalves, type Half, toHalves } from "../ir/halves.js";
 import { sizeOf } from "../ir/shape.js";
+import { readCompanions } from "./companion-files.js";
 import { toHfConfig } from "./config-json.js";
 import { saveGguf } from "./gguf/save.js";
 import { type ModelSource, modelFiles, openIfThere } from "./model-source.js";
 import { openStored } from "./open-model.js";
 import { configFile } from "./safetensors-model.js";
-import { companionFiles, weightsFiles, writeFiles } from "./saved-files.js";
+import { weightsFiles, writeFiles } from "./saved-files.js";
 import { requireFinite, type SavedTensor } from "./saved-tensors.js";
 import type { StoredModel, StoredTensor, WeightDtype } from "./stored-model.js";
 
@@ -32,8 +33,8 @@ const convertKinds: OptionKinds<ConvertOptions> = {
 /**
  * Writes a model of any format that `openModel` reads as another: a GGUF file where `target` ends in ".gguf", a folder of Hugging Face otherwise. No
  * device is needed, and of the weights one tensor at a time is in memory, of a GGUF file some megabytes of it. Tokenizer files of a folder go
- * with the model: they are copied into a folder, and become the keys of a GGUF file. The tokenizer of a GGUF file goes into another one, and has no
- * place in a folder.
+ * with the model: they are copied into a folder, and become the keys of a GGUF file. The tokenizer of a GGUF file goes into another one,
+ * and into a folder as `tokenizer.json`, unless it is of a kind that is not known here.
  *
  * @throws FormatError for a source that cannot be read; OptionError for what the target has no place for; NonFiniteError for weights that are
  *   NaN or infinite or become so in `dtype`
@@ -68,7 +69,7 @@ async function intoFolder(stored: StoredModel, source: ModelSource, target: stri
   const config = { ...toHfConfig(stored.config), ...extraConfig };
   await writeFiles(target, {
     ...weightsFiles(tensors, undefined),
-    ...(stored.format === "safetensors" ? await companionFiles("convertModel", source) : {}),
+    ...Object.fromEntries(await readCompanions(modelFiles("convertModel", source))),
     [configFile]: `${JSON.stringify(config, null, 2)}\n`,
   });
 }

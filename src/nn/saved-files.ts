@@ -29,15 +29,18 @@ export function weightsFiles(tensors: readonly SavedTensor[], maxShardBytes: num
   return { ...Object.fromEntries(files), [indexFile]: `${JSON.stringify(index, null, 2)}\n` };
 }
 
-/** The files of a source that say how its model reads and writes text. Throws OptionError for a source that is one file. */
+/** The files of a source that say how its model reads and writes text. Throws OptionError for a single file that has no tokenizer inside. */
 export async function companionFiles(where: string, source: ModelSource): Promise<SavedFiles> {
   const files = modelFiles(where, source);
-  const whole = await files.whole();
+  const found = await readCompanions(files);
+  const whole = found.size === 0 ? await files.whole() : undefined;
   if (whole !== undefined) {
     await whole.close();
-    throw new OptionError(`${where}: copyFrom is a single file, ${whole.name}`, { hint: "name the folder that holds tokenizer.json" });
+    throw new OptionError(`${where}: copyFrom is a single file without a tokenizer, ${whole.name}`, {
+      hint: "name the folder that holds tokenizer.json",
+    });
   }
-  return Object.fromEntries(await readCompanions(files));
+  return Object.fromEntries(found);
 }
 
 /** Weights that a folder had before and that are not among the new ones: readers would take them for the model. */

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openModel } from "../../src/nn/open-model.js";
 import type { StoredTensor } from "../../src/nn/stored-model.js";
+import { loadTokenizer } from "../../src/nn/tokenizers.js";
 import { writeTinyTokenizer } from "./tiny-tokenizer.js";
 import { command, createWorkbench, type Workbench } from "./workbench.js";
 
@@ -59,6 +60,21 @@ describe("a model that is written in another format", { timeout: 120_000 }, () =
       texts.push(JSON.parse((await command(line)).stdout).text);
     }
     expect(texts).toEqual([texts[0], texts[0], texts[0]]);
+  });
+
+  it("takes the tokenizer that is inside of a GGUF file along, into a folder and into another file", async () => {
+    const [gguf, folder, again] = [bench.at("t.gguf"), bench.at("t"), bench.at("t2.gguf")];
+    await convert(`${bench.at("base")} --out ${gguf} --tokenizer ${bench.at("tokens")}`);
+    await convert(`${gguf} --out ${folder}`);
+    await convert(`${gguf} --out ${again}`);
+    const text = "Call me Ishmael. 12345 — naïve\n\t whales";
+    const [given, ...others] = await Promise.all(
+      [bench.at("tokens"), gguf, folder, again].map(async (source) => [...(await loadTokenizer(source)).encode(text)]),
+    );
+    expect(others).toEqual([given, given, given]);
+    expect((await readdir(folder)).sort()).toEqual(
+      expect.arrayContaining(["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]),
+    );
   });
 
   it("has the dtype that was asked for, and half of the bytes", async () => {

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { FormatError } from "../../src/errors.js";
 import { GGUF_TOKEN_TYPES, type GgufTokenizer } from "../../src/nn/gguf/keys.js";
+import { ggufTokenizerFiles } from "../../src/nn/tokenizers/gguf-to-json.js";
 import { ggufTokenizerParts } from "../../src/nn/tokenizers/gguf-tokenizer.js";
 import { PipelineTokenizer } from "../../src/nn/tokenizers/pipeline.js";
 import { protoFields } from "../../src/nn/tokenizers/protobuf.js";
@@ -42,6 +43,12 @@ const made = (tokenizer: GgufTokenizer): PipelineTokenizer =>
     chatTemplate: undefined,
     fingerprint: undefined,
   });
+
+/** The files that say the same elsewhere. */
+const asFiles = (tokenizer: GgufTokenizer): Record<string, Uint8Array> =>
+  Object.fromEntries(
+    Object.entries(ggufTokenizerFiles(tokenizer, "model.gguf")).map(([name, text]) => [name, new TextEncoder().encode(text)]),
+  );
 
 /** A byte-level tokenizer.json with the lists that a conversion to GGUF writes. */
 function converted(name: string, pre: string): GgufTokenizer {
@@ -97,14 +104,15 @@ describe("tokenizers inside of GGUF files", () => {
     expect([...listed.encode("Hello world", { special: true })]).toEqual([1, ...listed.encode("Hello world")]);
     await expect(loadTokenizer({ "tokenizer.bin": Buffer.concat([Buffer.from([4, 0, 0, 0]), ...entries]) })).rejects.toThrow(FormatError);
     await expect(loadTokenizer({ "tokenizer.bin": Buffer.concat(entries) })).rejects.toThrow(FormatError);
-    const tokenizer = made({
+    const definition: GgufTokenizer = {
       ...nothing,
       model: "llama",
       tokens: fields.map((field) => new TextDecoder().decode(field.get(1) as Uint8Array)),
       scores: Float64Array.from(fields, (field) => Buffer.from((field.get(2) as Uint8Array | undefined) ?? [0, 0, 0, 0]).readFloatLE()),
       tokenTypes: Float64Array.from(fields, (field) => (field.get(3) as number | undefined) ?? 1),
       bosTokenId: 1,
-    });
+    };
+    const tokenizer = made(definition);
     const { ids } = golden.models.bpe as { ids: string[] };
     const encoded = golden.texts.map((text) => tokenizer.encode(text, { parseSpecial: false }).join(" "));
     expect(encoded).toEqual(ids);
@@ -112,7 +120,25 @@ describe("tokenizers inside of GGUF files", () => {
     const told = golden.texts.flatMap((text, i) => (text.includes("▁") ? [] : [i]));
     expect(told.map((i) => listed.encode(golden.texts[i] as string, { parseSpecial: false }).join(" "))).toEqual(told.map((i) => ids[i]));
     expect([...tokenizer.encode("", { special: true })]).toEqual([1]);
+    // And as the files of Hugging Face's libraries.
+    const files = await loadTokenizer(asFiles(definition));
+    expect(golden.texts.map((text) => files.encode(text, { parseSpecial: false }).join(" "))).toEqual(ids);
+    expect([...files.encode("a", { special: true })]).toEqual([1, ...files.encode("a")]);
   });
+
+  it.each([...kinds, ["gpt2", "default"] as const])(
+    "%s of the kind %s are the same as files of Hugging Face's libraries",
+    async (name, pre) => {
+      const ends = { bosTokenId: 1, eosTokenId: 2, eotTokenId: 3, addBosToken: true, chatTemplate: "{{ messages }}" };
+      const tokenizer = { ...converted(name, pre), ...ends };
+      const files = await loadTokenizer(asFiles(tokenizer));
+      for (const text of golden.texts) {
+        expect([...files.encode(text, { special: true })], text).toEqual([...made(tokenizer).encode(text, { special: true })]);
+        expect(files.decode(files.encode(text))).toBe(made(tokenizer).decode(made(tokenizer).encode(text)));
+      }
+      expect(files).toMatchObject({ bos: 1, eos: 2, stopTokens: [2, 3], chatTemplate: "{{ messages }}" });
+    },
+  );
 
   it("cut a text as llama.cpp does where no kind is named", () => {
     const tokenizer = made(converted("gpt2", "default"));

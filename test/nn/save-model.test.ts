@@ -105,7 +105,9 @@ describe.each(backends().filter(({ name }) => name === "wasm"))("a model is save
     await saveModel(join(folder, "second"), model, { copyFrom: folder });
     expect((await readdir(join(folder, "second"))).sort()).toContain("tokenizer.json");
     await writeFile(join(folder, "x.gguf"), "GGUF");
-    await expect(saveModel(folder, model, { copyFrom: join(folder, "x.gguf") })).rejects.toThrow(OptionError);
+    await expect(saveModel(folder, model, { copyFrom: join(folder, "x.gguf") })).rejects.toThrow(FormatError);
+    await writeFile(join(folder, "x.bin"), "nothing of a tokenizer");
+    await expect(saveModel(folder, model, { copyFrom: join(folder, "x.bin") })).rejects.toThrow(OptionError);
   });
 
   it("or not at all: what lay there stays where one of several files cannot be made", async () => {

@@ -46,11 +46,11 @@ async function convert(stored: OpenedModel, { options, io }: CommandContext & { 
     else await convertModel(model, out, { dtype, ...extra });
     if (gguf) return;
     // What lay in the folder before may have been another's.
-    const source = tokenizer ?? (stored.format === "safetensors" ? model : undefined);
-    await placeTokenizerFiles(out, source === undefined ? new Map() : await readTokenizerFiles(source));
-    if (source === undefined) {
+    const files = await readTokenizerFiles(tokenizer ?? model);
+    await placeTokenizerFiles(out, files);
+    if (files.size === 0 && stored.format !== "safetensors") {
       io.warn(
-        `the tokenizer inside of ${model} has no file to be copied: put the tokenizer.json of the model into ${out}, or name it with --tokenizer`,
+        `${model} has no tokenizer that files could say: put the tokenizer.json of the model into ${out}, or name it with --tokenizer`,
       );
     }
   });

@@ -82,8 +82,15 @@ function pieces(tokenizer: GgufTokenizer, types: readonly number[], file: string
   });
 }
 
-function byteLevel(tokenizer: GgufTokenizer, types: readonly number[], file: string): PipelineParts {
-  const { tokens, pre = "default" } = tokenizer;
+/** Whether the tokenizer is of a kind that is known here. */
+export const isKnownGgufTokenizer = ({ model, pre = "default" }: Pick<GgufTokenizer, "model" | "pre">): boolean =>
+  model === "llama" || (model === "gpt2" && Object.hasOwn(cuts, pre));
+
+/** How a text is cut before BPE, and whether pieces are tokens where they can be. Throws FormatError for a kind that is not known here. */
+export function ggufPatterns(
+  { pre = "default" }: Pick<GgufTokenizer, "pre">,
+  file: string,
+): { patterns: readonly string[]; wholeFirst: boolean } {
   const patterns = Object.hasOwn(cuts, pre) ? cuts[pre] : undefined;
   if (patterns === undefined) {
     throw new FormatError(`expected "tokenizer.ggml.pre" to be ${Object.keys(cuts).join(", ")}, found ${showValue(pre)}`, {
@@ -91,6 +98,12 @@ function byteLevel(tokenizer: GgufTokenizer, types: readonly number[], file: str
       hint: "put the model's tokenizer.json beside it",
     });
   }
+  return { patterns, wholeFirst: wholeFirst.includes(pre) };
+}
+
+function byteLevel(tokenizer: GgufTokenizer, types: readonly number[], file: string): PipelineParts {
+  const { tokens } = tokenizer;
+  const { patterns, wholeFirst: whole } = ggufPatterns(tokenizer, file);
   const vocabulary = new Map<string, number>();
   for (const [token, text] of tokens.entries()) if (!vocabulary.has(text)) vocabulary.set(text, token);
   const addedTokens = tokens.flatMap((content, id): AddedToken[] => {
@@ -102,7 +115,6 @@ function byteLevel(tokenizer: GgufTokenizer, types: readonly number[], file: str
     const compiled = compilePattern(pattern, file);
     return (piece) => splitAt(piece, compiled, "Isolated");
   });
-  const whole = wholeFirst.includes(pre);
   return {
     name: file,
     texts: new Map(tokens.map((text, token) => [token, text])),
