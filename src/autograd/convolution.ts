@@ -130,20 +130,24 @@ function convolution(where: string, axes: number, x: Tensor, weight: Tensor, opt
       hint: `weight is [O, C/groups, ${axes === 1 ? "K" : "K, L"}], x [N, C, ${axes === 1 ? "S" : "H, W"}], and groups divides C and O`,
     });
   }
-  const windows = windowsOver(where, x.shape, weight.shape.slice(2), options);
+  const windows = windowsOver(where, x.shape, weight.shape.slice(2), options, `, of weight ${show(weight.shape)},`);
   return withBias(where, axes, convolved(x, weight, windows, groups), bias);
 }
 
 function checkOperands(where: string, axes: number, x: Tensor, weight: Tensor): void {
   checkArgument(where, "x", x, tensorKind);
   checkArgument(where, "weight", weight, tensorKind);
-  const one = axes === 1;
-  if (x.rank !== axes + 2 && x.rank !== axes + 1)
-    throw new ShapeError(`${where}: x ${show(x.shape)} is neither [N, C, ${one ? "S" : "H, W"}] nor [C, ${one ? "S" : "H, W"}]`);
-  if (weight.rank !== axes + 2)
-    throw new ShapeError(
-      `${where}: weight ${show(weight.shape)} has ${weight.rank} axes, not ${axes + 2}: one for each of its kernel and two for channels`,
-    );
+  const places = axes === 1 ? "S" : "H, W";
+  if (x.rank !== axes + 2 && x.rank !== axes + 1) {
+    throw new ShapeError(`${where}: x ${show(x.shape)} is neither [N, C, ${places}] nor [C, ${places}]`, {
+      hint: `give ${axes + 2} axes, samples and channels first, or ${axes + 1} for one sample`,
+    });
+  }
+  if (weight.rank !== axes + 2) {
+    throw new ShapeError(`${where}: weight ${show(weight.shape)} has ${weight.rank} axes, not ${axes + 2}`, {
+      hint: `give two axes for channels and ${axes === 1 ? "one" : axes} for the kernel`,
+    });
+  }
 }
 
 function withBias(where: string, axes: number, y: Tensor, bias: Tensor | undefined): Tensor {

@@ -64,7 +64,9 @@ export function avgPool2d(x: Tensor, size: PerAxis, options: AvgPoolOptions = {}
 function windowsOf(where: string, axes: number, x: Tensor, size: PerAxis, options: MaxPoolOptions): Window[] {
   checkArgument(where, "x", x, tensorKind);
   checkArgument(where, "size", size, perAxisKind(1));
-  if (x.rank < axes) throw new ShapeError(`${where}: ${show(x.shape)} has fewer than ${axes} axes`);
+  if (x.rank < axes) {
+    throw new ShapeError(`${where}: ${show(x.shape)} has fewer than ${axes} axes`, { hint: "windows move along the last ones" });
+  }
   const sizes = forAxes(where, "size", size, axes);
   const windows = windowsOver(where, x.shape, sizes, { stride: sizes, ...options });
   for (const { size, low, high } of windows) {

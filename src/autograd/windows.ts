@@ -44,8 +44,8 @@ export function forAxes<T>(where: string, name: string, given: T | readonly T[],
   return given as readonly T[];
 }
 
-/** The windows of these sizes over the last axes of a shape. Throws ShapeError where one does not fit into its axis. */
-export function windowsOver(where: string, shape: Shape, sizes: readonly number[], options: WindowOptions): Window[] {
+/** The windows of these sizes over the last axes of a shape. Throws ShapeError where one does not fit into its axis, naming `whose` it is. */
+export function windowsOver(where: string, shape: Shape, sizes: readonly number[], options: WindowOptions, whose = ""): Window[] {
   const count = sizes.length;
   const extents = shape.slice(shape.length - count);
   const strides = forAxes(where, "stride", options.stride ?? 1, count);
@@ -69,7 +69,8 @@ export function windowsOver(where: string, shape: Shape, sizes: readonly number[
     if (places < 1 || size === 0) {
       const all = low + high === 0 ? "" : ` and ${low + high} of padding`;
       throw new ShapeError(
-        `${where}: a window of ${size}${dilation > 1 ? `, ${dilation} apart,` : ""} does not fit into ${extent}${all}, in ${show(shape)}`,
+        `${where}: a window of ${size}${whose}${dilation > 1 ? `, ${dilation} apart,` : ""} does not fit into ${extent}${all}, in ${show(shape)}`,
+        { hint: size === 0 ? "give windows of at least one" : 'give a smaller window, or padding ("same" keeps the length)' },
       );
     }
     return { size, stride, dilation, low, high, places };

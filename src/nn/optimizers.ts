@@ -51,7 +51,7 @@ export function sgd(options: SgdOptions = {}): Optimizer<SgdState> {
   return {
     init: (params) => ({ velocity: momentum === 0 ? null : zerosLikeFloats(params) }),
     update: (params, grads, state, { lr }) => {
-      const slopes = whereGradients(([g, p], path) => decayed(wide(g), p, path), grads, grads, params);
+      const slopes = whereGradients(([p, g], path) => decayed(wide(g), p, path), grads, params, grads);
       const velocity = momentum === 0 ? slopes : whereGradients(([u, g]) => add(mul(u, momentum), g), grads, state.velocity, slopes);
       const steps = nesterov ? whereGradients(([g, u]) => add(g, mul(u, momentum)), grads, slopes, velocity) : velocity;
       const next = whereGradients(([p, u]) => moved(p, mul(u, lr)), grads, params, steps);
@@ -128,7 +128,7 @@ export function adagrad(options: AdagradOptions = {}): Optimizer<AdagradState> {
   return {
     init: (params) => ({ sum: zerosLikeFloats(params) }),
     update: (params, grads, state, { lr }) => {
-      const slopes = whereGradients(([g, p], path) => decayed(wide(g), p, path), grads, grads, params);
+      const slopes = whereGradients(([p, g], path) => decayed(wide(g), p, path), grads, params, grads);
       const sum = whereGradients(([s, g]) => add(s, square(g)), grads, state.sum, slopes);
       const next = whereGradients(([p, g, s]) => moved(p, mul(div(g, add(sqrt(s), eps)), lr)), grads, params, slopes, sum);
       return settled([next, { sum }]);
@@ -169,7 +169,7 @@ export function rmsprop(options: RmspropOptions = {}): Optimizer<RmspropState> {
   return {
     init: (params) => ({ v: zerosLikeFloats(params), velocity: momentum === 0 ? null : zerosLikeFloats(params) }),
     update: (params, grads, state, { lr }) => {
-      const slopes = whereGradients(([g, p], path) => decayed(wide(g), p, path), grads, grads, params);
+      const slopes = whereGradients(([p, g], path) => decayed(wide(g), p, path), grads, params, grads);
       const v = whereGradients(([old, g]) => blend(alpha, old, square(g)), grads, state.v, slopes);
       const scaled = whereGradients(([g, s]) => div(g, add(sqrt(s), eps)), grads, slopes, v);
       const velocity = momentum === 0 ? scaled : whereGradients(([u, g]) => add(mul(u, momentum), g), grads, state.velocity, scaled);
@@ -262,7 +262,7 @@ function adamOf(
       const correction1 = blend(beta1, state.correction1, 1);
       const correction2 = blend(beta2, state.correction2, 1);
       const slope = (g: Tensor, p: Tensor, path: string): Tensor => (decays === "in the gradient" ? decayed(wide(g), p, path) : wide(g));
-      const slopes = whereGradients(([g, p], path) => slope(g, p, path), grads, grads, params);
+      const slopes = whereGradients(([p, g], path) => slope(g, p, path), grads, params, grads);
       const m = whereGradients(([old, g]) => blend(beta1, old, g), grads, state.m, slopes);
       const v = whereGradients(([old, g]) => blend(beta2, old, square(g)), grads, state.v, slopes);
       const next = whereGradients(

@@ -251,7 +251,7 @@ describe("every optimizer", () => {
     const optimizer = adamw();
     const params = asTensors(start);
     expect(() => optimizer.update(params, { ...params, vector: zeros([2]) }, optimizer.init(params), { lr: 0.1 })).toThrow(
-      "have one shape, found [2] and [3]",
+      "have one shape, found [3] and [2]",
     );
   });
 });

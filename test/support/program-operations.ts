@@ -1,5 +1,13 @@
 import { sizeOf } from "../../src/ir/shape.js";
-import type { ProgramStep } from "./programs.js";
+
+/** One step: which operation, what it takes, by number among the values so far, and the steps of a function that it is given. */
+export interface ProgramStep {
+  readonly operation: number;
+  readonly a: number;
+  readonly b: number;
+  readonly n: number;
+  readonly body: readonly ProgramStep[];
+}
 
 type Extents = readonly number[];
 

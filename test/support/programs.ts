@@ -3,7 +3,7 @@ import * as dawngrad from "../../src/index.js";
 import { type Tensor, tensor } from "../../src/index.js";
 import type { DType } from "../../src/ir/dtype.js";
 import { sizeOf } from "../../src/ir/shape.js";
-import { type Block, operations, type Value } from "./program-operations.js";
+import { type Block, operations, type ProgramStep, type Value } from "./program-operations.js";
 import { uniformSource } from "./samples.js";
 
 /**
@@ -11,14 +11,7 @@ import { uniformSource } from "./samples.js";
  * those close over. What is printed where a law fails is what ran, so that one can paste it.
  */
 
-/** One step: which operation, what it takes, by number among the values so far, and the steps of a function that it is given. */
-export interface ProgramStep {
-  readonly operation: number;
-  readonly a: number;
-  readonly b: number;
-  readonly n: number;
-  readonly body: readonly ProgramStep[];
-}
+export type { ProgramStep };
 
 export interface ProgramRecipe {
   readonly x: readonly number[];
