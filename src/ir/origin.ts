@@ -132,7 +132,7 @@ export function placeOf({ at }: Origin): Place {
   const isOwn = ({ file }: Frame): boolean => own !== "" && file.startsWith(own);
   // The stack begins in here; the user's part follows the library's.
   const first = frames.findIndex(isOwn);
-  const user = frames.findIndex((frame, i) => i > first && !isOwn(frame) && !frame.file.startsWith("node:"));
+  const user = frames.findIndex((frame, i) => i > first && !isOwn(frame) && !/^node:/.test(frame.file));
   const inside = frames.slice(Math.max(first, 0), user < 0 ? undefined : user);
   const names = inside
     .map(({ name }) => named(name))

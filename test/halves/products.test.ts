@@ -37,18 +37,18 @@ interface Variant {
 }
 
 const variants: readonly Variant[] = [
-  { name: "wasm", create: () => createWasmBackend({ threads: 2, poison: true }), halves, stride: 3 },
+  { name: "wasm", create: () => createWasmBackend({ threads: 2, poison: true }), halves, stride: 6 },
   {
     name: "wasm on three threads, in the smallest chunks",
     create: () => createWasmBackend({ threads: 3, chunks: "finest", poison: true }),
     halves,
-    stride: 7,
+    stride: 14,
   },
   {
     name: "wasm by definition",
     create: () => createWasmBackend({ threads: 1, kernels: "definitions", poison: true }),
     halves,
-    stride: 13,
+    stride: 26,
   },
   { name: "webgpu with GPU kernels", create: () => createWebGpuBackend({ kernelClass: "gpu" }), halves: onDevice, stride: 176 },
   { name: "webgpu with software kernels", create: () => createWebGpuBackend({ kernelClass: "software" }), halves: onDevice, stride: 176 },

@@ -19,14 +19,14 @@ const main: readonly BackendVariant[] = [
   { name: "reference", create: async () => createReferenceBackend(), stride: 1, graphs: 100 },
   { name: "reference rounded to f32", create: async () => createRoundingBackend(), stride: 1, graphs: 100 },
   { name: "wasm", create: () => createWasmBackend({ threads: 2, poison: true }), stride: 1, graphs: 100 },
-  { name: "webgpu", create: () => createWebGpuBackend(), stride: 4, graphs: 25 },
+  { name: "webgpu", create: () => createWebGpuBackend(), stride: 6, graphs: 16 },
 ];
 
 const others: readonly BackendVariant[] = [
   {
     name: "wasm on three threads, in the smallest chunks",
     create: () => createWasmBackend({ threads: 3, chunks: "finest", poison: true }),
-    stride: 1,
+    stride: 2,
     graphs: 100,
   },
   { name: "wasm on one thread", create: () => createWasmBackend({ threads: 1 }), stride: 1, graphs: 100 },
@@ -36,14 +36,14 @@ const others: readonly BackendVariant[] = [
     stride: 1,
     graphs: 100,
   },
-  { name: "webgpu with GPU kernels", create: () => createWebGpuBackend({ kernelClass: "gpu" }), stride: 16, graphs: 10 },
-  { name: "webgpu with software kernels", create: () => createWebGpuBackend({ kernelClass: "software" }), stride: 32, graphs: 4 },
-  { name: "webgpu by definition", create: () => createWebGpuBackend({ kernels: "definitions" }), stride: 32, graphs: 8 },
+  { name: "webgpu with GPU kernels", create: () => createWebGpuBackend({ kernelClass: "gpu" }), stride: 24, graphs: 6 },
+  { name: "webgpu with software kernels", create: () => createWebGpuBackend({ kernelClass: "software" }), stride: 48, graphs: 4 },
+  { name: "webgpu by definition", create: () => createWebGpuBackend({ kernels: "definitions" }), stride: 48, graphs: 8 },
   {
     name: "webgpu at default limits, in poisoned memory",
     create: () => createWebGpuBackend({ defaultLimits: true, poison: true }),
-    stride: 16,
-    graphs: 8,
+    stride: 24,
+    graphs: 6,
   },
 ];
 

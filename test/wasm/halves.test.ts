@@ -41,7 +41,9 @@ describe.each(variants)("halves on wasm, $name,", { timeout: 60_000 }, ({ create
   for (const primitive of withFloats) {
     it.each(halves)(`${primitive} is the reference's result on the same numbers in %s, rounded to it`, async (half) => {
       const wrong: string[] = [];
-      for (const testCase of casesOf(primitive, samples[primitive])) {
+      // Every case with one of the two.
+      const mine = casesOf(primitive, samples[primitive]).filter((_, i) => i === 0 || i % 2 === halves.indexOf(half));
+      for (const testCase of mine) {
         const message = await halfFailure(backend, testCase, half);
         if (message !== undefined) wrong.push(`${testCase.title}: ${message}`);
       }

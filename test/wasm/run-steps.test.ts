@@ -169,7 +169,7 @@ describe("a run of steps", () => {
       machine.run(1);
       expect(machine.calls).toBe(calls);
       // The memory of a run that is over may have another owner.
-      expect(machine.memory()).toEqual(before);
+      expect(machine.memory().findIndex((word, i) => word !== before[i])).toBe(-1);
     });
   });
 

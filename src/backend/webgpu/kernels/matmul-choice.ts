@@ -61,9 +61,11 @@ function estimate(tiling: Tiling, batch: number, m: number, n: number, k: number
 export function chooseTiling({ batch, m, n, k }: MatmulKernel, target: Target): Tiling {
   if (target.tiling) return target.tiling;
   const memory = target.workgroupBytes ?? 16_384;
+  // Software drivers take up to twenty seconds to compile a kernel whose groups share a sum, and gain nothing by it.
+  const most = target.softwareDriver ? 1 : Number.POSITIVE_INFINITY;
   let best: { tiling: Tiling; time: number } | undefined;
   for (const tiling of tilings) {
-    if (tilingBytes(tiling) > memory) continue;
+    if (tilingBytes(tiling) > memory || tiling.groups > most) continue;
     const time = estimate(tiling, batch.extent, m.extent, n.extent, k.extent);
     if (best === undefined || time < best.time) best = { tiling, time };
   }
