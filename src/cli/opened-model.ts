@@ -23,14 +23,26 @@ export interface OpenedModel extends StoredModel {
 }
 
 async function openWithAdapter(source: string): Promise<OpenedModel> {
-  const files = modelFiles("openModel", source);
-  const names = await files.names();
-  if (!names?.includes(adapterConfigFile) || names.includes("model.safetensors")) return openModel(source);
-  const config = await loadAdapterConfig(source);
-  const base = await openModel(await baseOf(config, files.label(adapterConfigFile), "write base_model_name_or_path there"));
-  const own = names.includes("config.json") ? await loadConfig(source) : base.config;
+  const found = await adapterAt(source);
+  if (found === undefined) return openModel(source);
+  const { config, hasConfig } = found;
+  const base = await openModel(await found.base());
+  const own = hasConfig ? await loadConfig(source) : base.config;
   return { ...base, label: source, config: own, adapter: { folder: source, config } };
 }
+
+/** The adapter in a folder that holds one and no model, and where its base is. */
+async function adapterAt(source: string) {
+  const files = modelFiles("openModel", source);
+  const names = await files.names();
+  if (!names?.includes(adapterConfigFile) || names.includes("model.safetensors")) return undefined;
+  const config = await loadAdapterConfig(source);
+  const base = (): Promise<string> => baseOf(config, files.label(adapterConfigFile), "write base_model_name_or_path there");
+  return { config, base, hasConfig: names.includes("config.json") };
+}
+
+/** The base of an adapter, undefined for a model. Throws FormatError for an adapter that names none. */
+export const baseOfAdapter = async (source: string): Promise<string | undefined> => (await adapterAt(source))?.base();
 
 /** Opens a model, hands it over and closes it. */
 export async function withModel<R>(source: string, body: (stored: OpenedModel) => Promise<R>): Promise<R> {

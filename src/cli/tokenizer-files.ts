@@ -1,10 +1,11 @@
 /** The files of a tokenizer, which go wherever its model goes. */
 import { rm, stat } from "node:fs/promises";
 import { basename } from "node:path";
-import { companionNames, mostCompanionBytes, readCompanions } from "../nn/companion-files.js";
+import { companionNames, hasTokenizer, mostCompanionBytes, readCompanions } from "../nn/companion-files.js";
 import { readFileChecked, writeFileAtomic } from "../nn/files.js";
 import { makeFolder } from "../nn/folders.js";
 import { type FileContent, type ModelSource, modelFiles } from "../nn/model-source.js";
+import { baseOfAdapter } from "./opened-model.js";
 
 export type TokenizerFiles = ReadonlyMap<string, Uint8Array>;
 
@@ -16,8 +17,13 @@ export async function tokenizerSource(path: string): Promise<ModelSource> {
   return { [name]: await readFileChecked(path, { maxBytes: mostCompanionBytes }) } satisfies Record<string, FileContent>;
 }
 
-/** The files of the tokenizer that lies at a source, those that there are. */
-export const readTokenizerFiles = (source: ModelSource): Promise<TokenizerFiles> => readCompanions(modelFiles("the tokenizer", source));
+/** The files of the tokenizer that lies at a source, those that there are; of an adapter without one those of its base. */
+export async function readTokenizerFiles(source: ModelSource): Promise<TokenizerFiles> {
+  const found = await readCompanions(modelFiles("the tokenizer", source));
+  if (hasTokenizer(found) || typeof source !== "string") return found;
+  const base = await baseOfAdapter(source);
+  return base === undefined ? found : new Map([...(await readTokenizerFiles(base)), ...found]);
+}
 
 /** Puts the files of a tokenizer into the folder of a model, in place of those of another. */
 export async function placeTokenizerFiles(folder: string, files: TokenizerFiles): Promise<void> {

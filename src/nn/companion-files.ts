@@ -33,10 +33,14 @@ export async function readCompanions(files: ModelFiles): Promise<Map<string, Uin
   const whole = await files.whole();
   if (whole !== undefined) return insideOf(whole);
   const found = await besides(files);
-  if ([...found.keys()].some((name) => /^tokenizer\.(json|model|bin)$/.test(name))) return found;
+  if (hasTokenizer(found)) return found;
   const model = await modelFile(files);
   return model === undefined ? found : new Map([...(await insideOf(model)), ...found]);
 }
+
+/** Whether a tokenizer is among them. */
+export const hasTokenizer = (companions: ReadonlyMap<string, unknown>): boolean =>
+  [...companions.keys()].some((name) => /^tokenizer\.(json|model|bin)$/.test(name));
 
 async function insideOf(file: ByteSource): Promise<Map<string, Uint8Array>> {
   try {

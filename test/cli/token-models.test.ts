@@ -116,6 +116,20 @@ describe("a model of tokens", { timeout: 120_000 }, () => {
     expect((await json(`inspect ${bench.at("again")} --no-needs`)).tokenizer.name).toBe("bytes");
   });
 
+  it("is extended from a GGUF file with the tokenizer inside of it, and read by that of its base where it has none", async () => {
+    const [gguf, tuned, merged] = [bench.at("from.gguf"), bench.at("from-gguf"), bench.at("from-merged")];
+    await json(bench.train(`--tokenizer ${bench.at("tokens")} --steps 1 --out ${bench.at("to-gguf")}`));
+    await json(`convert ${bench.at("to-gguf")} --out ${gguf} --tokenizer ${bench.at("tokens")}`);
+    await json(`extend --model ${gguf} ${text} --lora 2 --g-max 2 --steps 1 --batch 1 --out ${tuned}`);
+    const read = (model: string) => json(`eval --model ${model} ${text} --contexts 8 --targets 4`);
+    const { rows } = await read(tuned);
+    expect(await readdir(tuned)).toContain("tokenizer.json");
+    for (const name of tokenizerFiles) await rm(`${tuned}/${name}`, { force: true });
+    expect((await read(tuned)).rows).toEqual(rows);
+    await json(`convert ${tuned} --out ${merged}`);
+    expect(await readdir(merged)).toContain("tokenizer.json");
+  });
+
   it("is refused where its tokenizer is missing or another's, with the option that names one", async () => {
     const { vocabSize } = await loadTokenizer(bench.at("tokens"));
     await command(bench.train(`--steps 1 --out ${bench.at("bytes")}`));

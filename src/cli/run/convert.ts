@@ -2,6 +2,7 @@ import { realpath, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { OptionError } from "../../errors.js";
 import { saveModel } from "../../nn/checkpoint.js";
+import { hasTokenizer } from "../../nn/companion-files.js";
 import { countParameters } from "../../nn/config.js";
 import { convertModel } from "../../nn/convert.js";
 import { saveGguf } from "../../nn/gguf/save.js";
@@ -48,7 +49,7 @@ async function convert(stored: OpenedModel, { options, io }: CommandContext & { 
     // What lay in the folder before may have been another's.
     const files = await readTokenizerFiles(tokenizer ?? model);
     await placeTokenizerFiles(out, files);
-    if (files.size === 0 && stored.format !== "safetensors") {
+    if (!hasTokenizer(files) && stored.format !== "safetensors") {
       io.warn(
         `${model} has no tokenizer that files could say: put the tokenizer.json of the model into ${out}, or name it with --tokenizer`,
       );
@@ -92,8 +93,11 @@ async function writeMerged(
   });
 }
 
-/** The folder of a model as the place of its tokenizer; undefined where it has none, as models of bytes do. */
-const besideModel = async (model: string): Promise<string | undefined> => ((await readTokenizerFiles(model)).size > 0 ? model : undefined);
+/** The files of a model's tokenizer as a source; undefined where it has none, as models of bytes do. */
+async function besideModel(model: string): Promise<ModelSource | undefined> {
+  const files = await readTokenizerFiles(model);
+  return hasTokenizer(files) ? Object.fromEntries(files) : undefined;
+}
 
 /** Bytes of a weight; a block of 32 of q8_0 has 34. */
 const bytesOf: Readonly<Record<WrittenDtype, number>> = { f32: 4, f16: 2, bf16: 2, q8_0: 34 / 32 };

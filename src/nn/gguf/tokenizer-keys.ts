@@ -5,6 +5,7 @@
 import { FormatError, OptionError } from "../../errors.js";
 import { isObject, showValue } from "../json.js";
 import { byteCharacters } from "../tokenizers/byte-characters.js";
+import { preOfPatterns } from "../tokenizers/gguf-tokenizer.js";
 import { GGUF_TOKEN_TYPES } from "./keys.js";
 import { flagValue, type GgufValue, listValue, textValue, u32Value } from "./values.js";
 
@@ -22,14 +23,6 @@ export interface TokenizerFiles {
 }
 
 type Json = Readonly<Record<string, unknown>>;
-
-/** How texts are cut, by expressions that llama.cpp has names for. */
-const CUTS: Readonly<Record<string, string>> = {
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+":
-    "llama-bpe",
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+":
-    "qwen2",
-};
 
 /**
  * Keys `tokenizer.…` for a vocabulary of `vocabSize` tokens, of which those that the tokenizer does not have are unused ones.
@@ -166,15 +159,15 @@ function preOf(json: Json, file: string): string {
   const normalizers = partsOf(json["normalizer"], "normalizers");
   const shape = steps.map((step) => (step["type"] === "ByteLevel" && step["use_regex"] === false ? "Bytes" : step["type"])).join(" ");
   const [first] = steps;
-  const pattern = isObject(first?.["pattern"]) ? first["pattern"]["Regex"] : undefined;
+  const patterns = steps.slice(0, -1).map(({ pattern }) => (isObject(pattern) ? pattern["Regex"] : undefined));
   const prefixed = steps.some((step) => step["add_prefix_space"] === true);
   const known =
     shape === "ByteLevel"
       ? "gpt-2"
       : shape === "Digits ByteLevel" && first?.["individual_digits"] === true
         ? "smollm"
-        : shape === "Split Bytes" && typeof pattern === "string" && Object.hasOwn(CUTS, pattern)
-          ? CUTS[pattern]
+        : /^(Split )+Bytes$/.test(shape)
+          ? preOfPatterns(patterns)
           : undefined;
   if (known !== undefined && !prefixed && normalizers.every(({ type }) => type === "NFC")) return known;
   throw new OptionError(`${file}: the way in which this tokenizer cuts texts is none that llama.cpp is known to have a name for`, {

@@ -82,6 +82,10 @@ function pieces(tokenizer: GgufTokenizer, types: readonly number[], file: string
   });
 }
 
+/** The first name of a way of cutting texts that is known here, if it has one. */
+export const preOfPatterns = (patterns: readonly unknown[]): string | undefined =>
+  Object.keys(cuts).find((name) => cuts[name]?.length === patterns.length && cuts[name].every((pattern, i) => pattern === patterns[i]));
+
 /** Whether the tokenizer is of a kind that is known here. */
 export const isKnownGgufTokenizer = ({ model, pre = "default" }: Pick<GgufTokenizer, "model" | "pre">): boolean =>
   model === "llama" || (model === "gpt2" && Object.hasOwn(cuts, pre));
