@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Backend } from "../../src/backend/backend.js";
 import { compile, concat, grad, scan, softmax, type Tensor, tensor, useBackend } from "../../src/index.js";
-import { backends } from "../support/backends.js";
+import { usedBackends } from "../support/backends.js";
 import { numbersOf } from "../support/floats.js";
 
 const repeat = (times: number, step: (x: Tensor, i: number) => Tensor, x: Tensor): Tensor => {
@@ -70,7 +70,7 @@ const chains: Readonly<Record<string, { make: () => Tensor; expected: readonly n
   },
 };
 
-describe.each(backends())("$name computes graphs of any depth:", ({ create }) => {
+describe.each(usedBackends())("$name computes graphs of any depth:", ({ create }) => {
   let backend: Backend;
   beforeAll(async () => {
     backend = await create();

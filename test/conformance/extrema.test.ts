@@ -55,7 +55,7 @@ describe.each(backendVariants())("$name finds the places that attain an extremum
   });
 
   for (const dtype of dtypes) {
-    for (const [name, producer] of thinned(Object.entries(producers), Math.min(stride, 4))) {
+    for (const [name, producer] of thinned(Object.entries(producers), Math.min(stride, 12))) {
       it(`${name} in ${dtype}`, { timeout: 60_000 }, async () => {
         if (!backend.info.dtypes.has(dtype)) return;
         for (const { reduce, over } of extrema) {

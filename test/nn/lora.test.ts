@@ -41,7 +41,7 @@ import {
 } from "../../src/index.js";
 import { withDropout } from "../../src/nn/dropout.js";
 import type { TrainOptions } from "../../src/nn/training.js";
-import { backends } from "../support/backends.js";
+import { backends, usedBackends } from "../support/backends.js";
 import { denseWeight, frozenValues, pathsOf, stirred } from "./lora-tools.js";
 import { distance, plainTables, randomBatch, tinyConfig, tinyLlama, treeFrom, valuesOf } from "./tiny.js";
 
@@ -59,7 +59,7 @@ const optionSets: readonly (readonly [string, LoraOptions])[] = [
   ["a rank above the matrices", { rank: 40, alpha: 1, targets: ["layers.0.mlp.down_proj", /k_proj$/], modulesToSave: ["model.norm"] }],
 ];
 
-describe.each(backends())("LoRA on $name", { timeout: 120_000 }, ({ create }) => {
+describe.each(usedBackends())("LoRA on $name", { timeout: 120_000 }, ({ create }) => {
   let backend: Backend | undefined;
   beforeAll(async () => {
     backend = await create();

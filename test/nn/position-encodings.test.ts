@@ -34,7 +34,7 @@ import { adamw } from "../../src/nn/optimizers.js";
 import { withPositionEncoding } from "../../src/nn/position-encodings.js";
 import { createTrainStep } from "../../src/nn/train-step.js";
 import { languageLoss } from "../../src/nn/training.js";
-import { backends } from "../support/backends.js";
+import { usedBackends } from "../support/backends.js";
 import { encodedAttention, slopesOf } from "./encoding-oracle.js";
 import { distance, plainTables, randomBatch, tinyConfig, tinyLlama, valuesOf } from "./tiny.js";
 
@@ -78,7 +78,7 @@ const shallow = { ...tinyConfig, num_hidden_layers: 1 };
 const encodedLlama = async (config: PositionEncodingConfig): Promise<Llama> =>
   withPositionEncoding(await tinyLlama(shallow), config, { key: key(3) });
 
-describe.each(backends())("position encodings on $name", { timeout: 180_000 }, ({ create, name: backendName }) => {
+describe.each(usedBackends())("position encodings on $name", { timeout: 180_000 }, ({ create, name: backendName }) => {
   let backend: Backend | undefined;
   beforeAll(async () => {
     backend = await create();

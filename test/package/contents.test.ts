@@ -28,7 +28,9 @@ describe("the package", () => {
     const pages = files.filter((path) => path.endsWith(".md"));
     expect(pages).toContain("README.md");
     for (const page of pages) {
-      const links = [...(await read(page)).matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)].map(([, target]) => target as string);
+      const links = [...(await read(page)).replaceAll(/`[^`\n]*`/g, "").matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)].map(
+        ([, target]) => target as string,
+      );
       for (const link of links) {
         const path = normalize(join(dirname(page), link)).replace(/\/$/, "");
         expect(shipped.has(path) || files.some((file) => file.startsWith(`${path}/`)), `${page} links to ${link}`).toBe(true);

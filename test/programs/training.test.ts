@@ -8,7 +8,7 @@ import { constant, warmupCosine } from "../../src/nn/schedules.js";
 import { createTrainStep } from "../../src/nn/train-step.js";
 import { languageLoss, type StepInfo, train } from "../../src/nn/training.js";
 import { distance, randomBatch, tinyConfig, tinyLlama, valuesOf } from "../nn/tiny.js";
-import { backends } from "../support/backends.js";
+import { usedBackends } from "../support/backends.js";
 
 const batchOf = (step: number): LanguageBatch => randomBatch(tinyConfig, { batch: 2, time: 8, seed: 100 + step });
 const twentySteps = warmupCosine({ warmup: 4, total: 20, peak: 0.02, floor: 0.001 });
@@ -24,7 +24,7 @@ async function lossesOfTwentySteps(): Promise<StepInfo[]> {
   return seen;
 }
 
-describe.each(backends())("training on $name", { timeout: 180_000 }, ({ name, create }) => {
+describe.each(usedBackends())("training on $name", { timeout: 180_000 }, ({ name, create }) => {
   /** The reference, which is slow, queues nothing and has no pools of buffers: what it keeps, it keeps from step to step. */
   const many = name.startsWith("reference") ? 50 : 200;
   let backend: Backend | undefined;

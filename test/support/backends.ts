@@ -50,6 +50,9 @@ const others: readonly BackendVariant[] = [
 /** Every backend that this machine must pass. */
 export const backends = (): readonly BackendVariant[] => main;
 
+/** The backends that users have. */
+export const usedBackends = (): readonly BackendVariant[] => main.filter(({ name }) => name !== "reference rounded to f32");
+
 /** Every backend, and WebGPU set up in every way: both classes of kernels, fused and not, at limits that all devices have. */
 export const backendVariants = (): readonly BackendVariant[] => [...main, ...others];
 

@@ -3,7 +3,7 @@ import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { checkGrads, compile, realize, type Tensor, tensor, useBackend, vmap } from "../../src/index.js";
 import { type DType, isFloat } from "../../src/ir/dtype.js";
-import { backends, thinned } from "./backends.js";
+import { backends, thinned, usedBackends } from "./backends.js";
 import { uniformSource } from "./samples.js";
 
 /** Functions of tensors against plain loops: on every backend, differentiated, and for several examples at once. */
@@ -98,7 +98,7 @@ export function testComposites(
 ): void {
   const all = Object.entries(cases).flatMap(([name, list]) => list.map((each, i) => ({ name: `${name} ${i + 1}`, ...each })));
 
-  const variants = backends().filter(({ name }) => !thin || name !== "reference rounded to f32");
+  const variants = thin ? usedBackends() : backends();
   describe.each(variants)(`${what} on $name`, ({ create, stride }) => {
     let backend: Backend;
     beforeAll(async () => {
