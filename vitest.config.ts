@@ -1,6 +1,11 @@
 import { defineConfig } from "vitest/config";
 
 const ofThePackage = ["test/package/**/*.test.ts", "test/bundlers/**/*.test.ts"];
+/** Files that give their backends back and measure no process: they share modules, whose imports would take as long as many of them. */
+const sharing = ["arguments", "autograd", "e2llm", "golden", "gradients", "inside", "nn", "testing"].map(
+  (folder) => `test/${folder}/**/*.test.ts`,
+);
+const alone = ["test/nn/load-memory.test.ts"];
 
 export default defineConfig({
   test: {
@@ -11,7 +16,9 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     projects: [
-      { extends: true, test: { name: "sources", include: ["test/**/*.test.ts"], exclude: ofThePackage } },
+      { extends: true, test: { name: "sources", include: ["test/**/*.test.ts"], exclude: [...ofThePackage, ...sharing] } },
+      { extends: true, test: { name: "alone", include: alone } },
+      { extends: true, test: { name: "sharing", include: sharing, exclude: alone, isolate: false } },
       // These tests use the library as it is packed and installed, which is done once for them.
       { extends: true, test: { name: "package", include: ofThePackage, globalSetup: "test/support/packed-setup.ts" } },
     ],

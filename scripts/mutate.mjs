@@ -42,7 +42,15 @@ function copy() {
 /** Runs tests in a folder: whether they passed, and what they printed. */
 function run(folder, tests, only) {
   const vitest = join(root, "node_modules/vitest/vitest.mjs");
-  const args = [vitest, "run", ...tests, "--project", "sources", "--bail", "1", ...(only === undefined ? [] : ["-t", only])];
+  const args = [
+    vitest,
+    "run",
+    ...tests,
+    ...["sources", "sharing", "alone"].flatMap((name) => ["--project", name]),
+    "--bail",
+    "1",
+    ...(only === undefined ? [] : ["-t", only]),
+  ];
   return new Promise((resolve) => {
     const child = spawn(process.execPath, args, { cwd: folder, timeout: mostSeconds * 1000, killSignal: "SIGKILL" });
     let text = "";
