@@ -38,12 +38,12 @@ await probe.close();
 const [one, oneOfDecoding] = [attentionKernelCases.length, decodingCases.length];
 
 const settings: readonly Setting[] = [
-  { name: "software kernels", options: { kernelClass: "software", poison: true }, stride: 6, decodingStride: isSwiftShader ? 4 : 1 },
+  { name: "software kernels", options: { kernelClass: "software", poison: true }, stride: 12, decodingStride: isSwiftShader ? 4 : 2 },
   {
     name: "GPU kernels at default limits",
     options: { kernelClass: "gpu", defaultLimits: true, poison: true },
-    stride: isSwiftShader ? one : 14,
-    decodingStride: isSwiftShader ? oneOfDecoding : 3,
+    stride: isSwiftShader ? one : 28,
+    decodingStride: isSwiftShader ? oneOfDecoding : 6,
   },
   // With larger tiles and subgroups, where the device has them.
   ...(isSwiftShader
@@ -52,8 +52,8 @@ const settings: readonly Setting[] = [
         {
           name: "GPU kernels with all that the device offers",
           options: { kernelClass: "gpu", poison: true } as const,
-          stride: 30,
-          decodingStride: 8,
+          stride: 60,
+          decodingStride: 16,
         },
       ]),
 ];
