@@ -1,4 +1,4 @@
-"""One step of LoRA on a model of the shape of SmolLM2-135M with Hugging Face's transformers and PEFT on the CPU."""
+"""One step of LoRA on a model of the shape of SmolLM2-135M with Hugging Face's transformers and PEFT."""
 
 import llama  # noqa: F401, I001  it finds the folder of the modules that all scripts share
 import time

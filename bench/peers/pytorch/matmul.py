@@ -1,4 +1,4 @@
-"""Square f32 matrix products in PyTorch on the CPU."""
+"""Square f32 matrix products in PyTorch."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One training step of the small Llama in PyTorch on the CPU: fused attention, fused AdamW, no compiler."""
+"""One training step of the small Llama in PyTorch: fused attention, fused AdamW, no compiler."""
 
 from llama import SmallLlama  # noqa: I001  it finds the folder of the modules that all scripts share
 import llama_definition as llama
