@@ -13,8 +13,11 @@ export default defineConfig({
     pool: "forks",
     // Most tests compute in one thread, and without this two processors run one file at a time.
     maxWorkers: "100%",
-    // Lavapipe compiles most kernels to run them once: without its optimizations that takes two thirds of the time.
-    env: { GALLIVM_PERF: process.env["GALLIVM_PERF"] ?? "nopt" },
+    // Lavapipe compiles most kernels to run them once: without its optimizations and for the shorter vectors that takes a third of the time.
+    env: {
+      GALLIVM_PERF: process.env["GALLIVM_PERF"] ?? "nopt",
+      LP_NATIVE_VECTOR_WIDTH: process.env["LP_NATIVE_VECTOR_WIDTH"] ?? "128",
+    },
     testTimeout: 60_000,
     hookTimeout: 60_000,
     projects: [

@@ -12,7 +12,7 @@ describe("the recipes of docs/extending.md", () => {
     recipes = recipesOf(await readFile(join(root, "docs/extending.md"), "utf8"));
     sources = await compileSources();
     for (const [path, text] of apply(all())) {
-      if (path.startsWith("src/")) await writeFile(join(sources.folder, path.slice(4).replace(/\.ts$/, ".js")), translate(text, path));
+      if (path.startsWith("src/")) await writeFile(join(sources.folder, path.slice(4).replace(/\.ts$/, ".js")), await translate(text));
     }
   });
   afterAll(() => sources.remove());

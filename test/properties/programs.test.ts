@@ -109,7 +109,7 @@ describe("random programs", () => {
     const AsyncFunction = (async () => {}).constructor as new (...lines: string[]) => (...given: unknown[]) => Promise<void>;
     for (const recipe of fc.sample(programRecipes, { seed: 8, numRuns: 4 })) {
       const program = programOf(recipe);
-      const code = translate(printed(program, "adjoint"), "program.ts").replace(
+      const code = (await translate(printed(program, "adjoint"))).replace(
         /import (\{.*?\}) from "(.*?)";/g,
         'const $1 = packages["$2"];',
       );

@@ -1,8 +1,8 @@
 import { spawn } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import ts from "typescript";
+import { build, transform } from "esbuild";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -13,28 +13,22 @@ export interface CompiledSources {
   remove(): Promise<void>;
 }
 
-/** A TypeScript file as JavaScript, without a look at its types. The compiler fails on some files that have no name. */
-export const translate = (text: string, fileName: string): string =>
-  ts.transpileModule(text, {
-    fileName,
-    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true },
-  }).outputText;
+const target = "es2022";
+const tsconfigRaw = { compilerOptions: { verbatimModuleSyntax: true } };
 
-/** Translates a folder of `src` file by file, without looking at types, into a fresh folder from where packages resolve. */
-export async function compileSources(under = "."): Promise<CompiledSources> {
+/** A TypeScript file as JavaScript, without a look at its types. */
+export async function translate(text: string): Promise<string> {
+  return (await transform(text, { loader: "ts", target, tsconfigRaw })).code;
+}
+
+/** Translates `src` file by file, without looking at types, into a fresh folder from where packages resolve. */
+export async function compileSources(): Promise<CompiledSources> {
   const cache = join(root, "node_modules", ".cache");
   await mkdir(cache, { recursive: true });
   const folder = await mkdtemp(join(cache, "dawngrad-sources-"));
   const source = join(root, "src");
-  const files = (await readdir(join(source, under), { recursive: true }))
-    .filter((file) => file.endsWith(".ts"))
-    .map((file) => join(under, file));
-  for (const file of [...files, "errors.ts"]) {
-    const outputText = translate(await readFile(join(source, file), "utf8"), join(source, file));
-    const target = join(folder, file.replace(/\.ts$/, ".js"));
-    await mkdir(dirname(target), { recursive: true });
-    await writeFile(target, outputText);
-  }
+  const entryPoints = (await readdir(source, { recursive: true })).filter((file) => file.endsWith(".ts")).map((file) => join(source, file));
+  await build({ entryPoints, outbase: source, outdir: folder, format: "esm", target, tsconfigRaw, logLevel: "silent" });
   await writeFile(join(folder, "package.json"), '{ "type": "module" }');
   return { folder, remove: () => rm(folder, { recursive: true, force: true }) };
 }

@@ -42,7 +42,7 @@ export async function serveModules({ isolated = false, policy }: ModuleServerOpt
     else {
       const file = join(root, path.replace(/\.js$/, ".ts"));
       readFile(file, "utf8")
-        .then((text) => translate(text, file))
+        .then(translate)
         .then(
           (text) => send(200, "text/javascript", text),
           (error: Error) => send(500, "text/plain", error.message),
