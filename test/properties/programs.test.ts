@@ -109,10 +109,7 @@ describe("random programs", () => {
     const AsyncFunction = (async () => {}).constructor as new (...lines: string[]) => (...given: unknown[]) => Promise<void>;
     for (const recipe of fc.sample(programRecipes, { seed: 8, numRuns: 4 })) {
       const program = programOf(recipe);
-      const code = (await translate(printed(program, "adjoint"))).replace(
-        /import (\{.*?\}) from "(.*?)";/g,
-        'const $1 = packages["$2"];',
-      );
+      const code = (await translate(printed(program, "adjoint"))).replace(/import (\{.*?\}) from "(.*?)";/g, 'const $1 = packages["$2"];');
       const shown: unknown[] = [];
       const run = new AsyncFunction("packages", "console", code);
       await run({ dawngrad, "dawngrad/testing": { checkLaws } }, { log: (value: unknown) => shown.push(value) });
