@@ -23,6 +23,8 @@ export interface AdapterConfig {
   readonly ensure_weight_tying: boolean;
   /** Where the model is that the adapter belongs to: a path, or a name at Hugging Face's hub. */
   readonly base_model_name_or_path?: string;
+  /** The branch, tag or commit of a base at Hugging Face's hub. Default: its main branch. */
+  readonly revision?: string;
 }
 
 /** Keys that say nothing of what is computed here. */
@@ -32,7 +34,6 @@ const notes = new Set([
   "megatron_core",
   "peft_version",
   "qalora_group_size",
-  "revision",
   "runtime_config",
   "task_type",
 ]);
@@ -72,6 +73,7 @@ export function parseAdapterConfig(text: string, file: string): AdapterConfig {
   };
   const names = "a list of names, or an expression";
   const base = value("base_model_name_or_path", isTextOrNull, "a text", null);
+  const revision = value("revision", isTextOrNull, "a text", null);
   const layers = value("layers_to_transform", isLayers, "a layer or a list of layers", null);
   const config: AdapterConfig = {
     r: value("r", isRank, `a whole number from 1 to ${maxRank}`),
@@ -86,6 +88,7 @@ export function parseAdapterConfig(text: string, file: string): AdapterConfig {
     modules_to_save: value("modules_to_save", isList, "a list of names", []),
     ensure_weight_tying: value("ensure_weight_tying", isFlag, "true or false", false),
     ...(base !== null && { base_model_name_or_path: base }),
+    ...(revision !== null && revision !== "" && { revision }),
   };
   for (const [key, given] of Object.entries(object)) {
     if ((known.has(key) && !Object.hasOwn(fixed, key)) || isNothing(given) || fixed[key]?.some((one) => one === given)) continue;
@@ -129,6 +132,7 @@ export function adapterConfigText(config: AdapterConfig): string {
     modules_to_save,
     ensure_weight_tying,
     base_model_name_or_path: base = null,
+    revision = null,
     ...fields
   } = config;
   const written = {
@@ -140,7 +144,7 @@ export function adapterConfigText(config: AdapterConfig): string {
       inference_mode: true,
       init_lora_weights: true,
     },
-    ...{ layers_to_transform, layers_pattern: null, peft_type: "LORA", revision: null, task_type: "CAUSAL_LM", use_dora: false },
+    ...{ layers_to_transform, layers_pattern: null, peft_type: "LORA", revision, task_type: "CAUSAL_LM", use_dora: false },
     modules_to_save: modules_to_save.length === 0 ? null : modules_to_save,
     ...fields,
     // Older versions of PEFT do not know it.

@@ -2,6 +2,7 @@
 import { copyBranch } from "../autograd/tree.js";
 import { UsageError } from "../errors.js";
 import type { AdapterConfig } from "./adapter-config.js";
+import { parseHubAddress } from "./hub.js";
 import { showValue } from "./json.js";
 import type { Llama } from "./llama.js";
 import { type AdapterPlace, attachAdapters, LoraLinear, linearPaths, TrainedModule, unloadLora, wholeKind } from "./lora.js";
@@ -126,8 +127,15 @@ export function configOfAdapters(where: string, model: Llama, name?: string): Ad
     alpha_pattern: others((module) => module._alpha, lora_alpha),
     modules_to_save: shortNames(saved, (name) => bare.filter((path) => path.endsWith(name))),
     ensure_weight_tying: model.lm_head === null && saved.has(embeddingPath),
-    ...(name !== undefined && { base_model_name_or_path: name }),
+    ...(name !== undefined && namedBase(name)),
   };
+}
+
+/** How an adapter names its base, so that Python's programs find it too. */
+function namedBase(base: string): Pick<AdapterConfig, "base_model_name_or_path" | "revision"> {
+  const model = parseHubAddress(base);
+  if (model === undefined || model.path !== "") return { base_model_name_or_path: base };
+  return { base_model_name_or_path: model.repo, ...(model.revision !== "main" && { revision: model.revision }) };
 }
 
 /** The last parts of paths where they choose no other, and whole paths elsewhere. */

@@ -33,7 +33,10 @@ const tiedHead = `${prefix}lm_head.weight`;
 const tiedEmbedding = `${prefix}model.embed_tokens.weight`;
 
 export interface SaveAdapterOptions {
-  /** Where the base model is, for those who open the adapter: a path, or a name at Hugging Face's hub (PEFT's `base_model_name_or_path`). */
+  /**
+   * Where the base model is, for those who open the adapter: a path, or a name at Hugging Face's hub, `owner/name` or `hf:owner/name@revision` (PEFT's
+   * `base_model_name_or_path` and `revision`).
+   */
   readonly base?: string;
 }
 
@@ -179,11 +182,11 @@ export async function loadBase(where: string, source: ModelSource, options: Load
 }
 
 /** Where the base of an adapter is: a path, or a name at Hugging Face's hub where there is nothing at that path. Throws FormatError where it says none. */
-export async function baseOf({ base_model_name_or_path: name }: AdapterConfig, file: string, hint: string): Promise<string> {
+export async function baseOf({ base_model_name_or_path: name, revision }: AdapterConfig, file: string, hint: string): Promise<string> {
   if (name === undefined || name === "") throw new FormatError("the adapter does not say which model it belongs to", { file, hint });
   if (hasNode && /^[\w.-]+\/[\w.-]+$/.test(name)) {
     const { stat } = await nodeModule("fs/promises");
-    if (!(await stat(name).catch(() => undefined))) return `hf:${name}`;
+    if (!(await stat(name).catch(() => undefined))) return `hf:${name}${revision === undefined ? "" : `@${revision}`}`;
   }
   return name;
 }

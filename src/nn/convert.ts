@@ -2,10 +2,10 @@ import { checkArgument, checkOptions, type OptionKinds, oneOf, optional, plainOb
 import { OptionError } from "../errors.js";
 import { fromHalves, type Half, toHalves } from "../ir/halves.js";
 import { sizeOf } from "../ir/shape.js";
-import { readCompanions } from "./companion-files.js";
+import { hasTokenizer, readCompanions } from "./companion-files.js";
 import { toHfConfig } from "./config-json.js";
 import { saveGguf } from "./gguf/save.js";
-import { type ModelSource, modelFiles, openIfThere } from "./model-source.js";
+import { type ModelSource, modelFiles } from "./model-source.js";
 import { openStored } from "./open-model.js";
 import { configFile } from "./safetensors-model.js";
 import { weightsFiles, writeFiles } from "./saved-files.js";
@@ -34,7 +34,7 @@ const convertKinds: OptionKinds<ConvertOptions> = {
  * Writes a model of any format that `openModel` reads as another: a GGUF file where `target` ends in ".gguf", a folder of Hugging Face otherwise. No
  * device is needed, and of the weights one tensor at a time is in memory, of a GGUF file some megabytes of it. Tokenizer files of a folder go
  * with the model: they are copied into a folder, and become the keys of a GGUF file. The tokenizer of a GGUF file goes into another one,
- * and into a folder as `tokenizer.json`, unless it is of a kind that is not known here.
+ * and into a folder as `tokenizer.json`, unless it is of a kind that is not known here; so does the `tokenizer.bin` beside a model of llama2.c.
  *
  * @throws FormatError for a source that cannot be read; OptionError for what the target has no place for; NonFiniteError for weights that are
  *   NaN or infinite or become so in `dtype`
@@ -53,9 +53,8 @@ export async function convertModel(source: ModelSource, target: string, options:
 
 async function intoGguf(stored: StoredModel, source: ModelSource, target: string, options: ConvertOptions): Promise<void> {
   // A GGUF file brings its tokenizer.
-  const beside = stored.format === "safetensors" ? await openIfThere(modelFiles("convertModel", source), "tokenizer.json") : undefined;
-  await beside?.close();
-  await saveGguf(target, stored, beside === undefined ? options : { tokenizer: source, ...options });
+  const isBeside = stored.format !== "gguf" && hasTokenizer(await readCompanions(modelFiles("convertModel", source)));
+  await saveGguf(target, stored, isBeside ? { tokenizer: source, ...options } : options);
 }
 
 async function intoFolder(stored: StoredModel, source: ModelSource, target: string, options: ConvertOptions): Promise<void> {

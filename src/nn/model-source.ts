@@ -47,6 +47,8 @@ export interface ModelFiles {
   names(): Promise<readonly string[] | undefined>;
   /** The source itself, opened, where it is a file and no folder of files; else undefined. */
   whole(): Promise<ByteSource | undefined>;
+  /** The files of the folder in which the source lies, where it is a file; undefined where nothing lies beside it. */
+  beside(): ModelFiles | undefined;
 }
 
 /** The file of that name, or undefined where there is none. */
@@ -115,15 +117,20 @@ function filesOfHub(address: string): ModelFiles {
     });
   }
   if (!hasNode) return filesAt(hubAddress(model));
-  const hub = new HubFiles(model);
-  const below = model.path === "" ? "" : `${model.path}/`;
-  const whole = isModelFile(model.path);
+  return filesWithin(new HubFiles(model), model.path);
+}
+
+/** The files in a folder of the Hub's, or the one of that name. */
+function filesWithin(hub: HubFiles, path: string): ModelFiles {
+  const below = path === "" ? "" : `${path}/`;
+  const whole = isModelFile(path);
   return {
-    name: whole ? hub.label(model.path) : `${hub.name}${below === "" ? "" : `/${model.path}`}`,
+    name: whole ? hub.label(path) : `${hub.name}${below === "" ? "" : `/${path}`}`,
     label: (file) => hub.label(below + file),
     open: (file) => hub.open(below + file),
     names: async () => (await hub.names()).filter((file) => file.startsWith(below)).map((file) => file.slice(below.length)),
-    whole: async () => (whole ? hub.open(model.path) : undefined),
+    whole: async () => (whole ? hub.open(path) : undefined),
+    beside: () => filesWithin(hub, path.slice(0, Math.max(0, path.lastIndexOf("/")))),
   };
 }
 
@@ -155,6 +162,7 @@ function given(contents: Readonly<Record<string, FileContent>>): ModelFiles {
     open,
     names: async () => names,
     whole: async () => (names.length === 1 && only !== undefined && isModelFile(only) ? open(only) : undefined),
+    beside: () => undefined,
   };
 }
 
@@ -174,6 +182,7 @@ function filesIn(folder: string): ModelFiles {
       const { stat } = await nodeModule("fs/promises");
       return (await stat(folder).catch(() => undefined))?.isFile() ? openFile(folder) : undefined;
     },
+    beside: () => filesIn(/^(.*)[\\/][^\\/]*$/s.exec(folder)?.[1] ?? "."),
     open: async (file) => {
       try {
         return await openFile(label(file));
@@ -225,6 +234,7 @@ function filesAt(address: string): ModelFiles {
       open: async (file) => (await local()).open(file),
       names: async () => (await local()).names(),
       whole: async () => (await local()).whole(),
+      beside: () => filesAt(address.replace(/\/[^/]*$/, "")),
     };
   }
   return {
@@ -233,6 +243,7 @@ function filesAt(address: string): ModelFiles {
     open: (file) => openUrl(label(file)),
     names: async () => undefined,
     whole: async () => (isModelFile(path) ? openUrl(address) : undefined),
+    beside: () => filesAt(`${path.replace(/\/[^/]*$/, "")}${rest}`),
   };
 }
 

@@ -6,6 +6,7 @@ import { isLlama2c, openLlama2c } from "./llama2c.js";
 import { type ModelFiles, type ModelSource, modelFiles, notAFolder } from "./model-source.js";
 import { configFile, openSafetensorsModel, readConfig } from "./safetensors-model.js";
 import type { StoredModel } from "./stored-model.js";
+import { isListedTokenizer } from "./tokenizers/llama2c-tokenizer.js";
 
 /**
  * Opens a model, whatever its format: its configuration and the names, shapes and places of its tensors have been read and held against each
@@ -36,14 +37,19 @@ export async function configOf(where: string, source: ModelSource): Promise<Llam
   return stored.config;
 }
 
-/** The file that is a model by itself: the source, or the one GGUF of a folder without a config.json. */
+/** The file that is a model by itself: the source, or the one GGUF or else `.bin` of a folder without a config.json. */
 export async function modelFile(files: ModelFiles): Promise<ByteSource | undefined> {
   const whole = await files.whole();
   if (whole !== undefined) return whole;
   const names = (await files.names()) ?? [];
-  const [only, ...others] = names.includes(configFile) ? [] : names.filter((name) => /\.gguf$/i.test(name));
+  if (names.includes(configFile)) return undefined;
+  const gguf = names.filter((name) => /\.gguf$/i.test(name));
+  const [only, ...others] = gguf.length > 0 ? gguf : names.filter((name) => /\.bin$/i.test(name) && !isOther(name));
   return only === undefined || others.length > 0 ? undefined : files.open(only);
 }
+
+/** Whether a `.bin` is a tokenizer, or PyTorch's, which would be downloaded to be refused. */
+const isOther = (name: string): boolean => isListedTokenizer(name) || /^(pytorch|adapter)_model/i.test(name);
 
 async function opened(file: ByteSource): Promise<StoredModel> {
   try {

@@ -56,6 +56,23 @@ async function refusal(files: Readonly<Partial<Files>>, model: Llama = goldenMod
 const { cases } = JSON.parse(read("golden.json").toString()) as { cases: Record<string, unknown> };
 
 describe("adapters in files", () => {
+  it("name their base as Python's programs do, a revision of the hub's by a key of its own", async () => {
+    const adapted = applyLora(await tinyLlama(), { rank: 1 });
+    for (const [base, name, revision] of [
+      ["hf:owner/name", "owner/name", undefined],
+      ["hf:owner/name@main", "owner/name", undefined],
+      ["hf:owner/name@v1", "owner/name", "v1"],
+      ["owner/name", "owner/name", undefined],
+      ["runs/base", "runs/base", undefined],
+      ["hf:owner/name/a.gguf", "hf:owner/name/a.gguf", undefined],
+    ] as const) {
+      const files = await adapterBlobs(adapted, { base });
+      const config = await loadAdapterConfig(files);
+      expect([config.base_model_name_or_path, config.revision]).toEqual([name, revision]);
+      expect(JSON.parse(await files[names.config].text())).toMatchObject({ revision: revision ?? null });
+    }
+  });
+
   it.each<[string, LoraOptions]>([
     ["all matrices", { rank: 2, alpha: 3, dropout: 0.25 }],
     ["one kind, with norms", { rank: 5, rslora: true, targets: ["up_proj"], trainNorms: true }],

@@ -10,90 +10,16 @@ import { FormatError, OptionError } from "../../src/errors.js";
 import { type Llama, loadConfig, loadModel, modelBlobs, openModel, useBackend } from "../../src/index.js";
 import { hubAddress, parseHubAddress } from "../../src/nn/hub.js";
 import { modelFiles, openIfThere } from "../../src/nn/model-source.js";
+import { HubServer, hubCommits, useHub } from "../support/hub-server.js";
 import { tinyLlama, valuesOf } from "./tiny.js";
 
-/** A server that speaks as much of the Hub's API as models need. */
-const commit = "0123456789abcdef0123456789abcdef01234567";
-const older = "89abcdef0123456789abcdef0123456789abcdef";
-const repos = new Map<string, Map<string, Uint8Array>>();
-interface Asked {
-  readonly method: string;
-  readonly path: string;
-  readonly range?: string;
-  readonly token?: string;
-}
-let asked: Asked[] = [];
-/** What goes wrong: the line breaks in the middle of weights, or a byte of them is another. */
-let mishap: "none" | "cut" | "damage" = "none";
-let server: Server;
-let origin = "";
-
-const hashOf = (name: string, bytes: Uint8Array): { oid: string; lfs?: { oid: string; size: number; pointerSize: number } } => {
-  const oid = createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
-  if (!/safetensors$/.test(name)) return { oid };
-  return { oid: "f".repeat(40), lfs: { oid: createHash("sha256").update(bytes).digest("hex"), size: bytes.length, pointerSize: 130 } };
-};
-
-beforeAll(async () => {
-  server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url ?? "/", "http://hub");
-    const { range, authorization } = request.headers;
-    asked.push({ method: request.method ?? "", path: pathname, ...(range && { range }), ...(authorization && { token: authorization }) });
-    const json = (status: number, value: unknown): void => {
-      response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
-    };
-    const [, api, , owner, name, what, revision] = pathname.split("/");
-    if (api === "api") {
-      const files = repos.get(`${owner}/${name}@${revision}`) ?? repos.get(`${owner}/${name}@main`);
-      if (owner === "secret" && authorization === undefined) return json(401, { error: "Invalid username or password." });
-      if (files === undefined || ![commit, older, "main", "v1", "refs%2Fpr%2F1"].includes(revision ?? ""))
-        return json(404, { error: "not found" });
-      if (what === "revision") {
-        return json(200, {
-          _id: "1",
-          id: `${owner}/${name}`,
-          sha: revision === "v1" ? older : commit,
-          siblings: [...files.keys()].map((rfilename) => ({ rfilename })),
-        });
-      }
-      let body = "";
-      for await (const chunk of request) body += chunk;
-      const { paths } = JSON.parse(body) as { paths: string[] };
-      return json(
-        200,
-        paths.map((path) => ({ path, type: "file", size: files.get(path)?.length, ...hashOf(path, files.get(path) as Uint8Array) })),
-      );
-    }
-    const [, owner2, name2, , , ...rest] = pathname.split("/");
-    const file = rest.join("/");
-    const bytes = repos.get(`${owner2}/${name2}@main`)?.get(file);
-    if (bytes === undefined) return void response.writeHead(404, { "x-error-code": "EntryNotFound" }).end();
-    const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "") ?? [];
-    const [begin, end] = [Number(from ?? 0), to ? Math.min(bytes.length, Number(to) + 1) : bytes.length];
-    const part = bytes.slice(begin, end);
-    const isData = file.endsWith("safetensors") && part.length > 1;
-    if (mishap === "damage" && isData) part[part.length - 1] = (part[part.length - 1] as number) ^ 1;
-    response.writeHead(range ? 206 : 200, {
-      etag: '"x"',
-      "content-length": part.length,
-      ...(range && { "content-range": `bytes ${begin}-${end - 1}/${bytes.length}` }),
-    });
-    if (mishap === "cut" && isData) {
-      response.write(part.subarray(0, part.length >> 1));
-      setTimeout(() => response.destroy(), 30);
-    } else response.end(part);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-});
-afterAll(() => {
-  server.closeAllConnections();
-  server.close();
-});
+const { main: commit, v1: older } = hubCommits;
+const hub = new HubServer();
+beforeAll(async () => void (await hub.start()));
+afterAll(() => hub.close());
 
 describe("a model of the Hugging Face Hub", () => {
-  const names = ["HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"] as const;
-  const before = Object.fromEntries(names.map((name) => [name, process.env[name]]));
+  let restore = (): void => {};
   let home: string;
   let model: Llama;
   beforeAll(async () => {
@@ -107,23 +33,18 @@ describe("a model of the Hugging Face Hub", () => {
       name,
       new TextEncoder().encode(`{"file":"${name}"}`),
     ]);
-    repos.set("tiny/one@main", new Map([...(await bytes({})), ...extra]));
-    repos.set("tiny/many@main", await bytes({ maxShardBytes: 2000 }));
-    repos.set("secret/one@main", await bytes({}));
+    hub.repos.set("tiny/one", new Map([...(await bytes({})), ...extra]));
+    hub.repos.set("tiny/many", await bytes({ maxShardBytes: 2000 }));
+    hub.repos.set("secret/one", await bytes({}));
   });
   beforeEach(async () => {
     home = await mkdtemp(join(tmpdir(), "dawngrad-hub-"));
-    for (const name of names) delete process.env[name];
-    process.env["HF_ENDPOINT"] = `${origin}/`;
-    process.env["HF_HOME"] = home;
-    mishap = "none";
-    asked = [];
+    restore = useHub(`${hub.origin}/`, home);
+    hub.mishap = "none";
+    hub.asked = [];
   });
   afterEach(async () => {
-    for (const name of names) {
-      if (before[name] === undefined) delete process.env[name];
-      else process.env[name] = before[name];
-    }
+    restore();
     await rm(home, { recursive: true, force: true });
   });
   afterAll(() => void useBackend(undefined));
@@ -136,7 +57,9 @@ describe("a model of the Hugging Face Hub", () => {
   const same = async (found: Llama): Promise<void> => expect(await valuesOf(found)).toEqual(await valuesOf(model));
   const cache = (repo = "one"): string => join(home, "hub", `models--tiny--${repo}`);
   const received = (): string[] =>
-    [...new Set(asked.filter(({ path }) => path.includes("/resolve/")).map(({ path }) => path.replace(/.*resolve\/[^/]*\//, "")))].sort();
+    [
+      ...new Set(hub.asked.filter(({ path }) => path.includes("/resolve/")).map(({ path }) => path.replace(/.*resolve\/[^/]*\//, ""))),
+    ].sort();
 
   it("is downloaded into the cache that Python shares, of each file only what is needed, once", async () => {
     await same(await loadModel("hf:tiny/one"));
@@ -144,11 +67,11 @@ describe("a model of the Hugging Face Hub", () => {
     expect(await readFile(join(cache(), "refs", "main"), "utf8")).toBe(commit);
     const snapshot = join(cache(), "snapshots", commit);
     expect((await readdir(snapshot)).sort()).toEqual(["config.json", "model.safetensors"]);
-    const weights = repos.get("tiny/one@main")?.get("model.safetensors") as Uint8Array;
+    const weights = hub.repos.get("tiny/one")?.get("model.safetensors") as Uint8Array;
     expect(await readlink(join(snapshot, "model.safetensors"))).toBe(`../../blobs/${createHash("sha256").update(weights).digest("hex")}`);
     expect((await readdir(join(cache(), "blobs"))).filter((name) => name.endsWith(".incomplete"))).toEqual([]);
 
-    asked = [];
+    hub.asked = [];
     await same(await loadModel("hf:tiny/one@main"));
     await loadConfig(`hf:tiny/one@${commit}`);
     expect(received()).toEqual([]);
@@ -188,34 +111,34 @@ describe("a model of the Hugging Face Hub", () => {
     const half = await failure(loadModel("hf:tiny/many"));
     expect(half.message).toMatch(/^hf:tiny\/many\/model\.safetensors: there is no such file, and the Hub cannot be reached/);
     expect(half.hint).toMatch(/connect once/);
-    asked = [];
-    process.env["HF_ENDPOINT"] = origin;
+    hub.asked = [];
+    process.env["HF_ENDPOINT"] = hub.origin;
     process.env["HF_HUB_OFFLINE"] = "1";
     await same(await loadModel("hf:tiny/one"));
     expect((await failure(loadModel("hf:tiny/other"))).message).toMatch(/cannot be reached/);
-    expect(asked).toEqual([]);
+    expect(hub.asked).toEqual([]);
   });
 
   it("goes on with a download that broke off", async () => {
-    mishap = "cut";
+    hub.mishap = "cut";
     expect(await failure(loadModel("hf:tiny/one"))).toBeInstanceOf(FormatError);
     const [left] = (await readdir(join(cache(), "blobs"))).filter((name) => name.endsWith(".incomplete"));
     const had = (await stat(join(cache(), "blobs", left as string))).size;
     expect(had).toBeGreaterThan(0);
-    mishap = "none";
-    asked = [];
+    hub.mishap = "none";
+    hub.asked = [];
     await same(await loadModel("hf:tiny/one"));
-    const total = repos.get("tiny/one@main")?.get("model.safetensors")?.length ?? 0;
-    expect(asked.map(({ range }) => range)).toContain(`bytes=${had}-${total - 1}`);
+    const total = hub.repos.get("tiny/one")?.get("model.safetensors")?.length ?? 0;
+    expect(hub.asked.map(({ range }) => range)).toContain(`bytes=${had}-${total - 1}`);
   });
 
   it("is not kept where its hash is another than the Hub's", async () => {
-    mishap = "damage";
+    hub.mishap = "damage";
     const error = await failure(loadModel("hf:tiny/one"));
     expect(error).toBeInstanceOf(FormatError);
     expect(error.message).toMatch(/model\.safetensors: expected a file with the hash [0-9a-f]{64}, found/);
     expect(await readdir(join(cache(), "blobs"))).toHaveLength(1);
-    mishap = "none";
+    hub.mishap = "none";
     await same(await loadModel("hf:tiny/one"));
   });
 
@@ -226,7 +149,7 @@ describe("a model of the Hugging Face Hub", () => {
     expect(secret.hint).toMatch(/HF_TOKEN/);
     process.env["HF_TOKEN"] = "hf_made_up";
     await same(await loadModel("hf:secret/one"));
-    expect(asked.at(-1)?.token).toBe("Bearer hf_made_up");
+    expect(hub.asked.at(-1)?.token).toBe("Bearer hf_made_up");
   });
 
   it("is named as owner/name, with or without revision and file", async () => {
@@ -241,7 +164,7 @@ describe("a model of the Hugging Face Hub", () => {
     for (const wrong of ["hf:", "hf:a", "hf:a/", "hf:../b", "hf:a/..", "hf:a/b@..", "hf:a/b/../../c", "hf:a b/c", "hf:a/b@"]) {
       expect(await failure(loadModel(wrong)), wrong).toBeInstanceOf(OptionError);
     }
-    expect(asked).toEqual([]);
+    expect(hub.asked).toEqual([]);
   });
 });
 

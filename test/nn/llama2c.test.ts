@@ -4,53 +4,15 @@ import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { FormatError } from "../../src/errors.js";
 import { loadModel, openModel, useBackend } from "../../src/index.js";
 import { bytesSource } from "../../src/nn/byte-source.js";
-import { openLlama2c, readLlama2cTokenizer } from "../../src/nn/llama2c.js";
+import { openLlama2c } from "../../src/nn/llama2c.js";
+import { loadTokenizer } from "../../src/nn/tokenizers.js";
 import { goldenConfig, goldenWeights } from "../golden/llama-fixture.js";
 import { join } from "../support/gguf.js";
+import { f32, llama2cFile as fileOf, i32, llama2cTokenizer } from "../support/llama2c.js";
 import { distance, valuesOf } from "./tiny.js";
 
 beforeAll(() => useBackend(createReferenceBackend()));
 afterAll(() => useBackend(undefined));
-
-const i32 = (...values: number[]): Uint8Array => new Uint8Array(Int32Array.from(values).buffer);
-const f32 = (values: Float32Array): Uint8Array => new Uint8Array(Float32Array.from(values).buffer);
-
-/** Groups of 16 with a scale of max/127 each: all numbers, then all scales. */
-function grouped(values: Float32Array): Uint8Array {
-  const scales = Float32Array.from(
-    { length: values.length / 16 },
-    (_, g) => Math.max(...values.subarray(16 * g, 16 * g + 16).map(Math.abs)) / 127,
-  );
-  const numbers = Int8Array.from(values, (value, i) => Math.round(value / (scales[i >> 4] as number)));
-  return join(new Uint8Array(numbers.buffer), f32(scales));
-}
-
-/** The file of the golden model, in the layout that llama2.c's export.py and run.c state. */
-function fileOf(version: 0 | 1 | 2, tied = false): Uint8Array {
-  const weights = goldenWeights();
-  const values = (name: string): Float32Array => weights.get(name)?.values as Float32Array;
-  /** Row 2j of a head is channel j, row 2j + 1 channel j + 4. */
-  const pairs = (name: string): Float32Array => {
-    const rows = values(name);
-    const order = Array.from({ length: rows.length / 32 }, (_, row) => (row >> 3) * 8 + (row % 2) * 4 + ((row % 8) >> 1));
-    return Float32Array.from(order.flatMap((row) => [...rows.subarray(32 * row, 32 * row + 32)]));
-  };
-  const layers = (part: string): string[] => [0, 1].map((layer) => `model.layers.${layer}.${part}.weight`);
-  const matrix = version === 2 ? grouped : f32;
-  const all = (part: string): Uint8Array =>
-    join(...layers(part).map((name) => matrix(/[qk]_proj/.test(name) ? pairs(name) : values(name))));
-  const norms = (part: string): Uint8Array => join(...layers(part).map((name) => f32(values(name))));
-  const attention = join(...["q", "k", "v", "o"].map((one) => all(`self_attn.${one}_proj`)));
-  const feedForward = join(...["gate", "down", "up"].map((one) => all(`mlp.${one}_proj`)));
-  const embedding = matrix(values("model.embed_tokens.weight"));
-  const [norm, head] = [f32(values("model.norm.weight")), tied ? new Uint8Array() : matrix(values("lm_head.weight"))];
-  const [first, second] = [norms("input_layernorm"), norms("post_attention_layernorm")];
-  const sizes = [32, 48, 2, 4, 2, version === 0 && !tied ? -61 : 61, 32];
-  if (version === 0) return join(i32(...sizes), embedding, first, attention, second, feedForward, norm, new Uint8Array(4 * 32 * 8), head);
-  const header = new Uint8Array(256);
-  header.set(join(i32(0x616b3432, version, ...sizes), Uint8Array.of(Number(tied)), version === 2 ? i32(16) : new Uint8Array()));
-  return join(header, first, second, norm, embedding, attention, feedForward, head);
-}
 
 describe("a model of llama2.c", () => {
   it.each([0, 1] as const)("of version %i has the weights and sizes that were written", async (version) => {
@@ -123,25 +85,30 @@ describe("a model of llama2.c", () => {
 });
 
 describe("tokenizer.bin of llama2.c", () => {
-  const token = (text: string, score: number, length?: number): Uint8Array => {
+  const entry = (text: string, score: number, length?: number): Uint8Array => {
     const bytes = new TextEncoder().encode(text);
     return join(f32(Float32Array.of(score)), i32(length ?? bytes.length), bytes);
   };
-  const file = join(i32(5), token("<unk>", 0), token(" é", -1.5), token("", 2));
+  const few = [entry("<unk>", 0), entry("\n<s>\n", 0), entry("\n</s>\n", 0), entry(" ", 0)];
 
-  it("has tokens and scores by id", () => {
-    expect(readLlama2cTokenizer(file, 3, "t")).toEqual({ tokens: ["<unk>", " é", ""], scores: Float32Array.of(0, -1.5, 2) });
+  it("joins what has the largest score, and begins texts", async () => {
+    const tokenizer = await loadTokenizer({ "tokenizer.bin": llama2cTokenizer() });
+    const texts = (text: string): string[] => Array.from(tokenizer.encode(text, { special: true }), (token) => tokenizer.tokenText(token));
+    expect(texts("whale sea.")).toEqual(["<s>", " whale", " ", "sea", "."]);
+    expect(tokenizer).toMatchObject({ vocabSize: 61, bos: 1, eos: 2, stopTokens: [1, 2] });
   });
 
   it.each([
-    ["of fewer tokens", file, 2, /file of \d+ bytes for 2 tokens/],
-    ["of more tokens", file, 4, /expected 4 tokens/],
-    ["of a million tokens", file, 2 ** 20, /expected 1048576 tokens, found a file of/],
-    ["with a length that is negative", join(i32(5), token("a", 0, -1)), 1, /token 0 to have from 0 to 1 bytes, found -1/],
-    ["with a length above the longest", join(i32(1), token("ab", 0)), 1, /from 0 to 1 bytes, found 2/],
-    ["that is not UTF-8", join(i32(5), f32(Float32Array.of(1)), i32(1), Uint8Array.of(255)), 1, /token 0 in UTF-8/],
-  ])("is refused %s", (_, bytes, count, message) => {
-    expect(() => readLlama2cTokenizer(bytes, count, "t")).toThrow(message);
-    expect(() => readLlama2cTokenizer(bytes, count, "t")).toThrow(FormatError);
+    ["empty", new Uint8Array(), /length of the longest token, found 0 bytes/],
+    ["cut", join(i32(8), ...few, f32(Float32Array.of(1))), /expected a score and a length, found the end/],
+    ["of lengths that are negative", join(i32(8), ...few, entry("a", 0, -1)), /at most 8 bytes inside of the file, found 4294967295/],
+    ["of lengths above the longest", join(i32(1), ...few), /at most 1 bytes inside of the file, found 5/],
+    ["not UTF-8", join(i32(8), ...few, f32(Float32Array.of(1)), i32(1), Uint8Array.of(255)), /text in UTF-8/],
+    ["of nothing but reserved tokens", join(i32(8), ...few.slice(0, 3)), /tokens beside <unk>, <s>, <\/s>, found 3 in all/],
+    ["of scores that are none", join(i32(8), ...few, entry("a", Number.NaN)), /piece 4 to have a finite score/],
+  ])("is refused when it is %s", async (_, bytes, message) => {
+    const error = await loadTokenizer({ "tokenizer.bin": bytes }).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(FormatError);
+    expect((error as FormatError).message).toMatch(message);
   });
 });

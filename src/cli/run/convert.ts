@@ -9,6 +9,7 @@ import { saveGguf } from "../../nn/gguf/save.js";
 import { mergeLora } from "../../nn/lora.js";
 import type { ModelSource } from "../../nn/model-source.js";
 import type { StoredModel, WeightDtype } from "../../nn/stored-model.js";
+import { byteTokenizer } from "../../nn/tokenizers.js";
 import { type ConvertOptions, isGgufPath, type WrittenDtype } from "../commands/convert.js";
 import { exportScale } from "../export-scale.js";
 import { formatBytes } from "../machine.js";
@@ -45,15 +46,14 @@ async function convert(stored: OpenedModel, { options, io }: CommandContext & { 
     if (merges) await writeMerged(stored, { out, dtype, io, tokenizer: tokenizer ?? (await besideModel(model)), ...extra });
     else if (gguf && tokenizer !== undefined) await saveGguf(out, stored, { dtype, tokenizer, ...extra });
     else await convertModel(model, out, { dtype, ...extra });
-    if (gguf) return;
-    // What lay in the folder before may have been another's.
     const files = await readTokenizerFiles(tokenizer ?? model);
-    await placeTokenizerFiles(out, files);
-    if (!hasTokenizer(files) && stored.format !== "safetensors") {
-      io.warn(
-        `${model} has no tokenizer that files could say: put the tokenizer.json of the model into ${out}, or name it with --tokenizer`,
-      );
-    }
+    // What lay in the folder before may have been another's.
+    if (!gguf) await placeTokenizerFiles(out, files);
+    // A folder without one becomes another, and a GGUF file brings its own, known or not.
+    const isLost = stored.format !== (gguf ? "gguf" : "safetensors") && !(gguf && config.vocab_size === byteTokenizer.vocabSize);
+    if (hasTokenizer(files) || !isLost) return;
+    const remedy = gguf ? "name it" : `put the tokenizer.json of the model into ${out}, or name it`;
+    io.warn(`${model} has no tokenizer that ${gguf ? "the file" : "files"} could say: ${remedy} with --tokenizer`);
   });
   const read = scale === undefined ? "" : `; read by schedule ${scale.schedule} up to ${scale.window} tokens`;
   io.print(`saved to ${out}: ${dtype}, ${formatBytes(bytes)} of weights${merges ? " with the adapters in them" : ""}${read}`);

@@ -3,19 +3,17 @@ import { data } from "../../autograd/realize.js";
 import type { Tensor } from "../../autograd/tensor.js";
 import { tensorsOf } from "../../autograd/tree.js";
 import { sizeOf } from "../../ir/shape.js";
-import { MissingFileError, readAll } from "../byte-source.js";
 import type { LlamaConfig } from "../config.js";
 import { parseLlamaConfig, toHfConfig } from "../config-json.js";
 import { writeFileAtomic } from "../files.js";
-import { parseJson } from "../json.js";
 import { Llama } from "../llama.js";
 import { refuseAdapters } from "../lora.js";
-import { type HostBlob, type ModelSource, modelFiles, openIfThere, sourceKind } from "../model-source.js";
+import { type HostBlob, type ModelSource, sourceKind } from "../model-source.js";
 import { configOfLayers } from "../position-encodings.js";
 import type { StoredModel, StoredTensor } from "../stored-model.js";
-import { isGguf, readGgufHeader } from "./header.js";
 import { isGgufModel } from "./model.js";
-import { byteTokenizerKeys, tokenizerKeys } from "./tokenizer-keys.js";
+import { byteTokenizerKeys } from "./tokenizer-keys.js";
+import { ofTokenizer, tokenizerIn } from "./tokenizer-source.js";
 import { f32Value, flagValue, type GgufKeys, type GgufValue, textValue, u32Value } from "./values.js";
 import { type GgufDtype, ggufBytes, type WeightSource } from "./write.js";
 
@@ -33,7 +31,7 @@ export interface SaveGgufOptions {
   /** `general.name`. */
   readonly name?: string;
   /**
-   * Where the tokenizer is: a folder with `tokenizer.json`, or a GGUF file. Default: that of the GGUF file which the model came from, and for a model of
+   * Where the tokenizer is: a folder with `tokenizer.json`, `tokenizer.model` or llama2.c's `tokenizer.bin`, or a GGUF file. Default: that of the GGUF file which the model came from, and for a model of
    * 256 tokens their bytes. A file without any runs in llama.cpp on tokens alone.
    */
   readonly tokenizer?: ModelSource;
@@ -129,54 +127,6 @@ async function tokenizerOf(where: string, model: Llama | StoredModel, options: S
   if (bos !== undefined && !found.has("tokenizer.ggml.bos_token_id")) found.set("tokenizer.ggml.bos_token_id", u32Value(bos));
   if (first !== undefined && !found.has("tokenizer.ggml.eos_token_id")) found.set("tokenizer.ggml.eos_token_id", u32Value(first));
   return found;
-}
-
-const ofTokenizer = (keys: GgufKeys): Map<string, GgufValue> => new Map([...keys].filter(([key]) => key.startsWith("tokenizer.")));
-
-/** A tokenizer.json of a hundred thousand tokens takes some 10 MB. */
-const MAX_FILE_BYTES = 2 ** 27;
-const MAX_TOKENS = 2 ** 20;
-
-async function tokenizerIn(
-  where: string,
-  source: ModelSource,
-  pre: string | undefined,
-  config: LlamaConfig,
-): Promise<Map<string, GgufValue>> {
-  const files = modelFiles(where, source);
-  const whole = await files.whole();
-  if (whole !== undefined) {
-    try {
-      if (isGguf(await whole.start())) return ofTokenizer((await readGgufHeader(whole)).keys);
-    } finally {
-      await whole.close();
-    }
-  }
-  const read = async (name: string): Promise<string | undefined> => {
-    const file = await openIfThere(files, name);
-    if (file === undefined) return undefined;
-    try {
-      return new TextDecoder().decode(await readAll(file, MAX_FILE_BYTES));
-    } finally {
-      await file.close();
-    }
-  };
-  const json = await read("tokenizer.json");
-  if (json === undefined) {
-    throw new MissingFileError(files.label("tokenizer.json"), undefined, "name a folder with tokenizer.json or a GGUF file");
-  }
-  const settings = await read("tokenizer_config.json");
-  const file = files.label("tokenizer.json");
-  return tokenizerKeys(
-    {
-      file,
-      tokenizer: parseJson(json, { file, maxEntries: MAX_TOKENS }),
-      config: settings === undefined ? undefined : parseJson(settings, { file: files.label("tokenizer_config.json") }),
-      chatTemplate: await read("chat_template.jinja"),
-      pre,
-    },
-    config.vocab_size,
-  );
 }
 
 /** The tensors of a model on a device; each is read whole when its first elements are asked for, and let go after its last. */

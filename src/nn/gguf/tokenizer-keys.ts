@@ -6,7 +6,7 @@ import { FormatError, OptionError } from "../../errors.js";
 import { isObject, showValue } from "../json.js";
 import { byteCharacters } from "../tokenizers/byte-characters.js";
 import { preOfPatterns } from "../tokenizers/gguf-tokenizer.js";
-import { GGUF_TOKEN_TYPES } from "./keys.js";
+import { GGUF_TOKEN_TYPES, type GgufTokenizer } from "./keys.js";
 import { flagValue, type GgufValue, listValue, textValue, u32Value } from "./values.js";
 
 /** The parsed files of a folder that say what its tokenizer does. */
@@ -79,6 +79,49 @@ export function tokenizerKeys(files: TokenizerFiles, vocabSize: number): Map<str
   const begins = beginsTexts(json);
   if (begins !== undefined) key("add_bos_token", flagValue(begins));
   return keys;
+}
+
+/** Files around a list of pieces. */
+export type PieceFiles = Pick<TokenizerFiles, "file" | "config" | "chatTemplate">;
+
+/**
+ * Keys of SentencePiece's pieces for a vocabulary of `vocabSize` tokens, of which those that are no pieces are unused ones. Throws OptionError where
+ * there are more.
+ */
+export function pieceKeys(tokenizer: GgufTokenizer, files: PieceFiles, vocabSize: number): Map<string, GgufValue> {
+  const { tokens, scores = [], tokenTypes = [] } = tokenizer;
+  if (tokens.length > vocabSize) {
+    throw new OptionError(`${files.file} has ${tokens.length} tokens, and the model has ${vocabSize}`, {
+      hint: "the tokenizer must be that of the model",
+    });
+  }
+  const filled = <T>(values: ArrayLike<T>, otherwise: (id: number) => T): T[] =>
+    Array.from({ length: vocabSize }, (_, id) => (id < tokens.length ? (values[id] as T) : otherwise(id)));
+  const id = (value: number | undefined): GgufValue | undefined => (value === undefined ? undefined : u32Value(value));
+  const flag = (value: boolean | undefined): GgufValue | undefined => (value === undefined ? undefined : flagValue(value));
+  const keys = {
+    model: textValue(tokenizer.model),
+    pre: textValue(tokenizer.pre ?? "default"),
+    tokens: listValue(
+      "string",
+      filled(tokens, (token) => `[PAD${token}]`),
+    ),
+    scores: listValue(
+      "f32",
+      filled(scores, () => 0),
+    ),
+    token_type: listValue(
+      "i32",
+      filled(tokenTypes, () => GGUF_TOKEN_TYPES.unused),
+    ),
+    ...{ bos_token_id: id(tokenizer.bosTokenId), eos_token_id: id(tokenizer.eosTokenId), unknown_token_id: id(tokenizer.unknownTokenId) },
+    ...{ add_bos_token: flag(tokenizer.addBosToken), add_eos_token: flag(tokenizer.addEosToken) },
+    add_space_prefix: flag(tokenizer.addSpacePrefix),
+  };
+  const found = Object.entries(keys).flatMap(([name, value]): [string, GgufValue][] =>
+    value === undefined ? [] : [[`tokenizer.ggml.${name}`, value]],
+  );
+  return new Map([...found, ...configKeys(files, tokens)]);
 }
 
 /** The bytes as tokens of byte-level BPE without any merge, for models whose tokens are bytes. */
@@ -176,7 +219,7 @@ function preOf(json: Json, file: string): string {
 }
 
 /** What `tokenizer_config.json` says: which tokens begin and end texts, and the chat template. */
-function configKeys({ config, chatTemplate }: TokenizerFiles, tokens: readonly (string | undefined)[]): [string, GgufValue][] {
+function configKeys({ config, chatTemplate }: PieceFiles, tokens: readonly (string | undefined)[]): [string, GgufValue][] {
   const fields: Json = isObject(config) ? config : {};
   const found: [string, GgufValue][] = [];
   for (const [field, name] of [

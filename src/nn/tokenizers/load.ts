@@ -4,13 +4,14 @@ import { type ByteSource, MissingFileError, readAll } from "../byte-source.js";
 import { isGguf, readGgufHeader } from "../gguf/header.js";
 import { ggufTokenizer } from "../gguf/keys.js";
 import { parseJson } from "../json.js";
+import { isLlama2c } from "../llama2c.js";
 import { type ModelFiles, type ModelSource, modelFiles, notAFolder, openIfThere } from "../model-source.js";
 import { modelFile } from "../open-model.js";
 import { byteTokenizer } from "./bytes.js";
 import { sha256 } from "./encode-text.js";
 import { Fields } from "./fields.js";
 import { ggufTokenizerParts } from "./gguf-tokenizer.js";
-import { readLlama2cTokenizer } from "./llama2c-tokenizer.js";
+import { baseName, isListedTokenizer, listedTokenizerName, readLlama2cTokenizer } from "./llama2c-tokenizer.js";
 import { type PipelineParts, PipelineTokenizer, type TokenizerExtras } from "./pipeline.js";
 import { readSentencePieceModel } from "./sentencepiece-model.js";
 import type { Tokenizer } from "./tokenizer.js";
@@ -23,7 +24,7 @@ const MAX_SETTINGS = 2 ** 24;
 /**
  * The tokenizer that lies beside a model: `tokenizer.json` of Hugging Face's `tokenizers` or else `tokenizer.model` of SentencePiece, with what
  * `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and `config.json` say about beginning and end, and the chat
- * template; else `tokenizer.bin` of llama2.c, or the one inside of a GGUF file.
+ * template; else `tokenizer.bin` of llama2.c, or the one inside of a GGUF file. Beside a `.bin` of llama2.c the same files are looked for.
  *
  * Tokens are those of Python's `tokenizers` (`sentencepiece`, llama.cpp) for the same file, but for characters that other versions of Unicode class
  * otherwise; `truncation` and `padding` of the file are left to whoever makes batches. A folder whose `config.json` has a vocabulary of 256 and
@@ -34,7 +35,27 @@ const MAX_SETTINGS = 2 ** 24;
 export async function loadTokenizer(source: ModelSource): Promise<Tokenizer> {
   const files = modelFiles("loadTokenizer", source);
   const whole = await files.whole();
-  if (whole !== undefined) return insideOf(whole);
+  if (whole !== undefined) return (await insideOf(whole)) ?? besideOf(files);
+  const found = await amongFiles(files);
+  if (found !== undefined) return found;
+  const model = await modelFile(files);
+  return (model && (await insideOf(model))) ?? bytesOrNothing(files);
+}
+
+/** The tokenizer in the folder of a model's file that has none inside. */
+async function besideOf(files: ModelFiles): Promise<Tokenizer> {
+  const folder = files.beside();
+  const found = folder && ((await listedAmong(folder)) ?? (await amongFiles(folder)));
+  if (found !== undefined) return found;
+  throw new MissingFileError(
+    folder?.label("tokenizer.bin") ?? "tokenizer.bin",
+    undefined,
+    "the models of llama2.c have their tokenizer in a file of its own: put it beside the model",
+  );
+}
+
+/** The tokenizer that is a file by itself; undefined where there is none. */
+async function amongFiles(files: ModelFiles): Promise<Tokenizer | undefined> {
   const json = await readOptional(files, "tokenizer.json", MAX_BYTES);
   if (json !== undefined) {
     const label = files.label("tokenizer.json");
@@ -49,10 +70,14 @@ export async function loadTokenizer(source: ModelSource): Promise<Tokenizer> {
     };
     return finished(readSentencePieceModel(pieces, files.label("tokenizer.model"), around), settings, pieces);
   }
-  const listed = await readOptional(files, "tokenizer.bin", MAX_BYTES);
-  if (listed !== undefined) return listedTokenizer(listed, files.label("tokenizer.bin"));
-  const model = await modelFile(files);
-  return model === undefined ? bytesOrNothing(files) : insideOf(model);
+  return listedAmong(files);
+}
+
+/** That of llama2.c. */
+async function listedAmong(files: ModelFiles): Promise<Tokenizer | undefined> {
+  const name = await listedTokenizerName(files);
+  const bytes = name && (await readOptional(files, name, MAX_BYTES));
+  return name && bytes ? listedTokenizer(bytes, files.label(name)) : undefined;
 }
 
 /** The tokenizer of llama2.c. */
@@ -66,11 +91,12 @@ const listedTokenizer = async (bytes: Uint8Array, file: string): Promise<Tokeniz
     fingerprint: await fingerprintOf(bytes),
   });
 
-/** The tokenizer of a model in one file, or a tokenizer that is one. */
-async function insideOf(file: ByteSource): Promise<Tokenizer> {
+/** The tokenizer inside of a model's file, or a tokenizer that is one; undefined for the models of llama2.c, which have none inside. */
+async function insideOf(file: ByteSource): Promise<Tokenizer | undefined> {
   try {
     const start = await file.start();
-    if (/tok[^/\\]*\.bin$/i.test(file.name)) return await listedTokenizer(await readAll(file, MAX_BYTES), file.name);
+    if (isListedTokenizer(baseName(file.name))) return await listedTokenizer(await readAll(file, MAX_BYTES), file.name);
+    if (isLlama2c(start, file.size)) return undefined;
     if (!isGguf(start)) throw notAFolder(file.name, start);
     const found = ggufTokenizer(await readGgufHeader(file));
     if (found === undefined) {

@@ -1,9 +1,10 @@
 /** `tokenizer.model`: the file of SentencePiece (sentencepiece_model.proto of google/sentencepiece). */
 import { FormatError } from "../../errors.js";
+import type { GgufTokenizer } from "../gguf/keys.js";
 import { readCharsMap } from "./double-array.js";
 import type { PipelineParts } from "./pipeline.js";
 import { protoFields } from "./protobuf.js";
-import { checkPieceType, PIECE_TYPES, type Piece, sentencePieceParts } from "./sentencepiece.js";
+import { checkPieceType, PIECE_TYPES, type Piece, type SentencePieceOptions, sentencePieceParts } from "./sentencepiece.js";
 
 /** Numbers of the fields that are read. */
 const MODEL = { pieces: 1, trainer: 2, normalizer: 3 };
@@ -13,15 +14,52 @@ const NORMALIZER = { charsMap: 2, dummyPrefix: 3, removeExtraSpaces: 4, escapeSp
 
 const KINDS: Readonly<Record<number, "unigram" | "bpe">> = { 1: "unigram", 2: "bpe" };
 
+/** What such a file says. */
+type SentencePieceFile = Omit<SentencePieceOptions, "before" | "after" | "userDefinedIn">;
+
+/** Which of the pieces "<s>" and "</s>" are put around a text that is encoded with `special`. */
+export interface AroundText {
+  readonly bos: boolean;
+  readonly eos: boolean;
+}
+
+/** Throws FormatError for what is no such file, or a model of words or characters. */
+export function readSentencePieceModel(bytes: Uint8Array, file: string, around: AroundText): PipelineParts {
+  const model = parse(bytes, file);
+  const tokens = (wanted: boolean, text: string): number[] => (wanted ? [controlToken(model, text)].filter((token) => token >= 0) : []);
+  return sentencePieceParts({
+    ...model,
+    userDefinedIn: "normalized",
+    before: tokens(around.bos, "<s>"),
+    after: tokens(around.eos, "</s>"),
+  });
+}
+
 /**
- * @param around which of the pieces "<s>" and "</s>" are put around a text that is encoded with `special`
- * @throws FormatError for what is no such file, or a model of words or characters
+ * The same tokens as a GGUF file holds them, or undefined for a model that llama.cpp's kind "llama" cannot say: unigrams, texts that are normalized, and
+ * models without pieces for bytes. Throws FormatError as {@link readSentencePieceModel}.
  */
-export function readSentencePieceModel(
-  bytes: Uint8Array,
-  file: string,
-  around: { readonly bos: boolean; readonly eos: boolean },
-): PipelineParts {
+export function sentencePieceDefinition(bytes: Uint8Array, file: string, around: AroundText): GgufTokenizer | undefined {
+  const model = parse(bytes, file);
+  const { pieces, kind, space, dummy, removeExtraSpaces, charsMap, byteFallback } = model;
+  if (kind !== "bpe" || space !== "▁" || dummy === "after" || removeExtraSpaces || charsMap !== undefined || !byteFallback)
+    return undefined;
+  const control = (text: string): number | undefined => [controlToken(model, text)].find((token) => token >= 0);
+  return {
+    ...{ model: "llama", pre: "default", merges: undefined, chatTemplate: undefined },
+    tokens: pieces.map(({ text }) => text),
+    scores: Float64Array.from(pieces, ({ score }) => score),
+    tokenTypes: Float64Array.from(pieces, ({ type }) => type),
+    ...{ bosTokenId: control("<s>"), eosTokenId: control("</s>"), paddingTokenId: undefined, eotTokenId: undefined },
+    unknownTokenId: pieces.findIndex(({ type }) => type === PIECE_TYPES.unknown),
+    ...{ addBosToken: around.bos, addEosToken: around.eos, addSpacePrefix: dummy === "before", removeExtraWhitespaces: false },
+  };
+}
+
+const controlToken = ({ pieces }: SentencePieceFile, text: string): number =>
+  pieces.findIndex((piece) => piece.text === text && piece.type === PIECE_TYPES.control);
+
+function parse(bytes: Uint8Array, file: string): SentencePieceFile {
   const pieces: Piece[] = [];
   let trainer = new Map<number, number | Uint8Array>();
   let normalizer = new Map<number, number | Uint8Array>();
@@ -44,11 +82,7 @@ export function readSentencePieceModel(
   const charsMap = normalizer.get(NORMALIZER.charsMap);
   const unknownText = trainer.get(TRAINER.unknownText);
   const dummy = flag(normalizer, NORMALIZER.dummyPrefix, true);
-  const tokens = (wanted: boolean, text: string): number[] => {
-    const token = pieces.findIndex((piece) => piece.text === text && piece.type === PIECE_TYPES.control);
-    return wanted && token >= 0 ? [token] : [];
-  };
-  return sentencePieceParts({
+  return {
     file,
     pieces,
     kind,
@@ -58,10 +92,7 @@ export function readSentencePieceModel(
     charsMap: charsMap instanceof Uint8Array && charsMap.length > 0 ? readCharsMap(charsMap, file) : undefined,
     byteFallback: flag(trainer, TRAINER.byteFallback, false),
     unknownText: unknownText instanceof Uint8Array ? text(unknownText, file, 0) : " ⁇ ",
-    userDefinedIn: "normalized",
-    before: tokens(around.bos, "<s>"),
-    after: tokens(around.eos, "</s>"),
-  });
+  };
 }
 
 function message(value: number | Uint8Array, what: string, file: string, offset: number): Uint8Array {

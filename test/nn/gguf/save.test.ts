@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,6 +31,7 @@ import { bytesSource } from "../../../src/nn/byte-source.js";
 import { dequantizers, quantizeQ8 } from "../../../src/nn/gguf/blocks.js";
 import { readGgufHeader } from "../../../src/nn/gguf/header.js";
 import { ggufTokenizer } from "../../../src/nn/gguf/keys.js";
+import { loadTokenizer } from "../../../src/nn/tokenizers.js";
 import { goldenModel } from "../../golden/llama-fixture.js";
 import { tinyConfig, tinyLlama, valuesOf } from "../tiny.js";
 
@@ -249,6 +251,28 @@ describe("the tokenizer of a GGUF file", () => {
     expect(found).toMatchObject({ model: "llama", addSpacePrefix: true, merges: undefined });
     expect([...(found?.tokenTypes ?? [])].slice(0, 6)).toEqual([2, 6, 1, 1, 1, 1]);
     expect([...(found?.scores ?? [])].slice(0, 6).map((score) => score + 0)).toEqual([0, 0, 0, 0, -2, -1]);
+  });
+
+  it("is that of a folder with SentencePiece's own file, piece by piece, where llama.cpp has its kind", async () => {
+    const golden = (name: string): Uint8Array => readFileSync(new URL(`../../golden/tokenizers/${name}`, import.meta.url));
+    const pieces = await loadTokenizer({ "tokenizer.model": golden("bpe.model") });
+    const model = new Llama(llamaConfig({ ...tinyConfig, vocab_size: pieces.vocabSize + 3 }), { key: key(1) });
+    const file = await ggufBlob(model, {
+      tokenizer: { "tokenizer.model": golden("bpe.model"), "tokenizer_config.json": JSON.stringify({ chat_template: "{{ x }}" }) },
+    });
+    const found = await loadTokenizer({ "m.gguf": file });
+    expect(found).toMatchObject({ bos: 1, eos: 2, chatTemplate: "{{ x }}", vocabSize: pieces.vocabSize + 3 });
+    const { texts } = JSON.parse(new TextDecoder().decode(golden("answers.json"))) as { texts: string[] };
+    for (const text of texts) {
+      for (const special of [true, false]) {
+        const options = { special, parseSpecial: false };
+        expect([...found.encode(text, options)], text).toEqual([...pieces.encode(text, options)]);
+      }
+    }
+    const small = new Llama(llamaConfig({ ...tinyConfig, vocab_size: 7 }), { key: key(1) });
+    await expect(ggufBlob(small, { tokenizer: { "tokenizer.model": golden("bpe.model") } })).rejects.toThrow(/tokens, and the model has 7/);
+    await expect(ggufBlob(model, { tokenizer: { "tokenizer.model": golden("unigram.model") } })).rejects.toThrow(OptionError);
+    await expect(ggufBlob(model, { tokenizer: { "config.json": "{}" } })).rejects.toThrow(/tokenizer\.json: there is no such file/);
   });
 
   it("is bytes for a model of 256 tokens, and none where nobody has one", async () => {
