@@ -9,8 +9,14 @@ import { type Instruction, opcodes } from "./opcodes.js";
 export const types = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const;
 export type ValueType = keyof typeof types;
 
-/** Something that leaves a value on the stack. */
-export type Expression = (code: Code) => void;
+/**
+ * Which memory an address points into, by its number; undefined for what is no address. Addresses are numbers of 32 bits like any others,
+ * and instructions name their memory: so it is followed from where an address comes from through sums, locals and calls to where it is used.
+ */
+export type Place = number | undefined;
+
+/** Something that leaves a value on the stack, and tells its place. */
+export type Expression = (code: Code) => Place;
 
 /** A local variable of a function. */
 export interface Local {
@@ -23,8 +29,38 @@ export interface Local {
 export const op =
   (name: Instruction, ...operands: readonly Expression[]): Expression =>
   (code) => {
-    for (const operand of operands) operand(code);
+    const places = operands.map((operand) => operand(code));
     code.bytes.push(...opcodes[name]);
+    return placeOf(name, places);
+  };
+
+/** The place of what an instruction leaves: sums of an address and a number, and choices between addresses, are addresses. */
+function placeOf(name: Instruction, [a, b]: readonly Place[]): Place {
+  switch (name) {
+    case "i32.add":
+      if (a !== undefined && b !== undefined) throw new Error("two addresses have no sum");
+      return a ?? b;
+    case "i32.sub":
+      return b === undefined ? a : undefined;
+    case "select":
+      return joined(a, b);
+    default:
+      return undefined;
+  }
+}
+
+/** Between places that differ: nothing can be read there. */
+const torn = -1;
+
+/** The place of what is one of two things. What is not set on one way is not read after it. */
+const joined = (a: Place, b: Place): Place => (a === undefined || a === b ? b : b === undefined ? a : torn);
+
+/** An address that was read from memory, and the memory that it points into. */
+export const addressIn =
+  (memory: number, address: Expression): Expression =>
+  (code) => {
+    address(code);
+    return memory;
   };
 
 /** An instruction on one lane of a vector. */
@@ -33,6 +69,7 @@ export const lane =
   (code) => {
     op(name, ...operands)(code);
     code.bytes.push(index);
+    return undefined;
   };
 
 /** Lanes 0…7 of two vectors of four: `shuffle(a, b, [0, 4, 1, 5])` interleaves their lower halves. */
@@ -41,46 +78,54 @@ export const shuffle =
   (code) => {
     op("i8x16.shuffle", a, b)(code);
     for (const from of lanes) for (let byte = 0; byte < 4; byte++) code.bytes.push(4 * from + byte);
+    return undefined;
   };
 
 /** Reads memory at address + offset, where offset is a constant that is not negative. */
 export const load =
   (name: Instruction, address: Expression, offset = 0): Expression =>
   (code) => {
-    op(name, address)(code);
-    code.bytes.push(0, ...unsigned(offset));
+    const place = address(code);
+    code.bytes.push(...opcodes[name], ...code.at(place, offset));
+    return undefined;
   };
 
 /** Reads one lane of a vector from memory. */
 export const loadLane =
   (name: Instruction, index: number, address: Expression, vector: Expression, offset = 0): Expression =>
   (code) => {
-    op(name, address, vector)(code);
-    code.bytes.push(0, ...unsigned(offset), index);
+    const place = address(code);
+    vector(code);
+    code.bytes.push(...opcodes[name], ...code.at(place, offset), index);
+    return undefined;
   };
 
 export const i32 =
   (value: number): Expression =>
   (code) => {
     code.bytes.push(0x41, ...signed(BigInt(value | 0)));
+    return undefined;
   };
 
 export const i64 =
   (value: bigint): Expression =>
   (code) => {
     code.bytes.push(0x42, ...signed(BigInt.asIntN(64, value)));
+    return undefined;
   };
 
 export const f64 =
   (value: number): Expression =>
   (code) => {
     code.bytes.push(0x44, ...new Uint8Array(new Float64Array([value]).buffer));
+    return undefined;
   };
 
 const vector = (bytes: Uint8Array): Expression => {
   const list = [0xfd, 0x0c, ...bytes];
   return (code) => {
     code.bytes.push(...list);
+    return undefined;
   };
 };
 
@@ -97,8 +142,9 @@ export const f64x2 = (value: number): Expression => vector(new Uint8Array(Float6
 export const call =
   (target: FunctionReference, ...operands: readonly Expression[]): Expression =>
   (code) => {
-    for (const operand of operands) operand(code);
-    code.bytes.push(0x10, ...unsigned(target.index));
+    const places = operands.map((operand) => operand(code));
+    code.bytes.push(0x10, ...unsigned((target.on?.(places) ?? target).index));
+    return undefined;
   };
 
 /** `condition ? whenTrue : whenFalse` with both computed; the condition is an i32. */
@@ -111,8 +157,36 @@ export class Code {
   private readonly locals: ValueType[] = [];
   /** Locals that were given back, for the next who asks for one of their type. */
   private readonly idle = new Map<ValueType, Local[]>();
+  /** The places of locals, as far as the code has come. */
+  private places: Place[];
 
-  constructor(private readonly parameters: readonly ValueType[]) {}
+  /** @param places the memories that the parameters point into, as far as they are addresses */
+  constructor(
+    private readonly parameters: readonly ValueType[],
+    private readonly memory: MemoryType,
+    places: readonly Place[] = [],
+  ) {
+    this.places = [...places];
+  }
+
+  /** Where a local points to. */
+  placeOf(index: number): Place {
+    return this.places[index];
+  }
+
+  /** The memory that an instruction names, and what it adds to addresses. */
+  private target(place: Place): { readonly memory: number; readonly offset: number } {
+    const { count = 1, window } = this.memory;
+    if (count > 1 && (place === undefined || place === torn)) throw new Error("it is not known which memory an address points into");
+    const memory = place ?? 0;
+    return window === undefined ? { memory, offset: 0 } : { memory: 0, offset: memory * window };
+  }
+
+  /** What follows the opcode of an instruction that reads or writes at an address and an offset. */
+  at(place: Place, offset: number): number[] {
+    const to = this.target(place);
+    return [...(to.memory === 0 ? [0] : [0x40, ...unsigned(to.memory)]), ...unsigned(offset + to.offset)];
+  }
 
   parameter(index: number): Local {
     return localAt(index, this.parameters[index] as ValueType);
@@ -126,11 +200,14 @@ export class Code {
 
   /** Gives locals back whose values are not needed any more. */
   release(...locals: readonly Local[]): void {
-    for (const each of locals) this.idle.set(each.type, [...(this.idle.get(each.type) ?? []), each]);
+    for (const each of locals) {
+      this.idle.set(each.type, [...(this.idle.get(each.type) ?? []), each]);
+      this.places[each.index] = undefined;
+    }
   }
 
   set(target: Local, value: Expression): void {
-    value(this);
+    this.places[target.index] = value(this);
     this.bytes.push(0x21, ...unsigned(target.index));
   }
 
@@ -144,24 +221,38 @@ export class Code {
   }
 
   store(name: Instruction, address: Expression, value: Expression, offset = 0): void {
-    op(name, address, value)(this);
-    this.bytes.push(0, ...unsigned(offset));
+    const place = address(this);
+    value(this);
+    this.bytes.push(...opcodes[name], ...this.at(place, offset));
   }
 
   storeLane(name: Instruction, index: number, address: Expression, value: Expression, offset = 0): void {
-    op(name, address, value)(this);
-    this.bytes.push(0, ...unsigned(offset), index);
+    this.store(name, address, value, offset);
+    this.bytes.push(index);
+  }
+
+  /** Makes so many bytes zero. */
+  clear(address: Expression, bytes: Expression): void {
+    const { memory, offset } = this.target(address(this));
+    if (offset > 0) this.bytes.push(0x41, ...signed(BigInt(offset)), ...opcodes["i32.add"]);
+    i32(0)(this);
+    bytes(this);
+    this.bytes.push(...opcodes["memory.fill"], ...unsigned(memory));
   }
 
   if(condition: Expression, whenTrue: () => void, whenFalse?: () => void): void {
     condition(this);
     this.bytes.push(0x04, 0x40);
+    const before = [...this.places];
     whenTrue();
+    const after = this.places;
+    this.places = before;
     if (whenFalse) {
       this.bytes.push(0x05);
       whenFalse();
     }
     this.bytes.push(0x0b);
+    this.places = Array.from({ length: Math.max(after.length, this.places.length) }, (_, i) => joined(after[i], this.places[i]));
   }
 
   /** Repeats the body while the condition, tested before each round, is not 0. */
@@ -172,9 +263,13 @@ export class Code {
   /** Repeats the body until the condition, tested after each round, is 0. */
   repeat(body: () => void, condition: Expression): void {
     this.bytes.push(0x03, 0x40);
+    const before = [...this.places];
     body();
     condition(this);
     this.bytes.push(0x0d, 0x00, 0x0b);
+    // The body was printed for the first round, and is run for all.
+    const moved = before.some((place, i) => joined(place, this.places[i]) === torn && place !== torn);
+    if (moved) throw new Error("an address points into another memory after each round of a loop");
   }
 
   /** for (variable = from; variable < to; variable += step), compared as signed numbers. */
@@ -206,15 +301,18 @@ const localAt = (index: number, type: ValueType): Local => ({
   type,
   get: (code) => {
     code.bytes.push(0x20, ...unsigned(index));
+    return code.placeOf(index);
   },
 });
 
 /** A function of a module that others can call. */
 export interface FunctionReference {
   readonly index: number;
+  /** The same function for arguments that point into these memories; absent where it reads none. */
+  readonly on?: (places: readonly Place[]) => FunctionReference;
 }
 
-interface Signature {
+export interface Signature {
   readonly parameters: readonly ValueType[];
   readonly results: readonly ValueType[];
 }
@@ -224,7 +322,14 @@ export interface MemoryType {
   readonly shared: boolean;
   /** Most pages of 64 KiB that the memory can grow to. */
   readonly maximum: number;
+  /** Memories that addresses may point into; all but the first are imported as `env.memory1` and so on. Default 1. */
+  readonly count?: number;
+  /** Bytes of parts of one memory that stand for all of them, with the address 0 of each where it begins. Default: memories of their own. */
+  readonly window?: number;
 }
+
+/** The name under which modules import a memory. */
+export const memoryName = (memory: number): string => (memory === 0 ? "memory" : `memory${memory}`);
 
 /** A module under construction: imports first, then functions. */
 export class ModuleBuilder {
@@ -233,7 +338,7 @@ export class ModuleBuilder {
   private readonly functions: { type: number; body: number[] }[] = [];
   private readonly exports: { name: string; index: number }[] = [];
 
-  constructor(private readonly memory: MemoryType) {}
+  constructor(readonly memory: MemoryType) {}
 
   /** A function that is handed in as `module.name` when the module is instantiated. */
   import(module: string, name: string, signature: Signature): FunctionReference {
@@ -242,9 +347,14 @@ export class ModuleBuilder {
     return { index: this.imports.push([...text(module), ...text(name), 0x00, ...unsigned(type)]) - 1 };
   }
 
-  /** Adds a function; `body` writes its instructions. With a name it is exported. */
-  function(signature: Signature, body: (code: Code, ...parameters: Local[]) => void, name?: string): FunctionReference {
-    const code = new Code(signature.parameters);
+  /** Adds a function; `body` writes its instructions. With a name it is exported. `places` are the memories that its parameters point into. */
+  function(
+    signature: Signature,
+    body: (code: Code, ...parameters: Local[]) => void,
+    name?: string,
+    places: readonly Place[] = [],
+  ): FunctionReference {
+    const code = new Code(signature.parameters, this.memory, places);
     body(code, ...signature.parameters.map((_, i) => code.parameter(i)));
     return this.place(signature, code.finish(), name);
   }
@@ -265,21 +375,22 @@ export class ModuleBuilder {
 
   /** The bytes of the module. */
   finish(): Uint8Array<ArrayBuffer> {
-    const memory = [
+    const { count = 1, window } = this.memory;
+    const memories = Array.from({ length: window === undefined ? count : 1 }, (_, i) => [
       ...text("env"),
-      ...text("memory"),
+      ...text(memoryName(i)),
       0x02,
       this.memory.shared ? 0x03 : 0x01,
       ...unsigned(0),
       ...unsigned(this.memory.maximum),
-    ];
+    ]);
     const parts = [
       [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
       section(
         1,
         this.signatures.map((key) => key.split(",").map(Number)),
       ),
-      section(2, [...this.imports, memory]),
+      section(2, [...this.imports, ...memories]),
       section(
         3,
         this.functions.map(({ type }) => unsigned(type)),

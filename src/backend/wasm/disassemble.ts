@@ -7,13 +7,14 @@ import type { WasmProgram } from "./program.js";
  * of assembler.ts, for the instructions that it writes.
  */
 
-/** What follows an opcode: places in memory, a lane, sixteen lanes. */
-type Immediate = "none" | "memory" | "lane" | "memory lane" | "lanes";
+/** What follows an opcode: places in memory, a memory, a lane, sixteen lanes. */
+type Immediate = "none" | "memory" | "whole memory" | "lane" | "memory lane" | "lanes";
 
 function immediateOf(name: string): Immediate {
   if (name === "i8x16.shuffle") return "lanes";
   if (/^v128\.(load|store)\d+_lane$/.test(name)) return "memory lane";
   if (/_lane$/.test(name)) return "lane";
+  if (name === "memory.fill") return "whole memory";
   return /\.(load|store)/.test(name) ? "memory" : "none";
 }
 
@@ -161,12 +162,15 @@ function instruction(first: number, reader: Reader): string {
     code.push(reader.byte());
   }
   const { name, immediate } = instructions.get(code.join()) as { name: string; immediate: Immediate };
+  const which = (memory: number): string => (memory === 0 ? "" : ` ${memory}`);
   const place = (): string => {
-    reader.unsigned();
+    const memory = (reader.unsigned() & 0x40) === 0 ? 0 : reader.unsigned();
     const offset = reader.unsigned();
-    return offset === 0 ? "" : ` offset=${offset}`;
+    return `${which(memory)}${offset === 0 ? "" : ` offset=${offset}`}`;
   };
   switch (immediate) {
+    case "whole memory":
+      return `${name}${which(reader.unsigned())}`;
     case "memory":
       return `${name}${place()}`;
     case "memory lane":

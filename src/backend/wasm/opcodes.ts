@@ -34,7 +34,7 @@ export const opcodes = {
   "i64.extend_i32_u": [0xad],
   "f32.demote_f64": [0xb6],
   "f64.convert_i64_s": [0xb9],
-  "memory.fill": [0xfc, 0x0b, 0x00],
+  "memory.fill": [0xfc, 0x0b],
 
   "v128.load": [0xfd, 0x00],
   "v128.load16x4_u": [0xfd, 0x04],

@@ -12,7 +12,7 @@ import { type MemoryType, ModuleBuilder } from "./assembler.js";
 import { type FlatStep, flatten, type StepTree } from "./flat-steps.js";
 import { attentionKernels, hasAttentionKernel } from "./kernels/attention.js";
 import { attentionBackwardKernels } from "./kernels/attention-backward.js";
-import { type Gemm, gemmSignatures } from "./kernels/gemm.js";
+import { type Gemm, importGemm } from "./kernels/gemm.js";
 import { type Context, type KernelCode, kernelSignature } from "./kernels/kernel.js";
 import { mapKernel } from "./kernels/map.js";
 import { matmulKernels } from "./kernels/matmul.js";
@@ -63,14 +63,41 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram
 /** Compiles steps to bytes; `scalars` are the types of the program's scalars. */
 export function assemble(lowered: Lowered, scalars: readonly DType[], options: Omit<ProgramOptions, "kernels">): WasmProgram {
   const heirs = heirsOf(lowered, options.donated);
-  const planned = plan(schedule(lowered, heirs, bufferBytes), heirs, { bytesOf: bufferBytes, scratch: "block", alignment: 64 });
-  const module = new ModuleBuilder(options.memory);
-  const names = Object.keys(gemmSignatures) as (keyof Gemm)[];
-  const gemm = Object.fromEntries(names.map((name) => [name, module.import("gemm", name, gemmSignatures[name])])) as unknown as Gemm;
+  const scheduled = schedule(lowered, heirs, bufferBytes);
+  const planned = plan(scheduled, heirs, { bytesOf: bufferBytes, scratch: "block", alignment: 64 });
+  return { plan: planned, scalars, ...print(planned, options) };
+}
+
+/** The memories that a run has its things in, by their numbers. */
+export interface Placement {
+  /** Of each slot of the plan. */
+  readonly slots: readonly number[];
+  /** Of the arena of the kernels and of what belongs to threads. */
+  readonly run: number;
+}
+
+/** A program for a run that is not all in the first memory. The plan is the same, and so are the steps but for their functions. */
+export function placeProgram(program: WasmProgram, placement: Placement, options: Omit<ProgramOptions, "kernels">): WasmProgram {
+  return { ...program, ...print(program.plan, options, placement) };
+}
+
+/** The code of a plan, as a module and as the steps that call it. */
+function print(
+  planned: Plan,
+  options: Omit<ProgramOptions, "kernels" | "donated">,
+  placement?: Placement,
+): Pick<WasmProgram, "module" | "steps" | "kernelSteps"> {
+  const memoryOf = (buffer: number): number => placement?.slots[planned.slotOf.get(buffer) as number] ?? 0;
+  const count = 1 + (placement?.slots ?? []).reduce((a, b) => Math.max(a, b), placement?.run ?? 0);
+  const module = new ModuleBuilder({ ...options.memory, count });
+  const fused = options.fused ?? false;
+  const gemm = importGemm(module, fused);
   const context: Omit<Context, "loops"> = {
     module,
-    math: new MathFunctions(module, options.fused ?? false),
+    math: new MathFunctions(module, fused),
     info: (buffer) => planned.buffers.get(buffer) as BufferInfo,
+    memoryOf,
+    runMemory: placement?.run ?? 0,
   };
   /** Functions by their code. */
   const functions = new Map<string, number>();
@@ -87,12 +114,12 @@ export function assemble(lowered: Lowered, scalars: readonly DType[], options: O
   const codesOf = (kernel: Kernel, loops: readonly Loop[]): readonly PlacedCode[] => {
     const { key, buffers } = patternOf(kernel, (buffer) => {
       const { dtype, length } = context.info(buffer);
-      return `${dtype}[${length}]`;
+      return `${dtype}[${length}]@${memoryOf(buffer)}`;
     });
     const full = `${loops.map(({ name, extent }) => `${name}<${extent}`).join()}\n${key}`;
     const known = printed.get(full);
     if (known === undefined) {
-      const codes = print(kernel, { ...context, loops }, gemm).map(({ body, ...fields }) => ({ ...fields, function: functionOf(body) }));
+      const codes = codeOf(kernel, { ...context, loops }, gemm).map(({ body, ...fields }) => ({ ...fields, function: functionOf(body) }));
       printed.set(full, { codes, buffers });
       return codes;
     }
@@ -115,10 +142,10 @@ export function assemble(lowered: Lowered, scalars: readonly DType[], options: O
   };
   const tree = planned.steps.flatMap((step) => place(step, []));
   const steps = flatten(tree, options.memory.shared && options.chunks !== "finest");
-  return { plan: planned, module: module.finish(), steps, scalars, kernelSteps };
+  return { module: module.finish(), steps, kernelSteps };
 }
 
-function print(kernel: Kernel, context: Context, gemm: Gemm): KernelCode[] {
+function codeOf(kernel: Kernel, context: Context, gemm: Gemm): KernelCode[] {
   switch (kernel.kind) {
     case "map":
       return [mapKernel(kernel, context)];

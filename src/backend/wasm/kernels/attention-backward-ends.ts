@@ -4,7 +4,7 @@ import type { Blocks } from "./attention-backward-blocks.js";
 import { less, plus, times } from "./attention-parts.js";
 import { smaller } from "./epilogue.js";
 import { type Gemm, reading } from "./gemm.js";
-import { type Context, type KernelCode, KernelFunction, tableHeader, unitsPerChunk } from "./kernel.js";
+import { type Context, type KernelCode, KernelFunction, unitsPerChunk } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
 
 /** The steps before and after the main one of attention's backward pass. */
@@ -58,7 +58,7 @@ export function packKernel(kernel: AttentionBackwardKernel, context: Context, ge
   const { batch, head, query, channel, valueChannel } = kernel.loops;
   const f = new KernelFunction(kernel, context);
   const { code, values } = f;
-  const arena = f.word(tableHeader.arena);
+  const arena = f.arena();
   const number = (): Local => code.local("i32");
   const [unit, b, h, first, count, to] = [number(), number(), number(), number(), number(), number()];
   code.for(unit, f.begin.get, f.end.get, 1, () => {
@@ -88,7 +88,7 @@ export function sumKernel(kernel: AttentionBackwardKernel, context: Context, blo
   const { batch, head, query, channel } = kernel.loops;
   const f = new KernelFunction(kernel, context);
   const { code, values } = f;
-  const arena = f.word(tableHeader.arena);
+  const arena = f.arena();
   const store = kernel.stores[kernel.results.indexOf(0)] as AttentionBackwardKernel["stores"][number];
   values.prepare([kernel.scale], []);
   const scale = values.get(kernel.scale);

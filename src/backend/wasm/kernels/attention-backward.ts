@@ -26,7 +26,7 @@ import {
 } from "./attention-parts.js";
 import { larger, smaller } from "./epilogue.js";
 import { type Gemm, panelColumns, reading, tileRows } from "./gemm.js";
-import { type Context, type KernelCode, KernelFunction, tableHeader, unitsPerChunk } from "./kernel.js";
+import { type Context, type KernelCode, KernelFunction, unitsPerChunk } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
 
 /**
@@ -61,7 +61,7 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
   values.prepare([kernel.offset, kernel.scale], []);
   const visibility = new Visibility(f, kernel);
 
-  const arena = f.word(tableHeader.arena);
+  const arena = f.arena();
   const rooms = new Rooms(f);
   const factors = storeFactors(f, rooms, kernel.scale);
   const [kPanelBytes, vPanelBytes] = [panelRow * channel.extent, panelRow * valueChannel.extent];
@@ -99,8 +99,8 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
     if (needsQ && !blocks.keysReady)
       code.do(call(kPack, kFrom.get, i32(at.row), i32(at.column), kChannels.get, keys.get, i32(channel.extent)));
     code.release(kFrom);
-    code.do(op("memory.fill", kSums.get, i32(0), i32(panels * kSumBytes)));
-    code.do(op("memory.fill", vSums.get, i32(0), i32(panels * vSumBytes)));
+    code.clear(kSums.get, i32(panels * kSumBytes));
+    code.clear(vSums.get, i32(panels * vSumBytes));
   };
 
   /** The number of the panel of keys at hand, times something. */
@@ -230,10 +230,10 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
     code.set(rowStep, queries.get);
     visibility.whereCut(top.get, bottom.get, first.get, end.get, () => {
       code.set(rowStep, i32(panelColumns));
-      code.do(op("memory.fill", tiles.get, i32(0), i32(4 * blocks.keys * blocks.queries)));
+      code.clear(tiles.get, i32(4 * blocks.keys * blocks.queries));
     });
     eachPanel(onPanel);
-    if (blocks.alone) code.do(op("memory.fill", qSums.get, i32(0), i32(blocks.queries * blocks.sumRow)));
+    if (blocks.alone) code.clear(qSums.get, i32(blocks.queries * blocks.sumRow));
     code.set(from, top.get);
     code.while(op("i32.lt_s", from.get, bottom.get), () => {
       code.set(count, smaller(rowStep.get, less(bottom.get, from.get)));
@@ -305,7 +305,7 @@ function mainKernel(kernel: AttentionBackwardKernel, context: Context, gemm: Gem
     code.set(kh, op("i32.rem_u", kh.get, i32(keyHead.extent)));
     if (needsQ && !blocks.alone) {
       code.set(h, times(kh.get, group));
-      code.do(op("memory.fill", sumsOf(i32(0)), i32(0), i32(group * query.extent * blocks.sumRow)));
+      code.clear(sumsOf(i32(0)), i32(group * query.extent * blocks.sumRow));
     }
     values.within(batch.name, b, () =>
       values.within(keyHead.name, kh, () => code.for(tile, part.get, i32(blocks.keyTiles), blocks.parts, onTile)),

@@ -1,4 +1,4 @@
-import { type Code, type Expression, f32x4, i32, i32x4of, type Local, load, type ModuleBuilder, op, shuffle } from "../assembler.js";
+import { type Code, type Expression, f32x4, i32, i32x4of, type Local, load, op, shuffle } from "../assembler.js";
 import { log } from "../math/logarithm.js";
 import { powersOfTwo } from "../math/power-of-two.js";
 import { addProduct, transposed, words } from "./inner-loops.js";
@@ -59,20 +59,19 @@ export const panelRow = 32;
 /** The score that a query has seen before its first, times log₂ e: what is lower does not count. */
 export const lowest = -1e30 * Math.LOG2E;
 
-/** Adds the functions to the module of the inner loops. */
-export function addAttentionLoops(module: ModuleBuilder, fused: boolean): void {
-  const add = (name: keyof AttentionExports, body: (code: Code, parameters: readonly Local[], fused: boolean) => void): void => {
-    module.function(attentionSignatures[name], (code, ...p) => body(code, p, fused), name);
-  };
-  add("hideScores", hideScores);
-  add("softmaxPanel", softmaxPanel);
-  add("endSoftmax", endSoftmax);
-  add("turnPanel", turnPanel);
-  add("probabilities", probabilities);
-  add("turnTiles", turnTiles);
-  add("softmaxRow", softmaxRow);
-  add("combineParts", combineParts);
-}
+/** How the functions are printed. */
+export const attentionPrinters: Readonly<
+  Record<keyof AttentionExports, (code: Code, parameters: readonly Local[], fused: boolean) => void>
+> = {
+  hideScores: (code, p) => hideScores(code, p),
+  softmaxPanel: (code, p, fused) => softmaxPanel(code, p, fused),
+  endSoftmax: (code, p, fused) => endSoftmax(code, p, fused),
+  turnPanel: (code, p) => turnPanel(code, p),
+  probabilities: (code, p, fused) => probabilities(code, p, fused),
+  turnTiles: (code, p) => turnTiles(code, p),
+  softmaxRow: (code, p, fused) => softmaxRow(code, p, fused),
+  combineParts: (code, p, fused) => combineParts(code, p, fused),
+};
 
 const plus = (a: Expression, b: Expression): Expression => op("i32.add", a, b);
 const times = (a: Expression, n: number): Expression => op("i32.mul", a, i32(n));
@@ -103,11 +102,11 @@ function hideScores(code: Code, parameters: readonly Local[]): void {
 /** Repeats `body` for `count` rows of eight, then for what is left one by one. */
 function eachRows(code: Code, at: Local, end: Local, count: number, body: (rows: number) => void): void {
   const stop = code.local("i32", op("i32.sub", end.get, i32((count - 1) * panelRow)));
-  code.while(op("i32.lt_s", at.get, stop.get), () => {
+  code.while(op("i32.lt_u", at.get, stop.get), () => {
     body(count);
     code.increase(at, i32(count * panelRow));
   });
-  code.while(op("i32.lt_s", at.get, end.get), () => {
+  code.while(op("i32.lt_u", at.get, end.get), () => {
     body(1);
     code.increase(at, i32(panelRow));
   });

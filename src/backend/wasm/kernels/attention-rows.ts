@@ -16,7 +16,7 @@ import {
 } from "./attention-parts.js";
 import { larger, smaller } from "./epilogue.js";
 import { type Gemm, reading } from "./gemm.js";
-import { type Context, type KernelCode, KernelFunction, tableHeader, unitsPerChunk } from "./kernel.js";
+import { type Context, type KernelCode, KernelFunction, unitsPerChunk } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
 import { bytesOf } from "./operations.js";
 
@@ -58,7 +58,7 @@ function partKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, keys:
   const plain = isPlain(kernel);
   const parts = Math.ceil(key.extent / keys);
   const group = head.extent / keyHead.extent;
-  const arena = f.word(tableHeader.arena);
+  const arena = f.arena();
   values.prepare([kernel.offset, kernel.scale], []);
   const visibility = new Visibility(f, kernel);
   const rooms = new Rooms(f);
@@ -105,7 +105,7 @@ function partKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, keys:
         code.do(call(gemm[reading("rowByColumns", kernel.v.dtype)], scores.get, vFrom, i32(v.row), o, ...sizes, block.get));
       },
       () => {
-        code.do(op("memory.fill", state.get, i32(0), i32(partBytesOf(kernel))));
+        code.clear(state.get, i32(partBytesOf(kernel)));
         code.storeLane("v128.store32_lane", 0, state.get, f32x4(lowest));
       },
     );
@@ -145,7 +145,7 @@ function combineKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, ke
   const f = new KernelFunction(kernel, context);
   const { code, values } = f;
   const parts = Math.ceil(key.extent / keys);
-  const arena = f.word(tableHeader.arena);
+  const arena = f.arena();
   const rooms = new Rooms(f);
   const o = rooms.take(4 * ceilTo(valueChannel.extent, 4));
   const lse = rooms.take(panelRow);

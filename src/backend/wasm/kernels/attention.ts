@@ -26,7 +26,7 @@ import {
 import { attentionRowKernels } from "./attention-rows.js";
 import { larger, smaller } from "./epilogue.js";
 import { type Gemm, panelColumns, reading, tileRows } from "./gemm.js";
-import { type Context, type KernelCode, KernelFunction, tableHeader, unitsPerChunk } from "./kernel.js";
+import { type Context, type KernelCode, KernelFunction, unitsPerChunk } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
 
 /** Whether there is a kernel for a call, so that it need not be inlined. */
@@ -124,7 +124,7 @@ function packKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, block
   const f = new KernelFunction(kernel, context);
   const { code, values } = f;
   const { batch, keyHead, key, channel, valueChannel } = kernel.loops;
-  const arena = f.word(tableHeader.arena);
+  const arena = f.arena();
   const [unit, b, h, first, count] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
   code.for(unit, f.begin.get, f.end.get, 1, () => {
     code.set(first, times(op("i32.rem_u", unit.get, i32(blocks.keyBlocks)), blocks.keys));
@@ -157,7 +157,7 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
   const { code, values } = f;
   const ahead = arenaBytes > 0;
   const plain = isPlain(kernel);
-  const arena = f.word(tableHeader.arena);
+  const arena = f.arena();
   values.prepare([kernel.offset, kernel.scale], []);
   const visibility = new Visibility(f, kernel);
   const panels = blocks.queries / panelColumns;
@@ -266,7 +266,7 @@ function forwardKernel(kernel: AttentionKernel, context: Context, gemm: Gemm, bl
         code.store("v128.store", state.get, f32x4(lowest), at);
         code.store("v128.store", state.get, f32x4(0), 32 + at);
       }
-      code.do(op("memory.fill", o.get, i32(0), i32(sumBytes)));
+      code.clear(o.get, i32(sumBytes));
     });
     code.set(block, op("i32.div_u", visibility.firstKey(top.get), i32(blocks.keys)));
     // Ends before the first key are negative.

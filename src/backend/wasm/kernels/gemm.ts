@@ -12,8 +12,9 @@ import {
   type MemoryType,
   ModuleBuilder,
   op,
+  type Place,
 } from "../assembler.js";
-import { type AttentionExports, addAttentionLoops, attentionSignatures } from "./attention-loops.js";
+import { type AttentionExports, attentionPrinters, attentionSignatures } from "./attention-loops.js";
 import { copyOne, type Element, elements, readFour, readLast } from "./gemm-elements.js";
 import { addProduct, transposed, words } from "./inner-loops.js";
 import { multiply, panelColumns, tileRows } from "./multiply.js";
@@ -111,57 +112,79 @@ export const gemmSignatures = {
   ...Object.fromEntries(elements.flatMap((dtype) => readerNames.map((name) => [reading(name, dtype), words(readerWords[name])]))),
 } as Readonly<Record<keyof GemmExports, ReturnType<typeof words>>>;
 
-/** @param fused Multiply and add in one instruction with one rounding, where the engine has relaxed SIMD. */
-export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<ArrayBuffer> {
-  const module = new ModuleBuilder(memory);
-  module.function(
-    gemmSignatures.multiply,
-    (code, ...p) => {
+/** Prints the body of a function. */
+type Printer = (code: Code, parameters: readonly Local[]) => void;
+
+/** How the functions are printed. `fused` multiplies and adds in one instruction with one rounding, where the engine has relaxed SIMD. */
+function gemmPrinters(fused: boolean): Readonly<Record<keyof GemmExports, Printer>> {
+  const readers: Readonly<Record<keyof Readers, (dtype: Element) => Printer>> = {
+    packPanels: (dtype) => (code, p) => pack(code, p, panelColumns, dtype),
+    packTiles: (dtype) => (code, p) => pack(code, p, tileRows, dtype),
+    rowByColumns: (dtype) => (code, p) => rowByColumns(code, p, dtype, fused),
+    rowByRows: (dtype) => (code, p) => rowByRows(code, p, dtype, fused),
+    gather: (dtype) => (code, p) => gather(code, p, dtype),
+  };
+  const attention = Object.entries(attentionPrinters).map(([name, print]): [string, Printer] => [name, (code, p) => print(code, p, fused)]);
+  return {
+    multiply: (code, p) => {
       const [a, b, c, cRow, rows, panels, depth, accumulate] = p as [Local, Local, Local, Local, Local, Local, Local, Local];
       const aTile = code.local("i32", times(depth.get, tileRows * 4));
       const bPanel = code.local("i32", times(depth.get, panelColumns * 4));
       const steps = { aStep: i32(tileRows * 4), bStep: i32(panelColumns * 4), blockBytes: i32(blockTerms * panelColumns * 4) };
       multiply(code, { fused, a, aTile, b, bPanel, ...steps, c, cRow, rows, panels, depth, accumulate });
     },
-    "multiply",
-  );
-  module.function(
-    gemmSignatures.multiplyPart,
-    (code, ...p) => {
+    multiplyPart: (code, p) => {
       const [a, aTile, aStep, b, bPanel, bStep, ...rest] = p as [Local, Local, Local, Local, Local, Local, ...Local[]];
       const [c, cRow, rows, panels, depth, accumulate] = rest as [Local, Local, Local, Local, Local, Local];
       const blockBytes = code.local("i32", times(bStep.get, blockTerms)).get;
       const steps = { aStep: aStep.get, bStep: bStep.get, blockBytes };
       multiply(code, { fused, a, aTile, b, bPanel, ...steps, c, cRow, rows, panels, depth, accumulate });
     },
-    "multiplyPart",
-  );
-  module.function(
-    gemmSignatures.multiplyRows,
-    (code, ...p) => {
+    multiplyRows: (code, p) => {
       const [a, aRow, b, c, cRow, rows, panels, depth, accumulate] = p as [Local, Local, Local, Local, Local, Local, Local, Local, Local];
       const aTile = code.local("i32", times(aRow.get, tileRows));
       const bPanel = code.local("i32", times(depth.get, panelColumns * 4));
       const steps = { aStep: i32(4), bStep: i32(panelColumns * 4), blockBytes: i32(blockTerms * panelColumns * 4) };
       multiply(code, { fused, a, aRow, aTile, b, bPanel, ...steps, c, cRow, rows, panels, depth, accumulate });
     },
-    "multiplyRows",
-  );
-  addAttentionLoops(module, fused);
-  for (const dtype of elements) {
-    const printers: Readonly<Record<keyof Readers, (code: Code, parameters: readonly Local[]) => void>> = {
-      packPanels: (code, p) => pack(code, p, panelColumns, dtype),
-      packTiles: (code, p) => pack(code, p, tileRows, dtype),
-      rowByColumns: (code, p) => rowByColumns(code, p, dtype, fused),
-      rowByRows: (code, p) => rowByRows(code, p, dtype, fused),
-      gather: (code, p) => gather(code, p, dtype),
-    };
-    for (const name of readerNames) {
-      const exported = reading(name, dtype);
-      module.function(gemmSignatures[exported], (code, ...p) => printers[name](code, p), exported);
-    }
-  }
+    ...(Object.fromEntries([
+      ...attention,
+      ...elements.flatMap((dtype) => readerNames.map((name) => [reading(name, dtype), readers[name](dtype)])),
+    ]) as Record<keyof AttentionExports | ReaderName, Printer>),
+  };
+}
+
+/** The module of all functions, for operands in the first memory. */
+export function gemmModule(memory: MemoryType, fused: boolean): Uint8Array<ArrayBuffer> {
+  const module = new ModuleBuilder(memory);
+  const names = Object.keys(gemmSignatures) as (keyof GemmExports)[];
+  const printers = gemmPrinters(fused);
+  for (const name of names) module.function(gemmSignatures[name], (code, ...p) => printers[name](code, p), name);
   return module.finish();
+}
+
+/**
+ * The functions as a program calls them: those of the module of all where every operand is in the first memory. For other operands the
+ * program has functions of its own, which are printed when the first call to them is.
+ */
+export function importGemm(module: ModuleBuilder, fused: boolean): Gemm {
+  const printers = gemmPrinters(fused);
+  const own = new Map<string, FunctionReference>();
+  const names = Object.keys(gemmSignatures) as (keyof GemmExports)[];
+  const reference = (name: keyof GemmExports): FunctionReference => {
+    const imported = module.import("gemm", name, gemmSignatures[name]);
+    const on = (places: readonly Place[]): FunctionReference => {
+      if (!places.some((place) => place !== undefined && place !== 0)) return imported;
+      const key = `${name} ${places.join()}`;
+      const known = own.get(key);
+      if (known !== undefined) return known;
+      const made = module.function(gemmSignatures[name], (code, ...p) => printers[name](code, p), undefined, places);
+      own.set(key, made);
+      return made;
+    };
+    return { ...imported, on };
+  };
+  return Object.fromEntries(names.map((name) => [name, reference(name)])) as unknown as Gemm;
 }
 
 const add = (a: Expression, b: Expression): Expression => op("i32.add", a, b);
@@ -289,7 +312,7 @@ function rowByColumns(code: Code, parameters: readonly Local[], dtype: Element, 
   const [k, at, place, end, left] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
   const sum = code.local("v128");
   code.set(end, op("i32.and", add(times(columns.get, 4), i32(15)), i32(-16)));
-  code.do(op("memory.fill", c.get, i32(0), end.get));
+  code.clear(c.get, end.get);
   code.if(op("i32.le_s", depth.get, i32(blockTerms)), () => code.set(block, c.get));
   const addRows = (count: number): void => {
     const elements = Array.from({ length: count }, (_, s) => code.local("v128", load("v128.load32_splat", a.get, 4 * s)));
@@ -312,7 +335,7 @@ function rowByColumns(code: Code, parameters: readonly Local[], dtype: Element, 
   code.while(op("i32.gt_s", left.get, i32(0)), () => {
     code.set(k, op("select", left.get, i32(blockTerms), op("i32.lt_s", left.get, i32(blockTerms))));
     code.increase(left, op("i32.sub", i32(0), k.get));
-    code.if(op("i32.ne", block.get, c.get), () => code.do(op("memory.fill", block.get, i32(0), end.get)));
+    code.if(op("i32.ne", block.get, c.get), () => code.clear(block.get, end.get));
     // To widen f16 takes registers, of which four rows would leave none.
     for (const count of dtype === "f16" ? [2, 1] : [4, 1]) {
       code.while(op("i32.ge_s", k.get, i32(count)), () => {

@@ -3,7 +3,7 @@ import { readBuffers } from "../../../compiler/liveness.js";
 import type { BufferInfo, Kernel, Loop, Value } from "../../../compiler/program.js";
 import type { DType } from "../../../ir/dtype.js";
 import { type Atom, add, coefficient, type IndexExpression, mentions, scale, substitute, variable } from "../../../ir/index-expression.js";
-import { Code, type Expression, i32, type Local, load, type ModuleBuilder, op } from "../assembler.js";
+import { addressIn, Code, type Expression, i32, type Local, load, type ModuleBuilder, op } from "../assembler.js";
 import type { MathFunctions } from "../math/index.js";
 import type { Counter, Width } from "./places.js";
 import { type Facts, ValueEmitter } from "./values.js";
@@ -45,18 +45,22 @@ export interface Context {
   readonly module: ModuleBuilder;
   readonly math: MathFunctions;
   readonly info: (buffer: number) => BufferInfo;
+  /** The memory that a buffer lies in. */
+  readonly memoryOf: (buffer: number) => number;
+  /** The memory of the arena and of what belongs to threads. */
+  readonly runMemory: number;
   /** The loops around the kernel, the outermost first. */
   readonly loops: readonly Loop[];
 }
 
 /** The start of a kernel function: parameters, and buffers whose addresses are read from the table. */
 export class KernelFunction {
-  readonly code = new Code(kernelSignature.parameters);
+  readonly code: Code;
   readonly buffers: readonly number[];
-  readonly table = this.code.parameter(0);
-  readonly scratch = this.code.parameter(1);
-  readonly begin = this.code.parameter(2);
-  readonly end = this.code.parameter(3);
+  readonly table: Local;
+  readonly scratch: Local;
+  readonly begin: Local;
+  readonly end: Local;
   readonly values: ValueEmitter;
   private readonly bases: ReadonlyMap<number, Local>;
 
@@ -65,9 +69,13 @@ export class KernelFunction {
     private readonly context: Context,
     facts?: Facts,
   ) {
+    // Tables are in the first memory.
+    const code = new Code(kernelSignature.parameters, context.module.memory, [0, context.runMemory]);
+    this.code = code;
+    [this.table, this.scratch, this.begin, this.end] = [code.parameter(0), code.parameter(1), code.parameter(2), code.parameter(3)];
     this.buffers = [...new Set([...readBuffers(kernel), ...kernel.stores.map(({ buffer }) => buffer)])];
-    this.bases = new Map(this.buffers.map((buffer, i) => [buffer, this.word(tableHeader.words + i)]));
-    const scalars = kernel.values.some(({ kind }) => kind === "scalar") ? this.word(tableHeader.scalars) : undefined;
+    this.bases = new Map(this.buffers.map((buffer, i) => [buffer, this.word(tableHeader.words + i, context.memoryOf(buffer))]));
+    const scalars = kernel.values.some(({ kind }) => kind === "scalar") ? this.word(tableHeader.scalars, 0) : undefined;
     const iterations = context.loops.flatMap((loop, depth) => {
       if (!changesWith(kernel, loop)) return [];
       const address = op("i32.sub", this.scratch.get, i32(iterationBytes(depth)));
@@ -95,9 +103,14 @@ export class KernelFunction {
     return this.context.info(buffer).dtype;
   }
 
-  /** A word of the kernel's table. */
-  word(position: number): Local {
-    return this.code.local("i32", load("i32.load", this.table.get, 4 * position));
+  /** The address of the memory that all threads share during this kernel and the one before. */
+  arena(): Local {
+    return this.word(tableHeader.arena, this.context.runMemory);
+  }
+
+  /** A word of the kernel's table: an address in this memory. */
+  private word(position: number, memory: number): Local {
+    return this.code.local("i32", addressIn(memory, load("i32.load", this.table.get, 4 * position)));
   }
 
   /**

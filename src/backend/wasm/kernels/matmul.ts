@@ -4,7 +4,7 @@ import { coefficient, type IndexExpression, literal, mentions, substitute } from
 import { call, type Expression, i32, type Local, op } from "../assembler.js";
 import { epilogue, smaller } from "./epilogue.js";
 import { type Gemm, panelColumns, reading, tileRows } from "./gemm.js";
-import { type Context, costOf, type KernelCode, KernelFunction, splitLoop, tableHeader } from "./kernel.js";
+import { type Context, costOf, type KernelCode, KernelFunction, splitLoop } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
 import { thinKernel } from "./thin-product.js";
 
@@ -72,7 +72,7 @@ function packKernel(kernel: MatmulKernel, context: Context, gemm: Gemm, blocks: 
   const { n, k } = kernel;
   const f = new KernelFunction(kernel, context);
   const { code } = f;
-  const arena = f.word(tableHeader.arena);
+  const arena = f.arena();
   const { base, row, column } = layoutOf(kernel.b, "k", "n");
   const [unit, b, block, from, columns] = [0, 1, 2, 3, 4].map(() => code.local("i32")) as [Local, Local, Local, Local, Local];
   const batches = oneBForAll(kernel) ? 1 : kernel.batch.extent;
@@ -127,7 +127,7 @@ function productKernel(kernel: MatmulKernel, context: Context, gemm: Gemm, block
   const f = new KernelFunction(kernel, context);
   const { code, values } = f;
   const ahead = arenaBytes > 0;
-  const arena = f.word(tableHeader.arena);
+  const arena = f.arena();
   const sharedB = oneBForAll(kernel);
   const a = layoutOf(kernel.a, "m", "k");
   const bLayout = layoutOf(kernel.b, "k", "n");

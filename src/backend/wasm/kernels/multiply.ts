@@ -81,11 +81,12 @@ function tile(code: Code, product: Product, { aTile, bPanel, cTile }: TilePlaces
     sums.forEach((line, r) => line.forEach((sum, v) => visit(sum, cPointers[r] as Local, 16 * v)));
 
   const [stop, isFirst] = [code.local("i32"), code.local("i32", op("i32.eq", accumulate.get, i32(0)))];
-  code.while(op("i32.lt_u", b.get, end.get), () => {
-    code.set(stop, add(b.get, blockBytes));
-    code.if(op("i32.lt_u", end.get, stop.get), () => code.set(stop, end.get));
+  // Addresses are told to be equal or not: near the end of a memory a sum of them is small again.
+  code.while(op("i32.ne", b.get, end.get), () => {
+    code.set(stop, end.get);
+    code.if(op("i32.lt_u", blockBytes, op("i32.sub", end.get, b.get)), () => code.set(stop, add(b.get, blockBytes)));
     eachSum((sum) => code.set(sum, f32x4(0)));
-    code.while(op("i32.lt_u", b.get, stop.get), () => {
+    code.while(op("i32.ne", b.get, stop.get), () => {
       bVectors.forEach((vector, v) => code.set(vector, load("v128.load", b.get, 16 * v)));
       sums.forEach((line, r) => {
         const place =
