@@ -5,6 +5,7 @@ import { type Domain, isPerRow, isReduction, matmulLoopsIn, ownDomains, scatterL
 import { comparedWithExtrema } from "./extrema.js";
 import { type CallGroup, type FusionGroup, FusionGroups, type LoopGroup, loopsOver, type ScatterGroup } from "./groups.js";
 import { type MaterializeOptions, materialize } from "./materialize.js";
+import { mergeGroups } from "./merge-groups.js";
 
 /**
  * Fusion: greedy, one materialized node after another in topological order. A node joins the kernel that computes something it reads,
@@ -152,7 +153,10 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
     const crowded = groups.list.filter(
       ({ kind, members }) => kind !== "loop" && kind !== "call" && members.length > 1 && !fits(members, []),
     );
-    if (crowded.length === 0) return { accesses, groups: groups.inOrder() };
+    if (crowded.length === 0) {
+      if (options.fuse) mergeGroups(groups, { accesses, fits: (members) => fits(members, []), fromMemory });
+      return { accesses, groups: groups.inOrder() };
+    }
     start = nodes.length;
     for (const { members } of crowded) {
       const last = members[members.length - 1] as number;

@@ -85,7 +85,7 @@ interface Search {
 /** Groups that a search for a dependency looks at before it gives up. */
 const longestSearch = 4096;
 
-/** Fusion groups in the making: nodes are added in topological order, and the latest can be taken out again. */
+/** Fusion groups in the making: nodes are added in topological order, and the latest can be taken out again; then groups can be merged. */
 export class FusionGroups {
   readonly list: FusionGroup[] = [];
   private readonly homes: (number | undefined)[] = [];
@@ -188,6 +188,33 @@ export class FusionGroups {
     }
   }
 
+  /** The groups that a group comes after directly. */
+  groupsBefore(id: number): ReadonlySet<number> {
+    return this.before[id] as Set<number>;
+  }
+
+  /**
+   * Puts `group` in the place of the group `into`, with the members of the group `from`, which is empty then: when all nodes are added, for
+   * this cannot be taken back. No other group may have to run between the two.
+   */
+  merge(from: number, into: number, group: FusionGroup): void {
+    for (const member of (this.list[from] as FusionGroup).members) this.homes[member] = into;
+    this.list[from] = { ...(this.list[from] as FusionGroup), members: [], after: [] };
+    this.list[into] = group;
+    for (const [there, back] of [
+      [this.before, this.after],
+      [this.after, this.before],
+    ] as const) {
+      for (const other of there[from] as Set<number>) {
+        back[other]?.delete(from);
+        if (other === into) continue;
+        back[other]?.add(into);
+        there[into]?.add(other);
+      }
+      there[from]?.clear();
+    }
+  }
+
   /** The groups in an order in which each runs after those that it must come after. */
   inOrder(): FusionGroup[] {
     const order: FusionGroup[] = [];
@@ -211,6 +238,6 @@ export class FusionGroups {
     this.list.forEach((_, id) => {
       if (state[id] === 0) visit(id);
     });
-    return order;
+    return order.filter(({ members }) => members.length > 0);
   }
 }

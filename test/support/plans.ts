@@ -17,7 +17,10 @@ export type Target = (typeof targets)[keyof typeof targets];
 
 const bytesOf = ({ length }: BufferInfo): number => Math.max(4, 4 * length);
 
-export function lowerGraph(graph: Graph, target: Target, fusing = true): Lowered {
+/** A target, with as many buffers to a kernel as one likes. */
+type AnyTarget = Omit<Target, "maxBuffers"> & { readonly maxBuffers: number };
+
+export function lowerGraph(graph: Graph, target: AnyTarget, fusing = true): Lowered {
   const { minRows, maxOperands, maxBuffers, epilogues } = target;
   return compileGraph(graph, { simplify: fusing, fuse: fusing, minRows, maxOperands, maxBuffers, epilogues, expandScatter: !fusing });
 }

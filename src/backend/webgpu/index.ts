@@ -59,6 +59,9 @@ interface Step {
   readonly bindGroups: Map<string, GPUBindGroup>;
 }
 
+/** Storage buffers of a kernel, where the device allows so many: an update of AdamW has ten. */
+const mostStorageBuffers = 16;
+
 /** Bind groups that a kernel keeps; a loop in a steady state needs one or two. */
 const keptBindGroups = 8;
 
@@ -124,6 +127,7 @@ class WebGpuBackend implements Backend {
       softwareDriver: device.software,
       subgroupSize: device.subgroupSize,
       subgroupIds: device.subgroupIds,
+      storageBuffers: Math.min(limits.maxStorageBuffersPerShaderStage, mostStorageBuffers),
       nativeHalves: features.has("shader-f16"),
       workgroupBytes: limits.maxComputeWorkgroupStorageSize,
       tiling: options.tiling,

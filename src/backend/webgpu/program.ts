@@ -18,7 +18,7 @@ import { mapKernel } from "./kernels/map.js";
 import { matmulKernel } from "./kernels/matmul.js";
 import { rowKernel } from "./kernels/row.js";
 import { binsKernel, scatterKernel } from "./kernels/scatter.js";
-import { type Context, fitUniform, type KernelSource, type Target } from "./kernels/source.js";
+import { type Context, fitUniform, type KernelSource, storageBuffersOf, type Target } from "./kernels/source.js";
 import { bytesOf } from "./wgsl.js";
 
 export interface ProgramOptions {
@@ -39,9 +39,6 @@ export interface WebGpuProgram {
 /** A kernel by its number, or what is done again and again. */
 export type Order = number | { readonly count: number; readonly body: readonly Order[] };
 
-/** Storage buffers that WebGPU guarantees to a kernel. */
-const guaranteedBuffers = 8;
-
 export const bufferBytes = ({ dtype, length }: BufferInfo): number => Math.max(4, Math.ceil((length * bytesOf[dtype]) / 4) * 4);
 
 /** Compiles a graph to text. A pure function. */
@@ -50,7 +47,7 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
   const auto = options.kernels === "auto";
   // A kernel may bind one buffer twice, as elements and as vectors, so one binding is kept free, and one for scalars where they need it.
-  const maxBuffers = guaranteedBuffers - (fitUniform(graph.scalarCount) ? 1 : 2);
+  const maxBuffers = storageBuffersOf(options.target) - (fitUniform(graph.scalarCount) ? 1 : 2);
   // Software drivers compile the end of a product once for each register, which costs more than the trip through memory
   // that fusing it saves; and products without it share their pipelines.
   const epilogues = options.target.kernelClass === "gpu";
@@ -65,7 +62,7 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
  * more than can be counted.
  */
 export function assemble(lowered: Lowered, scalars: readonly DType[], options: Omit<ProgramOptions, "kernels">): WebGpuProgram {
-  const split = splitAttention(lowered, options.target, guaranteedBuffers - (fitUniform(scalars.length) ? 0 : 1));
+  const split = splitAttention(lowered, options.target, storageBuffersOf(options.target) - (fitUniform(scalars.length) ? 0 : 1));
   const heirs = heirsOf(split, options.donated);
   const planned = plan(schedule(split, heirs, bufferBytes), heirs, { bytesOf: bufferBytes, scratch: "pieces" });
   const context: Omit<Context, "loops"> = {

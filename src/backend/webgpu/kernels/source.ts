@@ -21,9 +21,13 @@ export interface Target {
   readonly nativeHalves?: boolean;
   /** Bytes of memory that a workgroup may have. Default: the 16 KiB that WebGPU guarantees. */
   readonly workgroupBytes?: number;
+  /** Storage buffers that a kernel may bind. Default: the 8 that WebGPU guarantees. */
+  readonly storageBuffers?: number;
   /** The tiling of all products on GPUs, for tests and measurements. Default: what suits the size of each. */
   readonly tiling?: Tiling | undefined;
 }
+
+export const storageBuffersOf = ({ storageBuffers = 8 }: Target): number => storageBuffers;
 
 /** What printing a kernel needs to know of its surroundings. */
 export interface Context {
