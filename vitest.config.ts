@@ -2,9 +2,9 @@ import { defineConfig } from "vitest/config";
 
 const ofThePackage = ["test/package/**/*.test.ts", "test/bundlers/**/*.test.ts"];
 /** Files that give their backends back and measure no process: they share modules, whose imports would take as long as many of them. */
-const sharing = ["arguments", "autograd", "e2llm", "golden", "gradients", "inside", "nn", "testing"].map(
-  (folder) => `test/${folder}/**/*.test.ts`,
-);
+const sharing = "arguments autograd composites conformance e2llm golden gradients halves inside nn properties testing wasm-math"
+  .split(" ")
+  .map((folder) => `test/${folder}/**/*.test.ts`);
 const alone = ["test/nn/load-memory.test.ts"];
 
 export default defineConfig({
