@@ -13,6 +13,7 @@ import {
   ModuleBuilder,
   op,
   type Place,
+  shuffle,
 } from "../assembler.js";
 import { type AttentionExports, attentionPrinters, attentionSignatures } from "./attention-loops.js";
 import { copyOne, type Element, elements, readFour, readLast } from "./gemm-elements.js";
@@ -48,7 +49,7 @@ interface Readers {
    * is room for one more row like c.
    */
   rowByColumns(a: number, b: number, stepK: number, c: number, columns: number, depth: number, block: number): void;
-  /** c = a·B for one row, B not packed and k contiguous. c is written to the next multiple of four. */
+  /** c = a·B for one row, B not packed and k contiguous. */
   rowByRows(a: number, b: number, stepColumn: number, c: number, columns: number, depth: number): void;
   /** Copies `length` elements of k that are `step` bytes apart to a row of f32, which is written to the next multiple of four. */
   gather(from: number, step: number, to: number, length: number): void;
@@ -354,54 +355,71 @@ function rowByColumns(code: Code, parameters: readonly Local[], dtype: Element, 
 }
 
 /**
- * One column after another, as they lie in memory: a large B is read once and at the rate of memory. The sums run along k in four lanes of
- * several chains, block by block, which are added up at the end.
+ * Columns as they lie in memory, each from its beginning to its end: a large B is read once and at the rate of memory. Two of them take turns,
+ * the first of all columns and the first of their second half, then the second of both: processors fetch ahead for an instruction whose
+ * addresses go on evenly, which those of each load here do from the first column to the last of a half, and two such streams have more
+ * under way than one. (With a loop for each of four neighbours, half the rate.) The sums run along k in four lanes of several chains, block
+ * by block, which are added up at the end.
  */
 function rowByRows(code: Code, parameters: readonly Local[], dtype: Element, fused: boolean): void {
   const [a, b, stepColumn, c, columns, depth] = parameters as [Local, Local, Local, Local, Local, Local];
-  const [column, k, stop] = [0, 1, 2].map(() => code.local("i32")) as [Local, Local, Local];
-  const [pointer, source, element] = [code.local("i32"), code.local("i32"), code.local("v128")];
-  const sums = Array.from({ length: chains }, () => code.local("v128"));
-  const totals = [0, 1, 2, 3].map(() => code.local("v128")) as [Local, Local, Local, Local];
+  const [half, column, k, stop] = [0, 1, 2, 3].map(() => code.local("i32")) as [Local, Local, Local, Local];
+  const [source, element] = [code.local("i32"), code.local("v128")];
+  const streams = [0, 1].map(() => ({
+    row: code.local("i32"),
+    pointer: code.local("i32"),
+    result: code.local("i32"),
+    sums: Array.from({ length: chains }, () => code.local("v128")),
+    total: code.local("v128"),
+  }));
   /** Goes on by `count` terms at once, `times` times for each turn of the loop. */
   const along = (count: 4 | 1, times: number): void => {
     const [name, read] = count === 4 ? (["v128.load", readFour] as const) : (["v128.load32_zero", readLast] as const);
     code.while(op("i32.ge_s", k.get, add(stop.get, i32(count * times))), () => {
       for (let step = 0; step < times; step++) {
-        const sum = sums[step % chains] as Local;
         code.set(element, load(name, source.get, 4 * count * step));
-        read(code, dtype, pointer.get, bytesOf[dtype] * count * step, (numbers) =>
-          code.set(sum, addProduct(sum.get, element.get, numbers, fused)),
-        );
+        for (const { pointer, sums } of streams) {
+          const sum = sums[step % chains] as Local;
+          read(code, dtype, pointer.get, bytesOf[dtype] * count * step, (numbers) =>
+            code.set(sum, addProduct(sum.get, element.get, numbers, fused)),
+          );
+        }
       }
-      code.increase(pointer, i32(bytesOf[dtype] * count * times));
+      for (const { pointer } of streams) code.increase(pointer, i32(bytesOf[dtype] * count * times));
       code.increase(source, i32(4 * count * times));
       code.increase(k, i32(-count * times));
     });
   };
-  code.for(column, i32(0), columns.get, 4, () => {
-    totals.forEach((total, r) => {
-      // Where fewer than four columns are left, the last one is computed again.
-      code.set(pointer, add(column.get, i32(r)));
-      const last = op("i32.sub", columns.get, i32(1));
-      const chosen = op("select", pointer.get, last, op("i32.lt_s", pointer.get, columns.get));
-      code.set(pointer, add(b.get, op("i32.mul", chosen, stepColumn.get)));
-      code.set(source, a.get);
+  code.set(half, op("i32.shr_u", columns.get, i32(1)));
+  // Of an odd number the one in the middle is computed by both.
+  streams.forEach(({ row, result }, s) => {
+    code.set(row, s === 0 ? b.get : add(b.get, op("i32.mul", half.get, stepColumn.get)));
+    code.set(result, s === 0 ? c.get : add(c.get, times(half.get, 4)));
+  });
+  code.for(column, i32(0), op("i32.sub", columns.get, half.get), 1, () => {
+    for (const { row, pointer, total } of streams) {
+      code.set(pointer, row.get);
       code.set(total, f32x4(0));
-      code.set(k, depth.get);
-      code.while(op("i32.gt_s", k.get, i32(0)), () => {
-        code.set(stop, op("i32.sub", k.get, i32(4 * chains * blockTerms)));
-        code.if(op("i32.lt_s", stop.get, i32(0)), () => code.set(stop, i32(0)));
-        for (const sum of sums) code.set(sum, f32x4(0));
-        along(4, 2 * chains);
-        along(4, 1);
-        along(1, 1);
-        for (const sum of sums) code.set(total, op("f32x4.add", total.get, sum.get));
-      });
+    }
+    code.set(source, a.get);
+    code.set(k, depth.get);
+    code.while(op("i32.gt_s", k.get, i32(0)), () => {
+      code.set(stop, op("i32.sub", k.get, i32(4 * chains * blockTerms)));
+      code.if(op("i32.lt_s", stop.get, i32(0)), () => code.set(stop, i32(0)));
+      for (const { sums } of streams) for (const sum of sums) code.set(sum, f32x4(0));
+      along(4, chains);
+      along(4, 1);
+      along(1, 1);
+      for (const { sums, total } of streams) for (const sum of sums) code.set(total, op("f32x4.add", total.get, sum.get));
     });
-    const [first, second, third, fourth] = transposed(code, totals) as [Expression, Expression, Expression, Expression];
-    const total = op("f32x4.add", op("f32x4.add", first, second), op("f32x4.add", third, fourth));
-    code.store("v128.store", add(c.get, times(column.get, 4)), total);
+    for (const { row, result, total } of streams) {
+      // (lane 0 + lane 1) + (lane 2 + lane 3)
+      code.set(total, op("f32x4.add", total.get, shuffle(total.get, total.get, [1, 0, 3, 2])));
+      code.set(total, op("f32x4.add", total.get, shuffle(total.get, total.get, [2, 3, 0, 1])));
+      code.storeLane("v128.store32_lane", 0, result.get, total.get);
+      code.increase(row, stepColumn.get);
+      code.increase(result, i32(4));
+    }
   });
 }
 
