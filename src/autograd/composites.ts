@@ -4,6 +4,7 @@ import { isFloat, isHalf, summableDtype } from "../ir/dtype.js";
 import { noElements } from "../ir/primitives.js";
 import { normalizeAxes, show } from "../ir/shape.js";
 import { tensorKind, tensorLikeKind } from "./kinds.js";
+import { logTotal } from "./log-total.js";
 import type { Axes, TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
 import { callOf } from "./region.js";
@@ -149,20 +150,20 @@ export function std(x: Tensor, axes?: Axes, options: SpreadOptions = {}): Tensor
   });
 }
 
-/** ln Σ eˣ over axes, shifted by the largest element so that nothing overflows; −∞ where all are −∞, and ∞ where any is ∞. */
+/**
+ * ln Σ eˣ over axes, shifted by the largest element so that nothing overflows; −∞ where all are −∞, and ∞ where any is ∞. The derivative is
+ * eˣ / Σ eˣ, and where the result is infinite its limit: the elements that are as large as the largest share 1 evenly, the others have 0.
+ * (PyTorch and JAX give NaN to those.)
+ */
 export function logSumExp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   needElements("logSumExp", x, countOf("logSumExp", x, axes));
   checkArgument("logSumExp", "keepDims", keepDims, flag);
-  const result = widened(x, (wide) => {
-    const largest = ops.stopGradient(ops.max(wide, axes, true));
-    const shifted = ops.add(ops.log(ops.sum(ops.exp(ops.sub(wide, largest)), axes, true)), largest);
-    // An infinite one is no shift, since ∞ − ∞ has no value; but then it is the result.
-    return ops.where(ops.less(ops.abs(largest), Number.POSITIVE_INFINITY), shifted, largest);
-  });
-  return keepDims ? result : ops.squeeze(result, normalizeAxes(axes, x.rank, "logSumExp"));
+  const list = normalizeAxes(axes, x.rank, "logSumExp");
+  const result = widened(x, (wide) => logTotal(summable(wide), list));
+  return keepDims ? result : ops.squeeze(result, list);
 }
 
-/** eˣ / Σ eˣ over an axis (the last by default); NaN where all are −∞. */
+/** eˣ / Σ eˣ over an axis (the last by default); NaN where all are −∞ or any is ∞, as in PyTorch. */
 export function softmax(x: Tensor, axis = -1): Tensor {
   checkArgument("softmax", "x", x, tensorKind);
   needElements("softmax", x, countOf("softmax", x, axis));
@@ -172,7 +173,7 @@ export function softmax(x: Tensor, axis = -1): Tensor {
   });
 }
 
-/** x − ln Σ eˣ over an axis (the last by default). */
+/** x − ln Σ eˣ over an axis (the last by default); NaN for what is as large as an infinite largest. */
 export function logSoftmax(x: Tensor, axis = -1): Tensor {
   checkArgument("logSoftmax", "x", x, tensorKind);
   needElements("logSoftmax", x, countOf("logSoftmax", x, axis));

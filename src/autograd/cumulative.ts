@@ -10,6 +10,7 @@ import { isnan, logAddExp } from "./elementary.js";
 import { takeAlongAxis } from "./indexing.js";
 import { tensorKind } from "./kinds.js";
 import { alongAxis, cutLast, padLast } from "./last-axis.js";
+import { logTotal } from "./log-total.js";
 import { asFloat, asNumbers, inSingles } from "./operations/operands.js";
 import * as ops from "./operations.js";
 import type { Tensor } from "./tensor.js";
@@ -43,12 +44,10 @@ function running(x: Tensor, how: Running): Tensor {
   return cutLast(ops.reshape(join(ops.unsqueeze(before, -1), blocks), [...others, count * width]), 0, n);
 }
 
+/** Whether column j is not after row i of n: [n, n]. */
+const notAfter = (n: number): Tensor => ops.lessEqual(ops.iota([1, n], 1), ops.iota([n, 1], 0));
 /** The blocks […, n] as […, n, n]: for each element those up to it, and `other` after it. */
-function upTo(x: Tensor, other: number): Tensor {
-  const n = x.shape.at(-1) as number;
-  const before = ops.lessEqual(ops.iota([1, n], 1), ops.iota([n, 1], 0));
-  return ops.where(before, ops.unsqueeze(x, -2), other);
-}
+const upTo = (x: Tensor, other: number): Tensor => ops.where(notAfter(x.shape.at(-1) as number), ops.unsqueeze(x, -2), other);
 
 /** Elements of a block for what is a reduction of those up to each: 32 operations for each element. */
 const reducedWidth = 32;
@@ -83,13 +82,10 @@ const runningLogSumExp: Running = {
   identity: Number.NEGATIVE_INFINITY,
   within: (x) => {
     const terms = upTo(x, Number.NEGATIVE_INFINITY);
-    const largest = ops.stopGradient(ops.max(terms, -1, true));
-    // An infinite one is no shift, since ∞ − ∞ has no value.
-    const shift = ops.where(ops.equal(ops.abs(largest), Number.POSITIVE_INFINITY), 0, largest);
-    const total = ops.sum(ops.exp(ops.sub(terms, shift)), -1);
-    const none = ops.equal(total, 0);
-    const sum = ops.add(ops.log(ops.where(none, 1, total)), ops.squeeze(shift, -1));
-    return ops.where(none, Number.NEGATIVE_INFINITY, sum);
+    return ops.squeeze(
+      logTotal(terms, [terms.rank - 1], () => notAfter(x.shape.at(-1) as number)),
+      -1,
+    );
   },
   join: logAddExp,
 };

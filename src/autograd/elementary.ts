@@ -134,19 +134,22 @@ export const atan = elementary(
   (x) => odd(x, arctan),
   (x) => ops.recip(ops.add(1, ops.mul(x, x))),
 );
+const cube: OfOne = (x) => ops.mul(ops.mul(x, x), x);
 /** √((1 − x)·(1 + x)), which keeps its digits near ±1. */
 const across: OfOne = (x) => ops.sqrt(ops.mul(ops.sub(1, x), ops.add(1, x)));
-/** The angle in [−π/2, π/2] with sine x; NaN beyond ±1. */
-export const asin = elementary(
-  "asin",
-  (x) => odd(x, (t) => arctan(ops.div(t, across(t)))),
+/** 1/√(1 − x²) with its derivative x/(1 − x²)^(3/2), which has its limits at ±1 as well. */
+const oneOverAcross = elementary(
+  "oneOverAcross",
   (x) => ops.recip(across(x)),
+  (x, y) => ops.mul(x, cube(y)),
 );
+/** The angle in [−π/2, π/2] with sine x; NaN beyond ±1. */
+export const asin = elementary("asin", (x) => odd(x, (t) => arctan(ops.div(t, across(t)))), oneOverAcross);
 /** The angle in [0, π] with cosine x, as 2·arctan √((1 − x)/(1 + x)); NaN beyond ±1. */
 export const acos = elementary(
   "acos",
   (x) => ops.mul(2, arctan(ops.sqrt(ops.div(ops.sub(1, x), ops.add(1, x))))),
-  (x) => ops.neg(ops.recip(across(x))),
+  (x) => ops.neg(oneOverAcross(x)),
 );
 
 /** (eˣ − e⁻ˣ)/2; near 0 by eˣ − 1. Half of eˣ is e^(x/2) twice, so that it ends where the result does. */
@@ -171,6 +174,19 @@ export const cosh = elementary(
   (x) => sinh(x),
 );
 
+/** 1/√(x² − 1) with its derivative −x/(x² − 1)^(3/2). */
+const oneOverBeyond = elementary(
+  "oneOverBeyond",
+  (x) => ops.recip(ops.mul(ops.sqrt(ops.sub(x, 1)), ops.sqrt(ops.add(x, 1)))),
+  (x, y) => ops.neg(ops.mul(x, cube(y))),
+);
+/** 1/(1 − x²) with its derivative 2x/(1 − x²)². */
+const oneOverProduct = elementary(
+  "oneOverProduct",
+  (x) => ops.recip(ops.mul(ops.sub(1, x), ops.add(1, x))),
+  (x, y) => ops.mul(ops.mul(2, x), ops.mul(y, y)),
+);
+
 /** From here on 1 + x² is x². */
 const large = 2 ** 30;
 /** The inverse of sinh: ln(x + √(x² + 1)). */
@@ -190,33 +206,34 @@ export const acosh = elementary(
   "acosh",
   (x) => {
     const t = ops.sub(ops.where(ops.less(large, x), 1, x), 1);
-    const near = log1p(ops.add(t, ops.sqrt(ops.mul(t, ops.add(t, 2)))));
+    // Two roots, of which the first has no value below 1, where the product of both could have.
+    const near = log1p(ops.add(t, ops.mul(ops.sqrt(t), ops.sqrt(ops.add(t, 2)))));
     return ops.where(ops.less(large, x), ops.add(ops.log(x), Math.LN2), near);
   },
-  (x) => ops.recip(ops.mul(ops.sqrt(ops.sub(x, 1)), ops.sqrt(ops.add(x, 1)))),
+  oneOverBeyond,
 );
 /** The inverse of tanh on [−1, 1]: ½·ln((1 + x)/(1 − x)), ±∞ at ±1, NaN beyond. */
-export const atanh = elementary(
-  "atanh",
-  (x) => odd(x, (t) => ops.mul(0.5, log1p(ops.div(ops.mul(2, t), ops.sub(1, t))))),
-  (x) => ops.recip(ops.mul(ops.sub(1, x), ops.add(1, x))),
-);
+export const atanh = elementary("atanh", (x) => odd(x, (t) => ops.mul(0.5, log1p(ops.div(ops.mul(2, t), ops.sub(1, t))))), oneOverProduct);
 
-/** √(a² + b²) without overflow; its derivative where both are 0 is 0. */
+/** √(a² + b²) without overflow; ∞ where either is infinite, the other NaN or not; its derivatives of any order where both are 0 are 0. */
 export const hypot = elementaryOfTwo(
   "hypot",
   (a, b) => {
     const [x, y] = [ops.abs(a), ops.abs(b)];
     const [most, least] = [ops.maximum(x, y), ops.minimum(x, y)];
-    const one = ops.equal(most, 0);
-    const infinite = ops.equal(most, Number.POSITIVE_INFINITY);
-    const ratio = ops.div(ops.where(infinite, 0, least), ops.where(one, 1, most));
-    return ops.mul(most, ops.sqrt(ops.add(1, ops.mul(ratio, ratio))));
+    const infinite = ops.or(ops.equal(x, Number.POSITIVE_INFINITY), ops.equal(y, Number.POSITIVE_INFINITY));
+    const ratio = ops.div(least, ops.where(ops.equal(most, 0), 1, most));
+    return ops.where(infinite, Number.POSITIVE_INFINITY, ops.mul(most, ops.sqrt(ops.add(1, ops.mul(ratio, ratio)))));
   },
-  [(a, _, y) => ops.div(a, ops.where(ops.equal(y, 0), 1, y)), (_, b, y) => ops.div(b, ops.where(ops.equal(y, 0), 1, y))],
+  [(a, _, y) => overUnlessNone(a, y), (_, b, y) => overUnlessNone(b, y)],
 );
+/** a/b, and 0 where b is 0. */
+const overUnlessNone = (a: Tensor, b: Tensor): Tensor => {
+  const none = ops.equal(b, 0);
+  return ops.div(ops.where(none, 0, a), ops.where(none, 1, b));
+};
 
-/** The angle in [−π, π] of the point (x = b, y = a), its sign that of a; 0 or π on the axis, and derivatives 0 at the origin. */
+/** The angle in [−π, π] of the point (x = b, y = a), its sign that of a; 0 or π on the axis, and derivatives of any order 0 at the origin. */
 export const atan2 = elementaryOfTwo(
   "atan2",
   (a, b) => {
@@ -230,14 +247,11 @@ export const atan2 = elementaryOfTwo(
     const turned = ops.where(ops.less(b, 0), ops.sub(Math.PI, steep), steep);
     return ops.where(ops.less(a, 0), ops.neg(turned), turned);
   },
-  [(a, b) => ops.div(b, squaredDistance(a, b)), (a, b) => ops.neg(ops.div(a, squaredDistance(a, b)))],
+  [(a, b) => overUnlessNone(b, squaredDistance(a, b)), (a, b) => ops.neg(overUnlessNone(a, squaredDistance(a, b)))],
 );
-const squaredDistance = (a: Tensor, b: Tensor): Tensor => {
-  const sum = ops.add(ops.mul(a, a), ops.mul(b, b));
-  return ops.where(ops.equal(sum, 0), 1, sum);
-};
+const squaredDistance = (a: Tensor, b: Tensor): Tensor => ops.add(ops.mul(a, a), ops.mul(b, b));
 
-/** ln(eᵃ + eᵇ) without overflow. */
+/** ln(eᵃ + eᵇ) without overflow; equal operands share the derivative evenly, also infinite ones. */
 export const logAddExp = elementaryOfTwo(
   "logAddExp",
   (a, b) => {

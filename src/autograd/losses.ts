@@ -72,9 +72,11 @@ export function huberLoss(predictions: Tensor, targets: Tensor, options: HuberLo
   return elementwise("huberLoss", predictions, targets, options, (x, y) => huber(ops.sub(x, y), delta));
 }
 
+/** ½q² + δ·(|d| − |q|) with q = d up to δ: nothing in it is infinite but |d|, so that its derivative at ±∞ is ±δ. */
 const huber = (d: Tensor, delta: number): Tensor => {
   const size = ops.abs(d);
-  return ops.where(ops.less(size, delta), ops.mul(0.5, square(d)), ops.mul(delta, ops.sub(size, 0.5 * delta)));
+  const near = ops.where(ops.less(size, delta), d, delta);
+  return ops.add(ops.mul(0.5, square(near)), ops.mul(delta, ops.sub(size, ops.abs(near))));
 };
 
 export interface SmoothL1LossOptions extends ElementLossOptions {

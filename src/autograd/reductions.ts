@@ -29,13 +29,19 @@ export function prod(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   });
 }
 
-/** The lower half of the last axis times the upper half, until one element is left. */
+/** The lower half of the last axis times the upper half, until one element is left; what is left over where its extent is odd comes last. */
 function productOfLast(x: Tensor): Tensor {
-  const n = x.shape.at(-1) as number;
-  let width = 2 ** Math.ceil(Math.log2(Math.max(1, n)));
-  let product = padLast(x, 0, width - n, 1);
-  for (; width > 1; width /= 2) product = ops.mul(cutLast(product, 0, width / 2), cutLast(product, width / 2, width));
-  return ops.squeeze(product, -1);
+  let product = x.shape.at(-1) === 0 ? padLast(x, 0, 1, 1) : x;
+  let rest: Tensor | undefined;
+  for (let n = product.shape.at(-1) as number; n > 1; n = Math.floor(n / 2)) {
+    const half = Math.floor(n / 2);
+    if (n % 2 === 1) {
+      const last = cutLast(product, n - 1, n);
+      rest = rest === undefined ? last : ops.mul(rest, last);
+    }
+    product = ops.mul(cutLast(product, 0, half), cutLast(product, half, 2 * half));
+  }
+  return ops.squeeze(rest === undefined ? product : ops.mul(product, rest), -1);
 }
 
 export interface NormOptions {

@@ -124,8 +124,9 @@ export const vjpRules: { [P in PrimitiveName]: VjpRule<P> } = {
   // ā = ȳ·b·a^(b−1), with 0 · 0⁻¹ = 0; b̄ = ȳ·y·ln a, with 0 · ln 0 = 0 for b ≥ 0
   pow: binary(
     (ct, a, b) => {
-      // Also where a is NaN: its power 0 is 1.
-      const limit = ops.and(ops.not(ops.less(0, ops.abs(a))), ops.equal(b, 0));
+      // Also where a is NaN, whose power 0 is 1, and where it is so small that 1/a overflows.
+      const overflows = ops.not(ops.less(ops.abs(ops.recip(a)), Number.POSITIVE_INFINITY));
+      const limit = ops.and(overflows, ops.equal(b, 0));
       return ops.mul(ct, ops.mul(b, ops.pow(ops.where(limit, 1, a), ops.sub(b, 1))));
     },
     (ct, a, b, y) => {
@@ -142,10 +143,13 @@ export const vjpRules: { [P in PrimitiveName]: VjpRule<P> } = {
     (ct, a, b) => ops.mul(ct, share(ops.less(a, b), ops.equal(a, b), ct)),
     (ct, a, b) => ops.mul(ct, share(ops.less(b, a), ops.equal(a, b), ct)),
   ),
-  // y = a − b·⌊a/b⌋: ā = ȳ, b̄ = −ȳ·⌊a/b⌋
+  // y = a − b·⌊a/b⌋: ā = ȳ, b̄ = −ȳ·⌊a/b⌋, the floor as (a − y)/b, since a/b may round to the next integer or, where y is b, to −0
   mod: binary(
     (ct) => ct,
-    (ct, a, b) => ops.neg(ops.mul(ct, ops.floor(ops.div(a, b)))),
+    (ct, a, b, y) => {
+      const quotient = ops.floor(ops.add(ops.div(ops.sub(a, y), b), 0.5));
+      return ops.neg(ops.mul(ct, ops.where(ops.equal(y, b), -1, quotient)));
+    },
   ),
   lt: flat,
   eq: flat,

@@ -115,8 +115,9 @@ export class RMSNorm {
   }
 }
 
-/** How many numbers the tensors of a tree hold. */
-export const parameterCount = (tree: Tree): number => tensorsOf(tree).reduce((count, { tensor }) => count + tensor.size, 0);
+/** How many numbers the tensors of a tree hold; one tensor at several places (tied weights) counts once, as in PyTorch. */
+export const parameterCount = (tree: Tree): number =>
+  [...new Set(tensorsOf(tree).map(({ tensor }) => tensor))].reduce((count, { size }) => count + size, 0);
 
 /** The same tree with memory of its own, for one that a donating function is about to take over. */
 export function copyTree<T>(tree: T): T {

@@ -3,14 +3,17 @@ import {
   attention,
   type Backend,
   clip,
+  compile,
   concat,
   crossEntropy,
+  cumlogsumexp,
   type DType,
   DtypeError,
   full,
   gather,
   grad,
   linspace,
+  logAddExp,
   logSoftmax,
   logSumExp,
   maximum,
@@ -30,6 +33,7 @@ import {
   tensor,
   useBackend,
   variance,
+  vmap,
   zeros,
 } from "../../src/index.js";
 import { backends } from "../support/backends.js";
@@ -94,8 +98,12 @@ describe.each(backends())("composites at their edges on $name:", ({ create }) =>
     expect(await plain(relu(tensor([-1, -0, 0, 3, inf, -inf, nan])))).toEqual([0, 0, 0, 3, inf, 0, nan]);
     expect(await plain(derivative(relu)(x))).toEqual([0, 0, 0, 0, 1, 1]);
     expect(await plain(clip(tensor([-2, 0, 2, nan, inf]), -1, 1))).toEqual([-1, 0, 1, nan, 1]);
-    expect(await plain(derivative((at) => clip(at, -1, 1))(x))).toEqual([0, 1, 1, 1, 1, 0]);
+    expect(await plain(derivative((at) => clip(at, -1, 1))(x))).toEqual([0, 0, 1, 1, 0, 0]);
+    expect(await plain(derivative((at) => clip(at, tensor(-1), tensor(1)))(x))).toEqual([0, 0.5, 1, 1, 0.5, 0]);
+    expect(await plain(derivative((at) => clip(at, tensor(1), tensor(1)))(x))).toEqual([0, 0, 0, 0, 1, 0]);
     expect(await plain(clip(x, 1, -1))).toEqual([-1, -1, -1, -1, -1, -1]);
+    expect(await plain(clip(x, tensor(1), tensor(-1)))).toEqual([-1, -1, -1, -1, -1, -1]);
+    expect(await plain(clip(tensor([-1, 1]), tensor([nan, 0]), tensor([2, nan])))).toEqual([nan, nan]);
     expect(await plain(derivative((at) => maximum(at, 0))(x))).toEqual([0, 0, 0.5, 0.5, 1, 1]);
     expect(await plain(derivative((at) => minimum(0, at))(x))).toEqual([1, 1, 0.5, 0.5, 0, 0]);
   });
@@ -124,6 +132,61 @@ describe.each(backends())("composites at their edges on $name:", ({ create }) =>
       expect(await plain(f(open))).toEqual(expected.map((value) => expect.closeTo(value, 5)));
     }
     expect(await numbersOf(softmax(full([2], -inf)))).toEqual([nan, nan]);
+  });
+
+  it("derivatives of sums of exponentials are their limits where elements are infinite: the largest share 1", async () => {
+    const rows = tensor([
+      [inf, 0, 1],
+      [inf, inf, -inf],
+      [-inf, -inf, -inf],
+      [-inf, 2, 2],
+    ]);
+    const wanted = [
+      [1, 0, 0],
+      [0.5, 0.5, 0],
+      [1 / 3, 1 / 3, 1 / 3],
+      [0, 0.5, 0.5],
+    ];
+    const close = (all: number[][]): unknown[][] => all.map((row) => row.map((value) => expect.closeTo(value, 6)));
+    const none = wanted.map((row) => row.map(() => 0));
+    const first = derivative((x) => logSumExp(x, 1));
+    expect(await first(rows).array()).toEqual(close(wanted));
+    // p·(w − Σ p·w) for a cotangent w.
+    const w = [3, 1, 2];
+    const turned = wanted.map((p) => p.map((x, i) => x * ((w[i] as number) - p.reduce((sum, q, j) => sum + q * (w[j] as number), 0))));
+    expect(await derivative((x) => first(x).mul(tensor(w)))(rows).array()).toEqual(close(turned));
+    expect(
+      await compile(derivative((x) => logSumExp(x, 0)))(rows.transpose())
+        .transpose()
+        .array(),
+    ).toEqual(close(wanted));
+    expect(await vmap(derivative((x) => logSumExp(x)))(rows).array()).toEqual(close(wanted));
+    expect(await vmap(derivative(derivative((x) => logSumExp(x))))(rows).array()).toEqual(close(none));
+    expect(
+      await derivative((x) => crossEntropy(x, zeros([2], { dtype: "i32" })))(
+        tensor([
+          [inf, 0],
+          [0, inf],
+        ]),
+      ).array(),
+    ).toEqual([
+      [0, 0],
+      [-0.5, 0.5],
+    ]);
+    expect(await derivative((x) => cumlogsumexp(x))(rows).array()).toEqual(
+      close([
+        [3, 0, 0],
+        [2, 1, 0],
+        [1 + 1 / 2 + 1 / 3, 1 / 2 + 1 / 3, 1 / 3],
+        [1, 1 + 0.5, 0.5],
+      ]),
+    );
+    for (const [a, b] of [
+      [inf, inf],
+      [-inf, -inf],
+    ] as const) {
+      expect(await plain(derivative((x) => logAddExp(x, b))(tensor([a, 0])))).toEqual([0.5, a === inf ? 0 : 1]);
+    }
   });
 
   it("queries that see no key attend to nothing, and no derivative passes them", { timeout: 60_000 }, async () => {

@@ -119,7 +119,7 @@ table = [
     ("pow of a number", lambda x: x**3, [t([3])]),
     ("mod", torch.remainder, [t([2, 1], -3, 3), v([1.75, -1.25])]),
     ("where", lambda a, b: torch.where(index([[True], [False]]), a, b), [t([3]), t([1])]),
-    # At the bounds themselves versions of PyTorch differ.
+    # What is at the bounds themselves is in make_corners.py.
     ("clip", lambda x: x.clamp(-1, 1), [v([-2.0, -0.5, 0.25, 3.0])]),
     ("clip from below", lambda x: x.clamp(min=-0.5), [kinks]),
     ("clip from above", lambda x: x.clamp(max=0.5), [kinks]),

@@ -61,6 +61,7 @@ describe.each(backends())("Llama on $name", { timeout: 180_000 }, ({ create }) =
     const tied = new Llama({ ...tinyConfig, tie_word_embeddings: true }, { key: key(0) });
     const untied = new Llama(tinyConfig, { key: key(0) });
     expect(parameterCount(untied) - parameterCount(tied)).toBe(19 * 16);
+    expect(parameterCount({ embed: tied.model.embed_tokens, head: [tied.model.embed_tokens.weight] })).toBe(19 * 16);
   });
 
   it("starts at a loss of ln V", async () => {

@@ -5,7 +5,7 @@ import { broadcastShapes } from "../../ir/shape.js";
 import { tensorKind, tensorLikeKind } from "../kinds.js";
 import { apply, Tensor } from "../tensor.js";
 import { ask, isPlain } from "../weak-scalar.js";
-import { greater, less } from "./comparisons.js";
+import { equal, greater, greaterEqual, less, lessEqual } from "./comparisons.js";
 import { broadcastTo } from "./movement.js";
 import { asFloat, asNumbers, asTensor, floatOperands, integersBeside, operands, rangeTestsOf, type TensorLike } from "./operands.js";
 
@@ -116,8 +116,9 @@ export function where(condition: Tensor, a: TensorLike, b: TensorLike): Tensor {
 
 /**
  * x limited to low…high, either of which may be left out: low where x < low, high where x > high (and everywhere where low > high),
- * else x itself, NaN too. The derivative is 1 from bound to bound, both included. Integers stay integers between integral bounds;
- * a bound that their dtype does not have changes nothing where it limits nothing, and throws DtypeError where it does.
+ * else x itself, NaN too. As in PyTorch (2.15), the derivative between the bounds is 1; at a bound that is a number it is 0, and at one that
+ * is a tensor both share it evenly (where both bounds are x it is x's). Integers stay integers between integral bounds; a bound that their
+ * dtype does not have changes nothing where it limits nothing, and throws DtypeError where it does. A NaN in a tensor of bounds gives NaN.
  */
 export function clip(x: Tensor, low: TensorLike = Number.NEGATIVE_INFINITY, high: TensorLike = Number.POSITIVE_INFINITY): Tensor {
   checkArgument("clip", "x", x, tensorKind);
@@ -125,11 +126,19 @@ export function clip(x: Tensor, low: TensorLike = Number.NEGATIVE_INFINITY, high
     checkArgument("clip", name, bound, tensorLikeKind);
     if (Number.isNaN(bound)) throw new OptionError(`clip: ${name} is NaN, which is no bound`, { hint: "leave the bound out" });
   }
-  const below = low === Number.NEGATIVE_INFINITY ? x : bounded(x, low, less, "max");
-  return high === Number.POSITIVE_INFINITY ? below : bounded(below, high, greater, "min");
+  const [noLow, noHigh] = [low === Number.NEGATIVE_INFINITY, high === Number.POSITIVE_INFINITY];
+  if (isPlain(low) && isPlain(high)) {
+    const above = noLow ? x : bounded(x, low, lessEqual, "max");
+    return noHigh ? above : bounded(above, high, greaterEqual, "min");
+  }
+  if (noLow || noHigh) return noLow ? minimum(x, high) : maximum(x, low);
+  const shared = minimum(maximum(x, low), high);
+  // Where no number lies between the bounds there is nothing to share.
+  const between = bounded(bounded(x, low, less, "max"), high, greater, "min");
+  return where(less(high, low), high, where(equal(low, high), between, shared));
 }
 
-/** x, or the bound where x lies beyond it. */
+/** x, or the bound where x lies beyond it or, as that is told, at it. */
 function bounded(x: Tensor, bound: TensorLike, beyond: typeof less, limit: "max" | "min"): Tensor {
   return isFloat(x.dtype) || !isPlain(bound) ? where(beyond(x, bound), bound, x) : extreme("clip", limit)(x, bound);
 }
