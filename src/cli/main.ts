@@ -22,6 +22,10 @@ const argv = process.argv.slice(2);
 process.exitCode = await runCli(argv, {
   stdout: process.stdout,
   stderr: process.stderr,
+  // Opened where a command reads it.
+  get stdin() {
+    return process.stdin;
+  },
   env: process.env,
   runners,
   invocation: invocationOf(process.argv[1] ?? "dawngrad", argv, { env: process.env, cwd: process.cwd() }),

@@ -3,7 +3,6 @@ import { MissingFileError } from "../nn/byte-source.js";
 import type { LlamaConfig } from "../nn/config.js";
 import { byteTokenizer, loadTokenizer, type Tokenizer } from "../nn/tokenizers.js";
 import { baseOfAdapter } from "./opened-model.js";
-import { tokenizerSource } from "./tokenizer-files.js";
 
 /**
  * The tokenizer of a model: the one that lies beside it, that of its base for an adapter without one, or that of `given`, a folder or a file that
@@ -16,7 +15,7 @@ export async function modelTokenizer(
   { vocab_size: V }: Pick<LlamaConfig, "vocab_size">,
   given?: string,
 ): Promise<Tokenizer> {
-  const tokenizer = await loadTokenizer(given === undefined ? source : await tokenizerSource(given)).catch(async (error: unknown) => {
+  const tokenizer = await loadTokenizer(given ?? source).catch(async (error: unknown) => {
     if (!(error instanceof MissingFileError) || given !== undefined) throw error;
     const base = await baseOfAdapter(source);
     if (base !== undefined) return modelTokenizer(base, { vocab_size: V });

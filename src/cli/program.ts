@@ -11,6 +11,7 @@ import { registerInspect } from "./commands/inspect.js";
 import { registerTokenizer } from "./commands/tokenizer.js";
 import { registerTrain } from "./commands/train.js";
 import { exitCodes, reportError, runCommand } from "./exit.js";
+import { type InputStream, readAllInput } from "./input-stream.js";
 import { type Interrupt, onInterrupt, type SignalSource } from "./interrupt.js";
 import { createIo, type ShellIo } from "./io.js";
 import type { OutputStream } from "./output-stream.js";
@@ -22,6 +23,8 @@ import { packageVersion } from "./version.js";
 export interface CliEnvironment {
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
+  /** Default: there is none. */
+  readonly stdin?: InputStream;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly runners: Runners;
   /** How the command was called, where it is not by its name: see `invocationOf`. */
@@ -57,6 +60,7 @@ export async function runCli(argv: readonly string[], environment: CliEnvironmen
         interrupts.push(interrupt);
         return interrupt;
       },
+      readInput: () => readAllInput(environment.stdin),
     };
     exitCode = await runCommand(
       async () => {
@@ -114,7 +118,11 @@ Ctrl-C, kill).`,
   registerGenerate(program, (options) => execute("generate", options));
   registerConvert(program, (options) => execute("convert", options));
   registerInspect(program, (options) => execute("inspect", options));
-  registerTokenizer(program, (options) => execute("tokenizer", options));
+  registerTokenizer(program, {
+    train: (options) => execute("tokenizer", options),
+    encode: (options) => execute("encode", options),
+    decode: (options) => execute("decode", options),
+  });
   registerExperiment(program, (options) => execute("experiment", options));
   return program;
 }

@@ -8,6 +8,8 @@ export interface CommandContext {
   readonly commandLine: string;
   /** From here on the first SIGINT, SIGTERM or SIGHUP only sets a flag; see `onInterrupt`. The shell gives the signals back afterwards. */
   onInterrupt(): Interrupt;
+  /** All of standard input. Throws OptionError where that is a terminal, at which nobody was asked for anything. */
+  readInput(): Promise<Uint8Array>;
 }
 
 /** The body of a command. It returns an exit code, or nothing for 0 (129, 130 or 143 when a stop was requested). */

@@ -6,7 +6,7 @@ import type { ExperimentOptions } from "./commands/experiment.js";
 import type { ExtendOptions } from "./commands/extend.js";
 import type { GenerateOptions } from "./commands/generate.js";
 import type { InspectOptions } from "./commands/inspect.js";
-import type { TokenizerOptions } from "./commands/tokenizer.js";
+import type { DecodeOptions, EncodeOptions, TokenizerOptions } from "./commands/tokenizer.js";
 import type { TrainOptions } from "./commands/train.js";
 import type { Runner } from "./runner.js";
 
@@ -21,6 +21,8 @@ export interface CommandOptions {
   readonly convert: ConvertOptions;
   readonly inspect: InspectOptions;
   readonly tokenizer: TokenizerOptions;
+  readonly encode: EncodeOptions;
+  readonly decode: DecodeOptions;
   readonly experiment: ExperimentOptions;
 }
 
@@ -40,5 +42,7 @@ export const runners: Runners = {
   convert: () => import("./run/convert.js"),
   inspect: () => import("./run/inspect.js"),
   tokenizer: () => import("./run/tokenizer.js"),
+  encode: () => import("./run/encode.js"),
+  decode: () => import("./run/decode.js"),
   experiment: () => import("./run/experiment.js"),
 };

@@ -1,21 +1,12 @@
 /** The files of a tokenizer, which go wherever its model goes. */
-import { rm, stat } from "node:fs/promises";
-import { basename } from "node:path";
-import { companionNames, hasTokenizer, mostCompanionBytes, readCompanions } from "../nn/companion-files.js";
-import { readFileChecked, writeFileAtomic } from "../nn/files.js";
+import { rm } from "node:fs/promises";
+import { companionNames, hasTokenizer, readCompanions } from "../nn/companion-files.js";
+import { writeFileAtomic } from "../nn/files.js";
 import { makeFolder } from "../nn/folders.js";
-import { type FileContent, type ModelSource, modelFiles } from "../nn/model-source.js";
+import { type ModelSource, modelFiles } from "../nn/model-source.js";
 import { baseOfAdapter } from "./opened-model.js";
 
 export type TokenizerFiles = ReadonlyMap<string, Uint8Array>;
-
-/** A tokenizer that was named by its folder, or by one of its files, as a source of files. */
-export async function tokenizerSource(path: string): Promise<ModelSource> {
-  if (/^hf:|\.gguf$/i.test(path) || !(await stat(path).catch(() => undefined))?.isFile()) return path;
-  const [kind] = /\.(model|bin)$/.exec(basename(path)) ?? [".json"];
-  const name = `tokenizer${kind}`;
-  return { [name]: await readFileChecked(path, { maxBytes: mostCompanionBytes }) } satisfies Record<string, FileContent>;
-}
 
 /** The files of the tokenizer that lies at a source, those that there are; of an adapter without one those of its base. */
 export async function readTokenizerFiles(source: ModelSource): Promise<TokenizerFiles> {

@@ -1,12 +1,13 @@
 /** Files that go wherever a model goes: its tokenizer, and what says where texts end and how conversations are written. */
 import { type ByteSource, readAll } from "./byte-source.js";
-import { isGguf, readGgufHeader } from "./gguf/header.js";
+import { readGgufHeader } from "./gguf/header.js";
 import { type GgufTokenizer, ggufTokenizer } from "./gguf/keys.js";
 import { type ModelFiles, openIfThere } from "./model-source.js";
 import { modelFile } from "./open-model.js";
+import { isAmongFiles, tokenizerFileKind } from "./tokenizers/file-kinds.js";
 import { ggufTokenizerFiles } from "./tokenizers/gguf-to-json.js";
 import { isKnownGgufTokenizer } from "./tokenizers/gguf-tokenizer.js";
-import { baseName, isListedTokenizer, listedTokenizerName, llama2cDefinition } from "./tokenizers/llama2c-tokenizer.js";
+import { isListedTokenizer, listedTokenizerName, llama2cDefinition } from "./tokenizers/llama2c-tokenizer.js";
 
 /** By Hugging Face's names; `tokenizer.bin`, which is llama2.c's, is replaced by what says the same there. */
 export const companionNames: readonly string[] = [
@@ -32,13 +33,11 @@ export const mostCompanionBytes = 2 ** 28;
  */
 export async function readCompanions(files: ModelFiles): Promise<Map<string, Uint8Array>> {
   const whole = await files.whole();
-  const folder = files.beside();
-  if (whole !== undefined)
-    return (await insideOf(whole)) ?? (folder === undefined ? new Map() : ((await listedAmong(folder)) ?? besides(folder)));
+  if (whole !== undefined) return ofFile(whole, files.beside());
   const found = await besides(files);
   if (hasTokenizer(found)) return found;
   const model = await modelFile(files);
-  const inside = (model && (await insideOf(model))) ?? (await listedAmong(files)) ?? [];
+  const inside = model === undefined ? ((await listedAmong(files)) ?? []) : await ofFile(model, files);
   return new Map([...inside, ...found]);
 }
 
@@ -46,13 +45,19 @@ export async function readCompanions(files: ModelFiles): Promise<Map<string, Uin
 export const hasTokenizer = (companions: ReadonlyMap<string, unknown>): boolean =>
   [...companions.keys()].some((name) => /^tokenizer\.(json|model)$/.test(name));
 
-/** The files that say the tokenizer of a GGUF file, or of a list that is the file; undefined where the file is a model that has none inside. */
-async function insideOf(file: ByteSource): Promise<Map<string, Uint8Array> | undefined> {
+/** The files that say the tokenizer inside of a file, or the one that it is. */
+async function ofFile(file: ByteSource, folder: ModelFiles | undefined): Promise<Map<string, Uint8Array>> {
   try {
-    if (isListedTokenizer(baseName(file.name))) return await listed(file);
-    if (!isGguf(await file.start())) return undefined;
-    const tokenizer = ggufTokenizer(await readGgufHeader(file));
-    return tokenizer && isKnownGgufTokenizer(tokenizer) ? written(tokenizer, file.name) : new Map();
+    const kind = await tokenizerFileKind(file);
+    if (kind === "listed") return await listed(file);
+    if (kind === "none") return folder === undefined ? new Map() : ((await listedAmong(folder)) ?? (await besides(folder)));
+    if (kind === "gguf") {
+      const tokenizer = ggufTokenizer(await readGgufHeader(file));
+      return tokenizer && isKnownGgufTokenizer(tokenizer) ? written(tokenizer, file.name) : new Map();
+    }
+    const own = [kind === "json" ? "tokenizer.json" : "tokenizer.model", await readAll(file, mostCompanionBytes)] as const;
+    const around = isAmongFiles(file.name) && folder !== undefined ? await besides(folder) : [];
+    return new Map([...[...around].filter(([name]) => !isAmongFiles(name)), own]);
   } finally {
     await file.close();
   }

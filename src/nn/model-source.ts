@@ -166,8 +166,8 @@ function given(contents: Readonly<Record<string, FileContent>>): ModelFiles {
   };
 }
 
-/** Files that are a model by themselves. */
-const isModelFile = (name: string): boolean => /\.(gguf|bin)$/i.test(name);
+/** Files that are a model or a tokenizer by themselves. */
+const isModelFile = (name: string): boolean => /\.(gguf|bin)$|(^|\/)tokenizer\.(json|model)$/i.test(name);
 
 function filesIn(folder: string): ModelFiles {
   const label = (file: string): string => `${folder}/${file}`;

@@ -69,6 +69,8 @@ export async function cli(argv: readonly string[], body: Body = () => undefined,
     convert: record("convert"),
     inspect: record("inspect"),
     tokenizer: record("tokenizer"),
+    encode: record("encode"),
+    decode: record("decode"),
     experiment: record("experiment"),
   };
   const code = await runCli(argv, { stdout, stderr, env: {}, runners, signals: new FakeSignals(), ...environment });

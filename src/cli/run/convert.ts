@@ -17,7 +17,7 @@ import { load, type OpenedModel, withModel } from "../opened-model.js";
 import { checkpointIn, needSpace, withOutputs } from "../outputs.js";
 import type { CommandContext, Runner } from "../runner.js";
 import { onBackend } from "../session.js";
-import { placeTokenizerFiles, readTokenizerFiles, tokenizerSource } from "../tokenizer-files.js";
+import { placeTokenizerFiles, readTokenizerFiles } from "../tokenizer-files.js";
 
 /**
  * Writes a model in another format, adapters (LoRA) as part of their base; without these it needs no device. JSON: { command, model, from (format), out, format ("safetensors" or "gguf"), dtype, parameters,
@@ -42,7 +42,7 @@ async function convert(stored: OpenedModel, { options, io }: CommandContext & { 
   await withOutputs([{ folder, files: [] }], { lock: false }, async () => {
     await needSpace(folder, bytes);
     const extra = scale === undefined ? {} : { extraConfig: scale.extraConfig };
-    const tokenizer = options.tokenizer === undefined ? undefined : await tokenizerSource(options.tokenizer);
+    const { tokenizer } = options;
     if (merges) await writeMerged(stored, { out, dtype, io, tokenizer: tokenizer ?? (await besideModel(model)), ...extra });
     else if (gguf && tokenizer !== undefined) await saveGguf(out, stored, { dtype, tokenizer, ...extra });
     else await convertModel(model, out, { dtype, ...extra });

@@ -32,7 +32,7 @@ import { formatCount } from "../progress.js";
 import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSettings, settled, stepOptions } from "../resume.js";
 import type { CommandContext, Runner } from "../runner.js";
 import { type ComputedOn, onBackend } from "../session.js";
-import { readTokenizerFiles, tokenizerSource } from "../tokenizer-files.js";
+import { readTokenizerFiles } from "../tokenizer-files.js";
 import { sayTrainingNeed } from "../training-need.js";
 import { type LearningRule, lastLoss, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 import { type Unit, unitOf } from "../units.js";
@@ -309,7 +309,7 @@ async function freshStart(options: ExtendOptions, from: string, stored: OpenedMo
     model,
     load: async () => withLora(await load(stored, dtype), flags, seed),
     tokenizer,
-    tokenizerSource: options.tokenizer === undefined ? from : await tokenizerSource(options.tokenizer),
+    tokenizerSource: options.tokenizer ?? from,
     step: 0,
     settings: { from, text, seed, ...methodOf(options), ...flags, length, ...exportedAt(options.exportScale) },
     savedDigest: undefined,

@@ -19,7 +19,7 @@ import { formatCount } from "../progress.js";
 import { checkText, digestOf, refuseFinished, resumedRule, resumedStep, SavedSettings, settled, stepOptions } from "../resume.js";
 import type { Runner } from "../runner.js";
 import { onBackend } from "../session.js";
-import { readTokenizerFiles, tokenizerSource } from "../tokenizer-files.js";
+import { readTokenizerFiles } from "../tokenizer-files.js";
 import { sayTrainingNeed } from "../training-need.js";
 import { type LearningRule, lastLoss, needCheckpointSpace, optimizerOf, runTraining } from "../training-run.js";
 import { unitOf } from "../units.js";
@@ -140,7 +140,7 @@ const specialTokens = ({ bos, eos }: Tokenizer): Pick<LlamaOptions, "bos_token_i
 });
 
 async function freshStart(options: TrainOptions, room: Room): Promise<Start> {
-  const tokenizers = options.tokenizer === undefined ? undefined : await tokenizerSource(options.tokenizer);
+  const tokenizers = options.tokenizer;
   const tokenizer = tokenizers === undefined ? byteTokenizer : await loadTokenizer(tokenizers);
   const { text, seed, batch, steps, lr, warmup, weightDecay, clip, window, length = window } = options;
   const sizes = {

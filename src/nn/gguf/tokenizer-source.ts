@@ -1,10 +1,10 @@
 /** The keys of a GGUF file's tokenizer from wherever it is. */
 import { OptionError } from "../../errors.js";
-import { MissingFileError } from "../byte-source.js";
+import { type ByteSource, MissingFileError } from "../byte-source.js";
 import { readCompanions } from "../companion-files.js";
 import type { LlamaConfig } from "../config.js";
 import { isObject, parseJson } from "../json.js";
-import { type ModelFiles, type ModelSource, modelFiles } from "../model-source.js";
+import { type ModelSource, modelFiles } from "../model-source.js";
 import { sentencePieceDefinition } from "../tokenizers/sentencepiece-model.js";
 import { isGguf, readGgufHeader } from "./header.js";
 import { pieceKeys, tokenizerKeys } from "./tokenizer-keys.js";
@@ -29,8 +29,10 @@ export async function tokenizerIn(
   { vocab_size: vocabSize }: Pick<LlamaConfig, "vocab_size">,
 ): Promise<Map<string, GgufValue>> {
   const files = modelFiles(where, source);
-  const inside = await keysInside(files);
+  const whole = await files.whole();
+  const inside = whole && (await keysInside(whole));
   if (inside !== undefined) return inside;
+  const label = (name: string): string => (whole === undefined ? files.label(name) : files.name);
   const found = await readCompanions(files);
   const text = (name: string): string | undefined => {
     const bytes = found.get(name);
@@ -41,11 +43,11 @@ export async function tokenizerIn(
   const around = { config, chatTemplate: text("chat_template.jinja") };
   const json = text("tokenizer.json");
   if (json !== undefined) {
-    const file = files.label("tokenizer.json");
+    const file = label("tokenizer.json");
     return tokenizerKeys({ file, tokenizer: parseJson(json, { file, maxEntries: MAX_TOKENS }), ...around, pre }, vocabSize);
   }
   const bytes = found.get("tokenizer.model");
-  const file = files.label("tokenizer.model");
+  const file = label("tokenizer.model");
   if (bytes === undefined) {
     throw new MissingFileError(files.label("tokenizer.json"), undefined, "name a folder with the files of a tokenizer, or a GGUF file");
   }
@@ -58,12 +60,11 @@ export async function tokenizerIn(
   });
 }
 
-/** Those in the header of a GGUF file; undefined for any other source. */
-async function keysInside(files: ModelFiles): Promise<Map<string, GgufValue> | undefined> {
-  const whole = await files.whole();
+/** Those in the header of a GGUF file; undefined for any other. */
+async function keysInside(file: ByteSource): Promise<Map<string, GgufValue> | undefined> {
   try {
-    return whole && isGguf(await whole.start()) ? ofTokenizer((await readGgufHeader(whole)).keys) : undefined;
+    return isGguf(await file.start()) ? ofTokenizer((await readGgufHeader(file)).keys) : undefined;
   } finally {
-    await whole?.close();
+    await file.close();
   }
 }

@@ -1,17 +1,17 @@
 /** The tokenizer of a model from its files. */
 import { FormatError } from "../../errors.js";
 import { type ByteSource, MissingFileError, readAll } from "../byte-source.js";
-import { isGguf, readGgufHeader } from "../gguf/header.js";
+import { readGgufHeader } from "../gguf/header.js";
 import { ggufTokenizer } from "../gguf/keys.js";
 import { parseJson } from "../json.js";
-import { isLlama2c } from "../llama2c.js";
-import { type ModelFiles, type ModelSource, modelFiles, notAFolder, openIfThere } from "../model-source.js";
+import { type ModelFiles, type ModelSource, modelFiles, openIfThere } from "../model-source.js";
 import { modelFile } from "../open-model.js";
 import { byteTokenizer } from "./bytes.js";
 import { sha256 } from "./encode-text.js";
 import { Fields } from "./fields.js";
+import { isAmongFiles, tokenizerFileKind } from "./file-kinds.js";
 import { ggufTokenizerParts } from "./gguf-tokenizer.js";
-import { baseName, isListedTokenizer, listedTokenizerName, readLlama2cTokenizer } from "./llama2c-tokenizer.js";
+import { listedTokenizerName, readLlama2cTokenizer } from "./llama2c-tokenizer.js";
 import { type PipelineParts, PipelineTokenizer, type TokenizerExtras } from "./pipeline.js";
 import { readSentencePieceModel } from "./sentencepiece-model.js";
 import type { Tokenizer } from "./tokenizer.js";
@@ -24,7 +24,8 @@ const MAX_SETTINGS = 2 ** 24;
 /**
  * The tokenizer that lies beside a model: `tokenizer.json` of Hugging Face's `tokenizers` or else `tokenizer.model` of SentencePiece, with what
  * `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and `config.json` say about beginning and end, and the chat
- * template; else `tokenizer.bin` of llama2.c, or the one inside of a GGUF file. Beside a `.bin` of llama2.c the same files are looked for.
+ * template; else `tokenizer.bin` of llama2.c, or the one inside of a GGUF file. Beside a `.bin` of llama2.c the same files are looked for. A source
+ * may also be one of these files itself.
  *
  * Tokens are those of Python's `tokenizers` (`sentencepiece`, llama.cpp) for the same file, but for characters that other versions of Unicode class
  * otherwise; `truncation` and `padding` of the file are left to whoever makes batches. A folder whose `config.json` has a vocabulary of 256 and
@@ -35,7 +36,7 @@ const MAX_SETTINGS = 2 ** 24;
 export async function loadTokenizer(source: ModelSource): Promise<Tokenizer> {
   const files = modelFiles("loadTokenizer", source);
   const whole = await files.whole();
-  if (whole !== undefined) return (await insideOf(whole)) ?? besideOf(files);
+  if (whole !== undefined) return (await insideOf(whole, files.beside())) ?? besideOf(files);
   const found = await amongFiles(files);
   if (found !== undefined) return found;
   const model = await modelFile(files);
@@ -58,19 +59,26 @@ async function besideOf(files: ModelFiles): Promise<Tokenizer> {
 async function amongFiles(files: ModelFiles): Promise<Tokenizer | undefined> {
   const json = await readOptional(files, "tokenizer.json", MAX_BYTES);
   if (json !== undefined) {
-    const label = files.label("tokenizer.json");
-    return finished(readTokenizerJson(utf8Text(json, label), label), await readSettings(files), json);
+    return jsonTokenizer(json, files.label("tokenizer.json"), await readSettings(files));
   }
   const pieces = await readOptional(files, "tokenizer.model", MAX_BYTES);
   if (pieces !== undefined) {
-    const settings = await readSettings(files);
-    const around = {
-      bos: settings.tokenizer?.flag("add_bos_token", true) ?? true,
-      eos: settings.tokenizer?.flag("add_eos_token", false) ?? false,
-    };
-    return finished(readSentencePieceModel(pieces, files.label("tokenizer.model"), around), settings, pieces);
+    return pieceTokenizer(pieces, files.label("tokenizer.model"), await readSettings(files));
   }
   return listedAmong(files);
+}
+
+/** That of `tokenizer.json`. */
+const jsonTokenizer = (bytes: Uint8Array, file: string, settings: Settings): Promise<Tokenizer> =>
+  finished(readTokenizerJson(utf8Text(bytes, file), file), settings, bytes);
+
+/** That of `tokenizer.model`. */
+function pieceTokenizer(bytes: Uint8Array, file: string, settings: Settings): Promise<Tokenizer> {
+  const around = {
+    bos: settings.tokenizer?.flag("add_bos_token", true) ?? true,
+    eos: settings.tokenizer?.flag("add_eos_token", false) ?? false,
+  };
+  return finished(readSentencePieceModel(bytes, file, around), settings, bytes);
 }
 
 /** That of llama2.c. */
@@ -91,13 +99,20 @@ const listedTokenizer = async (bytes: Uint8Array, file: string): Promise<Tokeniz
     fingerprint: await fingerprintOf(bytes),
   });
 
-/** The tokenizer inside of a model's file, or a tokenizer that is one; undefined for the models of llama2.c, which have none inside. */
-async function insideOf(file: ByteSource): Promise<Tokenizer | undefined> {
+/**
+ * The tokenizer inside of a model's file, or a tokenizer that is one, with the settings beside it; undefined for the models of llama2.c, which have
+ * none inside.
+ */
+async function insideOf(file: ByteSource, beside?: ModelFiles): Promise<Tokenizer | undefined> {
   try {
-    const start = await file.start();
-    if (isListedTokenizer(baseName(file.name))) return await listedTokenizer(await readAll(file, MAX_BYTES), file.name);
-    if (isLlama2c(start, file.size)) return undefined;
-    if (!isGguf(start)) throw notAFolder(file.name, start);
+    const kind = await tokenizerFileKind(file);
+    if (kind === "none") return undefined;
+    if (kind !== "gguf") {
+      const bytes = await readAll(file, MAX_BYTES);
+      if (kind === "listed") return await listedTokenizer(bytes, file.name);
+      const settings = await readSettings(isAmongFiles(file.name) ? beside : undefined);
+      return await (kind === "json" ? jsonTokenizer : pieceTokenizer)(bytes, file.name, settings);
+    }
     const found = ggufTokenizer(await readGgufHeader(file));
     if (found === undefined) {
       throw new FormatError("expected a tokenizer in the GGUF file, found none", {
@@ -126,6 +141,8 @@ const finished = async (parts: PipelineParts, settings: Settings, definition: Ui
 
 /** A model of bytes, as the command trains it, has no file for its tokenizer. */
 async function bytesOrNothing(files: ModelFiles): Promise<Tokenizer> {
+  // What is no folder, or an empty one, is told as that.
+  if ((await files.names())?.length === 0) await (await files.open("tokenizer.json")).close();
   const config = await readFields(files, "config.json");
   if (config?.raw("vocab_size") === byteTokenizer.vocabSize) return byteTokenizer;
   throw new MissingFileError(
@@ -168,7 +185,9 @@ interface Settings {
   readonly template: string | undefined;
 }
 
-async function readSettings(files: ModelFiles): Promise<Settings> {
+async function readSettings(files: ModelFiles | undefined): Promise<Settings> {
+  if (files === undefined)
+    return { tokenizer: undefined, specialTokens: undefined, generation: undefined, model: undefined, template: undefined };
   const template = await readOptional(files, "chat_template.jinja", MAX_SETTINGS);
   return {
     tokenizer: await readFields(files, "tokenizer_config.json"),
