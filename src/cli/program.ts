@@ -8,6 +8,7 @@ import { registerExperiment } from "./commands/experiment.js";
 import { registerExtend } from "./commands/extend.js";
 import { registerGenerate } from "./commands/generate.js";
 import { registerInspect } from "./commands/inspect.js";
+import { registerLogprobs } from "./commands/logprobs.js";
 import { registerTokenizer } from "./commands/tokenizer.js";
 import { registerTrain } from "./commands/train.js";
 import { exitCodes, reportError, runCommand } from "./exit.js";
@@ -116,6 +117,7 @@ Ctrl-C, kill).`,
   registerExtend(program, (options) => execute("extend", options));
   registerEval(program, (options) => execute("eval", options));
   registerGenerate(program, (options) => execute("generate", options));
+  registerLogprobs(program, (options) => execute("logprobs", options));
   registerConvert(program, (options) => execute("convert", options));
   registerInspect(program, (options) => execute("inspect", options));
   registerTokenizer(program, {

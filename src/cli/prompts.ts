@@ -81,11 +81,15 @@ function messagesOf(json: unknown, file: string, where = ""): ChatMessage[] {
 
 /** A text, with the tokens that the tokenizer puts around one. */
 function plain(text: string, tokenizer: Tokenizer): Prompt {
-  const tokens = tokenizer.encode(text, { special: true });
-  // What is put behind a text would end it.
-  const end = tokens.at(-1);
-  const open = end !== undefined && tokens.length > 1 && tokenizer.stopTokens.includes(end) ? tokens.subarray(0, -1) : tokens;
-  return { text, tokens: open, chat: false };
+  return { text, tokens: withoutEnd(tokenizer.encode(text, { special: true }), tokenizer), chat: false };
+}
+
+/** Tokens of a text that goes on: without what the tokenizer puts behind every text, which would end it. An end that is written in the text stays. */
+export function withoutEnd(tokens: Int32Array, tokenizer: Pick<Tokenizer, "encode">): Int32Array {
+  const [whole, alone] = [tokenizer.encode("a", { special: true }), tokenizer.encode("a")];
+  let before = 0;
+  while (before < whole.length && !alone.every((token, i) => whole[before + i] === token)) before++;
+  return tokens.subarray(0, tokens.length - (whole.length - before - alone.length));
 }
 
 async function conversation(

@@ -6,6 +6,7 @@ import type { ExperimentOptions } from "./commands/experiment.js";
 import type { ExtendOptions } from "./commands/extend.js";
 import type { GenerateOptions } from "./commands/generate.js";
 import type { InspectOptions } from "./commands/inspect.js";
+import type { LogprobsOptions } from "./commands/logprobs.js";
 import type { DecodeOptions, EncodeOptions, TokenizerOptions } from "./commands/tokenizer.js";
 import type { TrainOptions } from "./commands/train.js";
 import type { Runner } from "./runner.js";
@@ -18,6 +19,7 @@ export interface CommandOptions {
   readonly extend: ExtendOptions;
   readonly eval: EvalOptions;
   readonly generate: GenerateOptions;
+  readonly logprobs: LogprobsOptions;
   readonly convert: ConvertOptions;
   readonly inspect: InspectOptions;
   readonly tokenizer: TokenizerOptions;
@@ -39,6 +41,7 @@ export const runners: Runners = {
   extend: () => import("./run/extend.js"),
   eval: () => import("./run/eval.js"),
   generate: () => import("./run/generate.js"),
+  logprobs: () => import("./run/logprobs.js"),
   convert: () => import("./run/convert.js"),
   inspect: () => import("./run/inspect.js"),
   tokenizer: () => import("./run/tokenizer.js"),

@@ -202,21 +202,22 @@ export class PassCounter {
   }
 }
 
-/** What the head reads at the places first … first + t − 1 of a block [B, b, C]. */
-function scoredPlaces(hidden: Tensor, targets: Tensor, first: Tensor): Tensor {
-  const places = clip(add(arange(targets.shape[1] as number), first), 0, (hidden.shape[1] as number) - 1);
+/** What the head reads at the places first … first + count − 1 of a block [B, b, C]. */
+export function scoredPlaces(hidden: Tensor, count: number, first: Tensor): Tensor {
+  const places = clip(add(arange(count), first), 0, (hidden.shape[1] as number) - 1);
   return gather(hidden, places, 1);
 }
 
 /** Losses [B, t] of the places first … first + t − 1 of a block [B, b, C]. */
 const scoreBlock: Compiled<[model: Llama, hidden: Tensor, targets: Tensor, first: Tensor], Tensor> = compile(
-  (model, hidden, targets, first) => model.headLoss(scoredPlaces(hidden, targets, first), targets, { reduction: "none" }),
+  (model, hidden, targets, first) =>
+    model.headLoss(scoredPlaces(hidden, targets.shape[1] as number, first), targets, { reduction: "none" }),
   { name: "score" },
 );
 
 /** Losses as of {@link scoreBlock}, and the most probable token of each of those places, the first of equal ones. */
 const answerBlock: Compiled<[model: Llama, hidden: Tensor, targets: Tensor, first: Tensor], [losses: Tensor, answers: Tensor]> = compile(
-  (model, hidden, targets, first) => model.headAnswers(scoredPlaces(hidden, targets, first), targets),
+  (model, hidden, targets, first) => model.headAnswers(scoredPlaces(hidden, targets.shape[1] as number, first), targets),
   { name: "answer" },
 );
 
@@ -276,50 +277,68 @@ export interface RowScores {
   readonly scored: number;
 }
 
+/** A block with places that are scored. */
+export interface ScoredBlock {
+  /** What the head reads of the block, [B, b, C]. It is let go when the next block is asked for. */
+  readonly hidden: Tensor;
+  /** Place of a row at which the block begins. */
+  readonly from: number;
+  /** Places first … to − 1 are scored. */
+  readonly first: number;
+  readonly to: number;
+}
+
+/** Reads one group of at most B rows of W tokens, and gives those blocks in which there is something to score. */
+export async function* scoredBlocks(
+  model: Llama,
+  group: readonly Pick<ScoredRow, "inputs">[],
+  { plan, tables, counter, shouldStop }: Omit<ScoringOptions, "answers">,
+): AsyncGenerator<ScoredBlock, void, void> {
+  const { blocks, rows: B } = plan;
+  const inputs = new Int32Array(B * blocks.context);
+  group.forEach((row, i) => {
+    inputs.set(row.inputs, i * blocks.context);
+  });
+  let block = 0;
+  for await (const { hidden, from, to } of readInBlocks(model, inputs, { plan: blocks, tables, shouldStop })) {
+    const first = scoredFrom(plan, block);
+    if (first < to) yield { hidden, from, first, to };
+    else await sync(); // a block that is only read is done before it is counted
+    hidden.dispose();
+    counter.add({ tokens: group.length * (to - from), work: passWork(model.config, plan, block) });
+    block++;
+  }
+}
+
 /** Reads one group of at most B rows. The head computes logits of the last T places alone, block by block. */
 export async function scoreGroup(model: Llama, group: readonly ScoredRow[], options: ScoringOptions): Promise<RowScores> {
-  const { plan, tables, counter, shouldStop } = options;
-  const { blocks, targetLength: T, rows: B } = plan;
-  const { context: W } = blocks;
-  const inputs = new Int32Array(B * W);
-  group.forEach((row, i) => {
-    inputs.set(row.inputs, i * W);
-  });
+  const { blocks, targetLength: T, rows: B } = options.plan;
   const losses = group.map(() => new Float32Array(T));
   const answers = options.answers ? group.map(() => new Int32Array(T)) : undefined;
   const t = Math.min(T, blocks.length); // targets of a run of the program, which is one for all blocks
   let scored = 0;
-  let block = 0;
-  for await (const { hidden, from, to } of readInBlocks(model, inputs, { plan: blocks, tables, shouldStop })) {
-    const first = scoredFrom(plan, block);
-    if (first < to) {
-      const nth = first - (W - T); // of the targets of a row
-      const wanted = new Int32Array(B * t).fill(noTarget);
-      group.forEach((row, i) => {
-        wanted.set(row.targets.subarray(nth, nth + to - first), i * t);
+  for await (const { hidden, from, first, to } of scoredBlocks(model, group, options)) {
+    const nth = first - (blocks.context - T); // of the targets of a row
+    const wanted = new Int32Array(B * t).fill(noTarget);
+    group.forEach((row, i) => {
+      wanted.set(row.targets.subarray(nth, nth + to - first), i * t);
+    });
+    const targets = tensor(wanted, { shape: [B, t] });
+    const keep = async (found: Tensor, into: readonly { set(values: ArrayLike<number>, at: number): void }[]): Promise<void> => {
+      const values = await data(found);
+      found.dispose();
+      into.forEach((row, i) => {
+        row.set(values.subarray(i * t, i * t + to - first) as ArrayLike<number>, nth);
       });
-      const targets = tensor(wanted, { shape: [B, t] });
-      const keep = async (found: Tensor, into: readonly { set(values: ArrayLike<number>, at: number): void }[]): Promise<void> => {
-        const values = await data(found);
-        found.dispose();
-        into.forEach((row, i) => {
-          row.set(values.subarray(i * t, i * t + to - first) as ArrayLike<number>, nth);
-        });
-      };
-      if (answers === undefined) await keep(scoreBlock(model, hidden, targets, first - from), losses);
-      else {
-        const [ofLosses, ofAnswers] = answerBlock(model, hidden, targets, first - from);
-        await keep(ofLosses, losses);
-        await keep(ofAnswers, answers);
-      }
-      targets.dispose();
-      scored = nth + to - first;
-    } else {
-      await sync(); // a block that is only read is done before it is counted
+    };
+    if (answers === undefined) await keep(scoreBlock(model, hidden, targets, first - from), losses);
+    else {
+      const [ofLosses, ofAnswers] = answerBlock(model, hidden, targets, first - from);
+      await keep(ofLosses, losses);
+      await keep(ofAnswers, answers);
     }
-    hidden.dispose();
-    counter.add({ tokens: group.length * (to - from), work: passWork(model.config, plan, block) });
-    block++;
+    targets.dispose();
+    scored = nth + to - first;
   }
   return { losses, ...(answers === undefined ? {} : { answers }), scored };
 }

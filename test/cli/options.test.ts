@@ -5,18 +5,22 @@ import { formatCommandLine } from "../../src/cli/program.js";
 import { packageVersion } from "../../src/cli/version.js";
 import { cli } from "./capture.js";
 
+/** Those that compute. */
+const computing = ["doctor", "demo", "train", "extend", "eval", "generate", "logprobs", "inspect", "experiment"];
+const others = ["convert", "tokenizer train", "tokenizer encode", "tokenizer decode"];
+
 const lines = (text: string): string[] => text.trimEnd().split("\n");
 
 describe("help", () => {
   it("of the command lists every subcommand and exits 0", async () => {
     const { code, stdout, stderr } = await cli(["--help"]);
     expect(code).toBe(0);
-    for (const name of ["doctor", "demo", "train", "extend", "eval", "generate"]) expect(stdout).toMatch(new RegExp(`^ {2}${name} `, "m"));
+    for (const name of [...computing, "convert", "tokenizer"]) expect(stdout).toMatch(new RegExp(`^ {2}${name} `, "m"));
     expect(stderr).toBe("");
   });
 
-  it.each(["doctor", "demo", "train", "extend", "eval", "generate"])("of %s has an example and runs nothing", async (name) => {
-    const { code, stdout, calls } = await cli([name, "--help"]);
+  it.each([...computing, ...others])("of %s has an example and runs nothing", async (name) => {
+    const { code, stdout, calls } = await cli([...name.split(" "), "--help"]);
     expect(code).toBe(0);
     expect(stdout).toContain("Examples:");
     expect(stdout).toContain(`  dawngrad ${name}`);
@@ -147,7 +151,7 @@ describe("the backend that is asked for", () => {
   ] as const)("by %j is %s", (options, backend) => expect(wantedBackend(options)).toBe(backend));
 
   it("is described in every help with what it is by default", async () => {
-    for (const name of ["doctor", "demo", "train", "extend", "eval", "generate"]) {
+    for (const name of computing) {
       const help = (await cli([name, "--help"])).stdout.replace(/\s+/g, " ");
       expect(help).toContain("(default: a GPU through webgpu, else wasm, else reference)");
       expect(help).toContain("--threads <n> for wasm: threads that compute (default: one for each processor, at most 16)");

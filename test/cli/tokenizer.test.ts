@@ -2,6 +2,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runCli } from "../../src/cli/program.js";
+import { withoutEnd } from "../../src/cli/prompts.js";
 import { runners } from "../../src/cli/runners.js";
 import { loadTokenizer } from "../../src/nn/tokenizers.js";
 import { llama2cFile, llama2cTokenizer } from "../support/llama2c.js";
@@ -167,6 +168,24 @@ describe("dawngrad tokenizer encode and decode", { timeout: 60_000 }, () => {
     await writeFile(bench.at("empty.txt"), "");
     expect(await run(["encode", ...source, "--text", bench.at("empty.txt")])).toMatchObject({ code: 0, stdout: "\n" });
     expect(await run(["encode", ...source, "--text", "-"], "whale")).toMatchObject({ code: 0, stdout: `${tokens[1]}\n` });
+  });
+
+  it("keep an end that is written in a prompt, and leave out the one that is put behind every text", async () => {
+    for (const [name, end] of [
+      ["bert.json", "[SEP]"],
+      ["t5.json", "</s>"],
+      ["llama3.json", "<|end_of_text|>"],
+      ["gpt2.json", "<|endoftext|>"],
+      ["llama2.json", "</s>"],
+    ] as const) {
+      const tokenizer = await loadTokenizer({ "tokenizer.json": await readFile(golden(name)) });
+      for (const text of ["whale", `whale${end}`, end]) {
+        const open = [...withoutEnd(tokenizer.encode(text, { special: true }), tokenizer)];
+        const plain = [...tokenizer.encode(text)];
+        expect([name, text, open.slice(open.length - plain.length)]).toEqual([name, text, plain]);
+        expect(open.length - plain.length).toBe(name === "bert.json" || name.startsWith("llama") ? 1 : 0);
+      }
+    }
   });
 
   it("refuse what is no text, no token and no tokenizer in a line with advice", async () => {
