@@ -24,6 +24,7 @@ export const notNegative: Kind = {
 };
 /** A decay rate or the like: 0 ≤ x < 1. */
 export const fraction: Kind = { wanted: "a number with 0 ≤ x < 1", fits: (value) => isNumber(value) && value >= 0 && value < 1 };
+export const share: Kind = { wanted: "a number with 0 ≤ x ≤ 1", fits: (value) => isNumber(value) && value >= 0 && value <= 1 };
 export const text: Kind = { wanted: "a string", fits: (value) => typeof value === "string" };
 export const flag: Kind = { wanted: "true or false", fits: (value) => typeof value === "boolean" };
 export const callable: Kind = { wanted: "a function", fits: (value) => typeof value === "function" };

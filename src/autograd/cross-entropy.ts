@@ -1,4 +1,4 @@
-import { checkArgument, checkOptions, integer, type Kind, type OptionKinds, oneOf, optional } from "../arguments.js";
+import { checkArgument, checkOptions, integer, type OptionKinds, oneOf, optional, share } from "../arguments.js";
 import { DtypeError, ShapeError } from "../errors.js";
 import { type DType, isFloat, isInteger, promote, summableDtype } from "../ir/dtype.js";
 import { sameShape, show } from "../ir/shape.js";
@@ -25,11 +25,6 @@ export interface CrossEntropyOptions extends ClassLossOptions {
    */
   readonly labelSmoothing?: number;
 }
-
-const share: Kind = {
-  wanted: "a number with 0 ≤ x ≤ 1",
-  fits: (value) => typeof value === "number" && value >= 0 && value <= 1,
-};
 
 export const classLossKinds: OptionKinds<ClassLossOptions> = {
   reduction: optional(oneOf("mean", "sum", "none")),

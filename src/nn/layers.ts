@@ -1,13 +1,14 @@
 /** Layers beside those of `module.ts`: normalisations, dropout, and layers one after the other. */
-import { checkArgument, checkOptions, fraction, integer, type Kind, listOf, notNegative, optional, orNull } from "../arguments.js";
+import { checkArgument, checkOptions, fraction, integer, type Kind, listOf, notNegative, optional, orNull, share } from "../arguments.js";
 import { layerNorm } from "../autograd/composites.js";
 import { batchNorm, batchStatistics, groupNorm } from "../autograd/functional-layers.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
-import { add, mul, ones, stopGradient, zeros } from "../autograd/operations.js";
+import { add, cast, mul, ones, recip, stopGradient, sub, zeros } from "../autograd/operations.js";
 import { dropout, foldIn } from "../autograd/random.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { copyBranch } from "../autograd/tree.js";
 import { ShapeError } from "../errors.js";
+import { summableDtype } from "../ir/dtype.js";
 import { sameShape, show } from "../ir/shape.js";
 
 export interface ForwardOptions {
@@ -15,8 +16,13 @@ export interface ForwardOptions {
   readonly key?: Tensor;
 }
 
-/** A module that maps a tensor to a tensor, or a function that does, such as `relu`. */
-export type Layer = { forward(x: Tensor, options?: ForwardOptions): Tensor } | ((x: Tensor) => Tensor);
+/**
+ * A module that maps a tensor to a tensor, or a function that does, such as `relu`. One that behaves otherwise while it is trained, or keeps something
+ * from pass to pass, has `train` beside, which gives [y, the module for the next pass].
+ */
+export type Layer =
+  | { forward(x: Tensor, options?: ForwardOptions): Tensor; train?(x: Tensor, options?: ForwardOptions): [y: Tensor, next: object] }
+  | ((x: Tensor) => Tensor);
 
 function checkScales(where: string, weight: Tensor, bias: Tensor | null, eps: number, biasKind = tensorKind): void {
   checkArgument(where, "weight", weight, tensorKind);
@@ -86,32 +92,43 @@ export class GroupNorm {
   }
 }
 
+export interface BatchNormLayerOptions {
+  /** What a batch counts in the running averages; null for 1/n after n batches, the mean over all of them. Default 0.1. */
+  readonly momentum?: number | null;
+  /** ε. Default 1e-5. */
+  readonly eps?: number;
+}
+
 /**
  * Batch normalisation (Ioffe & Szegedy 2015) with running averages, which are no parameters: they have no gradient, and `train` gives the layer
- * with the next ones instead of changing them. Files of PyTorch hold a count beside them, `num_batches_tracked`, which `{ strict: false }` passes over.
+ * with the next ones instead of changing them. A loss that returns [loss, next model] hands them from one step of `createTrainStep` to the next. Files of PyTorch
+ * hold a count beside them, `num_batches_tracked`, as does this layer where `momentum` is null; elsewhere `{ strict: false }` passes over it.
  */
 export class BatchNorm {
   weight: Tensor; // [C]
   bias: Tensor; // [C]
   running_mean: Tensor; // [C]
   running_var: Tensor; // [C]
-  readonly _momentum: number;
+  num_batches_tracked: Tensor | null; // i32 []
+  readonly _momentum: number | null;
   readonly _eps: number;
 
-  constructor(weight: Tensor, bias: Tensor, options: { readonly momentum?: number; readonly eps?: number } = {}) {
-    checkOptions("BatchNorm", options, { momentum: optional(fraction), eps: optional(notNegative) });
+  constructor(weight: Tensor, bias: Tensor, options: BatchNormLayerOptions = {}) {
+    checkOptions("BatchNorm", options, { momentum: optional(orNull(share)), eps: optional(notNegative) });
     const { momentum = 0.1, eps = 1e-5 } = options;
     checkScales("BatchNorm", weight, bias, eps);
     this.weight = weight;
     this.bias = bias;
-    this.running_mean = zeros(weight.shape);
-    this.running_var = ones(weight.shape);
+    const dtype = summableDtype(weight.dtype);
+    this.running_mean = zeros(weight.shape, { dtype });
+    this.running_var = ones(weight.shape, { dtype });
+    this.num_batches_tracked = momentum === null ? zeros([], { dtype: "i32" }) : null;
     this._momentum = momentum;
     this._eps = eps;
   }
 
-  /** Ones and zeros, for C channels. `momentum` (default 0.1) is what a batch counts in the averages. */
-  static create(channels: number, options: { readonly momentum?: number; readonly eps?: number } = {}): BatchNorm {
+  /** Ones and zeros, for C channels. */
+  static create(channels: number, options: BatchNormLayerOptions = {}): BatchNorm {
     checkArgument("BatchNorm.create", "channels", channels, integer(0));
     return new BatchNorm(ones([channels]), zeros([channels]), options);
   }
@@ -127,13 +144,19 @@ export class BatchNorm {
    * as in PyTorch:
    *
    *   running ← running + momentum·(statistics − running)
+   *
+   * Throws ShapeError for a batch without values.
    */
   train(x: Tensor): [y: Tensor, next: BatchNorm] {
     const statistics = batchStatistics(x);
     const count = x.size / this.weight.size;
     const next = copyBranch(this) as BatchNorm;
-    const moved = (old: Tensor, fresh: Tensor, factor = 1): Tensor =>
-      add(mul(old, 1 - this._momentum), mul(stopGradient(fresh), this._momentum * factor));
+    next.num_batches_tracked = this.num_batches_tracked === null ? null : add(this.num_batches_tracked, 1);
+    const moved = (old: Tensor, fresh: Tensor, factor = 1): Tensor => {
+      const value = mul(cast(stopGradient(fresh), old.dtype), factor);
+      const counts = this._momentum ?? recip(cast(next.num_batches_tracked as Tensor, old.dtype));
+      return add(old, mul(sub(value, old), counts));
+    };
     next.running_mean = moved(this.running_mean, statistics.mean);
     next.running_var = moved(this.running_var, statistics.variance, count / Math.max(1, count - 1));
     return [batchNorm(x, this.weight, this.bias, { statistics, eps: this._eps }), next];
@@ -182,9 +205,28 @@ export class Sequential {
   /** Each layer gets what the one before it gave, and a key of its own where there is a key. */
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
     checkForward("Sequential.forward", options);
-    const { key } = options;
+    return this.run(x, options, (layer, y, own) => layer.forward(y, own));
+  }
+
+  /** The same by `train` of the layers that have it, with the sequence of what these give for the next pass. */
+  train(x: Tensor, options: ForwardOptions = {}): [y: Tensor, next: Sequential] {
+    checkForward("Sequential.train", options);
+    const next = copyBranch(this) as Record<number, Layer>;
+    const y = this.run(x, options, (layer, y, own, place) => {
+      const [out, after] = layer.train?.(y, own) ?? [layer.forward(y, own), layer];
+      next[place] = after as Layer;
+      return out;
+    });
+    return [y, next as unknown as Sequential];
+  }
+
+  private run(
+    x: Tensor,
+    { key }: ForwardOptions,
+    through: (layer: Exclude<Layer, (x: Tensor) => Tensor>, y: Tensor, own: ForwardOptions, place: number) => Tensor,
+  ): Tensor {
     return Object.values<Layer>(this).reduce(
-      (y, layer, i) => (typeof layer === "function" ? layer(y) : layer.forward(y, key === undefined ? {} : { key: foldIn(key, i) })),
+      (y, layer, i) => (typeof layer === "function" ? layer(y) : through(layer, y, key === undefined ? {} : { key: foldIn(key, i) }, i)),
       x,
     );
   }

@@ -1,6 +1,6 @@
 import { describe } from "../arguments.js";
 import { valueAndGrad } from "../autograd/grad.js";
-import { add, cast, greater, mul, recip, reshape, stack, sum, where, zeros } from "../autograd/operations.js";
+import { add, cast, greater, mul, slice as narrow, recip, reshape, squeeze, stack, sum, where, zeros } from "../autograd/operations.js";
 import { scan } from "../autograd/scan.js";
 import { Tensor } from "../autograd/tensor.js";
 import { flattenTree, isBranch, mapTensors, sameForm, type TreeDef, tensorsOf } from "../autograd/tree.js";
@@ -8,6 +8,7 @@ import { WeakScalar } from "../autograd/weak-scalar.js";
 import { OptionError, ShapeError, UsageError } from "../errors.js";
 import { summableDtype } from "../ir/dtype.js";
 import { sameShape, show } from "../ir/shape.js";
+import type { Moved } from "./moved-tensors.js";
 
 /**
  * A batch, or micro-batches of one form and size whose gradients are averaged: as if they were one batch, in the memory of one of them.
@@ -42,21 +43,26 @@ export interface MeanOptions<Batch> {
   readonly rows?: number | undefined;
   /** What a micro-batch counts, a scalar of at least 0; its loss is the mean over so much. Default: all the same. */
   readonly weight?: ((batch: Batch) => Tensor) | undefined;
+  /** The tensors that a pass may move, by path. */
+  readonly places?: Moved | undefined;
 }
 
 /**
  * The averages of the losses and gradients of several batches, or of one in pieces of `rows` rows: a loop over them that carries the sums,
  * in f32 for halves, so that what one of them needs is there once. With weights w of the micro-batches these are Σ w·gradient / Σ w, the
- * gradient of the mean over all of them; one that counts nothing adds nothing, whatever its loss is. Throws OptionError for several batches
- * that are to be cut on top.
+ * gradient of the mean over all of them; one that counts nothing adds nothing, whatever its loss is. What a loss moves beside, it is given by the
+ * next batch, and comes back as the last one leaves it. Throws OptionError for several batches that are to be cut on top.
  */
 export function meanGradients<Params, Batch>(
-  loss: (params: Params, batch: Batch) => Tensor,
+  loss: (params: Params, batch: Batch, moved: Moved) => [loss: Tensor, moved: Moved],
   params: Params,
   batches: Batches<Batch>,
-  { rows, weight }: MeanOptions<Batch> = {},
-): [loss: Tensor, grads: Params] {
-  const differentiate = (batch: Batch): [Tensor, Params] => valueAndGrad((at: Params) => loss(at, batch))(params);
+  { rows, weight, places: movable = new Map() }: MeanOptions<Batch> = {},
+): [loss: Tensor, grads: Params, moved: Moved] {
+  const differentiate = (batch: Batch, before: Moved = new Map()): [Tensor, Params, Moved] => {
+    const [[value, moved], grads] = valueAndGrad((at: Params) => loss(at, batch, before), { hasAux: true })(params);
+    return [value, grads, moved];
+  };
   const several = microBatchesOf(batches);
   if (rows !== undefined && several.length > 1)
     throw new OptionError(`createTrainStep: ${several.length} micro-batches were given, and microBatch: ${rows} makes them itself`, {
@@ -71,16 +77,22 @@ export function meanGradients<Params, Batch>(
   const places = new Map<Tensor, string>();
   for (const { tensor, path } of tensorsOf(params)) if (!places.has(tensor)) places.set(tensor, path);
   const none = [...places.keys()].map((p) => zeros(p.shape, { dtype: summableDtype(p.dtype) }));
-  const [sums, [losses, weights]] = scan(
-    (sofar: readonly Tensor[], x: readonly Tensor[]): [readonly Tensor[], [Tensor, Tensor | null]] => {
+  // Which tensors move is known when the loss has been traced once.
+  const paths = [...loss(params, slice(stacked.map((x) => squeeze(narrow(x, [[0, 1]]), 0))), new Map())[1].keys()];
+  const start = paths.map((path) => movable.get(path) as Tensor);
+  const [[sums, ends], [losses, weights]] = scan(
+    ([sofar, before]: Carry, x: readonly Tensor[]): [Carry, [Tensor, Tensor | null]] => {
       const batch = slice(x);
-      const [value, grads] = differentiate(batch);
+      const [value, grads, moved] = differentiate(batch, new Map(paths.map((path, i) => [path, before[i] as Tensor])));
       const counts = weight === undefined ? null : cast(weight(batch), summableDtype(value.dtype));
       const found = new Map(tensorsOf(grads).map(({ path, tensor }) => [path, tensor]));
       const next = [...places.values()].map((path, i) => add(sofar[i] as Tensor, weighed(wide(found.get(path) as Tensor), counts)));
-      return [next, [value, counts]];
+      return [
+        [next, paths.map((path, i) => moved.get(path) ?? (before[i] as Tensor))],
+        [value, counts],
+      ];
     },
-    none,
+    [none, start],
     stacked,
     // Batches that share every tensor leave nothing to count.
     { length: count },
@@ -91,8 +103,12 @@ export function meanGradients<Params, Batch>(
   return [
     cast(mean(sum(weighed(wide(losses), weights))), losses.dtype),
     mapTensors(params, (p) => cast(mean(sumOf.get(p) as Tensor), p.dtype)),
+    new Map(paths.map((path, i) => [path, ends[i] as Tensor])),
   ];
 }
+
+/** What goes from batch to batch: sums of gradients, and tensors that a pass moves. */
+type Carry = readonly [sums: readonly Tensor[], moved: readonly Tensor[]];
 
 /** w·y, and 0 where w is 0 even if y, a mean over nothing, is no number; y itself without weights. */
 const weighed = (y: Tensor, w: Tensor | null): Tensor => {

@@ -2,18 +2,24 @@ import { callable, checkOptions, integer, optional, positive } from "../argument
 import { type Compiled, compileAny, type NumbersArriveAsTensors } from "../autograd/compile.js";
 import { and, bitcast, cast, notEqual, type TensorLike, where } from "../autograd/operations.js";
 import type { Tensor } from "../autograd/tensor.js";
-import { zipTensors } from "../autograd/tree.js";
+import { tensorsOf, zipTensors } from "../autograd/tree.js";
 import { combine, type Part } from "../autograd/tree-parts.js";
 import { clipByGlobalNorm } from "./clip.js";
 import { optimizerKind } from "./kinds.js";
 import { type Batches, meanGradients } from "./micro-batches.js";
+import { type LossResult, type Moved, movedBy, withMoved } from "./moved-tensors.js";
 import type { Optimizer } from "./optimizers.js";
 import { type Trainable, trainablePart } from "./trainable.js";
 
 export interface TrainStepOptions<Params, State, Batch> {
   readonly optimizer: Optimizer<State>;
-  /** The mean loss over a batch, a scalar. */
-  readonly loss: ((params: Params, batch: Batch) => Tensor) & ([NumberFields<Batch>] extends [never] ? unknown : NumbersArriveAsTensors);
+  /**
+   * The mean loss over a batch, a scalar; or [loss, next] with the model as the pass leaves it, as `train` of layers gives it. Tensors of `next` that are
+   * not those of `params`, such as running averages, are state: they go to the next step as they are, and whatever gradients and the
+   * optimizer would make of them does not count. From one micro-batch to the next they go on, too.
+   */
+  readonly loss: ((params: Params, batch: Batch) => LossResult<Params>) &
+    ([NumberFields<Batch>] extends [never] ? unknown : NumbersArriveAsTensors);
   /** Common norm to which gradients are clipped; Infinity leaves them as they are. Default 1. */
   readonly maxNorm?: number;
   /**
@@ -71,21 +77,35 @@ export function createTrainStep<Params, State, Batch>(options: TrainStepOptions<
   checkOptions("createTrainStep", options, kinds, givenToStep);
   const { optimizer, loss, maxNorm = 1, trainable, microBatch: rows, weight } = options;
   type Trained = Part<Params>;
+  type Carried = Readonly<Record<string, Tensor>>;
 
-  function trainStep(trained: Trained, rest: Trained, state: State, batch: Batches<Batch>, lr: TensorLike): [Trained, State, StepMetrics] {
-    const [value, grads] = meanGradients((at: Trained, one: Batch) => loss(combine(at, rest), one), trained, batch, { rows, weight });
+  function trainStep(
+    trained: Trained,
+    rest: Trained,
+    state: State,
+    batch: Batches<Batch>,
+    lr: TensorLike,
+  ): [Trained, State, StepMetrics, Carried] {
+    const lossOf = (at: Trained, one: Batch, before: Moved): [Tensor, Moved] => {
+      const model = withMoved(combine(at, rest), before);
+      return movedBy("createTrainStep", model, loss(model, one));
+    };
+    const places = new Map(tensorsOf(combine(trained, rest)).map(({ path, tensor }) => [path, tensor]));
+    const [value, grads, moved] = meanGradients(lossOf, trained, batch, { rows, weight, places });
     const [clipped, gradNorm] = clipByGlobalNorm(grads, maxNorm);
     const [newTrained, newState] = optimizer.update(trained, clipped, state, { lr });
     const sound = and(finite(value), finite(gradNorm));
     const choose = ([fresh, old]: Tensor[]): Tensor => where(sound, fresh as Tensor, old as Tensor);
-    return [zipTensors(choose, newTrained, trained), zipTensors(choose, newState, state), { loss: value, gradNorm }];
+    const carried = Object.fromEntries([...moved].map(([path, fresh]) => [path, choose([fresh, places.get(path) as Tensor])]));
+    const metrics = { loss: value, gradNorm };
+    return [zipTensors(choose, newTrained, trained), zipTensors(choose, newState, state), metrics, carried];
   }
 
   const step = compileAny(trainStep, { donate: [0, 2] });
   const whole = (params: Params, ...others: [State, Batches<Batch>, TensorLike]): [Params, State, StepMetrics] => {
     const [trained, rest] = trainablePart(params, trainable);
-    const [next, state, metrics] = step(trained, rest, ...others);
-    return [combine(next, rest), state, metrics];
+    const [next, state, metrics, carried] = step(trained, rest, ...others);
+    return [withMoved(combine(next, rest), new Map(Object.entries(carried))), state, metrics];
   };
   return Object.defineProperties(whole as TrainStep<Params, State, Batch>, {
     traces: { get: () => step.traces },

@@ -41,7 +41,7 @@ describe("docs/modules.md", { timeout: 120_000 }, () => {
       expect(comments.length).toBeGreaterThan(0);
       expect(await run(program, "reference")).toEqual(comments);
     }
-    expect(programs).toHaveLength(4);
+    expect(programs).toHaveLength(5);
   });
 
   it("has an example that begins to tell two spirals apart with each of its optimizers", async () => {

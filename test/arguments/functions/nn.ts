@@ -469,7 +469,12 @@ export const classes = {
   Embedding: { weight: x },
   LayerNorm: { ...scales, bias: optional(alsoFor(scales.bias, (value) => value === null)), eps: optional(aBoundedNumber(1e-5)) },
   GroupNorm: { groups: anInteger(1), ...scales, eps: optional(aBoundedNumber(1e-5)) },
-  BatchNorm: { ...scales, options: optional(options({ momentum: optional(aBoundedNumber(0.1)), eps: optional(aBoundedNumber(1e-5)) })) },
+  BatchNorm: {
+    ...scales,
+    options: optional(
+      options({ momentum: optional(alsoFor(aBoundedNumber(0.1), (value) => value === null)), eps: optional(aBoundedNumber(1e-5)) }),
+    ),
+  },
   Conv1d: { weight: aTensor(() => dawngrad.zeros([2, 1, 3])), bias: optional(alsoFor(scales.bias, (value) => value === null)) },
   Conv2d: { weight: aTensor(() => dawngrad.zeros([2, 1, 3, 3])), bias: optional(alsoFor(scales.bias, (value) => value === null)) },
   Dropout: { rate: aBoundedNumber(0.5) },
