@@ -49,7 +49,10 @@ async function derivatives(each: AttentionCase): Promise<number[][]> {
 
 const expected = new Map<string, Promise<number[][]>>();
 
-describe.each(backendVariants())("attention with its log-sum-exp on $name", ({ create, stride }) => {
+// The kernels for GPUs, which processors take seconds to compile, are held against loops with their log-sum-exp and its cotangent.
+const variants = backendVariants().filter(({ name }) => name !== "webgpu with GPU kernels");
+
+describe.each(variants)("attention with its log-sum-exp on $name", ({ create, stride }) => {
   let backend: Backend;
   let reference: Backend;
   beforeAll(async () => {

@@ -90,7 +90,8 @@ describe.each(variants)("the error of a long sum grows like log n on $name", { t
     const shapes = [[1000 * first], [first, 1000], [many], [7, 142 * first + 867], [16, 62 * first + 500], [first, 10, 100], [longest]];
     for (const shape of new Map(shapes.map((shape) => [String(shape), shape])).values()) {
       const n = shape.reduce((a, b) => a * b, 1);
-      for (const value of [0.1, 1 / 3]) {
+      // Each value is a kernel of its own.
+      for (const value of name.startsWith("webgpu") ? [0.1] : [0.1, 1 / 3]) {
         found[`sum [${shape}]`] = await worst(sum(full(shape, value)), n * float(value), n);
         found[`mean [${shape}]`] = await worst(mean(full(shape, value)), float(value), n);
       }
@@ -227,66 +228,68 @@ describe.each(variants)("the error of a long sum grows like log n on $name", { t
     expect(await variance(tensor([true, false])).item()).toBe(0.25);
   });
 
-  it("halves lose no more than their last rounding", async () => {
-    const classes = 128_256;
-    for (const dtype of ["f16", "bf16"] as const) {
-      if (!backend.info.dtypes.has(dtype)) continue;
-      const rounded = (x: number): number => representable(dtype, x);
-      const digits = dtype === "f16" ? 2 ** -11 : 2 ** -8;
-      const close = (found: number, expected: number): void => {
-        // Numbers of f16 below 2⁻¹⁴ have fewer digits.
-        expect(Math.abs(found - expected), `${dtype} ${found} for ${expected}`).toBeLessThanOrEqual(
-          2 * digits * Math.abs(expected) + 2 ** -25,
+  // Kernels for GPUs read halves as those for software do, and take processors seconds to compile.
+  if (name !== "webgpu with GPU kernels")
+    it("halves lose no more than their last rounding", async () => {
+      const classes = 128_256;
+      for (const dtype of ["f16", "bf16"] as const) {
+        if (!backend.info.dtypes.has(dtype)) continue;
+        const rounded = (x: number): number => representable(dtype, x);
+        const digits = dtype === "f16" ? 2 ** -11 : 2 ** -8;
+        const close = (found: number, expected: number): void => {
+          // Numbers of f16 below 2⁻¹⁴ have fewer digits.
+          expect(Math.abs(found - expected), `${dtype} ${found} for ${expected}`).toBeLessThanOrEqual(
+            2 * digits * Math.abs(expected) + 2 ** -25,
+          );
+        };
+        const logits = full([2, classes], 0.5, { dtype });
+        const targets = tensor(Int32Array.of(3, 70_000));
+        expect(softmax(logits).dtype).toBe(dtype);
+        close(
+          await softmax(logits)
+            .slice([
+              [0, 1],
+              [5, 6],
+            ])
+            .item(),
+          1 / classes,
         );
-      };
-      const logits = full([2, classes], 0.5, { dtype });
-      const targets = tensor(Int32Array.of(3, 70_000));
-      expect(softmax(logits).dtype).toBe(dtype);
-      close(
-        await softmax(logits)
-          .slice([
-            [0, 1],
-            [5, 6],
-          ])
-          .item(),
-        1 / classes,
-      );
-      close(
-        await logSumExp(logits, -1)
-          .slice([[1, 2]])
-          .item(),
-        0.5 + Math.log(classes),
-      );
-      close(
-        await logSoftmax(logits)
-          .slice([
-            [1, 2],
-            [0, 1],
-          ])
-          .item(),
-        -Math.log(classes),
-      );
-      close(await crossEntropy(logits, targets).item(), Math.log(classes));
-      const byLogits = await grad((x: Tensor) => crossEntropy(x, targets))(logits).data();
-      close(byLogits[3] as number, (1 / classes - 1) / 2);
-      close(byLogits[4] as number, 1 / classes / 2);
-      close(await mean(full([1_000_003], 0.1, { dtype })).item(), rounded(0.1));
-      close(await variance(cast(iota([100_003], 0).mod(2), dtype).mul(200)).item(), 10_000);
-      close(
-        await rmsNorm(full([3, 1000], 300, { dtype }), ones([1000], { dtype }))
-          .slice([
-            [0, 1],
-            [7, 8],
-          ])
-          .item(),
-        1,
-      );
-      const norm = globalNorm([full([1000, 1000], 10, { dtype })]);
-      expect(await norm.item()).toBeCloseTo(10_000, 0);
-      const [clipped] = clipByGlobalNorm([full([1000, 1000], 10, { dtype })], 1);
-      expect((clipped[0] as Tensor).dtype).toBe(dtype satisfies DType);
-      expect(await sum(full([60_001], 1, { dtype })).item()).toBe(rounded(60_001));
-      close(await grad((w: Tensor) => sum(mul(full([30_011], 1, { dtype }), w)))(full([], 1, { dtype })).item(), 30_011);
-    }
-  });
+        close(
+          await logSumExp(logits, -1)
+            .slice([[1, 2]])
+            .item(),
+          0.5 + Math.log(classes),
+        );
+        close(
+          await logSoftmax(logits)
+            .slice([
+              [1, 2],
+              [0, 1],
+            ])
+            .item(),
+          -Math.log(classes),
+        );
+        close(await crossEntropy(logits, targets).item(), Math.log(classes));
+        const byLogits = await grad((x: Tensor) => crossEntropy(x, targets))(logits).data();
+        close(byLogits[3] as number, (1 / classes - 1) / 2);
+        close(byLogits[4] as number, 1 / classes / 2);
+        close(await mean(full([1_000_003], 0.1, { dtype })).item(), rounded(0.1));
+        close(await variance(cast(iota([100_003], 0).mod(2), dtype).mul(200)).item(), 10_000);
+        close(
+          await rmsNorm(full([3, 1000], 300, { dtype }), ones([1000], { dtype }))
+            .slice([
+              [0, 1],
+              [7, 8],
+            ])
+            .item(),
+          1,
+        );
+        const norm = globalNorm([full([1000, 1000], 10, { dtype })]);
+        expect(await norm.item()).toBeCloseTo(10_000, 0);
+        const [clipped] = clipByGlobalNorm([full([1000, 1000], 10, { dtype })], 1);
+        expect((clipped[0] as Tensor).dtype).toBe(dtype satisfies DType);
+        expect(await sum(full([60_001], 1, { dtype })).item()).toBe(rounded(60_001));
+        close(await grad((w: Tensor) => sum(mul(full([30_011], 1, { dtype }), w)))(full([], 1, { dtype })).item(), 30_011);
+      }
+    });
 });
