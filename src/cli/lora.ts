@@ -39,6 +39,11 @@ export function addLora(command: Command): void {
     "share of an adapter's input that is dropped in training (default: 0)",
     number({ min: 0, max: 0.99 }),
   );
+  addLoraParts(command);
+}
+
+/** Which parts of a model are trained beside or by adapters. */
+export function addLoraParts(command: Command): void {
   addOption(command, "--lora-targets <names>", "matrices with adapters, q_proj,v_proj for example (default: all of the layers)", nonEmpty);
   command.option("--train-norms", "with --lora: train the norms too (LongLoRA)");
   command.option("--train-embeddings", "with --lora: train the embedding too, and a head that is tied to it");
@@ -50,6 +55,15 @@ export function refuseWithoutLora({ lora }: LoraFlags, given: ReadonlySet<string
   if (lora !== undefined || unread === undefined) return;
   throw new OptionError(`${flagOf(unread)} is an option of adapters, and none are trained`, { hint: "give their rank too: --lora 8" });
 }
+
+/** As the command line has them: "--lora 8 --lora-targets q_proj". */
+export const loraInWords = ({ lora, loraTargets, trainNorms, trainEmbeddings }: LoraFlags): string =>
+  [
+    `--lora ${lora}`,
+    ...(loraTargets === undefined ? [] : [`--lora-targets ${loraTargets}`]),
+    ...(trainNorms ? ["--train-norms"] : []),
+    ...(trainEmbeddings ? ["--train-embeddings"] : []),
+  ].join(" ");
 
 /** The options that were given. */
 export function loraFlags({ lora, loraAlpha, loraDropout, loraTargets, trainNorms, trainEmbeddings }: LoraFlags): LoraFlags {

@@ -98,12 +98,30 @@ export async function loadAdapter(model: Llama, source: ModelSource): Promise<Ll
   return readingFile(files, adapterWeightsFile, (file) => readAdapter(file, adapted, config));
 }
 
-async function readAdapter(given: ByteSource, model: Llama, config: AdapterConfig): Promise<Llama> {
-  const file = given.name;
+/**
+ * Holds the names and shapes of an adapter's file against a model that has its modules, of which dtypes and numbers are not looked at. Throws
+ * FormatError where they do not fit.
+ */
+export async function checkAdapter(model: Llama, source: ModelSource): Promise<void> {
+  const files = modelFiles("checkAdapter", source);
+  const config = await readingFile(files, adapterConfigFile, readConfig);
+  await readingFile(files, adapterWeightsFile, async (file) => {
+    checkTensors((await readSafetensorsHeader(file)).tensors, expectedTensors(model, config).expected, { file: file.name });
+  });
+}
+
+/** The trained tensors of a model with adapters, and what the file has for them by name. */
+function expectedTensors(model: Llama, config: AdapterConfig) {
   const places = tensorsOf(model).filter(({ tensor, path }) => loraTrainable(tensor, path));
   const expected = new Map(places.map(({ path, tensor }) => [nameOf(path), tensor.shape]));
   const tied = config.ensure_weight_tying ? expected.get(tiedEmbedding) : undefined;
   if (tied !== undefined) expected.set(tiedHead, tied);
+  return { places, expected, tied };
+}
+
+async function readAdapter(given: ByteSource, model: Llama, config: AdapterConfig): Promise<Llama> {
+  const file = given.name;
+  const { places, expected, tied } = expectedTensors(model, config);
   const header = await readSafetensorsHeader(given);
   checkTensors(header.tensors, expected, { file });
   // The tied head is compared with the embedding, which stands elsewhere.

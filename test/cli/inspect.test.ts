@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { countParameters, llamaShapes } from "../../src/nn/config.js";
 import { parseLlamaConfig } from "../../src/nn/config-json.js";
@@ -52,6 +52,51 @@ describe("what inspect says", { timeout: 120_000 }, () => {
       const out = bench.at(`needs${checkpoint.length}`);
       const trained = await command(`extend --model ${bench.at("base")} --length 32 --batch 1${checkpoint} --steps 1 --out ${out} ${text}`);
       expect(JSON.parse(trained.stdout).memory.needed).toBe(needOf(`--length 32 --batch 1${checkpoint}`));
+    }
+  });
+
+  it("is what extending by adapters needs, with the numbers that they have, and what is left of it for those that are there", async () => {
+    const flags = "--lora 3 --lora-targets q_proj,down_proj --train-norms";
+    const { document } = await inspect(`--model ${bench.at("base")} --length 16 ${flags}`);
+    const needOf = (options: string): number => document.needs.rows.find((row: { options: string }) => row.options === options).needed;
+    const [out, text] = [bench.at("lora"), `--text ${bench.at("text.txt")} --backend reference --json`];
+    for (const checkpoint of ["", " --checkpoint blocks"]) {
+      const line = `extend --model ${bench.at("base")} ${flags} --g-max 4 --length 16 --batch 1${checkpoint} --steps 1 --out ${out} --force ${text}`;
+      expect(JSON.parse((await command(line)).stdout).memory.needed).toBe(needOf(`${flags} --length 16 --batch 1${checkpoint}`));
+    }
+    // Two matrices of one layer, and three norms.
+    expect(document.needs.adapterParameters).toBe(3 * (8 + 8) + 3 * (8 + 32) + 3 * 8);
+    const seen = (await inspect(out)).document;
+    expect(seen).toMatchObject({ kind: "model", adapter: { r: 3, base_model_name_or_path: bench.at("base") }, training: { step: 1 } });
+    expect(seen.needs.adapterParameters).toBe(document.needs.adapterParameters);
+    expect(seen.needs.rows.map(({ options }: { options: string }) => options).at(-1)).toBe(
+      "--lora 3 --length 8 --batch 1 --checkpoint blocks",
+    );
+    const words = (await command(`inspect ${out} --backend reference`)).stdout;
+    expect(words).toContain(`adapter     on the base ${bench.at("base")}: r 3, lora_alpha 3, targets ["down_proj","q_proj"]`);
+    expect(words).toContain("adapters with 192 parameters, where they are trained (--lora)");
+    const refused = await command(`inspect ${bench.at("base")} --lora-targets whale`);
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining("whale") });
+    // Without the files that this program puts beside an adapter it is one of PEFT's, and held against its base all the same.
+    for (const name of ["config.json", "trainer.safetensors"]) await rm(`${out}/${name}`, { force: true });
+    expect((await inspect(out)).document).toMatchObject({
+      kind: "adapter",
+      base: { source: bench.at("base"), format: "safetensors", parameters: document.parameters, problem: null },
+    });
+    expect((await command(`inspect ${out}`)).stdout).toContain(
+      `base        ${bench.at("base")}: safetensors, 3.1k parameters; the adapter fits it`,
+    );
+    const config = JSON.parse(await readFile(`${out}/adapter_config.json`, "utf8"));
+    for (const [changed, problem] of [
+      [{ ...config, r: 4 }, "lora_A.weight"],
+      [{ ...config, target_modules: ["whale"] }, 'expected target_modules of the model, found ["whale"]'],
+      [{ ...config, base_model_name_or_path: bench.at("nowhere") }, "nowhere"],
+      [{ ...config, base_model_name_or_path: null }, "does not say which model it belongs to"],
+    ] as const) {
+      await writeFile(`${out}/adapter_config.json`, JSON.stringify(changed));
+      const { code, document: facts } = await inspect(out);
+      expect(code).toBe(0);
+      expect(facts.base.problem).toContain(problem);
     }
   });
 

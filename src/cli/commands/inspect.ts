@@ -1,4 +1,5 @@
 import { OptionError } from "../../errors.js";
+import { addLoraParts, type LoraFlags } from "../lora.js";
 import {
   type Action,
   addCommon,
@@ -15,7 +16,12 @@ import {
   wholeNumber,
 } from "../options.js";
 
-export interface InspectOptions extends CommonOptions {
+/** What is said of training adapters. */
+export interface InspectedLora extends Pick<LoraFlags, "loraTargets" | "trainNorms" | "trainEmbeddings"> {
+  readonly lora: number;
+}
+
+export interface InspectOptions extends CommonOptions, InspectedLora {
   readonly model: string;
   /** Where its tokenizer is, if not beside it. */
   readonly tokenizer?: string;
@@ -44,12 +50,14 @@ export function registerInspect(program: Command, execute: Action<InspectOptions
       "after",
       `
 Read are folders of Hugging Face and of this program (config.json and safetensors), GGUF files (*.gguf), llama2.c's (*.bin), folders of
-adapters (adapter_config.json), and models of the Hub as hf:owner/name or hf:owner/name@revision.
+adapters (adapter_config.json), and models of the Hub as hf:owner/name or hf:owner/name@revision. Adapters are held against the base that they
+name.
 
 Examples:
   dawngrad inspect runs/e2
   dawngrad inspect SmolLM2-135M-Instruct.Q4_1.gguf --tensors
   dawngrad inspect hf:HuggingFaceTB/SmolLM2-135M --contexts 8192,32768 --length 1024
+  dawngrad inspect SmolLM2 --length 8192 --lora 16 --lora-targets q_proj,v_proj
   dawngrad inspect runs/e2 --no-needs --json`,
     );
   addModel(command);
@@ -62,6 +70,8 @@ Examples:
     "tokens of the training sequences whose need is told (default: L)",
     wholeNumber({ min: 2, max: mostItems }),
   );
+  addOption(command, "--lora <r>", "rank of the adapters whose training need is told", wholeNumber({ min: 1, max: 2 ** 16 }), 8);
+  addLoraParts(command);
   addWeightDtype(command);
   command.option("--no-needs", "leave out what it needs, for which the backend plans programs");
   addCommon(command);

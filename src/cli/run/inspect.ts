@@ -1,5 +1,6 @@
 import { modelRope } from "../../e2llm/model-frequencies.js";
 import { DawngradError } from "../../errors.js";
+import { checkAdapter } from "../../nn/adapters.js";
 import { countParameters, type LlamaConfig } from "../../nn/config.js";
 import { toHfConfig } from "../../nn/config-json.js";
 import type { StoredModel, StoredTensor } from "../../nn/stored-model.js";
@@ -10,7 +11,7 @@ import { type InspectedNeeds, needsOf } from "../inspect-needs.js";
 import type { CommandIo } from "../io.js";
 import { formatBytes } from "../machine.js";
 import { modelTokenizer } from "../model-tokenizer.js";
-import { withModel } from "../opened-model.js";
+import { baseOfAdapter, type OpenedModel, shapeOf, withModel } from "../opened-model.js";
 import { formatCount } from "../progress.js";
 import { type ModelReading, modelReading } from "../reading.js";
 import type { Runner } from "../runner.js";
@@ -20,13 +21,14 @@ import { unitOf } from "../units.js";
 
 /**
  * What a model is. JSON: { command, model, kind: "model", format, fileBytes, parameters, config (as config.json has it), tensors: [{ name, shape, storedAs,
- * bytes }], rope: { theta, scaling, window (trained) }, reading: { schedule, gMax (or null), how (in words) }, tokenizer: null or { name, vocabSize, bos, eos, stopTokens, specialTokens, chatTemplate }, tokenizerProblem (why it is null, or null), training: null or { step, settings }, metadata, needs: null or { backend, available, dtype,
- * rows: [{ use, options, needed, largestTensor, fits }] } }, of an adapter { command, model, kind: "adapter", fileBytes, parameters, config, tensors }.
+ * bytes }], adapter (its configuration, or null), rope: { theta, scaling, window (trained) }, reading: { schedule, gMax (or null), how (in words) }, tokenizer: null or { name, vocabSize, bos, eos, stopTokens, specialTokens, chatTemplate }, tokenizerProblem (why it is null, or null), training: null or { step, settings }, metadata, needs: null or { backend, available, dtype,
+ * adapterParameters (those that --lora trains), rows: [{ use, options, needed, largestTensor, fits }] } }, of an adapter { command, model, kind: "adapter", fileBytes, parameters, config, tensors,
+ * base: { source (or null), format, parameters (null where it cannot be read), problem (why it cannot be read with its base, or null) } }.
  */
 export const run: Runner<InspectOptions> = async (options, { io }) => {
   const adapter = await adapterIn(options.model);
   if (adapter !== undefined) {
-    sayAdapter(io, adapter, options);
+    sayAdapter(io, adapter, await baseFacts(options.model), options);
     return undefined;
   }
   await withModel(options.model, async (stored) => {
@@ -39,8 +41,34 @@ export const run: Runner<InspectOptions> = async (options, { io }) => {
   return undefined;
 };
 
+/** What is known of the base of an adapter. */
+interface BaseFacts {
+  /** Where it is; null where the adapter does not say it. */
+  readonly source: string | null;
+  readonly format: StoredModel["format"] | null;
+  readonly parameters: number | null;
+  /** Why the adapter cannot be read with it; null where it can. */
+  readonly problem: string | null;
+}
+
+/** Holds an adapter against its base, of which no weight is read. */
+async function baseFacts(adapter: string): Promise<BaseFacts> {
+  let known: Omit<BaseFacts, "problem"> = { source: null, format: null, parameters: null };
+  try {
+    known = { ...known, source: (await baseOfAdapter(adapter)) ?? null };
+    await withModel(adapter, async (stored) => {
+      known = { ...known, format: stored.format, parameters: countParameters(stored.config) };
+      await checkAdapter(shapeOf(stored, "stored"), adapter);
+    });
+    return { ...known, problem: null };
+  } catch (error) {
+    if (!(error instanceof DawngradError)) throw error;
+    return { ...known, problem: error.message };
+  }
+}
+
 interface Facts {
-  readonly stored: StoredModel;
+  readonly stored: OpenedModel;
   readonly parameters: number;
   readonly tokenizer: Tokenizer | undefined;
   /** Why there is no tokenizer. */
@@ -49,7 +77,7 @@ interface Facts {
   readonly reading: ModelReading;
 }
 
-async function factsOf(stored: StoredModel, options: InspectOptions): Promise<Facts> {
+async function factsOf(stored: OpenedModel, options: InspectOptions): Promise<Facts> {
   const source = options.model;
   let tokenizer: Tokenizer | undefined;
   let tokenizerProblem: string | null = null;
@@ -59,19 +87,20 @@ async function factsOf(stored: StoredModel, options: InspectOptions): Promise<Fa
     if (!(error instanceof DawngradError)) throw error;
     tokenizerProblem = error.message;
   }
-  const training = stored.format === "safetensors" ? await savedTraining(source) : undefined;
+  const training = stored.format === "safetensors" || stored.adapter !== undefined ? await savedTraining(source) : undefined;
   const unit = tokenizer === undefined ? "tokens" : unitOf(tokenizer);
   const reading = modelReading(stored.config, source, { schedule: "auto", scale: "auto" }, unit);
   return { stored, parameters: countParameters(stored.config), tokenizer, tokenizerProblem, training, reading };
 }
 
 function documentOf({ stored, parameters, tokenizer, tokenizerProblem, training, reading }: Facts): object {
-  const { format, fileBytes, config, metadata } = stored;
+  const { format, fileBytes, config, metadata, adapter } = stored;
   const { scaling, theta, window } = modelRope(config);
   return {
     format,
     fileBytes,
     parameters,
+    adapter: adapter === undefined ? null : adapter.config,
     config: toHfConfig(config),
     tensors: [...stored.tensors.values()].map(({ name, shape, storedAs, bytes }) => ({ name, shape, storedAs, bytes })),
     rope: { theta, scaling, window },
@@ -110,6 +139,15 @@ function sayFacts(
   const { config, format, fileBytes, tensors } = stored;
   io.print(`${io.style("bold", options.model)}: ${format}, ${formatBytes(fileBytes)}`);
   io.print(row("model", `${formatCount(parameters)} parameters: ${sizesInWords(config)}`));
+  if (stored.adapter !== undefined) {
+    const { r, lora_alpha: alpha, target_modules: targets } = stored.adapter.config;
+    io.print(
+      row(
+        "adapter",
+        `on the base ${stored.adapter.config.base_model_name_or_path ?? "that it does not name"}: r ${r}, lora_alpha ${alpha}, targets ${JSON.stringify(targets)}`,
+      ),
+    );
+  }
   io.print(row("tensors", kindsInWords([...tensors.values()])));
   if (options.tensors) for (const line of tensorLines([...tensors.values()])) io.print(line);
   io.print(row("positions", positionsInWords(config)));
@@ -162,22 +200,36 @@ function trainingInWords({ step, settings }: SavedTraining): string {
   return `${how === "" ? "a training" : how}, at step ${step}${of}`;
 }
 
-function sayAdapter(io: CommandIo, { config, tensors, fileBytes, parameters }: AdapterFiles, options: InspectOptions): void {
+function sayAdapter(
+  io: CommandIo,
+  { config, tensors, fileBytes, parameters }: AdapterFiles,
+  base: BaseFacts,
+  options: InspectOptions,
+): void {
   const shown = tensors.map(({ name, shape, dtype, bytes }) => ({ name, shape, storedAs: dtype, bytes }));
   const of = (name: string): string => (config[name] === undefined || config[name] === null ? "not said" : JSON.stringify(config[name]));
   io.print(`${io.style("bold", options.model)}: an adapter (${of("peft_type")}), ${formatBytes(fileBytes)}`);
   io.print(row("of", of("base_model_name_or_path")));
   io.print(
+    row(
+      "base",
+      base.problem === null
+        ? `${base.source}: ${base.format}, ${formatCount(base.parameters ?? 0)} parameters; the adapter fits it`
+        : `cannot be read with it: ${base.problem}`,
+    ),
+  );
+  io.print(
     row("adapter", `${formatCount(parameters)} parameters: r ${of("r")}, lora_alpha ${of("lora_alpha")}, targets ${of("target_modules")}`),
   );
   io.print(row("tensors", kindsInWords(shown)));
   if (options.tensors) for (const line of tensorLines(shown)) io.print(line);
-  io.result({ command: "inspect", model: options.model, kind: "adapter", fileBytes, parameters, config, tensors: shown });
+  io.result({ command: "inspect", model: options.model, kind: "adapter", fileBytes, parameters, config, tensors: shown, base });
 }
 
-function sayNeeds(io: CommandIo, { backend, available, dtype, rows }: InspectedNeeds): void {
+function sayNeeds(io: CommandIo, { backend, available, dtype, adapterParameters, rows }: InspectedNeeds): void {
   const there = available === null ? "" : `, where ${formatBytes(available)} can be had`;
   io.print(row("needs", `on ${backend}${there}; weights that are only read in ${dtype === "stored" ? "the dtype of the files" : dtype}`));
+  io.print(row("", `adapters with ${formatCount(adapterParameters)} parameters, where they are trained (--lora)`));
   const width = Math.max(...rows.map(({ use, options }) => use.length + options.length));
   for (const { use, options, needed, fits } of rows) {
     io.print(`    ${`${use} ${options}`.padEnd(width + 1)}  ${formatBytes(needed).padStart(9)}${fits ? "" : "  does not fit"}`);
