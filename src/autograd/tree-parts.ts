@@ -47,7 +47,7 @@ function isTrue(answer: unknown, path: string): boolean {
  */
 export function combine<T>(first: Part<T>, second: Part<T>): T {
   const one = flattenTree(first, "combine: the first part");
-  const others = sameForm("combine", ["the first part", "the second"], first, second);
+  const others = sameForm("combine", ["the first part", "the second"], first, second, one);
   return one.shape.build(
     one.leaves.map((leaf, i) => {
       if (leaf === null) return others[i];

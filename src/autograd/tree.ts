@@ -19,15 +19,27 @@ export interface TreeDef {
   build(leaves: readonly unknown[]): unknown;
 }
 
+/** A tree as a list. */
+export interface FlatTree {
+  readonly leaves: unknown[];
+  readonly paths: string[];
+  readonly shape: TreeDef;
+}
+
 type Walk = {
   readonly owner: string;
   readonly leaves: unknown[];
   readonly paths: string[];
   readonly key: string[];
   readonly behaviour: string[];
+  /** The branches around, the outermost first. */
+  readonly around: object[];
   /** Whether a name was met that can make two paths print alike. */
   ambiguous: boolean;
 };
+
+/** A place in a tree: the number of a leaf, or a branch with the places in it, of its fields where it has names. */
+type Place = number | { readonly branch: object; readonly names: readonly string[] | undefined; readonly places: readonly Place[] };
 
 const pathOf = (path: string, name: string | number): string => (path === "" ? String(name) : `${path}.${name}`);
 
@@ -38,11 +50,6 @@ export const isBranch = (value: unknown): value is object =>
 /** An array or object of the same class with the same fields. */
 export const copyBranch = (value: object): object =>
   Array.isArray(value) ? [...value] : Object.assign(Object.create(Object.getPrototypeOf(value) as object | null), value);
-
-/** The field names of a branch in a stable order. */
-function fields(value: object): string[] {
-  return Object.keys(value).filter((name) => !name.startsWith("_") && typeof (value as Record<string, unknown>)[name] !== "function");
-}
 
 const identities = new WeakMap<object, number>();
 const symbols = new Map<symbol, number>();
@@ -72,17 +79,30 @@ function numbered<K>(known: { get(key: K): number | undefined; set(key: K, numbe
   return identity;
 }
 
-/** Names and values of some fields; JSON keeps a name from printing like anything else. */
-function fieldsKey(value: object, chosen: (name: string, field: unknown) => boolean): string {
-  let text = "";
-  for (const name of Object.keys(value)) {
-    const field = (value as Record<string, unknown>)[name];
-    if (chosen(name, field)) text += `;${JSON.stringify(name)}=${identityKey(field)}`;
-  }
-  return text;
+/** The name and the value of a field; JSON keeps a name from printing like anything else. */
+const fieldKey = (name: string, field: unknown): string => `;${JSON.stringify(name)}=${identityKey(field)}`;
+
+/** What is in an object beside its leaves and branches. */
+interface Fields {
+  /** Of those that are walked, in a stable order. */
+  readonly names: string[];
+  /** Those that start with "_", and the functions, with their values. */
+  readonly constants: string;
+  readonly functions: string;
 }
 
-const constantsKey = (value: object): string => fieldsKey(value, (name) => name.startsWith("_"));
+function fieldsOf(value: object): Fields {
+  const names: string[] = [];
+  let [constants, functions] = ["", ""];
+  for (const name of Object.keys(value)) {
+    const field = (value as Record<string, unknown>)[name];
+    const isFunction = typeof field === "function";
+    if (name.startsWith("_")) constants += fieldKey(name, field);
+    else if (!isFunction) names.push(name);
+    if (isFunction) functions += fieldKey(name, field);
+  }
+  return { names, constants, functions };
+}
 
 function refuse(owner: string, what: string, path: string, hint: string): never {
   throw new UsageError(`${owner} holds ${what} at ${path || "its root"}`, { hint });
@@ -113,44 +133,46 @@ function checkBranch(value: object, path: string, owner: string): void {
   }
 }
 
-function walk(value: unknown, path: string, into: Walk, open: Set<object>): (leaves: readonly unknown[]) => unknown {
+function walk(value: unknown, path: string, into: Walk): Place {
   if (!isBranch(value)) {
-    const position = into.leaves.length;
-    into.leaves.push(value);
     into.paths.push(path);
     into.key.push("*");
-    return (leaves) => leaves[position];
+    return into.leaves.push(value) - 1;
   }
-  if (open.has(value))
-    throw new UsageError(`${into.owner} refers to itself at ${path || "its root"}`, {
+  const { owner, around, key } = into;
+  if (around.includes(value))
+    throw new UsageError(`${owner} refers to itself at ${path || "its root"}`, {
       hint: "name fields that are no part of the tree with a leading underscore",
     });
-  checkBranch(value, path, into.owner);
-  open.add(value);
-  let build: (leaves: readonly unknown[]) => unknown;
+  checkBranch(value, path, owner);
+  around.push(value);
+  let place: Place;
   if (Array.isArray(value)) {
-    into.key.push(`[${value.length}`);
-    const parts = value.map((item, i) => walk(item, pathOf(path, i), into, open));
-    build = (leaves) => parts.map((part) => part(leaves));
+    key.push(`[${value.length}`);
+    place = { branch: value, names: undefined, places: value.map((item, i) => walk(item, pathOf(path, i), into)) };
   } else {
-    const names = fields(value);
-    into.key.push(`{${JSON.stringify(names)}${constantsKey(value)}`);
+    const { names, constants, functions } = fieldsOf(value);
+    key.push(`{${JSON.stringify(names)}${constants}`);
     const prototype: unknown = Object.getPrototypeOf(value);
-    into.behaviour.push(
-      `${prototype === Object.prototype ? "" : identityKey(prototype)}${fieldsKey(value, (_, field) => typeof field === "function")}`,
-    );
+    into.behaviour.push(`${prototype === Object.prototype ? "" : identityKey(prototype)}${functions}`);
     into.ambiguous ||= names.some((name) => name === "" || name.includes("."));
-    const parts = names.map((name) => walk((value as Record<string, unknown>)[name], pathOf(path, name), into, open));
-    build = (leaves) => {
-      const copy = copyBranch(value) as Record<string, unknown>;
-      names.forEach((name, i) => {
-        copy[name] = parts[i]?.(leaves);
-      });
-      return copy;
-    };
+    const places = names.map((name) => walk((value as Record<string, unknown>)[name], pathOf(path, name), into));
+    place = { branch: value, names, places };
   }
-  open.delete(value);
-  return build;
+  around.pop();
+  return place;
+}
+
+/** What is at a place with these leaves: copies of its branches. */
+function buildAt(place: Place, leaves: readonly unknown[]): unknown {
+  if (typeof place === "number") return leaves[place];
+  const { branch, names, places } = place;
+  if (names === undefined) return places.map((part) => buildAt(part, leaves));
+  const copy = copyBranch(branch) as Record<string, unknown>;
+  names.forEach((name, i) => {
+    copy[name] = buildAt(places[i] as Place, leaves);
+  });
+  return copy;
 }
 
 /**
@@ -158,14 +180,15 @@ function walk(value: unknown, path: string, into: Walk, open: Set<object>): (lea
  * messages. Throws UsageError that names the path of what cannot be rebuilt from its fields (a Map, an object with private fields,
  * a getter), of a tree that holds itself, and of two leaves whose paths are the same text.
  */
-export function flattenTree(tree: Tree, owner = "the tree"): { leaves: unknown[]; paths: string[]; shape: TreeDef } {
-  const into: Walk = { owner, leaves: [], paths: [], key: [], behaviour: [], ambiguous: false };
-  const build = walk(tree, "", into, new Set());
+export function flattenTree(tree: Tree, owner = "the tree"): FlatTree {
+  const into: Walk = { owner, leaves: [], paths: [], key: [], behaviour: [], around: [], ambiguous: false };
+  const root = walk(tree, "", into);
   const { leaves, paths } = into;
   if (into.ambiguous && new Set(paths).size < paths.length) {
     const twice = paths.find((path, i) => paths.indexOf(path) !== i) as string;
     refuse(owner, "two leaves", twice, "paths are names; rename a field so that no two leaves have one name");
   }
+  const build = (given: readonly unknown[]): unknown => buildAt(root, given);
   return { leaves, paths, shape: { key: into.key.join(""), behaviour: into.behaviour.join("|"), build } };
 }
 
@@ -178,14 +201,14 @@ function formDifference(first: Tree, second: Tree, names: readonly [string, stri
     return `${where} ${one} has ${describe(first)}, ${other} ${describe(second)}`;
   if (Array.isArray(first) && Array.isArray(second) && first.length !== second.length)
     return `${where} ${one} has ${entries(first)}, ${other} ${entries(second)}`;
-  const [fieldsOfOne, fieldsOfOther] = [fields(first), fields(second)];
+  const [{ names: fieldsOfOne, constants }, { names: fieldsOfOther, constants: otherConstants }] = [fieldsOf(first), fieldsOf(second)];
   const lacking = fieldsOfOne.find((name) => !fieldsOfOther.includes(name));
   const extra = fieldsOfOther.find((name) => !fieldsOfOne.includes(name));
   if (lacking !== undefined) return `${other} has no ${pathOf(path, lacking)}`;
   if (extra !== undefined) return `only ${other} has ${pathOf(path, extra)}`;
   if (fieldsOfOne.some((name, i) => name !== fieldsOfOther[i]))
     return `${where} ${one} has its fields in the order ${fieldsOfOne.join(", ")}, ${other} ${fieldsOfOther.join(", ")}`;
-  if (constantsKey(first) !== constantsKey(second)) return `${where} the fields that start with "_" hold different values`;
+  if (constants !== otherConstants) return `${where} the fields that start with "_" hold different values`;
   for (const name of fieldsOfOne) {
     const [a, b] = [first, second].map((branch) => (branch as Record<string, unknown>)[name]);
     const difference = formDifference(a, b, names, pathOf(path, name));
@@ -251,7 +274,7 @@ export function zipNamed<T>(
   ...others: unknown[]
 ): T {
   const head = flattenTree(first, `${where}: ${names[0]}`);
-  const rest = others.map((tree, k) => sameForm(where, [names[0], names[k + 1]] as [string, string], first, tree));
+  const rest = others.map((tree, k) => sameForm(where, [names[0], names[k + 1]] as [string, string], first, tree, head));
   const made = new Map<string, Tensor>();
   return head.shape.build(
     head.leaves.map((leaf, i) => {
@@ -275,9 +298,18 @@ export function zipNamed<T>(
   ) as T;
 }
 
-/** The leaves of `second`. Throws UsageError that says where its form first differs from that of `first`. */
-export function sameForm(where: string, [one, other]: readonly [string, string], first: Tree, second: Tree): unknown[] {
-  const [expected, found] = [flattenTree(first, `${where}: ${one}`), flattenTree(second, `${where}: ${other}`)];
+/**
+ * The leaves of `second`. Throws UsageError that says where its form first differs from that of `first`, which a caller who has it flat
+ * gives in `expected` too.
+ */
+export function sameForm(
+  where: string,
+  [one, other]: readonly [string, string],
+  first: Tree,
+  second: Tree,
+  expected: FlatTree = flattenTree(first, `${where}: ${one}`),
+): unknown[] {
+  const found = flattenTree(second, `${where}: ${other}`);
   if (expected.shape.key !== found.shape.key)
     throw new UsageError(`${where}: ${one} and ${other} differ in form: ${formDifference(first, second, [one, other], "")}`, {
       hint: "give trees with the same fields in the same order",

@@ -132,12 +132,13 @@ function orthogonalized(x: Tensor, steps: number): Tensor {
 /** The matrices of a tree and the rest. */
 function parted<P>(params: P, matrices: NonNullable<MuonOptions["matrices"]>): [Part<P>, Part<P>] {
   const parts = partition(params, (tensor, path) => isFloat(tensor.dtype) && matrices(path, tensor));
-  const vector = tensorsOf(parts[0]).find(({ tensor }) => tensor.rank < 2);
+  const chosen = tensorsOf(parts[0]);
+  const vector = chosen.find(({ tensor }) => tensor.rank < 2);
   if (vector !== undefined) {
     throw new OptionError(`muon: matrices selects ${vector.path}, which is ${vector.tensor.toString()}`, {
       hint: "Muon moves tensors of rank 2 and above",
     });
   }
-  refuseTorn("muon: matrices", parts);
+  refuseTorn("muon: matrices", chosen, tensorsOf(parts[1]));
   return parts;
 }
