@@ -5,11 +5,16 @@ import type { DeviceBuffer } from "./backend.js";
 
 /** Throws UsageError where a donated buffer is also another input: its memory would be read under one name while it is written under another. */
 export function refuseSharedDonation(label: string, inputs: readonly DeviceBuffer[], donated: readonly boolean[]): void {
-  donated.forEach((given, i) => {
-    if (!given) return;
-    const other = inputs.findIndex((buffer, j) => j !== i && buffer === inputs[i]);
-    if (other < 0) return;
-    throw new UsageError(`${label}: the buffer of input ${i} is donated and is also input ${other}`, {
+  const first = new Map<DeviceBuffer, number>();
+  inputs.forEach((buffer, i) => {
+    const other = first.get(buffer);
+    if (other === undefined) {
+      first.set(buffer, i);
+      return;
+    }
+    if (!donated[i] && !donated[other]) return;
+    const [given, also] = donated[other] ? [other, i] : [i, other];
+    throw new UsageError(`${label}: the buffer of input ${given} is donated and is also input ${also}`, {
       hint: "pass a donated buffer once, or leave it out of donate",
     });
   });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { listAdapters, openDevice } from "../../src/backend/webgpu/adapter.js";
+import { listAdapters, openDevice, surveyAdapters } from "../../src/backend/webgpu/adapter.js";
 import type { GpuDevice } from "../../src/backend/webgpu/gpu-device.js";
 import { BackendUnavailableError, DeviceError, DeviceLostError, OptionError, OutOfMemoryError, UsageError } from "../../src/errors.js";
 
@@ -8,6 +8,14 @@ const DOUBLE = `@group(0) @binding(0) var<storage, read_write> data: array<f32>;
   data[id.x] = data[id.x] * 2.0;
 }`;
 const BROKEN = DOUBLE.replace("* 2.0", "* wrongName");
+
+/** A pipeline that is made; throws what the device says where it is refused. */
+async function made(device: GpuDevice, label: string, wgsl: string): Promise<GPUComputePipeline> {
+  const pipeline = device.compile(label, wgsl);
+  await pipeline.making;
+  if (pipeline.gpu === undefined) throw pipeline.error;
+  return pipeline.gpu;
+}
 
 /** Doubles the first `count` numbers of a buffer, `count` a multiple of 8. */
 function double(device: GpuDevice, pipeline: GPUComputePipeline, buffer: GPUBuffer, count: number): void {
@@ -82,7 +90,7 @@ describe("a GPU device", () => {
   });
 
   it("reads a buffer as it was when read was called, whatever comes after", async () => {
-    const pipeline = device.createPipelineSync("double", DOUBLE);
+    const pipeline = await made(device, "double", DOUBLE);
     const buffer = device.acquire(32, "snapshot");
     device.write(buffer, new Float32Array(8).fill(1));
     double(device, pipeline, buffer.gpu, 8);
@@ -121,24 +129,71 @@ describe("a GPU device", () => {
   });
 
   it("says where a kernel does not compile, with the lines around", async () => {
-    device.createPipelineSync("my kernel", BROKEN);
+    device.compile("my kernel", BROKEN);
     const failure = await device.drain().catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(DeviceError);
     expect((failure as Error).message).toMatch(/"my kernel" does not compile at line 3, column \d+: .*wrongName/);
     expect((failure as Error).message).toContain("> 3 |   data[id.x] = data[id.x] * wrongName;");
-    device.createPipelineSync("no entry", DOUBLE.replace("fn main", "fn other"));
+    device.compile("no entry", DOUBLE.replace("fn main", "fn other"));
     await expect(device.drain()).rejects.toThrow(/"no entry" was refused: .*main/s);
     expect(device.errorCount).toBe(0);
     await device.drain();
   });
 
+  it("does what needs pipelines when they are made, and everything after that in order", async () => {
+    const buffer = device.acquire(32, "value");
+    const numbers = new Float32Array(8).fill(1);
+    device.write(buffer, numbers);
+    const pipelines = [2, 3, 5].map((factor) => device.compile(`times ${factor}`, DOUBLE.replace("2.0", `${factor}.0`)));
+    const multiply = (pipeline: (typeof pipelines)[number]): void => {
+      device.afterPipelines([pipeline], [buffer], () => double(device, pipeline.gpu as GPUComputePipeline, buffer.gpu, 8));
+    };
+    expect(pipelines.every(({ gpu, making }) => gpu === undefined && making !== undefined)).toBe(true);
+    for (const pipeline of pipelines) multiply(pipeline);
+    // Nobody in line touches this one.
+    const other = device.acquire(32, "other");
+    device.write(other, numbers);
+    const product = device.read(buffer, 32);
+    const still = device.read(other, 4);
+    device.write(other, numbers.fill(8));
+    device.write(buffer, numbers.fill(7));
+    numbers.fill(9);
+    multiply(pipelines[1] as (typeof pipelines)[number]);
+    const [first, second] = await Promise.all([product, device.read(buffer, 32)]);
+    expect([...new Float32Array(first)]).toEqual(new Array(8).fill(30));
+    expect([...new Float32Array(second)]).toEqual(new Array(8).fill(21));
+    expect([...new Float32Array(await still)]).toEqual([1]);
+    expect([...new Float32Array(await device.read(other, 4))]).toEqual([8]);
+    device.release(other);
+    expect(pipelines.every(({ gpu, making }) => gpu !== undefined && making === undefined)).toBe(true);
+    device.release(buffer);
+  });
+
+  it("reports a refused kernel each time that it was to be used, and does the rest", async () => {
+    const [broken, buffer] = [device.compile("broken", BROKEN), device.acquire(32, "value")];
+    const pipeline = await made(device, "double", DOUBLE);
+    for (let i = 0; i < 2; i++) {
+      const failed = device.acquire(32, "failed");
+      device.write(buffer, new Float32Array(8).fill(i + 1));
+      device.afterPipelines([broken], [failed], () => double(device, pipeline, failed.gpu, 8));
+      await expect(device.read(failed, 4)).rejects.toThrow(/"broken" does not compile at line 3/);
+      await expect(device.read(failed, 4)).rejects.toThrow(/"broken" does not compile at line 3/);
+      device.release(failed);
+    }
+    const value = device.acquire(32, "later");
+    device.write(value, new Float32Array(8).fill(4));
+    double(device, pipeline, value.gpu, 8);
+    expect([...new Float32Array(await device.read(value, 4))]).toEqual([8]);
+    for (const each of [buffer, value]) device.release(each);
+  });
+
   it("reports a kernel that was to be used at once when something is next read", async () => {
-    device.createPipelineSync("deferred kernel", BROKEN);
+    device.compile("deferred kernel", BROKEN);
     const buffer = device.acquire(4, "value");
     await expect(device.read(buffer, 4)).rejects.toThrow(/"deferred kernel" does not compile at line 3/);
     device.release(buffer);
     await device.drain();
-    const pipeline = device.createPipelineSync("double", DOUBLE);
+    const pipeline = await made(device, "double", DOUBLE);
     const value = device.acquire(32, "value");
     device.write(value, new Float32Array([3]));
     double(device, pipeline, value.gpu, 8);
@@ -147,7 +202,7 @@ describe("a GPU device", () => {
   });
 
   it("returns no value that a dropped submit may have spoilt, however often it is asked, and all others", async () => {
-    const pipeline = device.createPipelineSync("double", DOUBLE);
+    const pipeline = await made(device, "double", DOUBLE);
     const [earlier, during] = [device.acquire(32, "earlier"), device.acquire(32, "during")];
     device.write(earlier, new Float32Array(8).fill(1));
     await device.read(earlier, 4);
@@ -180,7 +235,7 @@ describe("a GPU device", () => {
   });
 
   it("does not run ahead of the GPU by more than the steps allowed", async () => {
-    const pipeline = device.createPipelineSync("double", DOUBLE);
+    const pipeline = await made(device, "double", DOUBLE);
     const buffer = device.acquire(32, "steps");
     await device.drain();
     const finished: number[] = [];
@@ -234,19 +289,25 @@ describe("opening a device", () => {
   });
 
   it("by part of a name, in any case, finds that adapter", async () => {
-    const device = await openDevice({ adapter: "SWIFTshader", kernelClass: "gpu" });
-    expect(device.info).toMatchObject({ vendor: "google", software: true });
-    expect(device.kernelClass).toBe("gpu");
-    await device.destroy();
+    for (const { name, vendor, software } of await listAdapters()) {
+      const otherClass = software ? "gpu" : "software";
+      const device = await openDevice({ adapter: ` ${name.slice(1).toUpperCase()}`, kernelClass: otherClass });
+      expect(device.info).toMatchObject({ name, vendor, software });
+      expect(device.kernelClass).toBe(otherClass);
+      await device.destroy();
+    }
   });
 
   it("under a name that no adapter has says what there is and how to get more", async () => {
+    const adapters = await listAdapters();
     const failure = await openDevice({ adapter: "Voodoo 2" }).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(BackendUnavailableError);
-    expect((failure as BackendUnavailableError).message).toMatch(
-      /no WebGPU adapter that fits "Voodoo 2".*found but not asked for: .*SwiftShader/,
-    );
-    expect((failure as BackendUnavailableError).hint).toContain("bookworm-backports");
+    const { message, hint } = failure as BackendUnavailableError;
+    const [, others] = message.split("found but not asked for: ");
+    expect(message).toContain('no WebGPU adapter that fits "Voodoo 2"');
+    expect(adapters.length).toBeGreaterThan(0);
+    for (const { name, software } of adapters) expect(others).toContain(`"${name}" (${software ? "software" : "hardware"})`);
+    expect(hint).toContain("bookworm-backports");
   });
 
   it("on the null backend validates kernels with features that this machine need not have", async () => {
@@ -254,9 +315,9 @@ describe("opening a device", () => {
     expect(device.info.source).toBe("null");
     expect(device.features).toContain("shader-f16");
     expect(device.info.features).toContain("chromium-experimental-subgroup-matrix");
-    device.createPipelineSync("f16", `enable f16;\n${DOUBLE.replace("array<f32>", "array<f16>").replace("2.0", "2.0h")}`);
+    device.compile("f16", `enable f16;\n${DOUBLE.replace("array<f32>", "array<f16>").replace("2.0", "2.0h")}`);
     await device.drain();
-    device.createPipelineSync("broken", BROKEN);
+    device.compile("broken", BROKEN);
     await expect(device.drain()).rejects.toThrow(DeviceError);
     await device.destroy();
   });
@@ -274,11 +335,16 @@ describe("opening a device", () => {
     await device.destroy();
   });
 
-  it("lists SwiftShader beside whatever the system has, hardware first", async () => {
-    const adapters = await listAdapters();
-    expect(adapters.some(({ name }) => name.includes("SwiftShader"))).toBe(true);
+  it("is preceded by a list of all adapters, hardware first, and of the reasons where a source has none", async () => {
+    const { adapters, problems } = await surveyAdapters();
     const firstSoftware = adapters.findIndex(({ software }) => software);
-    expect(adapters.slice(firstSoftware).every(({ software }) => software)).toBe(true);
+    expect(adapters.slice(firstSoftware < 0 ? adapters.length : firstSoftware).every(({ software }) => software)).toBe(true);
+    for (const source of ["system", "swiftshader"] as const) {
+      const listed = adapters.filter((adapter) => adapter.source === source);
+      const reasons = problems.filter((problem) => problem.source === source);
+      expect(reasons.length, `${source}: ${listed.length} adapters`).toBe(listed.length > 0 ? 0 : 1);
+      for (const { reason } of reasons) expect(reason).toMatch(source === "system" ? /Dawn finds no adapter/ : /@sparticuz\/chromium/);
+    }
   });
 });
 
@@ -291,7 +357,7 @@ describe("a closed device", () => {
     expect(() => device.acquire(4, "late")).toThrow(DeviceLostError);
     expect(() => device.write(buffer, new Uint8Array(4))).toThrow(DeviceLostError);
     expect(() => device.submit([], "late")).toThrow(DeviceLostError);
-    expect(() => device.createPipelineSync("late", DOUBLE)).toThrow(DeviceLostError);
+    expect(() => device.compile("late", DOUBLE)).toThrow(DeviceLostError);
     await expect(device.read(buffer, 4)).rejects.toThrow(DeviceLostError);
     await expect(device.drain()).rejects.toThrow(/closed by destroy/);
     expect(device.pool.stats()).toMatchObject({ liveBytes: 0, idleBytes: 0 });

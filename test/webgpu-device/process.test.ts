@@ -92,7 +92,7 @@ describe("a process", () => {
   it("keeps standard output free of what Dawn has to say", async () => {
     const script = `${OPEN} const device = await openDevice();
       device.gpu.createBuffer({ size: 16, usage: 0x1 | 0x80 });
-      device.createPipelineSync("broken", "fn main() { return 1; }");
+      device.compile("broken", "fn main() { return 1; }");
       const failure = await device.drain().catch((error) => error);
       console.log(JSON.stringify({ name: failure.name, count: device.errorCount }));
       await device.destroy();`;

@@ -4,16 +4,12 @@ import type { AdapterReport } from "./adapter-report.js";
 import { type BufferKind, BufferPool, type GpuBuffer } from "./buffer-pool.js";
 import { DeviceErrors } from "./device-errors.js";
 import { type DeviceCalls, deviceCalls, type FaultPlan, faultyCalls } from "./faults.js";
-import { shaderError } from "./shader-errors.js";
+import { Compiler, type Pipeline } from "./pipelines.js";
 import { gpuWait } from "./wait.js";
+import { WorkQueue } from "./work-queue.js";
 
 /** Which templates kernels come from: without workgroup memory and barriers for processors, with tiles for GPUs. */
 export type KernelClass = "software" | "gpu";
-
-export interface PipelineOptions {
-  /** Default "auto". */
-  readonly layout?: GPUPipelineLayout | "auto";
-}
 
 export interface GpuDeviceOptions {
   readonly kernelClass: KernelClass;
@@ -55,6 +51,10 @@ export class GpuDevice {
   private readonly errors: DeviceErrors;
   private readonly calls: DeviceCalls;
   private readonly poison: Uint32Array<ArrayBuffer> | undefined;
+  private readonly compiler: Compiler;
+  /** What is handed to the queue of the device, in order, and the memory that what waits there touches. */
+  private readonly queue = new WorkQueue();
+  private readonly touched = new Set<number>();
   private lastLabel = "nothing";
   private unflushedBytes = 0;
   /** Buffers with ids up to this one were handed out before anything of what is yet to be reported. */
@@ -88,6 +88,7 @@ export class GpuDevice {
       },
       options.idleBytesCap,
     );
+    this.compiler = new Compiler(gpu, (promise) => this.wait(promise));
     this.errors.listen(gpu, () => this.pool.byOwner());
   }
 
@@ -124,23 +125,33 @@ export class GpuDevice {
   }
 
   /**
-   * Compiles a kernel that can be used at once. A DeviceError with the compiler's message, its line and the WGSL around it is thrown
-   * by the next `check`, `read` or `drain`; the latter two wait for it. Throws DeviceLostError.
+   * Begins to compile a kernel, beside others. A DeviceError with the compiler's message, its line and the WGSL around it is thrown by the
+   * next `check`, `read` or `drain`; the latter two wait for it. Throws DeviceLostError.
    */
-  createPipelineSync(label: string, wgsl: string, options: PipelineOptions = {}): GPUComputePipeline {
+  compile(label: string, wgsl: string, layout: GPUPipelineLayout | "auto" = "auto"): Pipeline {
     this.errors.checkLost();
-    this.gpu.pushErrorScope("internal");
-    this.gpu.pushErrorScope("validation");
-    const module = this.gpu.createShaderModule({ label, code: wgsl });
-    const pipeline = this.gpu.createComputePipeline(pipelineDescriptor(label, module, options));
-    const scopes = [this.gpu.popErrorScope(), this.gpu.popErrorScope()];
-    this.errors.watch(
-      this.wait(Promise.all(scopes)).then((found) => {
-        const error = found.find((entry) => entry !== null);
-        return error ? shaderError(label, wgsl, module, error.message) : undefined;
-      }),
-    );
+    const pipeline = this.compiler.compile(label, wgsl, layout);
+    this.errors.watch(pipeline.making.then(() => pipeline.error));
     return pipeline;
+  }
+
+  /**
+   * Does `work`, which touches `buffers`, with the queue of the device when all of `pipelines` are made and everything before it is done:
+   * at once, if they are. Where one of them was refused, its error is reported and `work` is left out.
+   */
+  afterPipelines(pipelines: readonly Pipeline[], buffers: readonly GpuBuffer[], work: () => void): void {
+    const making = pipelines.flatMap(({ making: made }) => made ?? []);
+    const start = (): void => {
+      if (this.lost) return;
+      const refused = pipelines.find(({ error }) => error !== undefined);
+      if (refused?.error === undefined) work();
+      else this.errors.record(refused.error);
+    };
+    const wasIdle = this.queue.idle;
+    this.queue.add(start, making.length === 0 ? undefined : Promise.all(making));
+    if (this.queue.idle) return;
+    if (wasIdle) this.touched.clear();
+    for (const { memory } of buffers) this.touched.add(memory);
   }
 
   /**
@@ -150,19 +161,21 @@ export class GpuDevice {
   write(buffer: GpuBuffer, data: ArrayBufferView | ArrayBuffer, offset = 0): void {
     this.errors.checkLost();
     this.refuseReleased(buffer);
-    const bytes = ArrayBuffer.isView(data)
+    const given = ArrayBuffer.isView(data)
       ? new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength)
       : new Uint8Array(data);
-    checkRange("write", buffer, bytes.byteLength, offset);
-    const whole = bytes.byteLength & ~3;
-    for (let at = 0; at < whole; at += TRANSFER_BYTES) {
-      this.writePiece(buffer, bytes.subarray(at, Math.min(whole, at + TRANSFER_BYTES)), offset + at);
-    }
-    if (whole < bytes.byteLength) {
-      const tail = new Uint8Array(4);
-      tail.set(bytes.subarray(whole));
-      this.writePiece(buffer, tail, offset + whole);
-    }
+    checkRange("write", buffer, given.byteLength, offset);
+    this.inTurn(buffer, given, (bytes) => {
+      const whole = bytes.byteLength & ~3;
+      for (let at = 0; at < whole; at += TRANSFER_BYTES) {
+        this.writePiece(buffer, bytes.subarray(at, Math.min(whole, at + TRANSFER_BYTES)), offset + at);
+      }
+      if (whole < bytes.byteLength) {
+        const tail = new Uint8Array(4);
+        tail.set(bytes.subarray(whole));
+        this.writePiece(buffer, tail, offset + whole);
+      }
+    });
   }
 
   /**
@@ -183,9 +196,11 @@ export class GpuDevice {
   /** Queues commands; `label` is named if the device is lost. Throws DeviceLostError. */
   submit(commands: readonly GPUCommandBuffer[], label: string): void {
     this.errors.checkLost();
-    this.lastLabel = label;
-    this.unflushedBytes = 0;
-    this.calls.submit(this.gpu, commands);
+    this.queue.add(() => {
+      this.lastLabel = label;
+      this.unflushedBytes = 0;
+      this.calls.submit(this.gpu, commands);
+    });
   }
 
   /** Lets the queue go of the staging memory of writes, which it else keeps until the next submit. */
@@ -197,6 +212,7 @@ export class GpuDevice {
 
   /** Resolves when everything submitted so far is done, or the device is gone. Says nothing of errors. */
   async fence(): Promise<void> {
+    if (!this.queue.idle) await this.queue.settled();
     if (this.lost) return;
     this.flush();
     await this.wait(this.gpu.queue.onSubmittedWorkDone());
@@ -252,6 +268,7 @@ export class GpuDevice {
     checkRange("read", buffer, bytes, offset);
     const soundId = this.pool.lastId;
     const result = new Uint8Array(bytes);
+    if (!this.queue.idle) this.touched.add(buffer.memory);
     const encoder = this.gpu.createCommandEncoder({ label: `read ${buffer.owner}` });
     const pieces: { at: number; staging: GpuBuffer }[] = [];
     for (let at = 0; at < bytes; at += TRANSFER_BYTES) {
@@ -261,6 +278,7 @@ export class GpuDevice {
       pieces.push({ at, staging });
     }
     this.submit([encoder.finish()], `read ${buffer.owner}`);
+    if (!this.queue.idle) await this.queue.settled();
     const copies = await Promise.allSettled(pieces.map(({ at, staging }) => this.copyOut(staging, result, at)));
     await this.errors.settle();
     this.check();
@@ -329,9 +347,22 @@ export class GpuDevice {
 
   private fillWithNaN(buffer: GpuBuffer, kind: BufferKind): void {
     if (!this.poison || kind !== "storage") return;
-    for (let at = 0; at < buffer.capacity; at += this.poison.byteLength) {
-      this.writePiece(buffer, this.poison.subarray(0, Math.min(this.poison.length, (buffer.capacity - at) / 4)), at);
+    this.inTurn(buffer, this.poison, (poison) => {
+      for (let at = 0; at < buffer.capacity; at += poison.byteLength) {
+        this.writePiece(buffer, poison.subarray(0, Math.min(poison.length, (buffer.capacity - at) / 4)), at);
+      }
+    });
+  }
+
+  /** Writes to a buffer: at once, unless others who touch it have to wait. */
+  private inTurn<T extends Uint8Array | Uint32Array>({ memory }: GpuBuffer, data: T, write: (data: T) => void): void {
+    if (this.queue.idle || !this.touched.has(memory)) {
+      write(data);
+      return;
     }
+    // The caller may put something else there before it is this one's turn.
+    const copy = data.slice() as T;
+    this.queue.add(() => write(copy));
   }
 
   private writePiece(buffer: GpuBuffer, data: Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, offset: number): void {
@@ -356,10 +387,6 @@ export class GpuDevice {
     staging.gpu.unmap();
     this.pool.release(staging);
   }
-}
-
-function pipelineDescriptor(label: string, module: GPUShaderModule, options: PipelineOptions): GPUComputePipelineDescriptor {
-  return { label, layout: options.layout ?? "auto", compute: { module, entryPoint: "main" } };
 }
 
 /** The smallest multiple of 4 that is at least `bytes`. */

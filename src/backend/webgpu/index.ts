@@ -21,6 +21,7 @@ import { type GpuBuffer, sizeClass } from "./buffer-pool.js";
 import type { GpuDevice } from "./gpu-device.js";
 import { fitUniform, type KernelSource, type Target } from "./kernels/source.js";
 import type { Tiling } from "./kernels/tiling.js";
+import { type Pipeline, PipelineCache } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
 import { bufferBytes, buildProgram, describeProgram, type Order, type WebGpuProgram } from "./program.js";
 import { type Dispatch, Recorder } from "./recorder.js";
@@ -48,15 +49,17 @@ export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<
   return new WebGpuBackend(await openDevice({ ...(adapter === undefined ? {} : { adapter }), defaultLimits, poison }), options);
 }
 
-/** One kernel of an executable, with the bind groups that it has used. */
-interface Step {
-  readonly label: string;
-  readonly pipeline: GPUComputePipeline;
+/** One kernel of an executable, with the bind groups that it has used, the latest first. */
+interface Step extends Dispatch {
   readonly slots: readonly number[];
   readonly scalars: boolean;
-  readonly turns: Turns | undefined;
-  readonly workgroups: readonly [number, number, number];
-  readonly bindGroups: Map<string, GPUBindGroup>;
+  readonly bound: Bound[];
+}
+
+/** A bind group, and the memory of the buffers in it. */
+interface Bound {
+  readonly memory: readonly number[];
+  readonly group: GPUBindGroup;
 }
 
 /** Storage buffers of a kernel, where the device allows so many: an update of AdamW has ten. */
@@ -75,6 +78,8 @@ interface Resources {
 
 class WebGpuExecutable implements Executable {
   released = false;
+  /** Those of the steps, each once. */
+  readonly pipelines: readonly Pipeline[];
 
   constructor(
     readonly graph: Graph,
@@ -83,7 +88,9 @@ class WebGpuExecutable implements Executable {
     readonly steps: readonly Step[],
     readonly donated: readonly boolean[],
     readonly resources: Resources,
-  ) {}
+  ) {
+    this.pipelines = [...new Set(steps.map(({ pipeline }) => pipeline))];
+  }
 
   describe(): string {
     return describeProgram(this.program);
@@ -99,8 +106,7 @@ class WebGpuBackend implements Backend {
   readonly info: BackendInfo;
   private readonly target: Target;
   private readonly kernels: "auto" | "definitions";
-  /** Pipelines by their WGSL, each for as long as a program uses it. */
-  private readonly pipelines = new Map<string, { readonly pipeline: GPUComputePipeline; users: number }>();
+  private readonly pipelines: PipelineCache;
   /** Gives back what programs held that nobody has any more. */
   private readonly forgotten = new FinalizationRegistry<Resources>((resources) => this.giveBack(resources));
   private turns: Turns | undefined;
@@ -120,6 +126,7 @@ class WebGpuBackend implements Backend {
       maxTensorBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
       passedOver: [],
     };
+    this.pipelines = new PipelineCache((label, wgsl, layout) => device.compile(label, wgsl, layout));
     this.kernels = options.kernels ?? "auto";
     this.target = {
       kernelClass: options.kernelClass ?? device.kernelClass,
@@ -196,15 +203,8 @@ class WebGpuBackend implements Backend {
     const steps = program.kernels.map((kernel): Step => {
       const { label, wgsl, bindings, scalars, workgroups } = kernel;
       const turns = kernel.turns ? this.startTurns() : undefined;
-      let shared = this.pipelines.get(wgsl);
-      if (shared === undefined) {
-        const layout = turns ? { layout: turns.layoutFor(kernel, program.scalars.length) } : {};
-        shared = { pipeline: this.device.createPipelineSync(label, wgsl, layout), users: 0 };
-        this.pipelines.set(wgsl, shared);
-      }
-      shared.users++;
-      const { pipeline } = shared;
-      return { label, pipeline, slots: bindings.map(({ slot }) => slot), scalars, turns, workgroups, bindGroups: new Map() };
+      const pipeline = this.pipelines.take(label, wgsl, () => turns?.layoutFor(kernel, program.scalars.length) ?? "auto");
+      return { label, pipeline, slots: bindings.map(({ slot }) => slot), scalars, turns, workgroups, bound: [] };
     });
     const resources = { scalars: undefined, pipelines: program.kernels.map(({ wgsl }) => wgsl) };
     const executable = new WebGpuExecutable(graph, options.label ?? "program", program, steps, options.donated ?? [], resources);
@@ -215,17 +215,14 @@ class WebGpuBackend implements Backend {
   release(executable: Executable): void {
     if (!(executable instanceof WebGpuExecutable) || executable.released) return;
     executable.released = true;
-    for (const { bindGroups } of executable.steps) bindGroups.clear();
+    for (const { bound } of executable.steps) bound.length = 0;
     this.forgotten.unregister(executable);
     this.giveBack(executable.resources);
   }
 
   private giveBack({ scalars, pipelines }: Resources): void {
     if (scalars) this.device.release(scalars);
-    for (const wgsl of pipelines) {
-      const shared = this.pipelines.get(wgsl);
-      if (shared !== undefined && --shared.users === 0) this.pipelines.delete(wgsl);
-    }
+    for (const wgsl of pipelines) this.pipelines.give(wgsl);
   }
 
   private startTurns(): Turns {
@@ -247,7 +244,8 @@ class WebGpuBackend implements Backend {
   }
 
   run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[] {
-    const { program, steps, donated, label, released } = executable as WebGpuExecutable;
+    const compiled = executable as WebGpuExecutable;
+    const { program, donated, label, released } = compiled;
     const { slots, inputs: read, outputs } = program.plan;
     refuseReleased(label, released);
     refuseSharedDonation(label, inputs, donated);
@@ -259,18 +257,12 @@ class WebGpuBackend implements Backend {
       if (use.kind === "scratch") scratch.push(buffer);
       return buffer;
     });
-    const uniform = this.uniform((executable as WebGpuExecutable).resources, program.scalars, scalars);
-    const recorder = new Recorder(this.device, label, this.profiler);
+    const uniform = this.uniform(compiled.resources, program.scalars, scalars);
+    const { profiler } = this;
+    this.device.afterPipelines(compiled.pipelines, uniform ? [...buffers, uniform] : buffers, () =>
+      this.record(compiled, buffers, uniform, profiler),
+    );
     const heirs = new Set<number | undefined>(outputs);
-    const dispatches = steps.map((step): Dispatch => ({ ...step, group: this.bindGroup(step, buffers, uniform) }));
-    const record = (order: readonly Order[], turn: number): void => {
-      for (const each of order) {
-        if (typeof each === "number") recorder.dispatch(dispatches[each] as Dispatch, turn);
-        else for (let i = 0; i < each.count; i++) record(each.body, turn * each.count + i);
-      }
-    };
-    record(program.order, 0);
-    recorder.submit();
     // In reverse, so that the next run gets the same buffers in the same places.
     for (const buffer of scratch.reverse()) this.device.release(buffer);
     donated.forEach((given, input) => {
@@ -291,20 +283,37 @@ class WebGpuBackend implements Backend {
     return resources.scalars;
   }
 
+  /** Hands the commands of one run over. */
+  private record(
+    { steps, program, label }: WebGpuExecutable,
+    buffers: readonly GpuBuffer[],
+    uniform: GpuBuffer | undefined,
+    profiler: Profiler | undefined,
+  ): void {
+    const recorder = new Recorder(this.device, label, profiler);
+    const add = (order: readonly Order[], turn: number): void => {
+      for (const each of order) {
+        if (typeof each === "number") {
+          const step = steps[each] as Step;
+          recorder.dispatch(step, this.bindGroup(step, buffers, uniform), turn);
+        } else for (let i = 0; i < each.count; i++) add(each.body, turn * each.count + i);
+      }
+    };
+    add(program.order, 0);
+    recorder.submit();
+  }
+
   private bindGroup(step: Step, buffers: readonly GpuBuffer[], uniform: GpuBuffer | undefined): GPUBindGroup {
-    const bound = step.slots.map((slot) => buffers[slot] as GpuBuffer);
-    const key = bound.map(({ memory }) => memory).join();
-    let group = step.bindGroups.get(key);
-    if (group === undefined) {
-      const resources = step.scalars && uniform ? [uniform, ...bound] : bound;
-      group = this.device.gpu.createBindGroup({
-        label: step.label,
-        layout: step.pipeline.getBindGroupLayout(0),
-        entries: resources.map(({ gpu }, binding) => ({ binding, resource: { buffer: gpu } })),
-      });
-      if (step.bindGroups.size >= keptBindGroups) step.bindGroups.clear();
-      step.bindGroups.set(key, group);
-    }
+    for (const known of step.bound) if (binds(known, step.slots, buffers)) return known.group;
+    const used = step.slots.map((slot) => buffers[slot] as GpuBuffer);
+    const resources = step.scalars && uniform ? [uniform, ...used] : used;
+    const group = this.device.gpu.createBindGroup({
+      label: step.label,
+      layout: (step.pipeline.gpu as GPUComputePipeline).getBindGroupLayout(0),
+      entries: resources.map(({ gpu }, binding) => ({ binding, resource: { buffer: gpu } })),
+    });
+    if (step.bound.length === keptBindGroups) step.bound.pop();
+    step.bound.unshift({ memory: used.map(({ memory }) => memory), group });
     return group;
   }
 
@@ -340,4 +349,10 @@ class WebGpuBackend implements Backend {
   close(): Promise<void> {
     return this.device.destroy();
   }
+}
+
+/** Whether a bind group is of the buffers in these slots. */
+function binds({ memory }: Bound, slots: readonly number[], buffers: readonly GpuBuffer[]): boolean {
+  for (let i = 0; i < slots.length; i++) if (memory[i] !== (buffers[slots[i] as number] as GpuBuffer).memory) return false;
+  return true;
 }

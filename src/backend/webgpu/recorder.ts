@@ -1,15 +1,15 @@
 import type { GpuDevice } from "./gpu-device.js";
+import type { Pipeline } from "./pipelines.js";
 import type { Profiler } from "./profiler.js";
 import type { Turns } from "./turns.js";
 
 /** Dispatches after which the device gets what is recorded so far: it can begin, and no piece of work keeps it for long. */
 const dispatchesPerSubmit = 4096;
 
-/** A kernel with everything that it is dispatched with. */
+/** What a kernel is dispatched with, beside its buffers. */
 export interface Dispatch {
   readonly label: string;
-  readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
+  readonly pipeline: Pipeline;
   readonly workgroups: readonly [number, number, number];
   /** Where the kernel asks for its turn. */
   readonly turns: Turns | undefined;
@@ -21,7 +21,8 @@ export class Recorder {
   private pass: GPUComputePassEncoder | undefined;
   private dispatches = 0;
   /** What the pass is set to. */
-  private last: Dispatch | undefined;
+  private pipeline: Pipeline | undefined;
+  private group: GPUBindGroup | undefined;
   private turn: number | undefined;
 
   constructor(
@@ -33,18 +34,19 @@ export class Recorder {
     this.encoder = device.gpu.createCommandEncoder({ label });
   }
 
-  dispatch(dispatch: Dispatch, turn: number): void {
-    if (this.profiler) this.beginMeasured(dispatch.label, this.profiler);
+  /** Adds a kernel, whose pipeline is made, with its buffers. */
+  dispatch({ label, pipeline, workgroups, turns }: Dispatch, group: GPUBindGroup, turn: number): void {
+    if (this.profiler) this.beginMeasured(label, this.profiler);
     this.pass ??= this.encoder.beginComputePass({ label: this.label });
-    const { pipeline, group, workgroups, turns } = dispatch;
-    if (this.last?.pipeline !== pipeline) this.pass.setPipeline(pipeline);
-    if (this.last !== dispatch) this.pass.setBindGroup(0, group);
+    if (this.pipeline !== pipeline) this.pass.setPipeline(pipeline.gpu as GPUComputePipeline);
+    if (this.group !== group) this.pass.setBindGroup(0, group);
     if (turns !== undefined && this.turn !== turn) {
       turns.bind(this.pass, turn);
       this.turn = turn;
     }
-    this.pass.dispatchWorkgroups(...workgroups);
-    this.last = dispatch;
+    const [x, y, z] = workgroups;
+    this.pass.dispatchWorkgroups(x, y, z);
+    [this.pipeline, this.group] = [pipeline, group];
     if (++this.dispatches % dispatchesPerSubmit === 0) {
       this.submit();
       this.encoder = this.device.gpu.createCommandEncoder({ label: this.label });
@@ -53,7 +55,7 @@ export class Recorder {
 
   private endPass(): void {
     this.pass?.end();
-    [this.pass, this.last, this.turn] = [undefined, undefined, undefined];
+    [this.pass, this.pipeline, this.group, this.turn] = [undefined, undefined, undefined, undefined];
   }
 
   private beginMeasured(label: string, profiler: Profiler): void {
