@@ -74,7 +74,7 @@ export interface BackendInfo {
   readonly dtypes: ReadonlySet<DType>;
   /** Bytes that one tensor may take. */
   readonly maxTensorBytes: number;
-  /** Bytes that everything together may take, where that is known: a 32-bit WebAssembly memory ends at 4 GiB. What GPUs have is not told. */
+  /** Bytes that everything together may take, where that is known: a WebAssembly memory ends at 4 GiB. What GPUs have is not told. */
   readonly maxBytes?: number;
   /** Threads that compute, the caller's among them; absent where an adapter computes. */
   readonly threads?: number;

@@ -1,4 +1,4 @@
-import { mostMemoryBytes, type WasmSurvey } from "../backend/wasm/features.js";
+import type { WasmSurvey } from "../backend/wasm/features.js";
 import { BackendUnavailableError } from "../errors.js";
 import type { BackendName } from "../init.js";
 import { installLine } from "../platform/optional-packages.js";
@@ -138,11 +138,12 @@ export function advise(survey: MachineSurvey, platform: NodeJS.Platform): string
 }
 
 /** What there is of memory, in a line for a terminal. */
-export const describeMemory = ({ total, free }: MachineMemory): string =>
-  `${formatBytes(total)}, of which ${formatBytes(free)} are free; the wasm backend holds ${formatBytes(Math.min(total, mostMemoryBytes))} at most`;
+export const describeMemory = ({ total, free }: MachineMemory, { memoryBytes }: WasmSurvey): string =>
+  `${formatBytes(total)}, of which ${formatBytes(free)} are free; the wasm backend holds ${formatBytes(Math.min(total, memoryBytes))} at most`;
 
 /** The wasm backend in a few lines for a terminal. */
-export function describeWasm({ simd, relaxedSimd, relaxedSimdInCommand, sharedMemory, processors, threads }: MachineWasm): string[] {
+export function describeWasm(wasm: MachineWasm): string[] {
+  const { simd, relaxedSimd, relaxedSimdInCommand, sharedMemory, severalMemories, processors, threads } = wasm;
   const mark = (has: boolean): string => (has ? "yes" : "no ");
   const how = relaxedSimd
     ? ""
@@ -151,6 +152,7 @@ export function describeWasm({ simd, relaxedSimd, relaxedSimdInCommand, sharedMe
     `${mark(simd)}  SIMD (vectors of four numbers; nothing works without)`,
     `${mark(relaxedSimd)}  relaxed SIMD (fused multiply-add)${how}`,
     `${mark(sharedMemory)}  shared memory (more than one thread)`,
+    `${mark(severalMemories)}  several memories (more than 4 GiB)${severalMemories ? "" : ": use Node 22 or newer"}`,
     `${count(threads, "thread")} on ${count(processors, "processor")}`,
   ];
 }

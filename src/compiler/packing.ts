@@ -26,8 +26,11 @@ const mostBySize = 4096;
  * calculation", Pisarchyk & Lee 2020). The best of them:
  *
  *   a 0–1  b 1–2  c 2–3, a and c of 4 bytes, b of 8      →      b at 0, a and c at 8
+ *
+ * Where that takes more than `blockBytes`, they are packed by size so that none reaches over a multiple of it: each such part can be a
+ * block of its own. None may be larger.
  */
-export function packBlock(items: readonly Item[], mostLive: number): Packing {
+export function packBlock(items: readonly Item[], mostLive: number, blockBytes = Number.POSITIVE_INFINITY): Packing {
   const end = items.reduce((most, { last }) => Math.max(most, last), 0);
   let best = packInTime(items);
   const better = (pack: () => Packing): void => {
@@ -37,6 +40,7 @@ export function packBlock(items: readonly Item[], mostLive: number): Packing {
   };
   better(() => packInTime(items.map((item) => ({ ...item, first: end - item.last, last: end - item.first }))));
   if (items.length <= mostBySize) better(() => packBySize(items));
+  if (best.bytes > blockBytes && items.every(({ bytes }) => bytes <= blockBytes)) return packBySize(items, blockBytes);
   return best;
 }
 
@@ -93,7 +97,7 @@ function packInTime(items: readonly Item[]): Packing {
   return { offsets, bytes };
 }
 
-function packBySize(items: readonly Item[]): Packing {
+function packBySize(items: readonly Item[], blockBytes = Number.POSITIVE_INFINITY): Packing {
   const offsets = new Map<number, number>();
   /** By offset. */
   const placed: (Item & { readonly at: number })[] = [];
@@ -102,11 +106,12 @@ function packBySize(items: readonly Item[]): Packing {
     let [end, at, smallest] = [0, -1, Number.POSITIVE_INFINITY];
     for (const other of placed) {
       if (other.last < item.first || other.first > item.last) continue;
-      const gap = other.at - end;
-      if (gap >= item.bytes && gap < smallest) [at, smallest] = [end, gap];
+      const from = within(end, item.bytes, blockBytes);
+      const gap = other.at - from;
+      if (gap >= item.bytes && gap < smallest) [at, smallest] = [from, gap];
       end = Math.max(end, other.at + other.bytes);
     }
-    if (at < 0) at = end;
+    if (at < 0) at = within(end, item.bytes, blockBytes);
     bytes = Math.max(bytes, at + item.bytes);
     offsets.set(item.buffer, at);
     let [low, high] = [0, placed.length];
@@ -119,6 +124,10 @@ function packBySize(items: readonly Item[]): Packing {
   }
   return { offsets, bytes };
 }
+
+/** The first place from `at` on where so many bytes are in one block. */
+const within = (at: number, bytes: number, blockBytes: number): number =>
+  at % blockBytes <= blockBytes - bytes ? at : Math.ceil(at / blockBytes) * blockBytes;
 
 /** Pieces of memory that are shared, and the one of each buffer. */
 export interface Sharing {

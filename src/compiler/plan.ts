@@ -29,6 +29,8 @@ export interface Plan {
   readonly buffers: ReadonlyMap<number, BufferInfo>;
   /** Bytes of scratch that a run takes. */
   readonly scratchBytes: number;
+  /** Bytes after which the scratch goes on in a block of its own; no slot is in two of them. Infinite where it is one block. */
+  readonly blockBytes: number;
   /** Bytes of scratch that hold something at each kernel; the most of them is the least that any plan of these steps takes. */
   readonly liveBytes: readonly number[];
 }
@@ -40,6 +42,8 @@ export interface PlanOptions {
   readonly scratch: "block" | "pieces";
   /** Slots in a block begin at multiples of so many bytes. Default 1. */
   readonly alignment?: number;
+  /** The most bytes of a block; more scratch is in several. Default: one block, whatever it takes. */
+  readonly blockBytes?: number | undefined;
 }
 
 /**
@@ -51,7 +55,7 @@ export interface PlanOptions {
  */
 export function plan(lowered: Lowered, heirs: ReadonlyMap<number, number>, options: PlanOptions): Plan {
   const { steps, buffers } = lowered;
-  const { alignment = 1 } = options;
+  const { alignment = 1, blockBytes = Number.POSITIVE_INFINITY } = options;
   const slots: Slot[] = [];
   const slotOf = new Map<number, number>();
   const size = (buffer: number): number => options.bytesOf(buffers.get(buffer) as BufferInfo);
@@ -98,6 +102,7 @@ export function plan(lowered: Lowered, heirs: ReadonlyMap<number, number>, optio
     const packing = packBlock(
       items,
       live.reduce((a, b) => Math.max(a, b), 0),
+      blockBytes,
     );
     for (const { buffer } of items) place(buffer, { kind: "scratch", offset: packing.offsets.get(buffer) as number });
     scratchBytes = packing.bytes;
@@ -126,6 +131,7 @@ export function plan(lowered: Lowered, heirs: ReadonlyMap<number, number>, optio
     outputs: lowered.outputs.map((buffer) => slotOf.get(buffer) as number),
     buffers,
     scratchBytes,
+    blockBytes,
     liveBytes: live.filter((_, k) => !isCopyOfItself(kernels[k] as Kernel)),
   };
 }

@@ -2,7 +2,7 @@ import type { Backend } from "../../src/backend/backend.js";
 import { control } from "../../src/backend/wasm/control.js";
 import { createWasmBackend, type WasmOptions } from "../../src/backend/wasm/index.js";
 import { compile, type Tensor, tensor, useBackend } from "../../src/index.js";
-import { internalsOf, participants } from "../support/wasm-internals.js";
+import { memoryOf, participants } from "../support/wasm-internals.js";
 import { lossAndGradients, type TinyRun } from "./tiny-run.js";
 
 /** What the wasm backend did in a page or in a worker of it. */
@@ -33,7 +33,7 @@ const maySleep = (): boolean => {
 
 /** Makes a worker that is, for the backend, inside of a run until 200 milliseconds from now, and measures how long a run waits for it. */
 async function waitForLateWorker(backend: Backend, run: () => unknown): Promise<number> {
-  const words = new Int32Array(internalsOf(backend).mem.buffer);
+  const words = new Int32Array(memoryOf(backend).buffer);
   const source = `onmessage = ({ data: { words, joined } }) => {
     postMessage("ready");
     setTimeout(() => { Atomics.sub(words, joined, 1); Atomics.notify(words, joined); }, 200);

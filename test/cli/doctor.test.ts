@@ -24,7 +24,16 @@ const adapter = (name: string, software: boolean, source: string): MachineAdapte
 const gpu = adapter("NVIDIA H200", false, "system");
 const lavapipe = adapter("llvmpipe (LLVM 19.1.7)", true, "system");
 const swiftshader = adapter("SwiftShader Device", true, "swiftshader");
-const engine = { simd: true, relaxedSimd: true, relaxedSimdInCommand: true, sharedMemory: true, processors: 24, threads: 16 };
+const engine = {
+  simd: true,
+  relaxedSimd: true,
+  relaxedSimdInCommand: true,
+  sharedMemory: true,
+  severalMemories: true,
+  memoryBytes: 2 ** 34,
+  processors: 24,
+  threads: 16,
+};
 const survey = (...adapters: MachineAdapter[]): MachineSurvey => ({
   webgpuPackage: true,
   adapters,

@@ -2,7 +2,7 @@ import { createRequire, syncBuiltinESMExports } from "node:module";
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import type { Backend, DeviceBuffer, Executable } from "../../src/backend/backend.js";
 import { control } from "../../src/backend/wasm/control.js";
-import { internalsOf, participants } from "./wasm-internals.js";
+import { memoryOf, participants } from "./wasm-internals.js";
 
 /** Runs a program until `wanted` threads took part in one run; throws after some seconds. Gives the results back. */
 export async function meet(backend: Backend, executable: Executable, inputs: readonly DeviceBuffer[], wanted: number): Promise<void> {
@@ -57,8 +57,7 @@ export async function within<T>(seconds: number, promise: Promise<T>): Promise<T
  * `seen` gives the word of the memory at `watched` as it was at that moment.
  */
 export async function lateWorker(backend: Backend, milliseconds: number, watched = 0): Promise<{ seen(): Promise<number> }> {
-  const { mem } = internalsOf(backend);
-  const words = new Int32Array(mem.buffer);
+  const words = new Int32Array(memoryOf(backend).buffer);
   const signal = new Int32Array(new SharedArrayBuffer(8));
   const source = `const { parentPort, workerData: { words, signal, joined, watched, milliseconds } } = require("node:worker_threads");
     parentPort.postMessage("ready");

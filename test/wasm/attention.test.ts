@@ -20,9 +20,9 @@ const settings: readonly (readonly [string, WasmOptions])[] = [
 const unfused: WasmOptions = { threads: 1, fusedMultiplyAdd: false };
 
 function run(backend: Backend, program: LoopProgram, { chunks = "auto" }: WasmOptions): Promise<Float64Array[]> {
-  const { shared, maximum } = internalsOf(backend);
+  const memory = internalsOf(backend).memoryType;
   return runSteps(backend, program, (graph) => {
-    const assembled = assemble(program.lowered, scalarTypes(program), { memory: { shared, maximum }, chunks });
+    const assembled = assemble(program.lowered, scalarTypes(program), { memory, chunks });
     return internalsOf(backend).executable(graph, assembled, {});
   });
 }

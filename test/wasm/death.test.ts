@@ -6,7 +6,7 @@ import { createWasmBackend } from "../../src/backend/wasm/index.js";
 import { DeviceError, DeviceLostError, UsageError } from "../../src/errors.js";
 import { type Computation, GraphBuilder, hostTensor } from "../support/graphs.js";
 import { ended, lateWorker, meet, recordWorkers, within } from "../support/threads.js";
-import { internalsOf } from "../support/wasm-internals.js";
+import { internalsOf, memoryOf } from "../support/wasm-internals.js";
 
 const size = 65_536;
 
@@ -66,7 +66,7 @@ describe("the wasm backend when a worker", { timeout: 30_000 }, () => {
   /** Gives the workers other code than the calling thread has. */
   function plant(module: Uint8Array): void {
     const loaded = internalsOf(backend).load(program);
-    new Uint8Array(internalsOf(backend).mem.buffer).set(module, loaded.moduleAddress);
+    new Uint8Array(memoryOf(backend).buffer).set(module, loaded.moduleAddress);
     Object.assign(loaded, { moduleBytes: module.length });
   }
   const right = async (buffer: DeviceBuffer): Promise<void> => {
@@ -98,7 +98,7 @@ describe("the wasm backend when a worker", { timeout: 30_000 }, () => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     for (const worker of workers) void worker.terminate();
     const buffer = run();
-    const found = new Float32Array(internalsOf(backend).mem.buffer, (buffer as unknown as { address: number }).address, size);
+    const found = new Float32Array(memoryOf(backend).buffer, (buffer as unknown as { address: number }).address, size);
     expect([found[3], found[999]]).toEqual([9, 998_001]);
     expect(await failureOf(run)).toBeInstanceOf(DeviceLostError);
   });
@@ -137,7 +137,7 @@ describe("the wasm backend when a worker", { timeout: 30_000 }, () => {
   it("traps, as the calling thread does: the run fails, its memory comes back, and the next one is right", async () => {
     await meet(backend, program, [input], 3);
     const before = backend.memory().liveBytes;
-    const words = new Int32Array(internalsOf(backend).mem.buffer);
+    const words = new Int32Array(memoryOf(backend).buffer);
     const table = internalsOf(backend).load(program).stepsAddress / 4 + 1;
     const place = words[table] as number;
     // The step's table lies where there is no memory.
@@ -151,7 +151,7 @@ describe("the wasm backend when a worker", { timeout: 30_000 }, () => {
   });
 
   it("leaves a note about its failure before it ends: the note is what one is told", async () => {
-    const words = new Int32Array(internalsOf(backend).mem.buffer);
+    const words = new Int32Array(memoryOf(backend).buffer);
     const note = "RuntimeError: integer overflow";
     words.set([note.length, ...Array.from(note, (letter) => letter.charCodeAt(0))], control.message);
     Atomics.store(words, control.failed, 1);

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Block, Heap } from "../../src/backend/wasm/heap.js";
+import { LinearMemory } from "../../src/backend/wasm/memories.js";
 import { OutOfMemoryError } from "../../src/errors.js";
 import { heapSteps } from "../support/arbitraries.js";
 import { piecesOf } from "../support/wasm-internals.js";
@@ -14,7 +15,7 @@ const endOf = ({ address, bytes }: { readonly address: number; readonly bytes: n
 /** A heap beside a list of everything that it has handed out. */
 class Model {
   readonly memory = new WebAssembly.Memory({ initial: 2, maximum: maximumPages });
-  readonly heap = new Heap(this.memory, start, margin, maximumPages);
+  readonly heap = new Heap([new LinearMemory(this.memory, maximumPages)], { start, margin });
   readonly held: Block[] = [];
   peak = 0;
   refusals = 0;

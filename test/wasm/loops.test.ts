@@ -14,10 +14,10 @@ const settings: readonly (readonly [string, WasmOptions])[] = [
 ];
 
 function run(backend: Backend, program: LoopProgram, options: WasmOptions): Promise<Float64Array[]> {
-  const { shared, maximum } = internalsOf(backend);
+  const memory = internalsOf(backend).memoryType;
   return runSteps(backend, program, (graph) => {
     const chunks = options.chunks ?? "auto";
-    const assembled = assemble(program.lowered, scalarTypes(program), { memory: { shared, maximum }, chunks });
+    const assembled = assemble(program.lowered, scalarTypes(program), { memory, chunks });
     return internalsOf(backend).executable(graph, assembled, {});
   });
 }
@@ -50,8 +50,8 @@ it("loops of more turns than a counter holds are run by one thread", async () =>
   const backend = await createWasmBackend({ threads: 2, chunks: "finest" });
   const isParallel = (outer: number, inner: number): boolean => {
     const steps = loopsOfLoops(outer, inner);
-    const { shared, maximum } = internalsOf(backend);
-    const assembled = assemble(steps.lowered, [], { memory: { shared, maximum }, chunks: "finest" });
+    const memory = internalsOf(backend).memoryType;
+    const assembled = assemble(steps.lowered, [], { memory, chunks: "finest" });
     const graph = { nodes: [], outputs: [], inputCount: 0, scalarCount: 0 };
     return internalsOf(backend).load(internalsOf(backend).executable(graph, assembled, {})).parallel;
   };

@@ -4,7 +4,7 @@ import { control } from "../../src/backend/wasm/control.js";
 import { createWasmBackend } from "../../src/backend/wasm/index.js";
 import { GraphBuilder, hostTensor } from "../support/graphs.js";
 import { lateWorker, meet } from "../support/threads.js";
-import { internalsOf } from "../support/wasm-internals.js";
+import { internalsOf, memoryOf } from "../support/wasm-internals.js";
 
 const size = 65_536;
 
@@ -23,7 +23,7 @@ describe("the threads of a wasm backend", { timeout: 30_000 }, () => {
     input = backend.alloc("f32", size, "test");
     backend.write(input, "f32", new Float32Array(size));
     await meet(backend, program, [input], 3);
-    words = new Int32Array(internalsOf(backend).mem.buffer);
+    words = new Int32Array(memoryOf(backend).buffer);
     taken = internalsOf(backend).load(program).countersAddress / 4;
     // Until all of them sleep.
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -66,7 +66,7 @@ describe("the threads of a wasm backend", { timeout: 30_000 }, () => {
     const builder = new GraphBuilder();
     const x = builder.input(hostTensor("f32", [100], new Float32Array(100)));
     const { graph } = builder.build([builder.operation("exp", [x], {})]);
-    const epochOf = (which: Backend): number => new Int32Array(internalsOf(which).mem.buffer)[control.epoch] as number;
+    const epochOf = (which: Backend): number => new Int32Array(memoryOf(which).buffer)[control.epoch] as number;
     for (const [which, woken] of [
       [other, 0],
       [backend, 1],

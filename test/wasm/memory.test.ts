@@ -7,7 +7,7 @@ import { createWasmBackend } from "../../src/backend/wasm/index.js";
 import { OutOfMemoryError, UsageError } from "../../src/errors.js";
 import { compile, matmul, realize, type Tensor, tensor, useBackend, zeros } from "../../src/index.js";
 import { type Computation, compute, GraphBuilder, type HostTensor, hostTensor } from "../support/graphs.js";
-import { internalsOf, piecesOf } from "../support/wasm-internals.js";
+import { internalsOf, memoryOf, piecesOf } from "../support/wasm-internals.js";
 
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
@@ -281,7 +281,7 @@ describe("a wasm backend", () => {
     };
     runFresh();
     await new Promise((resolve) => setTimeout(resolve, 20));
-    const words = new Int32Array(internalsOf(backend).mem.buffer);
+    const words = new Int32Array(memoryOf(backend).buffer);
     const held = backend.memory().byOwner["program"];
     // As if a worker had joined and were slow.
     Atomics.add(words, control.joined, 1);
@@ -304,7 +304,8 @@ describe("a wasm backend", () => {
       const wide = builder.operation("expand", [builder.operation("reshape", [x], { shape: [1, 4] })], { shape: [2000, 4] });
       const factor = builder.operation("const", [], { value: round, shape: [2000, 4], dtype: "f32" });
       const program = backend.compile(builder.build([builder.operation("mul", [wide, factor], {})]).graph);
-      const { mem, heap } = internalsOf(backend);
+      const { heap } = internalsOf(backend);
+      const mem = memoryOf(backend);
       const filled: DeviceBuffer[] = [];
       const before = mem.buffer.byteLength;
       for (let bytes = 2 ** 26; bytes >= 64; bytes /= 2) {

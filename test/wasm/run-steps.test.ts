@@ -93,6 +93,8 @@ function depths(steps: readonly StepTree[], depth = 0): number[] {
 class Machine {
   readonly log: string[] = [];
   private readonly words = new Int32Array(new SharedArrayBuffer(65_536));
+  /** What belongs to threads is in another memory. */
+  private readonly scratchWords = new Int32Array(new SharedArrayBuffer(4096));
   private readonly stepsAddress = 4096;
   private readonly countersAddress = 32_768;
   private readonly depths: readonly number[];
@@ -117,13 +119,13 @@ class Machine {
   }
 
   memory(): Int32Array {
-    return this.words.slice();
+    return Int32Array.from([...this.words, ...this.scratchWords]);
   }
 
   /** Lets a thread run; `wait` is what it does where it has to wait for others. */
   run(thread: number, options: { alone?: boolean; wait?: () => void } = {}): void {
     const entry: KernelEntry = (table, scratch, begin, end) => {
-      const around = Array.from({ length: this.depths[table] as number }, (_, depth) => this.words[scratch / 4 - 1 - depth]);
+      const around = Array.from({ length: this.depths[table] as number }, (_, depth) => this.scratchWords[scratch / 4 - 1 - depth]);
       for (let unit = begin; unit < end; unit++) this.log.push(`${table} in ${around.join()}: ${unit}`);
       this.calls++;
       this.during(this);
@@ -131,7 +133,7 @@ class Machine {
     const kernels = this.depths.map(() => entry);
     const { wait = () => expect.unreachable("a thread waits for itself") } = options;
     const counters = options.alone ? 0 : this.countersAddress;
-    runSteps(this.words, kernels, this.stepsAddress, this.steps.length, counters, 1024 + 256 * thread, wait, (error) => {
+    runSteps(this.words, this.scratchWords, kernels, this.stepsAddress, this.steps.length, counters, 1024 + 256 * thread, wait, (error) => {
       throw error;
     });
   }

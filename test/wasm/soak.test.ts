@@ -9,7 +9,7 @@ import { warmupCosine } from "../../src/nn/schedules.js";
 import { createTrainStep } from "../../src/nn/train-step.js";
 import { languageLoss, train } from "../../src/nn/training.js";
 import { randomBatch, tinyConfig, tinyLlama } from "../nn/tiny.js";
-import { internalsOf, participants } from "../support/wasm-internals.js";
+import { memoryOf, participants } from "../support/wasm-internals.js";
 
 const config = {
   ...tinyConfig,
@@ -58,7 +58,7 @@ it("5,000 training steps on two threads take as much memory as 500", { timeout: 
         // The heap of JavaScript is enlarged by steps of some 20 MiB, whose pages stay resident; what lives in it must not grow.
         seen.set(step, {
           report: memory(),
-          bytes: internalsOf(backend).mem.buffer.byteLength,
+          bytes: memoryOf(backend).buffer.byteLength,
           heap: heapUsed,
           outside: rss - heapTotal,
         });

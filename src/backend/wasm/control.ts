@@ -26,8 +26,10 @@ export const control = {
   scratchAddress: 30,
   /** Bytes of scratch that each thread has. */
   scratchBytes: 31,
-  /** Pages of 64 KiB that the memory has. */
-  pages: 32,
+  /** The number of the memory that the scratch is in. */
+  scratchMemory: 32,
+  /** Pages of 64 KiB that each memory has. */
+  pages: 33,
   /** Length and UTF-16 units of an error message, one in each word. */
   message: 64,
   messageWords: 512,

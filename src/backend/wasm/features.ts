@@ -9,6 +9,10 @@ export interface WasmSurvey {
   readonly relaxedSimd: boolean;
   /** Whether threads can share memory; without, there is one thread. */
   readonly sharedMemory: boolean;
+  /** Whether a program can use several memories, each of 4 GiB. */
+  readonly severalMemories: boolean;
+  /** Bytes that the backend holds at most; the machine may have less. */
+  readonly memoryBytes: number;
   readonly processors: number;
   /** Threads that the backend takes when it is not told how many. */
   readonly threads: number;
@@ -20,6 +24,8 @@ export async function surveyWasm(): Promise<WasmSurvey> {
     simd: hasSimd(),
     relaxedSimd: hasRelaxedSimd(),
     sharedMemory: canShare(),
+    severalMemories: hasSeveralMemories(),
+    memoryBytes: await mostBytes(),
     processors: await processorCount(),
     threads: canShare() ? Math.min(await processorCount(), mostThreads) : 1,
   };
@@ -28,7 +34,22 @@ export async function surveyWasm(): Promise<WasmSurvey> {
 const mostThreads = 16;
 
 /** What a memory with addresses of 32 bits can hold. */
-export const mostMemoryBytes = 2 ** 32;
+export const memoryBytes = 2 ** 32;
+/** Memories of one backend: for each of them addresses are reserved. */
+const mostMemories = 16;
+/** Memories where it is not known how much the machine has. */
+const someMemories = 4;
+
+/** What all memories of a backend can hold: as much as the machine has, where the engine has several memories. */
+export async function mostBytes(): Promise<number> {
+  if (!hasSeveralMemories()) return memoryBytes;
+  if (!isNode) return someMemories * memoryBytes;
+  const { totalmem } = await nodeModule("os");
+  return memoryBytes * Math.min(mostMemories, Math.ceil(totalmem() / memoryBytes));
+}
+
+/** How to have more than one memory, where the engine has one only. */
+export const moreMemory = "Node 22 has WebAssembly with several memories, and so have browsers of 2024: these hold more than 4 GiB";
 
 /** How many threads a backend gets. */
 export interface ThreadPlan {
@@ -110,6 +131,15 @@ const zeros = [0x41, 0, 0xfd, 0x11];
 
 export const hasSimd = (): boolean => probe(zeros);
 export const hasRelaxedSimd = (): boolean => probe([...zeros, ...zeros, ...zeros, 0xfd, 0x85, 0x02]); // f32x4.relaxed_madd
+/** Whether a module may have two memories. */
+export const hasSeveralMemories = (): boolean =>
+  typeof WebAssembly === "object" &&
+  WebAssembly.validate(
+    Uint8Array.of(
+      ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0], // magic and version
+      ...[5, 5, 2, 0, 1, 0, 1], // two memories of one page
+    ),
+  );
 
 /** Whether threads can share memory: always in Node, in browsers on pages that are cross-origin isolated. */
 const canShare = (): boolean =>

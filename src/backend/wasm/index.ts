@@ -10,16 +10,25 @@ import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
 import { listing } from "./disassemble.js";
-import { hasRelaxedSimd, hasSimd, mostMemoryBytes, planThreads, type ThreadPlan } from "./features.js";
+import {
+  hasRelaxedSimd,
+  hasSeveralMemories,
+  hasSimd,
+  memoryBytes,
+  moreMemory,
+  mostBytes,
+  planThreads,
+  type ThreadPlan,
+} from "./features.js";
 import { isShared } from "./flat-steps.js";
 import { Block, Heap } from "./heap.js";
 import { gemmModule } from "./kernels/gemm.js";
 import { tableHeader } from "./kernels/kernel.js";
 import { bytesOf } from "./kernels/operations.js";
-import { margin } from "./kernels/places.js";
 import { type Layout, layOut } from "./layout.js";
+import { blockLimit, endMargin, type LinearMemory, memoryImports, openMemories, openWindows, pageBytes } from "./memories.js";
 import { ThreadPool, trapped } from "./pool.js";
-import { bufferBytes, buildProgram, type WasmProgram } from "./program.js";
+import { bufferBytes, buildProgram, type Placement, type ProgramOptions, placeProgram, type WasmProgram } from "./program.js";
 import { type KernelEntry, runSteps } from "./run-steps.js";
 
 export interface WasmOptions {
@@ -33,13 +42,18 @@ export interface WasmOptions {
   readonly poison?: boolean;
   /** "finest" wakes all threads for every run and gives them the smallest pieces of work, so that tests see them meet. */
   readonly chunks?: "auto" | "finest";
-  /** Most bytes that the memory grows to. Default 4 GiB. */
+  /** Most bytes that all memories together grow to. Default: what the machine has where the engine has several memories, else 4 GiB. */
   readonly maximumBytes?: number;
+  /** Most bytes of one memory. Default 4 GiB, which is what addresses of 32 bits reach. */
+  readonly memoryBytes?: number;
+  /** "windows" uses parts of one memory as if each were one of its own, so that tests see several in every engine. Default "auto". */
+  readonly memories?: "auto" | "windows";
+  /** Takes each block from the next memory, so that tests see all of them in one kernel. Default false: from the first that has room. */
+  readonly spread?: boolean;
   /** Why faster backends cannot be had. */
   readonly passedOver?: readonly string[];
 }
 
-const pageBytes = 65_536;
 /** Nanoseconds of work on one thread below which other threads are not woken. */
 const worthWaking = 60_000;
 /** Chunks of one step that a run can count. */
@@ -61,12 +75,28 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Back
   }
   const plan = await planThreads(threads);
   const { count } = plan;
-  const memory = openMemory(count > 1, options.maximumBytes ?? mostMemoryBytes);
+  const memories = await openFor(count > 1, options);
   const fused = (options.fusedMultiplyAdd ?? true) && hasRelaxedSimd();
-  const gemm = compileModule(gemmModule({ shared: count > 1, maximum: memory.maximum }, fused));
-  const pool = await ThreadPool.start(memory.memory, gemm, count - 1);
-  return new WasmBackend(memory.memory, memory.maximum, gemm, pool, fused, plan, options);
+  const memory = { shared: count > 1, maximum: maximumOf(memories) };
+  const gemm = compileModule(gemmModule(memory, fused));
+  const pool = await ThreadPool.start(memories, gemm, count - 1);
+  return new WasmBackend(memories, gemm, pool, fused, plan, options);
 }
+
+/** The memories that options ask for. */
+async function openFor(shared: boolean, options: WasmOptions): Promise<LinearMemory[]> {
+  const each = Math.min(memoryBytes, options.memoryBytes ?? memoryBytes);
+  const all = options.maximumBytes ?? (await mostBytes());
+  if (options.memories === "windows") return openWindows(shared, all, each);
+  return openMemories(shared, hasSeveralMemories() ? all : Math.min(all, each), each);
+}
+
+/** Pages that modules declare as the most that a memory has. */
+const maximumOf = (memories: readonly LinearMemory[]): number =>
+  memories.reduce(
+    (most, { memory, maximumPages, begin }) => Math.max(most, begin === undefined ? maximumPages : memory.buffer.byteLength / pageBytes),
+    0,
+  );
 
 /** A module that any engine with SIMD compiles, unless it is forbidden to. */
 function compileModule(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
@@ -80,24 +110,13 @@ function compileModule(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
   }
 }
 
-/** A memory that may grow as far as the engine lets it. */
-function openMemory(shared: boolean, maximumBytes: number): { memory: WebAssembly.Memory; maximum: number } {
-  const initial = 64;
-  let maximum = Math.max(initial, Math.min(65_536, Math.floor(maximumBytes / pageBytes)));
-  for (;;) {
-    try {
-      return { memory: new WebAssembly.Memory({ initial, maximum, shared }), maximum };
-    } catch (error) {
-      // The engine reserves addresses for all that the memory may become; small devices refuse 4 GiB of them.
-      if (maximum <= 1024) throw new BackendUnavailableError("no memory for WebAssembly is to be had", { cause: error });
-      maximum = Math.floor(maximum / 2);
-    }
-  }
-}
-
 class WasmExecutable implements Executable {
-  /** Made at the first run. */
-  loaded: Loaded | undefined;
+  /** Made at the first run that has its things in these memories, the one that ran last at the end. */
+  readonly loaded = new Map<string, Loaded>();
+  /** Where a run has what. */
+  readonly layout: Layout;
+  /** Blocks of what is loaded. */
+  readonly blocks = new Set<Block>();
   released = false;
 
   constructor(
@@ -106,7 +125,10 @@ class WasmExecutable implements Executable {
     readonly label: string,
     readonly program: WasmProgram,
     readonly donated: readonly boolean[],
-  ) {}
+    threads: number,
+  ) {
+    this.layout = layOut(program, threads);
+  }
 
   describe(): string {
     return describeProgram(this.program);
@@ -120,6 +142,7 @@ class WasmExecutable implements Executable {
 /** A program in memory: tables of addresses, steps, counters, and the module for the workers. */
 interface Loaded {
   readonly number: number;
+  readonly program: WasmProgram;
   readonly kernels: readonly KernelEntry[];
   readonly block: Block;
   readonly scalars: number;
@@ -133,6 +156,16 @@ interface Loaded {
   readonly parallel: boolean;
 }
 
+/** Placements of one program that are kept ready. */
+const mostPlacements = 4;
+/** Everything in the first memory. */
+const home: Placement = { slots: [], run: 0 };
+/** Where what takes no memory is. */
+const nowhere = { memory: 0, address: 0 };
+
+/** Placements by what they say; that of a run in the first memory alone is empty. */
+const keyOf = ({ slots, run }: Placement): string => (run === 0 && slots.every((memory) => memory === 0) ? "" : `${run} ${slots.join()}`);
+
 class WasmBackend implements Backend {
   readonly info: BackendInfo;
   private readonly heap: Heap;
@@ -143,17 +176,16 @@ class WasmBackend implements Backend {
   private readonly chunks: "auto" | "finest";
   private programs = 0;
   private closed = false;
-  private words: Int32Array;
+  private readonly memoryType: ProgramOptions["memory"];
   /** Memory of programs that nobody has any more. */
   private readonly unneeded: Block[] = [];
-  private readonly unloaded = new FinalizationRegistry<Block>((block) => {
-    this.unneeded.push(block);
+  private readonly unloaded = new FinalizationRegistry<ReadonlySet<Block>>((blocks) => {
+    this.unneeded.push(...blocks);
     if (!this.closed) this.unload();
   });
 
   constructor(
-    private readonly mem: WebAssembly.Memory,
-    private readonly maximum: number,
+    private readonly memories: readonly LinearMemory[],
     gemm: WebAssembly.Module,
     private readonly pool: ThreadPool,
     private readonly fused: boolean,
@@ -164,9 +196,16 @@ class WasmBackend implements Backend {
     this.kernels = options.kernels ?? "auto";
     this.poison = options.poison ?? false;
     this.chunks = options.chunks ?? "auto";
-    this.gemm = new WebAssembly.Instance(gemm, { env: { memory: mem } });
-    this.heap = new Heap(mem, heapStart, 4 * margin + 64, maximum);
-    this.words = new Int32Array(mem.buffer);
+    this.gemm = new WebAssembly.Instance(gemm, { env: memoryImports(memories) });
+    const window = options.memories === "windows" ? { window: (memories[0] as LinearMemory).maximumPages * pageBytes } : {};
+    this.memoryType = { shared: this.shared, maximum: maximumOf(memories), ...window };
+    const isLimited = memories.length === 1 && options.maximumBytes === undefined && !hasSeveralMemories();
+    this.heap = new Heap(memories, {
+      start: heapStart,
+      margin: endMargin,
+      spread: options.spread,
+      advice: isLimited ? moreMemory : undefined,
+    });
     const limit = plan.limit === undefined ? "" : ` (${plan.limit})`;
     const threads = pool.size === 1 ? `1 thread${limit}` : `${pool.size} threads`;
     this.info = {
@@ -175,10 +214,15 @@ class WasmBackend implements Backend {
       software: true,
       threads: pool.size,
       dtypes: new Set<DType>(["f32", "f16", "bf16", "i32", "u32", "bool"]),
-      maxTensorBytes: Math.min(2 ** 31, maximum * pageBytes),
-      maxBytes: maximum * pageBytes,
+      maxTensorBytes: this.blockBytes,
+      maxBytes: memories.reduce((sum, { maximumPages }) => sum + maximumPages * pageBytes, 0),
       passedOver: options.passedOver ?? [],
     };
+  }
+
+  /** Bytes that one block can take. */
+  private get blockBytes(): number {
+    return blockLimit(this.memories.reduce((most, { maximumPages }) => Math.max(most, maximumPages), 0));
   }
 
   private need(dtype: DType): void {
@@ -207,10 +251,15 @@ class WasmBackend implements Backend {
   }
 
   /** Memory that is no tensor and may be larger than one. */
-  private reserve(bytes: number, owner: string): Block {
-    const block = this.heap.take(bytes, owner);
-    if (this.poison) new Uint8Array(this.mem.buffer, block.address, bytes).fill(0xff);
+  private reserve(bytes: number, owner: string, use: "value" | "program" = "value"): Block {
+    const block = this.heap.take(bytes, owner, use);
+    if (this.poison) this.bytesOf(block).fill(0xff);
     return block;
+  }
+
+  /** What is in a block, from a byte on. */
+  private bytesOf({ memory, address, bytes }: Block, from = 0, length = bytes - from): Uint8Array {
+    return (this.memories[memory] as LinearMemory).bytes(address + from, length);
   }
 
   private tooLarge(bytes: number): OutOfMemoryError {
@@ -237,19 +286,19 @@ class WasmBackend implements Backend {
     this.need(dtype);
     const block = this.live(buffer);
     const encoded = encode(dtype, data);
-    const at = block.address + partOffset(block, encoded, begin);
     const source = new Uint8Array(encoded.buffer, encoded.byteOffset, encoded.byteLength);
-    new Uint8Array(this.mem.buffer, at, encoded.byteLength).set(source);
+    this.bytesOf(block, partOffset(block, encoded, begin), encoded.byteLength).set(source);
   }
 
   async read(buffer: DeviceBuffer, dtype: DType, length: number): Promise<HostArray> {
     this.need(dtype);
-    const { address, bytes, id } = this.live(buffer);
+    const block = this.live(buffer);
+    const { bytes, id } = block;
     this.pool.check();
     const size = length * bytesOf[dtype];
     if (size > bytes) throw new UsageError(`buffer ${id} holds ${bytes} bytes, not ${size}`);
     const copy = new Uint8Array(size);
-    copy.set(new Uint8Array(this.mem.buffer, address, size));
+    copy.set(this.bytesOf(block, 0, size));
     return decode(dtype, copy.buffer, length);
   }
 
@@ -259,43 +308,51 @@ class WasmBackend implements Backend {
 
   memoryOf(graph: Graph, options: CompileOptions = {}): ProgramMemory {
     const program = this.build(graph, options);
-    const { programBytes, runBytes } = layOut(program, this.pool.size);
-    return programMemory(graph, program.plan.slots, { bytesOf: bufferBytes, programBytes, scratchBytes: runBytes });
+    const { programBytes, runs } = layOut(program, this.pool.size);
+    const scratchBytes = runs.reduce((a, b) => a + b, 0);
+    return programMemory(graph, program.plan.slots, { bytesOf: bufferBytes, programBytes, scratchBytes });
   }
 
   private build(graph: Graph, options: CompileOptions): WasmProgram {
     this.needOpen();
     for (const node of graph.nodes) this.need(node.dtype);
-    return buildProgram(graph, {
-      kernels: this.kernels,
-      memory: { shared: this.shared, maximum: this.maximum },
-      fused: this.fused,
-      chunks: this.chunks,
-      ...(options.donated ? { donated: options.donated } : {}),
-    });
+    return buildProgram(graph, { kernels: this.kernels, ...this.printing(), ...(options.donated ? { donated: options.donated } : {}) });
+  }
+
+  /** How programs are printed here. */
+  private printing(): Omit<ProgramOptions, "kernels" | "donated"> {
+    const several = this.memories.length > 1 ? { blockBytes: this.blockBytes } : {};
+    return { memory: this.memoryType, fused: this.fused, chunks: this.chunks, ...several };
   }
 
   private executable(graph: Graph, program: WasmProgram, options: CompileOptions): WasmExecutable {
     for (const { bytes } of program.plan.slots) if (bytes > this.info.maxTensorBytes) throw this.tooLarge(bytes);
-    return new WasmExecutable(this, graph, options.label ?? "program", program, options.donated ?? []);
+    return new WasmExecutable(this, graph, options.label ?? "program", program, options.donated ?? [], this.pool.size);
   }
 
-  /** Instantiates a program and lays its tables out in memory. */
-  private load(executable: WasmExecutable): Loaded {
-    if (executable.loaded) return executable.loaded;
-    const { module, steps } = executable.program;
+  /** Instantiates a program for a run that has its things where `placement` says, and lays its tables out in memory. */
+  private load(executable: WasmExecutable, placement: Placement = home): Loaded {
+    const key = keyOf(placement);
+    const known = executable.loaded.get(key);
+    if (known !== undefined) {
+      executable.loaded.delete(key);
+      executable.loaded.set(key, known);
+      return known;
+    }
+    const program = key === "" ? executable.program : placeProgram(executable.program, placement, this.printing());
+    const { module, steps } = program;
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module), {
-      env: { memory: this.mem },
+      env: memoryImports(this.memories),
       gemm: this.gemm.exports,
     });
     const kernels: KernelEntry[] = [];
     const kernelSteps = steps.filter((step) => step.kind === "kernel");
     for (const { function: number } of kernelSteps) kernels[number] ??= instance.exports[`k${number}`] as KernelEntry;
 
-    const layout = layOut(executable.program, this.pool.size);
+    const layout = layOut(program, this.pool.size);
     const { tableOffsets, stepsOffset, countersOffset, moduleOffset } = layout;
-    const block = this.reserve(layout.programBytes, "program");
-    const words = this.view();
+    const block = this.reserve(layout.programBytes, "program", "program");
+    const words = this.words;
     steps.forEach((step, i) => {
       const at = (block.address + stepsOffset) / 4 + stepWords * i;
       const description =
@@ -306,12 +363,13 @@ class WasmBackend implements Backend {
             : [step.function, block.address + (tableOffsets[i] as number), step.units, step.unitsPerChunk];
       words.set(description, at);
     });
-    if (this.shared) new Uint8Array(this.mem.buffer, block.address + moduleOffset, module.length).set(module);
+    if (this.shared) this.bytesOf(block, moduleOffset, module.length).set(module);
 
     const shareable = kernelSteps.filter(isShared).reduce((sum, { cost, turns }) => sum + cost * turns, 0);
     const countable = kernelSteps.every(({ units, unitsPerChunk, turns }) => turns * Math.ceil(units / unitsPerChunk) <= mostChunks);
     const loaded: Loaded = {
       number: this.programs++,
+      program,
       kernels,
       block,
       scalars: block.address + layout.scalarOffset,
@@ -323,19 +381,26 @@ class WasmBackend implements Backend {
       layout,
       parallel: this.shared && countable && (shareable > worthWaking || this.chunks === "finest"),
     };
-    executable.loaded = loaded;
-    this.unloaded.register(executable, block, executable);
+    if (executable.loaded.size === 0) this.unloaded.register(executable, executable.blocks, executable);
+    for (const [old, { block: other }] of executable.loaded) {
+      if (executable.loaded.size < mostPlacements) break;
+      executable.loaded.delete(old);
+      executable.blocks.delete(other);
+      this.unneeded.push(other);
+    }
+    executable.loaded.set(key, loaded);
+    executable.blocks.add(block);
     return loaded;
   }
 
   release(executable: Executable): void {
     if (this.closed || !(executable instanceof WasmExecutable) || executable.backend !== this) return;
     executable.released = true;
-    const { loaded } = executable;
-    if (loaded === undefined) return;
-    executable.loaded = undefined;
+    if (executable.loaded.size === 0) return;
+    executable.loaded.clear();
     this.unloaded.unregister(executable);
-    this.unneeded.push(loaded.block);
+    this.unneeded.push(...executable.blocks);
+    executable.blocks.clear();
     this.unload();
   }
 
@@ -345,16 +410,16 @@ class WasmBackend implements Backend {
     for (const block of this.unneeded.splice(0)) this.heap.give(block);
   }
 
-  private view(): Int32Array {
-    if (this.words.byteLength !== this.mem.buffer.byteLength) this.words = new Int32Array(this.mem.buffer);
-    return this.words;
+  /** The words of the first memory, where the tables of programs are. */
+  private get words(): Int32Array {
+    return (this.memories[0] as LinearMemory).words();
   }
 
   run(executable: Executable, inputs: readonly DeviceBuffer[], scalars: readonly number[]): DeviceBuffer[] {
     this.needOpen();
     if (!(executable instanceof WasmExecutable) || executable.backend !== this)
       throw new UsageError("this program was compiled by another backend");
-    const { program, donated, label, graph } = executable;
+    const { program, donated, label, graph, layout } = executable;
     if (inputs.length !== graph.inputCount || scalars.length !== graph.scalarCount) {
       throw new UsageError(
         `${label} takes ${graph.inputCount} buffers and ${graph.scalarCount} scalars, not ${inputs.length} and ${scalars.length}`,
@@ -367,10 +432,11 @@ class WasmBackend implements Backend {
     this.unload();
     const { slots, inputs: read, outputs, slotOf } = program.plan;
     const given = inputs.map((buffer) => this.live(buffer));
-    const loaded = this.load(executable);
+    // Most runs have everything in the first memory: their tables come before results, which outlive them.
+    if (given.every(({ memory }) => memory === 0)) this.load(executable);
     const heirs = new Set<number | undefined>(outputs);
     const made: Block[] = [];
-    let scratch: Block | undefined;
+    const scratch: Block[] = [];
     try {
       const blocks = slots.map(({ use, bytes }): Block | undefined => {
         if (use.kind === "scratch") return undefined;
@@ -383,11 +449,24 @@ class WasmBackend implements Backend {
       });
       // After the results, which outlive it: where the scratch is the last block, the memory grows by no more than it lacks when a small
       // tensor has come to lie in its place meanwhile.
-      if (loaded.layout.runBytes > 0) scratch = this.reserve(loaded.layout.runBytes, "program");
-      const base = scratch?.address ?? 0;
-      const addresses = slots.map(({ use }, slot) => (use.kind === "scratch" ? base + use.offset : (blocks[slot] as Block).address));
-      this.fillTables(loaded, program, addresses, slotOf, base, scalars);
-      this.execute(loaded, program, base);
+      for (const bytes of layout.runs) scratch.push(this.reserve(bytes, "program"));
+      const run = scratch[scratch.length - 1];
+      const { blockBytes } = program.plan;
+      const places = slots.map(({ use }, slot): Pick<Block, "memory" | "address"> => {
+        if (use.kind !== "scratch") return blocks[slot] as Block;
+        const block = Math.floor(use.offset / blockBytes);
+        const { memory, address } = scratch[block] ?? nowhere;
+        return { memory, address: address + (use.offset % blockBytes) };
+      });
+      const loaded = this.load(executable, { slots: places.map(({ memory }) => memory), run: run?.memory ?? 0 });
+      this.fillTables(
+        loaded,
+        places.map(({ address }) => address),
+        slotOf,
+        run?.address ?? 0,
+        scalars,
+      );
+      this.execute(loaded, run);
       donated.forEach((isGiven, input) => {
         if (isGiven && !heirs.has(read[input])) this.heap.give(given[input] as Block);
       });
@@ -400,19 +479,19 @@ class WasmBackend implements Backend {
       for (const block of made) if (block.live) this.heap.give(block);
       throw error;
     } finally {
-      if (scratch) this.heap.give(scratch);
+      for (const block of scratch) this.heap.give(block);
     }
   }
 
   private fillTables(
     loaded: Loaded,
-    program: WasmProgram,
     addresses: readonly number[],
     slotOf: ReadonlyMap<number, number>,
     base: number,
     scalars: readonly number[],
   ): void {
-    const words = this.view();
+    const { program } = loaded;
+    const { words } = this;
     encodeScalars(scalars, program.scalars).forEach((word, i) => {
       words[loaded.scalars / 4 + i] = word;
     });
@@ -428,14 +507,26 @@ class WasmBackend implements Backend {
     words.fill(0, loaded.countersAddress / 4, loaded.countersAddress / 4 + counterWords * program.steps.length);
   }
 
-  private execute(loaded: Loaded, { steps }: WasmProgram, base: number): void {
-    const scratchAddress = base + loaded.layout.threadOffset;
-    const { kernels, stepsAddress } = loaded;
+  private execute(loaded: Loaded, run: Block | undefined): void {
+    const scratchAddress = (run?.address ?? 0) + loaded.layout.threadOffset;
+    const scratchMemory = run?.memory ?? 0;
+    const { kernels, stepsAddress, program } = loaded;
+    const { steps } = program;
     if (!loaded.parallel) {
       const nobody = (): void => undefined;
-      runSteps(this.view(), kernels, stepsAddress, steps.length, 0, scratchAddress, nobody, (error) => {
-        throw trapped(error);
-      });
+      runSteps(
+        this.words,
+        (this.memories[scratchMemory] as LinearMemory).words(),
+        kernels,
+        stepsAddress,
+        steps.length,
+        0,
+        scratchAddress,
+        nobody,
+        (error) => {
+          throw trapped(error);
+        },
+      );
       return;
     }
     this.pool.run({
@@ -446,6 +537,7 @@ class WasmBackend implements Backend {
       stepsAddress,
       stepCount: steps.length,
       countersAddress: loaded.countersAddress,
+      scratchMemory,
       scratchAddress,
       scratchBytes: loaded.layout.threadBytes,
     });

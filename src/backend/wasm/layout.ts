@@ -12,8 +12,8 @@ export interface Layout {
   readonly stepsOffset: number;
   readonly countersOffset: number;
   readonly moduleOffset: number;
-  /** The block of a run: the plan's scratch, the arena of the kernels, and `threadBytes` for each thread. */
-  readonly runBytes: number;
+  /** The blocks of a run: the plan's scratch, and in the last of them the arena of the kernels and `threadBytes` for each thread. */
+  readonly runs: readonly number[];
   readonly arenaOffset: number;
   readonly threadOffset: number;
   readonly threadBytes: number;
@@ -38,16 +38,17 @@ export function layOut({ module, steps, plan, scalars }: WasmProgram, threads: n
   const countersOffset = place(4 * counterWords * steps.length);
   const moduleOffset = place(threads > 1 ? module.length : 0);
 
-  let runBytes = plan.scratchBytes;
-  const inRun = (size: number): number => {
-    const offset = runBytes;
-    runBytes += ceil64(size);
-    return offset;
-  };
-  const arenaOffset = inRun(most(kernels.map(({ arenaBytes }) => arenaBytes)));
+  const arenaBytes = ceil64(most(kernels.map((kernel) => kernel.arenaBytes)));
   const iterations = ceil64(iterationBytes(loopDepth(plan.steps) - 1));
   const threadBytes = iterations + ceil64(most(kernels.map(({ scratchBytes }) => scratchBytes)));
-  const threadOffset = iterations + inRun(threadBytes * threads);
+  const runs: number[] = [];
+  for (let left = plan.scratchBytes; left > 0; left -= plan.blockBytes) runs.push(Math.min(left, plan.blockBytes));
+  const ownBytes = arenaBytes + threadBytes * threads;
+  const fits = runs.length > 0 && (runs[runs.length - 1] as number) + ownBytes <= plan.blockBytes;
+  if (!fits && ownBytes > 0) runs.push(0);
+  const arenaOffset = runs[runs.length - 1] ?? 0;
+  const threadOffset = iterations + arenaOffset + arenaBytes;
+  if (ownBytes > 0) runs[runs.length - 1] = arenaOffset + ownBytes;
   return {
     programBytes,
     scalarOffset,
@@ -55,7 +56,7 @@ export function layOut({ module, steps, plan, scalars }: WasmProgram, threads: n
     stepsOffset,
     countersOffset,
     moduleOffset,
-    runBytes,
+    runs,
     arenaOffset,
     threadOffset,
     threadBytes,

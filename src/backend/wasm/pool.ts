@@ -1,6 +1,7 @@
 import { DeviceError, DeviceLostError } from "../../errors.js";
 import { isNode, nodeThreads } from "../../platform/node.js";
 import { control } from "./control.js";
+import { type LinearMemory, memoryImports } from "./memories.js";
 import { type KernelEntry, runSteps } from "./run-steps.js";
 import { workerMain } from "./worker.js";
 
@@ -13,6 +14,7 @@ export interface Run {
   readonly stepsAddress: number;
   readonly stepCount: number;
   readonly countersAddress: number;
+  readonly scratchMemory: number;
   readonly scratchAddress: number;
   readonly scratchBytes: number;
 }
@@ -32,9 +34,8 @@ const looks = 20_000;
 /** Milliseconds that a gap between two looks counts at most: a machine that was suspended for hours has waited for nobody. */
 const longestGap = 1000;
 
-/** The main thread and its workers, which share a memory and do each run together. */
+/** The main thread and its workers, which share memories and do each run together. */
 export class ThreadPool {
-  private words: Int32Array;
   private readonly threads: Thread[] = [];
   private epoch = 0;
   private lost: DeviceLostError | DeviceError | undefined;
@@ -43,18 +44,17 @@ export class ThreadPool {
   /** Milliseconds without any progress after which a worker is taken for dead. */
   private readonly patience = 60_000;
 
-  private constructor(private readonly memory: WebAssembly.Memory) {
-    this.words = new Int32Array(memory.buffer);
-  }
+  private constructor(private readonly memories: readonly LinearMemory[]) {}
 
   /** Starts `count` workers and does not wait for them: they join in when they are ready. */
-  static async start(memory: WebAssembly.Memory, gemm: WebAssembly.Module, count: number): Promise<ThreadPool> {
-    const pool = new ThreadPool(memory);
+  static async start(memories: readonly LinearMemory[], gemm: WebAssembly.Module, count: number): Promise<ThreadPool> {
+    const pool = new ThreadPool(memories);
     if (count === 0) return pool;
     const source = `const runSteps = ${runSteps.toString()};\nconst workerMain = ${workerMain.toString()};\n`;
     const open = isNode ? await nodeWorkers(source) : browserWorkers(source);
+    const data = { memories: memories.map((memory) => memory.sent()), imports: memoryImports(memories) };
     for (let thread = 1; thread <= count; thread++) {
-      pool.threads.push(open({ memory, gemm, thread, control }, (error) => pool.died(thread, error)));
+      pool.threads.push(open({ ...data, gemm, thread, control }, (error) => pool.died(thread, error)));
     }
     return pool;
   }
@@ -105,17 +105,20 @@ export class ThreadPool {
    * DeviceError where a kernel trapped; the threads have met all the same and are ready for the next run.
    */
   run(run: Run): void {
-    const view = this.view();
+    const view = this.words;
     view[control.program] = run.program;
     view[control.moduleAddress] = run.moduleAddress;
     view[control.moduleBytes] = run.moduleBytes;
     view[control.stepsAddress] = run.stepsAddress;
     view[control.stepCount] = run.stepCount;
     view[control.countersAddress] = run.countersAddress;
+    view[control.scratchMemory] = run.scratchMemory;
     view[control.scratchAddress] = run.scratchAddress;
     view[control.scratchBytes] = run.scratchBytes;
     view[control.helpers] = 0;
-    view[control.pages] = view.byteLength / 65_536;
+    this.memories.forEach(({ memory }, i) => {
+      view[control.pages + i] = memory.buffer.byteLength / 65_536;
+    });
     this.epoch = (this.epoch + 1) | 0 || 1;
     Atomics.store(view, control.open, this.epoch);
     Atomics.store(view, control.epoch, this.epoch);
@@ -124,6 +127,7 @@ export class ThreadPool {
     try {
       runSteps(
         view,
+        (this.memories[run.scratchMemory] as LinearMemory).words(),
         run.kernels,
         run.stepsAddress,
         run.stepCount,
@@ -179,10 +183,9 @@ export class ThreadPool {
     }
   }
 
-  /** The memory as words, also after it grew. */
-  private view(): Int32Array {
-    if (this.words.byteLength !== this.memory.buffer.byteLength) this.words = new Int32Array(this.memory.buffer);
-    return this.words;
+  /** The words of the first memory, through which the threads meet. */
+  private get words(): Int32Array {
+    return (this.memories[0] as LinearMemory).words();
   }
 
   /** Ends the workers and waits for their end. */

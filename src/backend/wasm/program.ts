@@ -28,6 +28,8 @@ export interface ProgramOptions {
   /** Functions such as exp multiply and add in one instruction, which needs an engine with relaxed SIMD. Default false. */
   readonly fused?: boolean;
   readonly donated?: readonly boolean[];
+  /** The most bytes of one block of scratch, where there can be several. */
+  readonly blockBytes?: number;
   /** "finest" cuts the work of every kernel into the smallest chunks. */
   readonly chunks?: "auto" | "finest";
 }
@@ -64,7 +66,7 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WasmProgram
 export function assemble(lowered: Lowered, scalars: readonly DType[], options: Omit<ProgramOptions, "kernels">): WasmProgram {
   const heirs = heirsOf(lowered, options.donated);
   const scheduled = schedule(lowered, heirs, bufferBytes);
-  const planned = plan(scheduled, heirs, { bytesOf: bufferBytes, scratch: "block", alignment: 64 });
+  const planned = plan(scheduled, heirs, { bytesOf: bufferBytes, scratch: "block", alignment: 64, blockBytes: options.blockBytes });
   return { plan: planned, scalars, ...print(planned, options) };
 }
 

@@ -15,10 +15,11 @@ export type KernelEntry = (table: number, scratch: number, begin: number, end: n
  *
  * Self-contained, because workers get it as text. `wait` is called again and again while others finish their chunks. A kernel that
  * traps has done its chunk all the same, so that nobody waits for it: `failed` is told before the others can know. Where `counters`
- * is 0 there are no other threads.
+ * is 0 there are no other threads. `scratchWords` are those of the memory that the thread's own is in, `words` of the one with the steps.
  */
 export function runSteps(
   words: Int32Array,
+  scratchWords: Int32Array,
   kernels: readonly KernelEntry[],
   steps: number,
   stepCount: number,
@@ -82,7 +83,7 @@ export function runSteps(
         program.run(s + 1, s + 1 + second, depth, 0, false);
         return;
       }
-      for (let d = 0; d < depth; d++) words[scratch / 4 - 1 - d] = program.iterations[d] as number;
+      for (let d = 0; d < depth; d++) scratchWords[scratch / 4 - 1 - d] = program.iterations[d] as number;
       try {
         (kernels[kind] as KernelEntry)(second, scratch, begin, end);
       } catch (error) {

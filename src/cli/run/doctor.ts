@@ -64,7 +64,7 @@ export function report(found: MachineSurvey, options: DoctorOptions, { io }: Pic
   for (const line of describeWasm(found.wasm)) io.print(`  ${line}`);
   io.print("");
   io.print(io.style("bold", "Memory"));
-  io.print(`  ${describeMemory(found.memory)}`);
+  io.print(`  ${describeMemory(found.memory, found.wasm)}`);
   for (const adapter of found.adapters) {
     io.print("");
     io.print(io.style("bold", adapter.name));
