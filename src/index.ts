@@ -6,6 +6,7 @@ export {
   type AttentionScore,
   attention,
   attentionWithLogSumExp,
+  type DroppingAttentionOptions,
   type ScoreCoordinates,
 } from "./autograd/attention.js";
 export { type CheckGradsOptions, checkGrads, type GradientMode } from "./autograd/check-grads.js";

@@ -1,4 +1,4 @@
-import { callable, checkArgument, checkOptions, flag, integer, type OptionKinds, optional } from "../arguments.js";
+import { callable, checkArgument, checkOptions, flag, fraction, integer, type OptionKinds, optional } from "../arguments.js";
 import { DtypeError, ShapeError } from "../errors.js";
 import { type AttentionParams, attentionBackwardCall, attentionCall, attentionInputs, hiddenScore } from "../ir/attention.js";
 import { isFloat, isInteger, summableDtype } from "../ir/dtype.js";
@@ -13,11 +13,12 @@ import {
   ofRank4,
 } from "./attention-definition.js";
 import { type TracedScore, traceScore } from "./attention-score.js";
-import { tensorKind, tensorLikeKind } from "./kinds.js";
+import { keyKind, tensorKind, tensorLikeKind } from "./kinds.js";
 import { constant, literal } from "./operations/operands.js";
 import type { TensorLike } from "./operations.js";
 import * as ops from "./operations.js";
 import { pullThrough } from "./pullback.js";
+import { bernoulli } from "./random.js";
 import { evaluate, makeCall, type TracedBody, traceBody } from "./region.js";
 import { apply, type CallPullback, type Tensor } from "./tensor.js";
 import { isPlain } from "./weak-scalar.js";
@@ -49,6 +50,16 @@ export interface AttentionOptions {
   readonly scale?: TensorLike;
 }
 
+export interface DroppingAttentionOptions extends AttentionOptions {
+  /**
+   * The probability with which a weight of the softmax is dropped, the others divided by 1 − rate, where there is a `key`: that takes a mask of
+   * [B, H, T, S], and twice the time. Default 0.
+   */
+  readonly dropout?: number;
+  /** What is dropped, see `dropout`; without a key nothing is. */
+  readonly key?: Tensor;
+}
+
 /** Positions are i32: sums of an offset and so wide a window still are, here and in kernels. */
 const widestWindow = 2 ** 29;
 
@@ -69,8 +80,17 @@ const attentionKinds: OptionKinds<AttentionOptions> = {
  * (Dao et al. 2022), and the definition takes blocks of queries. Derivatives by `bias`, `scale` and what `score` closes over are those
  * of the definition. Throws ShapeError and DtypeError for what does not fit, OptionError for a score that is not elementwise.
  */
-export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  return attend("attention", q, k, v, options)[0];
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: DroppingAttentionOptions = {}): Tensor {
+  checkOptions("attention", options, { ...attentionKinds, dropout: optional(fraction), key: optional(keyKind) });
+  const { dropout: rate = 0, key, ...rules } = options;
+  const [o, lse] = attend("attention", q, k, v, rules);
+  if (key === undefined || rate === 0) return o;
+  const kept = bernoulli(key, [...o.shape.slice(0, 3), k.shape[2] as number], 1 - rate);
+  const mask = rules.mask === undefined ? kept : ops.and(rules.mask, kept);
+  const [some, lseOfSome] = attend("attention", q, k, v, { ...rules, mask });
+  // Σ over the kept e^s·v / Σ over all e^s: the sum that attention over the kept divided by, and the one that counts.
+  const share = ops.mul(ops.exp(ops.sub(lseOfSome, lse)), 1 / (1 - rate));
+  return ops.cast(ops.mul(some, ops.unsqueeze(share, -1)), o.dtype);
 }
 
 /**

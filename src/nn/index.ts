@@ -36,6 +36,7 @@ export type { LossOptions } from "./kinds.js";
 export * from "./kv-cache.js";
 export {
   BatchNorm,
+  type BatchNormLayerOptions,
   Dropout,
   type ForwardOptions,
   GroupNorm,
@@ -60,6 +61,7 @@ export type { Batches } from "./micro-batches.js";
 export type { FileContent, FileLike, HostBlob, ModelSource } from "./model-source.js";
 export { copyTree, Embedding, Linear, type LinearOptions, parameterCount, RMSNorm } from "./module.js";
 export type { ModulePattern } from "./module-patterns.js";
+export type { LossResult } from "./moved-tensors.js";
 export { type AttendOptions, MultiHeadAttention, type MultiHeadAttentionOptions } from "./multi-head-attention.js";
 export { type MuonOptions, type MuonState, muon } from "./muon.js";
 export { openModel } from "./open-model.js";

@@ -1,5 +1,5 @@
-import { checkArgument, checkOptions, flag, instanceOf, integer, optional, orNull } from "../arguments.js";
-import { type AttentionOptions, attention } from "../autograd/attention.js";
+import { checkArgument, checkOptions, flag, fraction, instanceOf, integer, optional, orNull } from "../arguments.js";
+import { attention, type DroppingAttentionOptions } from "../autograd/attention.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { split as splitAlong } from "../autograd/operations/movement.js";
 import { add, cast, matmul, permute, reshape, transpose, zeros } from "../autograd/operations.js";
@@ -8,15 +8,16 @@ import type { Tensor } from "../autograd/tensor.js";
 import { OptionError, ShapeError } from "../errors.js";
 import { show } from "../ir/shape.js";
 import { xavierUniform } from "./initializers.js";
-import type { ForwardOptions } from "./layers.js";
 import { Linear } from "./module.js";
 
 export interface MultiHeadAttentionOptions {
   /** Heads of keys and values, a divisor of `heads`. Default `heads`. */
   readonly keyHeads?: number;
+  /** The probability with which weights of the attention are dropped where `forward` is given a key. Default 0. */
+  readonly dropout?: number;
 }
 
-export interface AttendOptions extends AttentionOptions, ForwardOptions {
+export interface AttendOptions extends DroppingAttentionOptions {
   /** What keys and values are made of, [B, S, C]. Default: x, self-attention. */
   readonly context?: Tensor;
 }
@@ -34,6 +35,7 @@ export class MultiHeadAttention {
   out_proj: Linear; // [C, H·D]
   readonly _heads: number;
   readonly _keyHeads: number;
+  readonly _dropout: number;
 
   constructor(
     heads: number,
@@ -42,14 +44,14 @@ export class MultiHeadAttention {
   ) {
     const where = "MultiHeadAttention";
     checkArgument(where, "heads", heads, integer(1));
-    checkOptions(where, options, { keyHeads: optional(integer(1)) });
+    checkOptions(where, options, { keyHeads: optional(integer(1)), dropout: optional(fraction) });
     checkOptions(where, weights, {
       in_proj_weight: tensorKind,
       in_proj_bias: optional(orNull(tensorKind)),
       out_proj: instanceOf("a Linear", Linear),
     });
     const { in_proj_weight, in_proj_bias = null, out_proj } = weights;
-    const { keyHeads = heads } = options;
+    const { keyHeads = heads, dropout = 0 } = options;
     if (heads % keyHeads !== 0) {
       throw new OptionError(`${where}: ${heads} heads with ${keyHeads} of keys and values`, { hint: "keyHeads divides heads" });
     }
@@ -72,6 +74,7 @@ export class MultiHeadAttention {
     this.out_proj = out_proj;
     this._heads = heads;
     this._keyHeads = keyHeads;
+    this._dropout = dropout;
   }
 
   /** For C channels in H heads of C/H; weights as PyTorch begins them, biases 0. */
@@ -85,8 +88,8 @@ export class MultiHeadAttention {
     checkArgument(where, "key", k, keyKind);
     checkArgument(where, "channels", channels, integer(1));
     checkArgument(where, "heads", heads, integer(1));
-    checkOptions(where, options, { keyHeads: optional(integer(1)), bias: optional(flag) });
-    const { keyHeads = heads, bias = true } = options;
+    checkOptions(where, options, { keyHeads: optional(integer(1)), dropout: optional(fraction), bias: optional(flag) });
+    const { keyHeads = heads, dropout = 0, bias = true } = options;
     if (channels % heads !== 0)
       throw new ShapeError(`${where}: ${heads} heads of ${channels} channels`, { hint: "heads divide the channels" });
     const [inKey, outKey] = split(k) as [Tensor, Tensor];
@@ -97,12 +100,12 @@ export class MultiHeadAttention {
       in_proj_bias: bias ? zeros([rows]) : null,
       out_proj: bias ? new Linear(out.weight, zeros([channels])) : out,
     };
-    return new MultiHeadAttention(heads, weights, { keyHeads });
+    return new MultiHeadAttention(heads, weights, { keyHeads, dropout });
   }
 
-  /** [B, T, C] → [B, T, C]; options are those of `attention`, `causal` and `mask` among them. Nothing is dropped, with a key or without. */
+  /** [B, T, C] → [B, T, C]; options are those of `attention`, `causal` and `mask` among them, and a key to drop by. */
   forward(x: Tensor, options: AttendOptions = {}): Tensor {
-    const { context = x, key: _, ...rules } = options;
+    const { context = x, ...rules } = options;
     for (const [name, value] of Object.entries({ x, context })) {
       checkArgument("MultiHeadAttention.forward", name, value, tensorKind);
       if (value.rank === 3) continue;
@@ -115,7 +118,7 @@ export class MultiHeadAttention {
     const inHeads = (y: Tensor, heads: number): Tensor => permute(reshape(y, [y.shape[0] as number, -1, heads, D]), [0, 2, 1, 3]);
     const q = inHeads(queries(x), this._heads); // [B, H, T, D]
     const [k, v] = splitAlong(pairs(context), [this._keyHeads * D, this._keyHeads * D], -1) as [Tensor, Tensor];
-    const y = attention(q, inHeads(k, this._keyHeads), inHeads(v, this._keyHeads), rules); // [B, H, T, D]
+    const y = attention(q, inHeads(k, this._keyHeads), inHeads(v, this._keyHeads), { dropout: this._dropout, ...rules }); // [B, H, T, D]
     const [B, T] = x.shape as [number, number];
     return this.out_proj.forward(reshape(permute(y, [0, 2, 1, 3]), [B, T, this._heads * D])); // [B, T, C]
   }

@@ -6,6 +6,7 @@ import {
   checkArgument,
   checkOptions,
   flag,
+  fraction,
   integer,
   type Kind,
   type OptionKinds,
@@ -18,12 +19,13 @@ import {
 import { sigmoid } from "../autograd/composites.js";
 import { keyKind, tensorKind } from "../autograd/kinds.js";
 import { split as splitAlong } from "../autograd/operations/movement.js";
-import { add, matmul, mul, permute, sub, tanh, transpose, zeros } from "../autograd/operations.js";
-import { split } from "../autograd/random.js";
+import { add, concat, matmul, mul, permute, sub, tanh, transpose, zeros } from "../autograd/operations.js";
+import { dropout, foldIn, split } from "../autograd/random.js";
 import { scan } from "../autograd/scan.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { ShapeError } from "../errors.js";
 import { show } from "../ir/shape.js";
+import { checkForward, type ForwardOptions } from "./layers.js";
 import { uniformByFan } from "./module.js";
 
 /** What a cell keeps from step to step; `h` is what it gives out. */
@@ -250,59 +252,102 @@ const makerKind: Kind = {
   fits: (value) => (typeof value === "function" || object.fits(value)) && typeof (value as { create?: unknown }).create === "function",
 };
 
+export interface RnnOptions {
+  /** Cells that run from the last step to the first beside the others, one for each: a bidirectional network. Default: none. */
+  readonly reverseCells?: readonly RecurrentCell<HiddenState>[] | null;
+  /** The probability with which outputs between layers are dropped where there is a key. Default 0. */
+  readonly dropout?: number;
+}
+
+export interface RnnCreateOptions extends CellOptions {
+  /** How many cells stand one above the other. Default 1. */
+  readonly layers?: number;
+  /** Whether each layer runs in both directions and hands on the outputs of both, [B, T, 2·H]. Default false. */
+  readonly bidirectional?: boolean;
+  /** As in {@link RnnOptions}. */
+  readonly dropout?: number;
+}
+
 /**
- * Cells one above the other: each runs over the outputs of the one below. PyTorch calls `cells.0.weight_ih` `weight_ih_l0`, and so on: files are
+ * Cells one above the other: each runs over the outputs of the one below. With cells of the other direction beside them (Schuster & Paliwal 1997) the
+ * outputs of a layer are those of both, one after the other: [B, T, 2·H]. PyTorch calls `cells.0.weight_ih` `weight_ih_l0`, and so on: files are
  * exchanged with the option `rename` of `saveTensors` and `loadTensors`, see {@link torchRnnName}.
  */
 export class Rnn {
   cells: readonly RecurrentCell<HiddenState>[];
+  reverse_cells: readonly RecurrentCell<HiddenState>[] | null;
+  readonly _dropout: number;
 
-  constructor(cells: readonly RecurrentCell<HiddenState>[]) {
+  constructor(cells: readonly RecurrentCell<HiddenState>[], options: RnnOptions = {}) {
     checkArgument("Rnn", "cells", cells, {
       wanted: "a list of at least one cell",
       fits: (value) => Array.isArray(value) && value.length > 0 && value.every(cellKind.fits),
     });
+    const reverseKind: Kind = {
+      wanted: `a list of ${cells.length} ${cells.length === 1 ? "cell" : "cells"}, one beside each of the others`,
+      fits: (value) => Array.isArray(value) && value.length === cells.length && value.every(cellKind.fits),
+    };
+    checkOptions("Rnn", options, { reverseCells: optional(orNull(reverseKind)), dropout: optional(fraction) });
+    const { reverseCells = null, dropout = 0 } = options;
     this.cells = [...cells];
+    this.reverse_cells = reverseCells === null ? null : [...reverseCells];
+    this._dropout = dropout;
   }
 
-  /** Rnn.create(key(0), LstmCell, inputs, hidden, { layers: 2 }) */
-  static create(k: Tensor, cell: CellMaker, inputs: number, hidden: number, options: CellOptions & { readonly layers?: number } = {}): Rnn {
+  /** Rnn.create(key(0), LstmCell, inputs, hidden, { layers: 2, bidirectional: true }) */
+  static create(k: Tensor, cell: CellMaker, inputs: number, hidden: number, options: RnnCreateOptions = {}): Rnn {
     checkArgument("Rnn.create", "key", k, keyKind);
     checkArgument("Rnn.create", "cell", cell, makerKind);
-    checkOptions("Rnn.create", options, { bias: optional(flag), layers: optional(integer(1)) });
-    const { layers = 1, ...ofCell } = options;
-    return new Rnn(split(k, layers).map((key, layer) => cell.create(key, layer === 0 ? inputs : hidden, hidden, ofCell)));
-  }
-
-  /** The outputs of the uppermost cell: [B, T, in] → [B, T, H] */
-  forward(xs: Tensor): Tensor {
-    return this.run(xs)[0];
-  }
-
-  /** The same with the last state of each cell, from which `run` goes on. */
-  run(xs: Tensor, states?: readonly HiddenState[]): [ys: Tensor, states: HiddenState[]] {
-    checkArgument(
-      "Rnn.run",
-      "states",
-      states,
-      optional({
-        wanted: `a list of ${this.cells.length} states`,
-        fits: (value) => Array.isArray(value) && value.length === this.cells.length,
-      }),
-    );
-    let ys = xs;
-    const last = this.cells.map((cell, layer) => {
-      const state = states?.[layer];
-      const [next, end] = scanCell(cell, ys, state === undefined ? {} : { state });
-      ys = next;
-      return end;
+    checkOptions("Rnn.create", options, {
+      bias: optional(flag),
+      layers: optional(integer(1)),
+      bidirectional: optional(flag),
+      dropout: optional(fraction),
     });
+    const { layers = 1, bidirectional = false, dropout = 0, ...ofCell } = options;
+    const width = bidirectional ? 2 * hidden : hidden;
+    const made = (keys: readonly Tensor[]): RecurrentCell<HiddenState>[] =>
+      keys.map((key, layer) => cell.create(key, layer === 0 ? inputs : width, hidden, ofCell));
+    const keys = split(k, bidirectional ? 2 * layers : layers);
+    return new Rnn(made(keys.slice(0, layers)), { reverseCells: bidirectional ? made(keys.slice(layers)) : null, dropout });
+  }
+
+  /** The outputs of the uppermost layer: [B, T, in] → [B, T, H], or [B, T, 2·H] in both directions */
+  forward(xs: Tensor, options: ForwardOptions = {}): Tensor {
+    return this.run(xs, undefined, options)[0];
+  }
+
+  /**
+   * The same with the last state of each cell, from which `run` goes on: layer after layer, and in both directions that of the cell before that of
+   * the reverse one, whose last step is the first of time.
+   */
+  run(xs: Tensor, states?: readonly HiddenState[], options: ForwardOptions = {}): [ys: Tensor, states: HiddenState[]] {
+    const directions = this.reverse_cells === null ? 1 : 2;
+    const count = directions * this.cells.length;
+    const statesKind: Kind = { wanted: `a list of ${count} states`, fits: (value) => Array.isArray(value) && value.length === count };
+    checkArgument("Rnn.run", "states", states, optional(statesKind));
+    checkForward("Rnn.run", options);
+    const { key } = options;
+    const last: HiddenState[] = [];
+    const ys = this.cells.reduce((below, cell, layer) => {
+      const input = layer === 0 || key === undefined || this._dropout === 0 ? below : dropout(foldIn(key, layer - 1), below, this._dropout);
+      const outputs = [cell, ...(this.reverse_cells === null ? [] : [this.reverse_cells[layer] as typeof cell])].map((one, reversed) => {
+        const state = states?.[last.length];
+        const [y, end] = scanCell(one, input, { reverse: reversed === 1, ...(state !== undefined && { state }) });
+        last.push(end);
+        return y;
+      });
+      return outputs.length === 1 ? (outputs[0] as Tensor) : concat(outputs, -1);
+    }, xs);
     return [ys, last];
   }
 }
 
-/** The name that PyTorch's RNN, LSTM and GRU have for a parameter of an {@link Rnn}: "lstm.cells.0.weight_ih" → "lstm.weight_ih_l0". */
+/**
+ * The name that PyTorch's RNN, LSTM and GRU have for a parameter of an {@link Rnn}: "lstm.cells.0.weight_ih" → "lstm.weight_ih_l0", and
+ * "reverse_cells.0.weight_ih" → "weight_ih_l0_reverse".
+ */
 export function torchRnnName(path: string): string {
   checkArgument("torchRnnName", "path", path, text);
-  return path.replace(/(^|\.)cells\.(\d+)\.(\w+)$/, "$1$3_l$2");
+  return path.replace(/(^|\.)cells\.(\d+)\.(\w+)$/, "$1$3_l$2").replace(/(^|\.)reverse_cells\.(\d+)\.(\w+)$/, "$1$3_l$2_reverse");
 }

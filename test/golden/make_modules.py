@@ -56,6 +56,10 @@ case("cross", nn.MultiheadAttention(8, 4, bias=False, batch_first=True), lambda 
 case("rnn", nn.RNN(3, 4, num_layers=2, batch_first=True), lambda m, x: m(x)[0], x=random(2, 5, 3))
 case("gru", nn.GRU(3, 4, num_layers=2, batch_first=True), lambda m, x: m(x)[0], x=random(2, 5, 3))
 case("lstm", nn.LSTM(3, 4, num_layers=2, batch_first=True), lambda m, x: m(x)[0], x=random(2, 5, 3))
+both = {"num_layers": 2, "batch_first": True, "bidirectional": True}
+case("rnn-both", nn.RNN(2, 3, **both), lambda m, x: m(x)[0], x=random(2, 4, 2))
+case("gru-both", nn.GRU(2, 3, **both), lambda m, x: m(x)[0], x=random(2, 4, 2))
+case("lstm-both", nn.LSTM(2, 3, **both), lambda m, x, h, c: torch.cat([m(x, (h, c))[0].flatten(), *(t.flatten() for t in m(x, (h, c))[1])]), x=random(2, 4, 2), h=random(4, 2, 3), c=random(4, 2, 3))
 case("lstm-state", nn.LSTM(3, 4, bias=False, batch_first=True), lambda m, x, h, c: torch.cat([m(x, (h, c))[0][:, -1], m(x, (h, c))[1][1][0]]), x=random(2, 5, 3), h=random(1, 2, 4), c=random(1, 2, 4))
 case("cell", nn.GRUCell(3, 4), lambda m, x, h: m(x, h), x=random(2, 3), h=random(2, 4))
 case("conv1d", nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2), plain, x=random(2, 4, 7))

@@ -17,6 +17,7 @@ import {
   LayerNorm,
   Linear,
   LstmCell,
+  type LstmState,
   loadTensors,
   MultiHeadAttention,
   RMSNorm,
@@ -84,6 +85,29 @@ const cases: Readonly<Record<string, Case<object>>> = {
   lstm: of(
     () => Rnn.create(k, LstmCell, 3, 4, { layers: 2 }),
     (module, { x }) => module.forward(x as Tensor),
+    torchRnnName,
+  ),
+  ...Object.fromEntries(
+    Object.entries({ rnn: RnnCell, gru: GruCell }).map(([name, cell]) => [
+      `${name}-both`,
+      of(
+        () => Rnn.create(k, cell, 2, 3, { layers: 2, bidirectional: true }),
+        (module, { x }) => module.forward(x as Tensor),
+        torchRnnName,
+      ),
+    ]),
+  ),
+  "lstm-both": of(
+    () => Rnn.create(k, LstmCell, 2, 3, { layers: 2, bidirectional: true }),
+    (module, { x, h, c }) => {
+      const at = (t: Tensor | undefined, i: number): Tensor => (t as Tensor).slice([[i, i + 1]]).squeeze(0);
+      const [ys, ends] = module.run(
+        x as Tensor,
+        [0, 1, 2, 3].map((i) => ({ h: at(h, i), c: at(c, i) })),
+      );
+      const states = ends as LstmState[];
+      return concat([ys, ...states.map(({ h }) => h), ...states.map(({ c }) => c)].map((t) => t.ravel()));
+    },
     torchRnnName,
   ),
   "lstm-state": of(

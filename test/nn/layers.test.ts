@@ -49,6 +49,7 @@ import {
   tensor,
   tensorsBlob,
   tensorsOf,
+  torchRnnName,
   transpose,
   useBackend,
   vmap,
@@ -269,6 +270,29 @@ describe("recurrent cells", () => {
       const [second] = net.run(xs.slice([null, [2, 6]]), states);
       expect(await apart(concat([first, second], 1), net.forward(xs))).toBeLessThan(1e-12);
     }
+  });
+
+  it("run in both directions, layer above layer, and drop between them by a key", async () => {
+    const net = Rnn.create(k, GruCell, 3, 4, { layers: 2, bidirectional: true, dropout: 0.5 });
+    const reverse = net.reverse_cells as typeof net.cells;
+    const layerOf = (i: number, x: Tensor): Tensor =>
+      concat([scanCell(net.cells[i] as GruCell, x)[0], scanCell(reverse[i] as GruCell, x, { reverse: true })[0]], -1);
+    const below = layerOf(0, xs);
+    expect(await apart(net.forward(xs), layerOf(1, below))).toBe(0);
+    expect(await apart(net.forward(xs, { key: k }), layerOf(1, dropout(foldIn(k, 0), below, 0.5)))).toBe(0);
+    const [ys, states] = net.run(xs);
+    expect([ys.shape, states.length]).toEqual([[2, 6, 8], 4]);
+    // What the reverse cell ends with stands at the first step.
+    expect(await apart((states[3] as { h: Tensor }).h, ys.slice([null, [0, 1], [4, 8]]).squeeze(1))).toBe(0);
+    const names = tensorsOf(net).map(({ path }) => torchRnnName(path));
+    expect(names.filter((name) => name.startsWith("weight_ih"))).toEqual([
+      "weight_ih_l0",
+      "weight_ih_l1",
+      "weight_ih_l0_reverse",
+      "weight_ih_l1_reverse",
+    ]);
+    expect(() => net.run(xs, states.slice(1))).toThrow("a list of 4 states");
+    expect(() => new Rnn(net.cells, { reverseCells: reverse.slice(1) })).toThrow("a list of 2 cells");
   });
 
   it("take no steps, one, and a weight in halves", async () => {

@@ -39,19 +39,13 @@ const ofPool = { stride: steps, padding: optional(axes(1)) };
 const loss = (): unknown => (x: Tensor) => x.mul(x).sum();
 /** An axis, null, or a tree of them. */
 const batchAxes = alsoFor(anInteger(0), (value) => value === null || (typeof value === "object" && !(value instanceof Promise)));
-const ofAttention = {
-  q: aTensor(cube),
-  k: aTensor(cube),
-  v: aTensor(cube),
-  options: optional(
-    options({
-      causal: optional(aFlag()),
-      offset: optional(aTensorLike(() => 0)),
-      mask: optional(aTensor(() => tensor([true]))),
-      scale: optional(anyNumber()),
-    }),
-  ),
+const attentionOptions = {
+  causal: optional(aFlag()),
+  offset: optional(aTensorLike(() => 0)),
+  mask: optional(aTensor(() => tensor([true]))),
+  scale: optional(anyNumber()),
 };
+const ofAttention = { q: aTensor(cube), k: aTensor(cube), v: aTensor(cube), options: optional(options(attentionOptions)) };
 const normalOptions = { mean: optional(aTensorLike(() => 1)), std: optional(aTensor(() => 2)) };
 const dtype = optional(aName("f32"));
 const crossEntropyOptions = options({
@@ -329,7 +323,10 @@ export const functions = {
   rmsNorm: { x, weight: aTensor(() => tensor([1, 1])), eps: optional(aBoundedNumber()) },
   layerNorm: { x, weight: aTensor(() => tensor([1, 1])), bias: aTensor(() => tensor([0, 0])), eps: optional(aBoundedNumber()) },
   rope: { x: aTensor(cube), cos: aTensor(() => matrix().reshape([1, 2, 2])), sin: aTensor(() => matrix().reshape([1, 2, 2])) },
-  attention: ofAttention,
+  attention: {
+    ...ofAttention,
+    options: optional(options({ ...attentionOptions, dropout: optional(aBoundedNumber(0.5)), key: optional(key) })),
+  },
   attentionWithLogSumExp: ofAttention,
   crossEntropy: {
     logits: x,

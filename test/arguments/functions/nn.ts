@@ -482,7 +482,20 @@ export const classes = {
   RnnCell: gates(1),
   LstmCell: gates(4),
   GruCell: gates(3),
-  Rnn: { cells: aList(() => [cell()]) },
+  Rnn: {
+    cells: aList(() => [cell()]),
+    options: optional(
+      options({
+        reverseCells: optional(
+          alsoFor(
+            aList(() => [cell()]),
+            (value) => value === null,
+          ),
+        ),
+        dropout: optional(aBoundedNumber(0.5)),
+      }),
+    ),
+  },
   MultiHeadAttention: {
     heads: anInteger(1),
     weights: options({
@@ -495,7 +508,7 @@ export const classes = {
       ),
       out_proj: anObject(() => new dawngrad.Linear(matrix())),
     }),
-    options: optional(options({ keyHeads: optional(anInteger(1)) })),
+    options: optional(options({ keyHeads: optional(anInteger(1)), dropout: optional(aBoundedNumber(0.5)) })),
   },
   RMSNorm: { weight: aTensor(() => tensor([1, 1])), eps: aBoundedNumber(1e-5) },
   LoraLinear: {
