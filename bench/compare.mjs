@@ -1,12 +1,14 @@
 // dawngrad beside its peers on this machine, each in a process of its own, in turn.
 // usage: node bench/compare.mjs [--only matmul,step,…] [--peers dawngrad,jax-js,…] [--backend wasm|webgpu|reference]
 //                               [--threads N] [--rounds N] [--seconds S] [--limit S]
-//                               [--sides 512,1024 --calls N] [--lengths 128,512,16384c] [--contexts 1024,4096] [--json] [--save FOLDER]
+//                               [--sides 512,1024 --calls N] [--lengths 128,512,16384c] [--contexts 1024,4096]
+//                               [--weights f32,bf16 --fillings 64,512 --models FOLDER] [--json] [--save FOLDER]
 import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { elementwiseReport, shapesReport } from "./compare/alone.mjs";
+import { decodingReport, decodingSizes, modelFolder } from "./compare/decoding.mjs";
 import { drawFigure, lengthFigure } from "./compare/figure.mjs";
 import { evaluationReport, lengthsReport } from "./compare/long.mjs";
 import { loraReport } from "./compare/lora.mjs";
@@ -28,7 +30,18 @@ const workloads = {
   "attention-definition": { report: definitionReport },
   head: { report: headReport },
   lora: { report: loraReport },
+  decoding: {
+    report: decodingReport,
+    sizes: (options) => decodingSizes(options, decodingModels().folder),
+    prepare: (sizes) => decodingModels().make(sizes),
+  },
 };
+let models;
+/** The folder of the models that are decoded, once. */
+function decodingModels() {
+  models ??= modelFolder(options);
+  return models;
+}
 /** What is measured unless one asks for something: what takes minutes and not hours. */
 const short = ["matmul", "step", "elementwise", "shapes"];
 
@@ -52,6 +65,9 @@ function readOptions() {
         calls: { type: "string" },
         lengths: { type: "string" },
         contexts: { type: "string" },
+        weights: { type: "string" },
+        fillings: { type: "string" },
+        models: { type: "string" },
         json: { type: "boolean", default: false },
         save: { type: "string" },
       },
@@ -110,7 +126,9 @@ const load = loadavg()[0];
 const [results, texts, failed, versions, adapters] = [{}, [], [], {}, {}];
 const runs = plan.reduce((sum, { sizes, jobs }) => sum + sizes.length * jobs.length * rounds, 0);
 let started = 0;
-for (const { name: workload, sizes, jobs, report } of plan) {
+process.on("exit", () => models?.remove());
+for (const { name: workload, sizes, jobs, report, prepare } of plan) {
+  await prepare?.(sizes);
   const onStart = ({ name, round, size }) =>
     console.error(`[${++started} of at most ${runs}] ${workload}${size ? `, ${size}` : ""}, round ${round} of ${rounds}: ${name}`);
   const measured = await overSizes(sizes, jobs, { rounds, limit: limit * 1e3, onStart });

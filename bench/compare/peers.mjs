@@ -3,6 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { packageFolder as llamaFolder } from "../peers/llama.cpp/package.mjs";
 
 const path = (relative) => fileURLToPath(new URL(`../${relative}`, import.meta.url));
 const inPackage = (folder) => () => existsSync(path(`peers/node_modules/${folder}`));
@@ -23,7 +24,7 @@ const scriptsIn = (folder, names, suffix = "mjs") =>
 const everywhere = ["matmul", "step", "lengths", "evaluation", "attention", "head"];
 const alone = ["elementwise", "shapes", "attention-definition"];
 /** What long contexts are measured by, where dawngrad has relaxed SIMD as in every newer Node. */
-const long = ["lengths", "evaluation", "attention", "attention-definition", "head", "lora"];
+const long = ["lengths", "evaluation", "attention", "attention-definition", "head", "lora", "decoding"];
 
 /**
  * name; the scripts of its workloads; how to start a script; the ways to run it, each in some workloads ("as it comes": in Node
@@ -39,7 +40,7 @@ export function contestants({ backend }) {
     {
       name: "dawngrad",
       sized: true,
-      scripts: scriptsIn("dawngrad", [...everywhere, ...alone, "lora"]),
+      scripts: scriptsIn("dawngrad", [...everywhere, ...alone, "lora", "decoding"]),
       start: ofBackend,
       ways: [
         { name: "dawngrad", workloads: ["matmul", "step", "elementwise", "shapes", ...(fused ? [] : long)] },
@@ -87,6 +88,15 @@ export function contestants({ backend }) {
       ways: [{ name: "onnxruntime-node", workloads: ["matmul"] }],
       installed: inPackage("onnxruntime-node"),
       remedy: install,
+    },
+    {
+      name: "llama.cpp",
+      scripts: scriptsIn("peers/llama.cpp", ["decoding"]),
+      start: node,
+      ways: [{ name: "llama.cpp", workloads: ["decoding"] }],
+      installed: () => existsSync(llamaFolder),
+      remedy:
+        "npm install --prefix bench/peers --no-save node-llama-cpp@3.22.1, or name a folder that has it in its node_modules: LLAMA=FOLDER",
     },
     {
       name: "PyTorch",

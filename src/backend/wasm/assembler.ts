@@ -81,6 +81,15 @@ export const shuffle =
     return undefined;
   };
 
+/** Lanes 0…15 of two vectors of eight halves, likewise. */
+export const shuffleHalves =
+  (a: Expression, b: Expression, lanes: readonly number[]): Expression =>
+  (code) => {
+    op("i8x16.shuffle", a, b)(code);
+    for (const from of lanes) code.bytes.push(2 * from, 2 * from + 1);
+    return undefined;
+  };
+
 /** Reads memory at address + offset, where offset is a constant that is not negative. */
 export const load =
   (name: Instruction, address: Expression, offset = 0): Expression =>

@@ -7,6 +7,7 @@ import {
   type FunctionReference,
   f32x4,
   i32,
+  i32x4,
   type Local,
   load,
   type MemoryType,
@@ -14,6 +15,7 @@ import {
   op,
   type Place,
   shuffle,
+  shuffleHalves,
 } from "../assembler.js";
 import { type AttentionExports, attentionPrinters, attentionSignatures } from "./attention-loops.js";
 import { copyOne, type Element, elements, readFour, readLast } from "./gemm-elements.js";
@@ -364,7 +366,7 @@ function rowByColumns(code: Code, parameters: readonly Local[], dtype: Element, 
 function rowByRows(code: Code, parameters: readonly Local[], dtype: Element, fused: boolean): void {
   const [a, b, stepColumn, c, columns, depth] = parameters as [Local, Local, Local, Local, Local, Local];
   const [half, column, k, stop] = [0, 1, 2, 3].map(() => code.local("i32")) as [Local, Local, Local, Local];
-  const [source, element] = [code.local("i32"), code.local("v128")];
+  const source = code.local("i32");
   const streams = [0, 1].map(() => ({
     row: code.local("i32"),
     pointer: code.local("i32"),
@@ -372,24 +374,25 @@ function rowByRows(code: Code, parameters: readonly Local[], dtype: Element, fus
     sums: Array.from({ length: chains }, () => code.local("v128")),
     total: code.local("v128"),
   }));
-  /** Goes on by `count` terms at once, `times` times for each turn of the loop. */
-  const along = (count: 4 | 1, times: number): void => {
-    const [name, read] = count === 4 ? (["v128.load", readFour] as const) : (["v128.load32_zero", readLast] as const);
-    code.while(op("i32.ge_s", k.get, add(stop.get, i32(count * times))), () => {
-      for (let step = 0; step < times; step++) {
-        code.set(element, load(name, source.get, 4 * count * step));
+  const { widest, four, single } = termsOf(code, dtype);
+  /** Goes on by the terms of one step at once, `count` times for each turn of the loop. */
+  const along = ({ width, sources, addends }: Terms, count: number): void =>
+    code.while(op("i32.ge_s", k.get, add(stop.get, i32(width * count))), () => {
+      let chain = 0;
+      for (let step = 0; step < count; step++) {
+        const elements = sources(source.get, 4 * width * step);
         for (const { pointer, sums } of streams) {
-          const sum = sums[step % chains] as Local;
-          read(code, dtype, pointer.get, bytesOf[dtype] * count * step, (numbers) =>
-            code.set(sum, addProduct(sum.get, element.get, numbers, fused)),
-          );
+          addends(pointer.get, bytesOf[dtype] * width * step, (numbers, i) => {
+            const sum = sums[(chain + i) % chains] as Local;
+            code.set(sum, addProduct(sum.get, (elements[i] as Local).get, numbers, fused));
+          });
         }
+        chain += elements.length;
       }
-      for (const { pointer } of streams) code.increase(pointer, i32(bytesOf[dtype] * count * times));
-      code.increase(source, i32(4 * count * times));
-      code.increase(k, i32(-count * times));
+      for (const { pointer } of streams) code.increase(pointer, i32(bytesOf[dtype] * width * count));
+      code.increase(source, i32(4 * width * count));
+      code.increase(k, i32(-width * count));
     });
-  };
   code.set(half, op("i32.shr_u", columns.get, i32(1)));
   // Of an odd number the one in the middle is computed by both.
   streams.forEach(({ row, result }, s) => {
@@ -407,9 +410,9 @@ function rowByRows(code: Code, parameters: readonly Local[], dtype: Element, fus
       code.set(stop, op("i32.sub", k.get, i32(4 * chains * blockTerms)));
       code.if(op("i32.lt_s", stop.get, i32(0)), () => code.set(stop, i32(0)));
       for (const { sums } of streams) for (const sum of sums) code.set(sum, f32x4(0));
-      along(4, chains);
-      along(4, 1);
-      along(1, 1);
+      along(widest, (4 * chains) / widest.width);
+      along(four, 1);
+      along(single, 1);
       for (const { sums, total } of streams) for (const sum of sums) code.set(total, op("f32x4.add", total.get, sum.get));
     });
     for (const { row, result, total } of streams) {
@@ -421,6 +424,47 @@ function rowByRows(code: Code, parameters: readonly Local[], dtype: Element, fus
       code.increase(result, i32(4));
     }
   });
+}
+
+/** Terms of a sum that are read and multiplied together. */
+interface Terms {
+  readonly width: number;
+  /** Reads elements of a, in vectors. */
+  readonly sources: (address: Expression, offset: number) => readonly Local[];
+  /** Reads as many of B, in vectors that belong to these. */
+  readonly addends: (address: Expression, offset: number, use: (numbers: Expression, vector: number) => void) => void;
+}
+
+/** Ways to read terms; whichever is taken, a term is added to the same lane of the same chain in every dtype. */
+function termsOf(code: Code, dtype: Element): Record<"widest" | "four" | "single", Terms> {
+  const element = code.local("v128");
+  const one = (name: "v128.load" | "v128.load32_zero", width: number, read: typeof readFour): Terms => ({
+    width,
+    sources: (address, offset) => {
+      code.set(element, load(name, address, offset));
+      return [element];
+    },
+    addends: (address, offset, use) => read(code, dtype, address, offset, (numbers) => use(numbers, 0)),
+  });
+  const single = one("v128.load32_zero", 1, readLast);
+  const four = one("v128.load", 4, readFour);
+  if (dtype !== "bf16") return { widest: four, four, single };
+  const [second, halves, zero] = [code.local("v128"), code.local("v128"), code.local("v128", i32x4(0))];
+  const widest: Terms = {
+    width: 8,
+    sources: (address, offset) => {
+      code.set(element, load("v128.load", address, offset));
+      code.set(second, load("v128.load", address, offset + 16));
+      return [element, second];
+    },
+    // A bf16 is the upper half of an f32: with zeros in between, eight of them are two vectors of floats.
+    addends: (address, offset, use) => {
+      code.set(halves, load("v128.load", address, offset));
+      use(shuffleHalves(zero.get, halves.get, [0, 8, 1, 9, 2, 10, 3, 11]), 0);
+      use(shuffleHalves(zero.get, halves.get, [4, 12, 5, 13, 6, 14, 7, 15]), 1);
+    },
+  };
+  return { widest, four, single };
 }
 
 /** Sums that a row adds to in turn, so that no addition waits for the one before it. */

@@ -3,14 +3,22 @@ import type { MatmulKernel } from "../../../compiler/program.js";
 import { call, i32, type Local, op } from "../assembler.js";
 import { epilogue, smaller } from "./epilogue.js";
 import { type Gemm, reading } from "./gemm.js";
-import { type Context, costOf, type KernelCode, KernelFunction, splitLoop, unitsPerChunk } from "./kernel.js";
+import { type Context, chunkCost, costOf, type KernelCode, KernelFunction, splitLoop } from "./kernel.js";
 import { addressOf, layoutOf } from "./operand-layout.js";
 import { bytesOf } from "./operations.js";
 
 /** Rows up to which a product is done row by row: packing the other operand would take longer than using it. */
 const thin = 3;
-/** Columns that one thread takes at once. */
-const columnsPerUnit = 64;
+/** Columns of a unit. */
+const columnsPerUnit = 16;
+/** Columns that are computed at once: the longer a matrix is read without a stop, the faster. */
+const mostColumns = 512;
+/** The same of f16 that was widened for all rows. */
+const mostWidened = 64;
+/** Nanoseconds that chunks of a product take at least, where they are few. */
+const shortChunk = 8_000;
+/** Chunks of that length that are enough for many threads; more of them are longer. */
+const enoughChunks = 16;
 
 /** A product with few rows, or with few columns, which is the same with its sides exchanged; undefined for others. */
 export function thinKernel(kernel: MatmulKernel, context: Context, gemm: Gemm): KernelCode | undefined {
@@ -35,21 +43,29 @@ export function thinKernel(kernel: MatmulKernel, context: Context, gemm: Gemm): 
   values.replace(n.name, split.expression);
   values.prepare(results, [batch.name, m.name, split.outer.name, split.inner.name]);
 
-  const rowBytes = 4 * columnsPerUnit;
+  const most = Math.min(shared ? mostWidened : mostColumns, columnsPerUnit * Math.ceil(many.extent / columnsPerUnit));
+  const rowBytes = 4 * most;
   const block = op("i32.add", f.scratch.get, i32(few.extent * rowBytes));
   const aRow = code.local("i32", op("i32.add", f.scratch.get, i32((few.extent + 1) * rowBytes)));
   const aRowBytes = 16 * Math.ceil(depth / 4);
   const bBlock = code.local("i32", op("i32.add", aRow.get, i32(aRowBytes)));
   const across = Math.ceil(many.extent / columnsPerUnit);
   const number = (): Local => code.local("i32");
-  const [unit, at, first, count, start] = [number(), number(), number(), number(), number()];
+  const [unit, at, first, count, start, units] = [number(), number(), number(), number(), number(), number()];
   const [zero, all] = [number(), number()];
   code.set(zero, i32(0));
   code.set(all, i32(few.extent));
-  code.for(unit, f.begin.get, f.end.get, 1, () => {
+  code.set(unit, f.begin.get);
+  code.while(op("i32.lt_s", unit.get, f.end.get), () => {
     code.set(at, op("i32.div_u", unit.get, i32(across)));
-    code.set(first, op("i32.mul", op("i32.rem_u", unit.get, i32(across)), i32(columnsPerUnit)));
-    code.set(count, smaller(i32(columnsPerUnit), op("i32.sub", i32(many.extent), first.get)));
+    code.set(first, op("i32.rem_u", unit.get, i32(across)));
+    code.set(
+      units,
+      smaller(smaller(i32(most / columnsPerUnit), op("i32.sub", i32(across), first.get)), op("i32.sub", f.end.get, unit.get)),
+    );
+    code.increase(unit, units.get);
+    code.set(first, op("i32.mul", first.get, i32(columnsPerUnit)));
+    code.set(count, smaller(op("i32.mul", units.get, i32(columnsPerUnit)), op("i32.sub", i32(many.extent), first.get)));
     values.within(batch.name, at, () => {
       const from = code.local("i32", addressOf(f, bLoad, b.base, op("i32.mul", first.get, i32(b.column))));
       if (shared) {
@@ -84,17 +100,24 @@ export function thinKernel(kernel: MatmulKernel, context: Context, gemm: Gemm): 
       );
     });
   });
-  const units = batch.extent * across;
-  const cost = few.extent * Math.min(columnsPerUnit, many.extent) * (0.2 * depth + costOf(kernel.values));
+  const unitCount = batch.extent * across;
+  const columnCost = depth * (0.03 * bytesOf[bLoad.dtype] + 0.06 * few.extent) + few.extent * costOf(kernel.values);
+  const cost = columnCost * many.extent * batch.extent;
   return f.finish({
     label: kernel.label,
-    units,
+    units: unitCount,
     unitMultiple: 1,
-    unitsPerChunk: unitsPerChunk(cost),
+    unitsPerChunk: Math.ceil(unitCount / chunksOf(cost)),
     scratchBytes: (few.extent + 1) * rowBytes + aRowBytes + (shared ? depth * rowBytes : 0),
     arenaBytes: 0,
-    cost: cost * units,
+    cost,
   });
+}
+
+/** Chunks of work of so many nanoseconds: few are a power of two, so that as many threads have the same to do. */
+function chunksOf(cost: number): number {
+  const few = Math.min(enoughChunks, Math.max(1, cost / shortChunk));
+  return Math.max(2 ** Math.floor(Math.log2(few)), Math.floor(cost / chunkCost));
 }
 
 const swapped = <L extends { row: number; column: number }>(layout: L): L => ({ ...layout, row: layout.column, column: layout.row });
