@@ -150,7 +150,7 @@ export interface TensorMethods {
   putAlongAxis(index: Tensor, values: TensorLike, axis?: number): Tensor;
   scatter(index: Tensor, values: TensorLike, axis?: number): Tensor;
   maskedFill(mask: Tensor, value: TensorLike): Tensor;
-  scatterAdd(index: Tensor, size: number): Tensor;
+  scatterAdd(index: Tensor, size: number, axis?: number): Tensor;
   triu(k?: number): Tensor;
   tril(k?: number): Tensor;
   diagonal(k?: number, axis1?: number, axis2?: number): Tensor;

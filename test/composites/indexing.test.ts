@@ -9,6 +9,7 @@ import {
   putAlongAxis,
   ShapeError,
   scatter,
+  scatterAdd,
   setAt,
   type Tensor,
   takeAlongAxis,
@@ -79,6 +80,20 @@ function scattered(x: Plain, index: Plain, values: Plain, axis: number): Composi
   return on((t: Tensor, at: Tensor, v: Tensor) => scatter(t, at, v, axis), [x, index, values], written(x, puts));
 }
 
+/** Sums into bins along an axis, element by element. */
+function summed(x: Plain, index: Plain, size: number, axis: number, smooth = true): CompositeCase {
+  const from = axis < 0 ? axis + x.shape.length : axis;
+  const [before, after] = [x.shape.slice(0, from), x.shape.slice(from + index.shape.length)];
+  const sums = new Map<string, number>();
+  for (const at of coordinatesOf(x.shape)) {
+    const bin = element(index, ...at.slice(from, from + index.shape.length));
+    const place = [...at.slice(0, from), bin, ...at.slice(from + index.shape.length)].join();
+    sums.set(place, (sums.get(place) ?? 0) + element(x, ...at));
+  }
+  const expected = tabulate([...before, size, ...after], (...at) => sums.get(at.join()) ?? 0);
+  return on((t: Tensor, at: Tensor) => scatterAdd(t, at, size, axis), [x, index], expected, smooth);
+}
+
 const x = mixed([3, 4]);
 
 testComposites(
@@ -94,6 +109,15 @@ testComposites(
       put(counted(2, 3), indices([7, 0], [2, 1], "u32"), counted(), 1, false),
       put(counted(2, 3), indices([], [2, 0]), counted(2, 0), 1, false),
       put(counted(2, 0), indices([0, 0], [2, 1]), counted(2, 1), 1, false),
+    ],
+    scatterAdd: [
+      summed(x, indices([1, 0, 1]), 2, 0),
+      summed(x, indices([1, 0, 1, 4, -1].slice(0, 4)), 3, -1),
+      summed(mixed([2, 3, 2]), indices([2, 0, 2], [3], "u32"), 3, 1),
+      summed(mixed([2, 3, 2, 2]), indices([0, 1, 1, 0, 2, 5], [3, 2]), 3, 1),
+      summed(mixed([2, 3]), indices([4], []), 5, 2 - 1, false),
+      summed(counted(2, 0), indices([], [0]), 3, 1, false),
+      summed(counted(2, 3), indices([0, 0, 0]), 0, 1, false),
     ],
     scatter: [
       scattered(x, indices([2, 0]), mixed([2, 4], 2), 0),
@@ -157,6 +181,8 @@ describe("indexing", () => {
     ["an axis that is not there", ShapeError, () => takeAlongAxis(x, zeros([2, 1], { dtype: "i32" }), 2)],
     ["an index of floats", DtypeError, () => takeAlongAxis(x, zeros([2, 1]))],
     ["placing where x would have to be repeated", ShapeError, () => putAlongAxis(zeros([1, 3]), zeros([2, 1], { dtype: "i32" }), 1)],
+    ["an index that is not in x from an axis on", ShapeError, () => scatterAdd(zeros([2, 3]), i32(0, 1), 2, 1)],
+    ["bins along an axis that is not there", ShapeError, () => scatterAdd(zeros([2, 3]), i32(0, 1), 2, 2)],
     ["placing values that do not broadcast", ShapeError, () => scatter(x, i32(0, 1), zeros([3]).reshape([3, 1]))],
     ["placing values of more axes", ShapeError, () => scatter(x, i32(0), zeros([1, 1, 3]))],
     ["placing fractions among integers", DtypeError, () => scatter(x.cast("i32"), i32(0), 0.5)],

@@ -249,7 +249,7 @@ export const functions = {
   maskedFill: { x, mask: aTensor(() => tensor([true, false])), value: aTensorLike(() => 1) },
   at: { x, index: alsoFor(axes(), (value) => value === null) },
   setAt: { x, indices: aList(() => [0, [0, 1]]), values: aTensorLike(() => 1) },
-  scatterAdd: { x, index: aTensor(() => integers()), size: anInteger(3) },
+  scatterAdd: { x, index: aTensor(() => integers()), size: anInteger(3), axis: optional(axes()) },
   triu: { x, k: optional(anInteger(0)) },
   tril: { x, k: optional(anInteger(0)) },
   oneHot: { index: aTensor(() => integers()), classes: anInteger(3) },
