@@ -108,7 +108,7 @@ export class FormatError extends DawngradError {
   /** Byte offset of the first wrong thing, where one is known. */
   readonly offset: number | undefined;
 
-  constructor(message: string, detail: { file: string; offset?: number; hint?: string; cause?: unknown }) {
+  constructor(message: string, detail: { file: string; offset?: number; hint: string; cause?: unknown }) {
     const where = detail.offset === undefined ? detail.file : `${detail.file} at byte ${detail.offset}`;
     super(`${where}: ${message}`, detail);
     this.file = detail.file;

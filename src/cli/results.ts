@@ -247,6 +247,9 @@ class Reader {
 
   #fail(at: string, expected: string, found: unknown): never {
     const shown = found === undefined ? "nothing" : (JSON.stringify(found)?.slice(0, 60) ?? typeof found);
-    throw new FormatError(`${at}: expected ${expected}, found ${shown}`, { file: this.file });
+    throw new FormatError(`${at}: expected ${expected}, found ${shown}`, {
+      file: this.file,
+      hint: "the file is damaged, or of another program; run the command again",
+    });
   }
 }

@@ -251,9 +251,12 @@ async function readTraining<State>(
     });
   }
   const step = Number(metadata["step"]);
-  if (!Number.isSafeInteger(step) || step < 0) throw new FormatError(`"${metadata["step"]}" is no step`, { file });
+  const hint = "the file is damaged; go on from another checkpoint, or begin anew from its weights";
+  if (!Number.isSafeInteger(step) || step < 0)
+    throw new FormatError(`expected a step, found "${metadata["step"] ?? "none"}"`, { file, hint });
   const extra = parseJson(metadata["extra"] ?? "", { file });
-  if (typeof extra !== "object" || extra === null || Array.isArray(extra)) throw new FormatError('"extra" is no JSON object', { file });
+  if (typeof extra !== "object" || extra === null || Array.isArray(extra))
+    throw new FormatError('expected "extra" to be a JSON object, found another value', { file, hint });
 
   const config = parseLlamaConfig(metadata["config"] ?? "", file);
   const adapted = await adaptedBase(header, base, config);

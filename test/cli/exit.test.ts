@@ -23,7 +23,7 @@ const fail = (error: unknown) => () => {
 describe("the exit code", () => {
   it.each([
     [new OptionError("x"), 2],
-    [new FormatError("x", { file: "f" }), 2],
+    [new FormatError("x", { file: "f", hint: "h" }), 2],
     [new ShapeError("x"), 2],
     [new DtypeError("x"), 2],
     [new BackendUnavailableError("x"), 1],

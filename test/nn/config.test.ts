@@ -6,6 +6,7 @@ import { countParameters, llamaShapes, windowOfLayer } from "../../src/nn/config
 import { parseLlamaConfig, toHfConfig } from "../../src/nn/config-json.js";
 import { type LlamaOptions, llamaConfig } from "../../src/nn/config-options.js";
 import { readSafetensors } from "../../src/nn/safetensors.js";
+import { fuzzRuns } from "../support/fuzz.js";
 
 const golden = (name: string): Buffer => readFileSync(new URL(`../golden/llama/${name}`, import.meta.url));
 
@@ -259,7 +260,7 @@ describe("a config.json is refused", () => {
           if (!(error instanceof FormatError)) throw error;
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: fuzzRuns(100) },
     );
   });
 
@@ -274,7 +275,7 @@ describe("a config.json is refused", () => {
           if (!(error instanceof FormatError)) throw error;
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: fuzzRuns(100) },
     );
   });
 });

@@ -7,6 +7,7 @@ import { bytesSource } from "../../src/nn/byte-source.js";
 import { openLlama2c } from "../../src/nn/llama2c.js";
 import { loadTokenizer } from "../../src/nn/tokenizers.js";
 import { goldenConfig, goldenWeights } from "../golden/llama-fixture.js";
+import { fuzzRuns } from "../support/fuzz.js";
 import { join } from "../support/gguf.js";
 import { f32, llama2cFile as fileOf, i32, llama2cTokenizer } from "../support/llama2c.js";
 import { distance, valuesOf } from "./tiny.js";
@@ -79,7 +80,7 @@ describe("a model of llama2.c", () => {
           if (!(error instanceof FormatError)) throw error;
         });
       }),
-      { numRuns: 1000 },
+      { numRuns: fuzzRuns(50) },
     );
   });
 });

@@ -64,7 +64,7 @@ describe.each(backends())("loading weights on $name", ({ create }) => {
     for (const failing of [names[0], names[5], names.at(-1)]) {
       const before = backend.memory().liveBytes;
       const onRead = (name: string): void => {
-        if (name === failing) throw new FormatError("the file is short", { file: "f" });
+        if (name === failing) throw new FormatError("the file is short", { file: "f", hint: "get it again" });
       };
       await expect(loadWeights(imaginedModel(tinyConfig, { onRead }))).rejects.toThrow("the file is short");
       expect(backend.memory().liveBytes).toBe(before);

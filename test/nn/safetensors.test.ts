@@ -15,6 +15,7 @@ import {
 } from "../../src/nn/safetensors.js";
 import type { SafetensorsDtype } from "../../src/nn/safetensors-header.js";
 import { storedTensors } from "../support/arbitraries.js";
+import { fuzzRuns } from "../support/fuzz.js";
 
 const golden = new URL("../golden/llama/model.safetensors", import.meta.url);
 
@@ -217,7 +218,7 @@ describe("a damaged safetensors file is refused:", () => {
         for (const { at, to } of list) bytes[at] = to;
         accepts(bytes);
       }),
-      { numRuns: 4000 },
+      { numRuns: fuzzRuns(200) },
     );
   });
 
@@ -236,14 +237,14 @@ describe("a damaged safetensors file is refused:", () => {
       fc.property(fc.oneof(entries, fc.jsonValue({ maxDepth: 4 })), fc.nat(16), (value, dataBytes) => {
         accepts(fileOf(JSON.stringify(value), dataBytes));
       }),
-      { numRuns: 4000 },
+      { numRuns: fuzzRuns(200) },
     );
   });
 
   it("with nothing but FormatError, for random bytes behind a fitting length", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => void accepts(fileOf(bytes))),
-      { numRuns: 1000 },
+      { numRuns: fuzzRuns(50) },
     );
   });
 

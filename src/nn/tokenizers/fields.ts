@@ -2,6 +2,8 @@
 import { FormatError } from "../../errors.js";
 import { isObject, showValue } from "../json.js";
 
+const damaged = "the file is damaged, or of a kind that is not known here";
+
 export class Fields {
   private constructor(
     private readonly values: Readonly<Record<string, unknown>>,
@@ -12,7 +14,10 @@ export class Fields {
   /** Throws FormatError for what is no object. */
   static of(value: unknown, file: string, path = ""): Fields {
     if (!isObject(value))
-      throw new FormatError(`expected ${path === "" ? "an object" : `${path} to be an object`}, found ${showValue(value)}`, { file });
+      throw new FormatError(`expected ${path === "" ? "an object" : `${path} to be an object`}, found ${showValue(value)}`, {
+        file,
+        hint: damaged,
+      });
     return new Fields(value, file, path);
   }
 
@@ -28,7 +33,7 @@ export class Fields {
     return Object.keys(this.values);
   }
 
-  fail(name: string, expected: string, hint = "the file is damaged, or of a kind that is not known here"): FormatError {
+  fail(name: string, expected: string, hint = damaged): FormatError {
     const found = this.raw(name);
     const what = found === undefined ? "nothing" : showValue(found);
     return new FormatError(`expected ${this.nameOf(name)} to be ${expected}, found ${what}`, { file: this.file, hint });

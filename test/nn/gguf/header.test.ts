@@ -5,6 +5,7 @@ import { type ByteSource, bytesSource, sourceOf } from "../../../src/nn/byte-sou
 import { type GgufHeader, readGgufHeader } from "../../../src/nn/gguf/header.js";
 import { ggufFlag, ggufNumber, ggufNumbers, ggufString, ggufStrings, ggufTokenizer } from "../../../src/nn/gguf/keys.js";
 import type { GgufList, GgufValue } from "../../../src/nn/gguf/values.js";
+import { fuzzRuns } from "../../support/fuzz.js";
 import {
   array,
   bytesOf,
@@ -341,7 +342,7 @@ describe("nothing but FormatError comes from", () => {
         for (const { at, to } of changes) changed[at] = to;
         await tolerate(changed);
       }),
-      { numRuns: 2000 },
+      { numRuns: fuzzRuns(100) },
     );
   });
 
@@ -351,14 +352,14 @@ describe("nothing but FormatError comes from", () => {
       fc.asyncProperty(place, place, place, async (a, b, c) => {
         await tolerate(join(bytes.subarray(0, a), bytes.subarray(b, c), bytes.subarray(Math.max(a, c))));
       }),
-      { numRuns: 1000 },
+      { numRuns: fuzzRuns(50) },
     );
   });
 
   it("random bytes behind a fitting beginning", async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), async (rest) => tolerate(join(bytes.subarray(0, 8), rest))),
-      { numRuns: 1000 },
+      { numRuns: fuzzRuns(50) },
     );
   });
 

@@ -11,6 +11,7 @@ import { openGgufModel } from "../../../src/nn/gguf/model.js";
 import { llama3Factors } from "../../../src/nn/gguf/rope-keys.js";
 import type { StoredTensor } from "../../../src/nn/stored-model.js";
 import { goldenConfig, goldenLlama, goldenTables, goldenWeights } from "../../golden/llama-fixture.js";
+import { fuzzRuns } from "../../support/fuzz.js";
 import { array, bytesOfU64, f32Data, join, type RawGguf, type RawKey, rawGguf } from "../../support/gguf.js";
 import { distance, valuesOf } from "../tiny.js";
 import { f32Tensor, numbersOf, sourceOfBytes, streamed, tinyGguf, tinyKeys, tinyTensors, withKeys } from "./tiny-gguf.js";
@@ -354,7 +355,7 @@ describe("nothing but FormatError comes from", () => {
         for (const { at, to } of changes) changed[at] = to;
         await tolerate(changed);
       }),
-      { numRuns: 500 },
+      { numRuns: fuzzRuns(50) },
     );
   });
 
@@ -391,7 +392,7 @@ describe("nothing but FormatError comes from", () => {
     );
     await fc.assert(
       fc.asyncProperty(name, value, async (key, [type, one]) => tolerate(rawGguf(withKeys(tinyGguf(), [key, type, one])))),
-      { numRuns: 500 },
+      { numRuns: fuzzRuns(50) },
     );
   });
 
