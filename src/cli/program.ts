@@ -135,8 +135,17 @@ function usageError(error: CommanderError, program: Command, words: readonly str
   const [message, suggestion] = text.split(/ (?=\(Did you mean )/);
   const command = program.commands.find((one) => one.name() === words[0]);
   const help = `dawngrad ${command === undefined ? "" : `${command.name()} `}--help`;
-  const guess = knownElsewhere(error, command) ?? suggestion?.replace(/^\(Did you mean (one of )?/, "").replace(/\?\)$/, "");
+  const guess =
+    modelByName(error, command, words) ??
+    knownElsewhere(error, command) ??
+    suggestion?.replace(/^\(Did you mean (one of )?/, "").replace(/\?\)$/, "");
   return new OptionError(message ?? text, { hint: `${guess === undefined ? "" : `did you mean ${guess}? `}see: ${help}`, cause: error });
+}
+
+/** A model that was given as an argument to a command that takes it as an option. */
+function modelByName(error: CommanderError, command: Command | undefined, words: readonly string[]): string | undefined {
+  if (error.code !== "commander.excessArguments" || !command?.options.some(({ long }) => long === "--model")) return undefined;
+  return words[1] === undefined || words[1].startsWith("-") || words.includes("--model") ? undefined : `--model ${words[1]}`;
 }
 
 /** The option that an unknown one stands for in other programs, `--batch` for `--batch-size`. */

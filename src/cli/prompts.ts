@@ -47,9 +47,9 @@ type Given = string | readonly ChatMessage[];
 async function givenPrompts({ prompt, prompts, messages }: PromptOptions): Promise<Given[]> {
   if (prompt !== undefined) return [prompt];
   if (messages !== undefined) {
-    const inline = messages.trimStart().startsWith("[");
+    const inline = /^\s*[[{]/.test(messages);
     const file = inline ? "--messages" : messages;
-    return [messagesOf(parseJson(inline ? messages : (await readTextFile(messages)).text, { file }), file)];
+    return [messagesOf(inline ? typedJson(messages) : parseJson((await readTextFile(messages)).text, { file }), file)];
   }
   const file = prompts as string;
   const { text } = await readTextFile(file);
@@ -61,6 +61,15 @@ async function givenPrompts({ prompt, prompts, messages }: PromptOptions): Promi
 }
 
 const shape = 'write [{"role": "user", "content": "…"}]';
+
+/** JSON on the command line. */
+function typedJson(text: string): unknown {
+  try {
+    return parseJson(text, { file: "--messages" });
+  } catch (error) {
+    throw new OptionError(error instanceof Error ? error.message : String(error), { hint: shape, cause: error });
+  }
+}
 
 function listOf(json: unknown, file: string): Given[] {
   if (!Array.isArray(json)) throw new FormatError("expected a list of prompts", { file, hint: "write texts or conversations in [ ]" });

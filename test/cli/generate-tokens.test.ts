@@ -46,6 +46,12 @@ describe("texts of a model of tokens", { timeout: 120_000 }, () => {
     }
   });
 
+  it("are warned of what has no effect on the most likely token", async () => {
+    const { code, stderr } = await generate("--prompt", "call", "--top-k", "3", "--min-p", "0.1");
+    expect([code, stderr]).toEqual([0, expect.stringContaining("warning: --top-k, --min-p: no effect with --temperature 0")]);
+    expect((await generate("--prompt", "call", "--top-k", "3", "--temperature", "1")).stderr).not.toContain("no effect");
+  });
+
   it("end with the token that ends a text, unless that is ignored", async () => {
     const whole = await json("--prompt", "call", "--ignore-eos");
     const tokens = [...tokenizer.encode(whole.text)];
@@ -137,7 +143,8 @@ describe("texts of a model of tokens", { timeout: 120_000 }, () => {
       [/has no chat template/, "--chat", "--prompt", "a", "--tokenizer", bench.at("bare")],
       [/expected a list of messages/, "--messages", "[]"],
       [/message 0 has no role/, "--messages", '[{"content": "a"}]'],
-      [/--messages/, "--messages", "[{"],
+      [/--messages at byte 2: expected JSON.*\nhint: write \[\{"role"/s, "--messages", "[{"],
+      [/expected a list of messages\nhint: write \[\{"role"/, "--messages", '{"role": "user", "content": "x"}'],
       [/there is no such file|no such file/, "--messages", bench.at("nowhere.json")],
       [/expected prompts, found none/, "--prompts", bench.at("blank.txt")],
     ];

@@ -80,6 +80,13 @@ describe("usage errors are one line, a hint and exit code 2", () => {
     [["eval", "--model", "a", "--stride", "8"], "--stride", "--sliding"],
     [["eval", "--model", "a", "--sliding", "--stride", "65", "--contexts", "64,128"], "--stride 65", "at most 64"],
     [["generate", "--model", "a"], "needs a prompt", "--prompt"],
+    [["generate", "runs/base", "--prompt", "x"], "too many arguments", "did you mean --model runs/base?"],
+    [["eval", "runs/base"], "too many arguments", "did you mean --model runs/base?"],
+    [["generate", "--model", "a", "--prompt", "x", "--stream", "4", "--batch", "2"], "writes one text at a time", "leave one of them out"],
+    [["convert", "a", "--out", "b/model.safetensors"], "looks like a file", "name a folder, --out b/model,"],
+    [["convert", "a", "--out", "b.BIN"], "looks like a file", "name a folder, --out b,"],
+    [["inspect", "a", "--no-needs", "--contexts", "8"], "--contexts says what needs are told for", "leave one of them out"],
+    [["inspect", "a", "--no-needs", "--lora-targets", "q_proj"], "--lora-targets says what needs are told for", "leave one of them out"],
     [["generate", "--model", "a", "--prompt", " "], "empty", "dawngrad generate --help"],
     [["generate", "--model", "a", "--prompt", "x", "--temperature", "-0.1"], "at least 0", "dawngrad generate --help"],
   ])("dawngrad %j", async (argv, message, hint) => {

@@ -81,6 +81,12 @@ function resolveConvert({ positional, ...raw }: RawConvertOptions & { readonly p
   const model = modelOf("convert", positional, raw.model);
   const { out } = raw;
   if (out === undefined) throw new OptionError("convert needs a place to write to", { hint: "name a folder or a file: --out model.gguf" });
+  const [other] = /\.(safetensors|bin|pt|pth|ckpt|onnx|json)$/i.exec(out) ?? [];
+  if (other !== undefined) {
+    throw new OptionError(`--out ${out} looks like a file, and models are written as folders or as *.gguf`, {
+      hint: `name a folder, --out ${out.slice(0, -other.length)}, which will hold config.json and model.safetensors`,
+    });
+  }
   if (raw.dtype === "q8_0" && !isGgufPath(out)) {
     throw new OptionError("--dtype q8_0 is a type of GGUF, and --out names a folder", {
       hint: "name a file, --out model.gguf, or take --dtype bf16",

@@ -15,6 +15,7 @@ import {
   type CommonOptions,
   flagOf,
   type GrowingScaleOption,
+  givenOptions,
   mostItems,
   nonEmpty,
   number,
@@ -135,7 +136,7 @@ Examples:
   );
   addWeightDtype(command);
   addCommon(command);
-  command.action(() => execute(resolveGenerate(command.opts<RawGenerateOptions>())));
+  command.action(() => execute(resolveGenerate(command.opts<RawGenerateOptions>(), givenOptions(command))));
 }
 
 /** `--stop`, as often as there are texts that end one. */
@@ -159,14 +160,17 @@ const unescaped = (text: string): string => text.replace(/\\(n|t|\\)/g, (_, lett
 
 type RawGenerateOptions = Omit<GenerateOptions, "model"> & { readonly model?: string };
 
-/** Refuses a call without a model or without exactly one kind of prompt (OptionError). */
-export function resolveGenerate(raw: RawGenerateOptions): GenerateOptions {
+/** Refuses a call without a model or without exactly one kind of prompt, and options that nothing would read (OptionError). */
+function resolveGenerate(raw: RawGenerateOptions, named: ReadonlySet<string>): GenerateOptions {
   const { model, stream } = raw;
   if (model === undefined) throw new OptionError("generate needs a model", { hint: "name its folder: --model runs/base" });
   const given = (["prompt", "prompts", "messages"] as const).filter((name) => raw[name] !== undefined);
   if (given.length === 0) throw new OptionError("generate needs a prompt", { hint: 'give one: --prompt "Call me Ishmael."' });
   if (given.length > 1) {
     throw new OptionError(`${given.map(flagOf).join(" and ")} say two things`, { hint: "give one of them" });
+  }
+  if (stream !== undefined && named.has("batch") && raw.batch > 1) {
+    throw new OptionError(`--stream writes one text at a time, and --batch ${raw.batch} asks for more`, { hint: "leave one of them out" });
   }
   return {
     ...raw,

@@ -10,6 +10,8 @@ import {
   addWeightDtype,
   type Command,
   type CommonOptions,
+  flagOf,
+  givenOptions,
   mostItems,
   parseContexts,
   type WeightDtypeOption,
@@ -76,15 +78,26 @@ Examples:
   command.option("--no-needs", "leave out what it needs, for which the backend plans programs");
   addCommon(command);
   command.action((model: string | undefined) =>
-    execute(resolveInspect({ ...command.opts<Omit<InspectOptions, "model"> & { model?: string }>(), positional: model })),
+    execute(
+      resolveInspect({ ...command.opts<Omit<InspectOptions, "model"> & { model?: string }>(), positional: model }, givenOptions(command)),
+    ),
   );
 }
 
-/** Takes the model from where it was named (OptionError where it was named twice or not at all). */
-function resolveInspect({
-  positional,
-  ...raw
-}: Omit<InspectOptions, "model"> & { readonly model?: string; readonly positional: string | undefined }): InspectOptions {
+/** Options that say whose needs are told. */
+const ofNeeds = ["contexts", "length", "dtype", "lora", "loraTargets", "trainNorms", "trainEmbeddings"] as const;
+
+/** Takes the model from where it was named (OptionError where it was named twice or not at all, and for options that nothing would read). */
+function resolveInspect(
+  { positional, ...raw }: Omit<InspectOptions, "model"> & { readonly model?: string; readonly positional: string | undefined },
+  given: ReadonlySet<string>,
+): InspectOptions {
+  const unread = raw.needs ? undefined : ofNeeds.find((name) => given.has(name));
+  if (unread !== undefined) {
+    throw new OptionError(`${flagOf(unread)} says what needs are told for, and --no-needs leaves them out`, {
+      hint: "leave one of them out",
+    });
+  }
   return { ...raw, model: modelOf("inspect", positional, raw.model) };
 }
 

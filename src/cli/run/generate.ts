@@ -13,6 +13,7 @@ import { type GenerateOptions, streamSinks } from "../commands/generate.js";
 import { generatedTexts, needRoom, readModel, roomOf } from "../fit.js";
 import { modelTokenizer } from "../model-tokenizer.js";
 import { load, readingDtype, shapeOf, withModel } from "../opened-model.js";
+import { flagOf } from "../options.js";
 import { type Prompt, promptsOf } from "../prompts.js";
 import { type ModelReading, modelReading, unseenScale } from "../reading.js";
 import { sayGenerationNeed } from "../reading-need.js";
@@ -59,6 +60,8 @@ async function continueTexts(stored: StoredModel, { options, io, onInterrupt, co
       hint: "leave one of them out",
     });
   }
+  const unread = options.temperature === 0 ? (["topK", "topP", "minP"] as const).filter((name) => options[name] !== undefined) : [];
+  if (unread.length > 0) io.warn(`${unread.map(flagOf).join(", ")}: no effect with --temperature 0, which takes the most likely token`);
   const prompts = await promptsOf(options, tokenizer, options.model);
   const longest = Math.max(...prompts.map(({ tokens }) => tokens.length));
   const length = longest + wanted;

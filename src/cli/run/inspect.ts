@@ -23,19 +23,26 @@ import { unitOf } from "../units.js";
  * What a model is. JSON: { command, model, kind: "model", format, fileBytes, parameters, config (as config.json has it), tensors: [{ name, shape, storedAs,
  * bytes }], adapter (its configuration, or null), rope: { theta, scaling, window (trained) }, reading: { schedule, gMax (or null), how (in words) }, tokenizer: null or { name, vocabSize, bos, eos, stopTokens, specialTokens, chatTemplate }, tokenizerProblem (why it is null, or null), training: null or { step, settings }, metadata, needs: null or { backend, available, dtype,
  * adapterParameters (those that --lora trains), rows: [{ use, options, needed, largestTensor, fits }] } }, of an adapter { command, model, kind: "adapter", fileBytes, parameters, config, tensors,
- * base: { source (or null), format, parameters (null where it cannot be read), problem (why it cannot be read with its base, or null) } }.
+ * base: { source (or null), format, parameters (null where it cannot be read), problem (why it cannot be read with its base, or null) }, needs }.
  */
 export const run: Runner<InspectOptions> = async (options, { io }) => {
   const adapter = await adapterIn(options.model);
+  const needsHere = async (stored: OpenedModel): Promise<InspectedNeeds | null> => {
+    const needs = options.needs ? await onBackend(options, io, async (_, info) => needsOf(stored, options, info)) : null;
+    if (needs !== null) sayNeeds(io, needs);
+    return needs;
+  };
   if (adapter !== undefined) {
-    sayAdapter(io, adapter, await baseFacts(options.model), options);
+    const base = await baseFacts(options.model);
+    const facts = sayAdapter(io, adapter, base, options);
+    const needs = base.problem === null ? await withModel(options.model, needsHere) : null;
+    io.result({ command: "inspect", model: options.model, kind: "adapter", ...facts, base, needs });
     return undefined;
   }
   await withModel(options.model, async (stored) => {
     const facts = await factsOf(stored, options);
     sayFacts(io, facts, options);
-    const needs = options.needs ? await onBackend(options, io, async (_, info) => needsOf(stored, options, info)) : null;
-    if (needs !== null) sayNeeds(io, needs);
+    const needs = await needsHere(stored);
     io.result({ command: "inspect", model: options.model, kind: "model", ...documentOf(facts), needs });
   });
   return undefined;
@@ -205,7 +212,7 @@ function sayAdapter(
   { config, tensors, fileBytes, parameters }: AdapterFiles,
   base: BaseFacts,
   options: InspectOptions,
-): void {
+): object {
   const shown = tensors.map(({ name, shape, dtype, bytes }) => ({ name, shape, storedAs: dtype, bytes }));
   const of = (name: string): string => (config[name] === undefined || config[name] === null ? "not said" : JSON.stringify(config[name]));
   io.print(`${io.style("bold", options.model)}: an adapter (${of("peft_type")}), ${formatBytes(fileBytes)}`);
@@ -223,7 +230,7 @@ function sayAdapter(
   );
   io.print(row("tensors", kindsInWords(shown)));
   if (options.tensors) for (const line of tensorLines(shown)) io.print(line);
-  io.result({ command: "inspect", model: options.model, kind: "adapter", fileBytes, parameters, config, tensors: shown, base });
+  return { fileBytes, parameters, config, tensors: shown };
 }
 
 function sayNeeds(io: CommandIo, { backend, available, dtype, adapterParameters, rows }: InspectedNeeds): void {
