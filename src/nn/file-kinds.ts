@@ -80,7 +80,7 @@ const otherModels: readonly (FileKind & { readonly name: RegExp })[] = [
     hint: "loadAdapter(model, folder) puts it on a model, loadAdaptedModel(folder) on the one that it names; mergeLora makes it part of that",
   },
   { name: /\.(onnx|h5|msgpack|tflite)$/, what: "weights of another framework", hint: "get the model in safetensors" },
-  { name: /\.safetensors$/, what: "safetensors of another name", hint: "name the weights model.safetensors" },
+  { name: /(?<!^model)\.safetensors$/, what: "safetensors of another name", hint: "name the weights model.safetensors" },
 ];
 
 /** The first kind of model among the names of files, with the name. */

@@ -250,6 +250,8 @@ function filesAt(address: string): ModelFiles {
 /** What stands there in place of a file. */
 function missing(file: string, names: readonly string[]): FormatError {
   const found = identifyFolder(names);
-  if (found === undefined) return new MissingFileError(file, undefined, names.length === 0 ? "the folder is empty" : "check the path");
+  const [first] = names.filter((name) => /\.(json|safetensors)$/.test(name));
+  const hint = names.length === 0 ? "the folder is empty" : first === undefined ? "check the path" : `get it from where ${first} came from`;
+  if (found === undefined) return new MissingFileError(file, undefined, hint);
   return new MissingFileError(file, undefined, found.hint, `; found ${found.what} (${found.file})`);
 }

@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { cp, readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { runCli } from "../../src/cli/program.js";
@@ -131,6 +131,18 @@ describe("dawngrad logprobs", { timeout: 120_000 }, () => {
     expect(own).toMatchObject({ schedule: "linear", scale: 2, stride: null });
     expect(own.context).toBe(own.tokens.length - 1);
     expect(await json(["--schedule", "yarn", text])).toMatchObject({ schedule: "yarn", scale: 2, stride: null });
+  });
+
+  it("says of weights that are no numbers what they give, with the exit code of a failure, as generate does on a line of its own", async () => {
+    await cp(bench.at("base"), bench.at("nan"), { recursive: true });
+    const weights = await readFile(bench.at("base/model.safetensors"));
+    weights.writeFloatLE(Number.NaN, weights.length - 4);
+    await writeFile(bench.at("nan/model.safetensors"), weights);
+    const found = await run(["--model", bench.at("nan"), "--json", text]);
+    expect(found).toMatchObject({ code: 1, stderr: expect.stringContaining("warning: a probability is not a number") });
+    expect(JSON.parse(found.stdout)).toMatchObject({ logprob: null, nats: null, perplexity: null });
+    const written = await command(`generate --model ${bench.at("nan")} --prompt whale --tokens 2 --backend reference`);
+    expect(written).toMatchObject({ code: 1, stdout: "whale\n", stderr: expect.stringMatching(/error: .+ NaN .+\nhint: /) });
   });
 
   it("refuses what cannot be scored in a line with advice", async () => {

@@ -184,6 +184,15 @@ describe("a folder of another kind is named for what it holds:", () => {
     expect(picked.message).toMatch(message);
   });
 
+  it("a half of a model, which is told from where the other half is to be had", async () => {
+    const lonely = await failure(loadModel({ "model.safetensors": weights, "tokenizer.json": "{}" }));
+    expect(lonely.message).toBe("config.json: there is no such file");
+    expect(lonely.hint).toBe("get it from where model.safetensors came from");
+    const light = await failure(loadModel({ "config.json": config, "README.md": "" }));
+    expect(light.message).toBe("model.safetensors: there is no such file");
+    expect(light.hint).toBe("get it from where config.json came from");
+  });
+
   it("a file in place of the folder", async () => {
     await writeFile(at("whole.zip"), "PK\x03\x04");
     expect((await failure(loadModel(at("whole.zip")))).message).toMatch(/expected the folder of a model, found a file: a zip archive/);

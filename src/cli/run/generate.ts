@@ -158,6 +158,10 @@ async function continueGroup(prompts: readonly Prompt[], group: Group): Promise<
     },
     tables: options.scale === "growing" ? growingTables(reading) : growingTables(reading, planned),
     shouldStop: interrupted,
+  }).catch((error: unknown) => {
+    // What is said of it begins a line of its own.
+    if (alone && !io.json) io.write("\n");
+    throw error;
   });
   if (!io.json) io.write(alone ? "\n" : prompts.map((prompt, i) => `${shown(prompt)}${written[i]}\n\n`).join(""));
   return prompts.map(({ text, tokens }, i) => {
