@@ -459,6 +459,15 @@ describe("checkGrads", () => {
     await expect(failure).rejects.toThrow(message);
   });
 
+  it("looks from nearer by where the function jumps close to a point, and still finds a derivative that is wrong there", async () => {
+    // floor jumps at 2, which is within the step of a first look.
+    for (const at of [2 - 4e-7, 2 + 4e-6]) {
+      await checkGrads((x: Tensor) => x.floor().add(x.mul(x)), [f64(at)], { order: 2 });
+      await expect(checkGrads((x: Tensor) => x.floor().add(cheating(x)), [f64(at)])).rejects.toThrow(GradientError);
+    }
+    await expect(checkGrads((x: Tensor) => x.sub(2).relu(), [f64(2)])).rejects.toThrow(GradientError);
+  });
+
   it("finds a second derivative that is wrong where the first is right", async () => {
     // With s = x held constant, 3s²·x − 2s³ has the value and the slope of x³, and no curvature.
     const f = (x: Tensor): Tensor => {
