@@ -52,17 +52,18 @@ export interface Profile<R> {
 }
 
 /**
- * Measures each kernel that runs while f does, with the device's own clock: `const { kernels } = await profile(() => step(model, …))`.
- * Kernels run one by one then, so the sum is more than f takes when nobody looks; call f once before, or compilation is part of what the
- * host does meanwhile. Throws UsageError on backends that cannot tell kernels apart: "wasm", "reference" and adapters of WebGPU without
- * "timestamp-query".
+ * Measures each kernel that runs while f does: `const { kernels } = await profile(() => step(model, …))`. On "webgpu" by the device's own
+ * clock, kernels one by one, so that the sum is more than f takes when nobody looks; on "wasm" by the host's, from where the threads begin a kernel
+ * until all are through; on "reference", which runs graphs as they stand, each primitive by its name. Call f once before, or compilation
+ * is part of what the host does meanwhile. Throws UsageError for adapters of WebGPU without "timestamp-query", and while another profile is
+ * being taken.
  */
 export async function profile<R>(f: () => R | Promise<R>): Promise<Profile<R>> {
   checkArgument("profile", "f", f, callable);
   const backend = currentBackend();
   if (!backend.startProfile || !backend.endProfile) {
     throw new UsageError(`the backend "${backend.info.name}" does not measure kernels one by one`, {
-      hint: 'time the whole call around `await sync()`, or use init({ backend: "webgpu" })',
+      hint: "take it without `debug`, or time the whole call around `await sync()`",
     });
   }
   backend.startProfile();

@@ -22,7 +22,7 @@ describe("docs/seeing-inside.md", () => {
   it("has programs that print what their comments say", async () => {
     const page = await read("docs/seeing-inside.md");
     const programs = [...page.matchAll(/^```js\n([\s\S]*?)^```/gm)].map(([, program]) => program as string);
-    expect(programs).toHaveLength(3);
+    expect(programs).toHaveLength(4);
     for (const program of programs) {
       const said = [...program.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm)].map(([, comment]) => comment);
       expect(await run(program)).toEqual(said);

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { createWebGpuBackend } from "../../src/backend/webgpu/index.js";
-import { type Backend, compile, matmul, profile, realize, UsageError, useBackend, withBackend, zeros } from "../../src/index.js";
+import { type Backend, compile, matmul, profile, realize, UsageError, useBackend, zeros } from "../../src/index.js";
 
 let backend: Backend;
 beforeAll(async () => {
@@ -45,9 +44,5 @@ describe("profile", () => {
     await profile(async () => {
       await expect(profile(() => 1)).rejects.toThrow(UsageError);
     });
-  });
-
-  it("says where kernels cannot be measured one by one", async () => {
-    await expect(withBackend(createReferenceBackend(), () => profile(() => 1))).rejects.toThrow(/does not measure kernels/);
   });
 });

@@ -3,7 +3,17 @@ import { type DeviceData, type DType, type HostArray, hostArray, representable }
 import type { CallNode, Graph, GraphNode, InputNode, LoopNode } from "../../ir/graph.js";
 import type { ProgramReport } from "../../ir/program-report.js";
 import { sizeOf } from "../../ir/shape.js";
-import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
+import type {
+  Backend,
+  BackendInfo,
+  CompileOptions,
+  DeviceBuffer,
+  Executable,
+  KernelTime,
+  MemoryReport,
+  ProgramMemory,
+} from "../backend.js";
+import { KernelTimes, ProfileInTurn } from "../kernel-times.js";
 import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { describeGraph } from "./describe.js";
 import { lower } from "./lowerings.js";
@@ -57,6 +67,7 @@ class ReferenceBackend implements Backend {
   readonly info: BackendInfo;
   private readonly ledger = new MemoryLedger();
   private readonly live = new Set<ReferenceBuffer>();
+  private readonly profile = new ProfileInTurn<KernelTimes>();
   private nextId = 0;
   private closed = false;
 
@@ -190,7 +201,7 @@ class ReferenceBackend implements Backend {
           values[i] = value;
           own(i, [value]);
           if (node.kind === "scalar") value.data.fill(scalars[node.scalar] as number);
-          else lower(node, value, node.inputs.map(at));
+          else this.lower(node, value, node.inputs.map(at));
         }
         releases[i]?.forEach(release);
       });
@@ -198,6 +209,21 @@ class ReferenceBackend implements Backend {
     } finally {
       for (const node of [...computed.keys()]) release(node);
     }
+  }
+
+  private lower(...[node, value, operands]: Parameters<typeof lower>): void {
+    const begin = this.profile.current && performance.now();
+    lower(node, value, operands);
+    if (begin !== undefined) this.profile.current?.add(node.primitive, performance.now() - begin);
+  }
+
+  startProfile(): void {
+    this.needOpen();
+    this.profile.start(() => new KernelTimes());
+  }
+
+  async endProfile(): Promise<KernelTime[]> {
+    return this.profile.end()?.sorted() ?? [];
   }
 
   private call({ body }: CallNode, operands: readonly Value[]): Value[] {

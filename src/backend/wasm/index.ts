@@ -4,8 +4,18 @@ import { BackendUnavailableError, DtypeError, OptionError, OutOfMemoryError, Usa
 import type { DeviceData, DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
 import type { ProgramReport } from "../../ir/program-report.js";
-import type { Backend, BackendInfo, CompileOptions, DeviceBuffer, Executable, MemoryReport, ProgramMemory } from "../backend.js";
+import type {
+  Backend,
+  BackendInfo,
+  CompileOptions,
+  DeviceBuffer,
+  Executable,
+  KernelTime,
+  MemoryReport,
+  ProgramMemory,
+} from "../backend.js";
 import { decode, encode, encodeScalars, partOffset } from "../host-data.js";
+import { KernelTimes, ProfileInTurn } from "../kernel-times.js";
 import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
 import { describeProgram } from "./describe.js";
@@ -20,7 +30,7 @@ import {
   planThreads,
   type ThreadPlan,
 } from "./features.js";
-import { isShared } from "./flat-steps.js";
+import { isShared, type KernelStep } from "./flat-steps.js";
 import { Block, Heap } from "./heap.js";
 import { gemmModule } from "./kernels/gemm.js";
 import { tableHeader } from "./kernels/kernel.js";
@@ -29,7 +39,7 @@ import { type Layout, layOut } from "./layout.js";
 import { blockLimit, endMargin, type LinearMemory, memoryImports, openMemories, openWindows, pageBytes } from "./memories.js";
 import { ThreadPool, trapped } from "./pool.js";
 import { bufferBytes, buildProgram, type Placement, type ProgramOptions, placeProgram, type WasmProgram } from "./program.js";
-import { type KernelEntry, runSteps } from "./run-steps.js";
+import { type KernelEntry, reserved, runSteps } from "./run-steps.js";
 
 export interface WasmOptions {
   /** Threads that share the work, the calling one among them. Default: one for each processor, sixteen at most. */
@@ -175,6 +185,7 @@ class WasmBackend implements Backend {
   private readonly poison: boolean;
   private readonly chunks: "auto" | "finest";
   private programs = 0;
+  private readonly profile = new ProfileInTurn<KernelTimes>();
   private closed = false;
   private readonly memoryType: ProgramOptions["memory"];
   /** Memory of programs that nobody has any more. */
@@ -505,6 +516,10 @@ class WasmBackend implements Backend {
       });
     });
     words.fill(0, loaded.countersAddress / 4, loaded.countersAddress / 4 + counterWords * program.steps.length);
+    if (this.profile.current === undefined) return;
+    program.steps.forEach(({ kind }, i) => {
+      if (kind === "stretch") words[loaded.countersAddress / 4 + counterWords * i] = reserved;
+    });
   }
 
   private execute(loaded: Loaded, run: Block | undefined): void {
@@ -512,6 +527,8 @@ class WasmBackend implements Backend {
     const scratchMemory = run?.memory ?? 0;
     const { kernels, stepsAddress, program } = loaded;
     const { steps } = program;
+    const profile = this.profile.current;
+    const took = profile && ((step: number, milliseconds: number) => profile.add((steps[step] as KernelStep).label, milliseconds));
     if (!loaded.parallel) {
       const nobody = (): void => undefined;
       runSteps(
@@ -526,6 +543,7 @@ class WasmBackend implements Backend {
         (error) => {
           throw trapped(error);
         },
+        took,
       );
       return;
     }
@@ -540,7 +558,17 @@ class WasmBackend implements Backend {
       scratchMemory,
       scratchAddress,
       scratchBytes: loaded.layout.threadBytes,
+      took,
     });
+  }
+
+  startProfile(): void {
+    this.needOpen();
+    this.profile.start(() => new KernelTimes());
+  }
+
+  async endProfile(): Promise<KernelTime[]> {
+    return this.profile.end()?.sorted() ?? [];
   }
 
   async sync(): Promise<void> {

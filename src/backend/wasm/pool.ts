@@ -17,6 +17,8 @@ export interface Run {
   readonly scratchMemory: number;
   readonly scratchAddress: number;
   readonly scratchBytes: number;
+  /** Where the run is measured: told the time of each kernel. */
+  readonly took?: ((step: number, milliseconds: number) => void) | undefined;
 }
 
 /** A worker of Node or of a browser. */
@@ -137,6 +139,7 @@ export class ThreadPool {
         (error) => {
           trap ??= error;
         },
+        run.took,
       );
     } finally {
       Atomics.store(view, control.open, 0);

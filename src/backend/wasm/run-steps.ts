@@ -16,6 +16,9 @@ export type KernelEntry = (table: number, scratch: number, begin: number, end: n
  * Self-contained, because workers get it as text. `wait` is called again and again while others finish their chunks. A kernel that
  * traps has done its chunk all the same, so that nobody waits for it: `failed` is told before the others can know. Where `counters`
  * is 0 there are no other threads. `scratchWords` are those of the memory that the thread's own is in, `words` of the one with the steps.
+ *
+ * Where somebody measures, this thread does the stretches, whose chunks were taken for it before (see `reserved`), and `took` is told each kernel's
+ * time from its begin until all threads are through with it.
  */
 export function runSteps(
   words: Int32Array,
@@ -27,6 +30,7 @@ export function runSteps(
   scratch: number,
   wait: (place: number, value: number, round: number) => void,
   failed: (error: unknown) => void,
+  took?: (step: number, milliseconds: number) => void,
 ): void {
   const [loop, stretch] = [-1, -2];
   // Methods, because bundlers that keep the names of functions wrap functions with a helper of theirs, which is not where the text goes.
@@ -48,8 +52,10 @@ export function runSteps(
           s += body;
           continue;
         }
+        const begin = took === undefined ? 0 : performance.now();
         if (together) program.share(s, depth, turn);
         else program.work(s, depth, 0, words[step + 2] as number);
+        if (kind !== stretch) took?.(s, performance.now() - begin);
         if (kind === stretch) s += words[step + 1] as number;
       }
     },
@@ -61,6 +67,11 @@ export function runSteps(
       const done = taken + 1;
       const chunks = Math.ceil(units / size);
       const end = chunks * (turn + 1);
+      if (took !== undefined && words[steps / 4 + 4 * s] === stretch) {
+        program.work(s, depth, 0, units);
+        Atomics.add(words, done, 1);
+        Atomics.notify(words, done);
+      }
       for (;;) {
         const next = Atomics.load(words, taken);
         if (next >= end) break;
@@ -93,3 +104,6 @@ export function runSteps(
   };
   program.run(0, stepCount, 0, 0, counters !== 0);
 }
+
+/** What `taken` of a stretch begins with where one thread is to do it in every turn. */
+export const reserved = 2 ** 30;

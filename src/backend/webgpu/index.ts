@@ -15,6 +15,7 @@ import type {
   ProgramMemory,
 } from "../backend.js";
 import { decode, encode, encodeScalars, partOffset } from "../host-data.js";
+import { ProfileInTurn } from "../kernel-times.js";
 import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { openDevice } from "./adapter.js";
 import { type GpuBuffer, sizeClass } from "./buffer-pool.js";
@@ -110,7 +111,7 @@ class WebGpuBackend implements Backend {
   /** Gives back what programs held that nobody has any more. */
   private readonly forgotten = new FinalizationRegistry<Resources>((resources) => this.giveBack(resources));
   private turns: Turns | undefined;
-  private profiler: Profiler | undefined;
+  private readonly profile = new ProfileInTurn<Profiler>();
 
   constructor(
     private readonly device: GpuDevice,
@@ -258,7 +259,7 @@ class WebGpuBackend implements Backend {
       return buffer;
     });
     const uniform = this.uniform(compiled.resources, program.scalars, scalars);
-    const { profiler } = this;
+    const profiler = this.profile.current;
     this.device.afterPipelines(compiled.pipelines, uniform ? [...buffers, uniform] : buffers, () =>
       this.record(compiled, buffers, uniform, profiler),
     );
@@ -323,13 +324,11 @@ class WebGpuBackend implements Backend {
         hint: "time the whole call around `await sync()`, or use another adapter (`dawngrad doctor`)",
       });
     }
-    if (this.profiler) throw new UsageError("a profile is being taken already", { hint: "await the first `profile` before the next" });
-    this.profiler = new Profiler(this.device.gpu);
+    this.profile.start(() => new Profiler(this.device.gpu));
   }
 
   async endProfile(): Promise<KernelTime[]> {
-    const profiler = this.profiler;
-    this.profiler = undefined;
+    const profiler = this.profile.end();
     await this.device.drain();
     return (await profiler?.times()) ?? [];
   }

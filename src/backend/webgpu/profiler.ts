@@ -1,4 +1,5 @@
 import type { KernelTime } from "../backend.js";
+import { KernelTimes } from "../kernel-times.js";
 
 /** Dispatches that one query set measures: two timestamps each, and WebGPU allows 4096. */
 const dispatchesPerSet = 2048;
@@ -54,18 +55,14 @@ export class Profiler {
 
   /** Every kernel with its dispatches and the time of all of them, the longest first. */
   async times(): Promise<KernelTime[]> {
-    const sums = new Map<string, { calls: number; milliseconds: number }>();
+    const sums = new KernelTimes();
     for (const { labels, nanoseconds } of this.full) {
       const times = await nanoseconds;
       labels.forEach((label, i) => {
-        const sum = sums.get(label) ?? { calls: 0, milliseconds: 0 };
-        sum.calls++;
         // Timestamps may run backwards where the device's clock was set anew; such a pair says nothing.
-        sum.milliseconds += Math.max(0, Number((times[2 * i + 1] as bigint) - (times[2 * i] as bigint)) / 1e6);
-        sums.set(label, sum);
+        sums.add(label, Math.max(0, Number((times[2 * i + 1] as bigint) - (times[2 * i] as bigint)) / 1e6));
       });
     }
-    const kernels = [...sums].map(([label, sum]): KernelTime => ({ label, ...sum }));
-    return kernels.sort((a, b) => b.milliseconds - a.milliseconds);
+    return sums.sorted();
   }
 }
