@@ -13,13 +13,15 @@ import { fuzzSeed } from "../support/fuzz.js";
 import { compute, type HostTensor } from "../support/graphs.js";
 import { law } from "../support/law.js";
 import { loweredPrograms } from "../support/lowered-programs.js";
-import { leastScratch, lowerGraph, planOf, symbolically, targets } from "../support/plans.js";
+import { isInBlocks, leastScratch, lowerGraph, planOf, symbolically, targets } from "../support/plans.js";
 import { randomComputation } from "../support/random-graphs.js";
 
 const seed = fuzzSeed(44);
 const target = targets["software webgpu"];
 const options = { minRows: 64, maxOperands: 4, expandScatter: false };
 const layouts = [{ scratch: "block", alignment: 1 }, { scratch: "block", alignment: 64 }, { scratch: "pieces" }] as const;
+/** As much as the largest buffers of `loweredPrograms` take, and a little more. */
+const blocks = { scratch: "block", alignment: 64, blockBytes: 1088 } as const;
 
 describe("a plan of memory", () => {
   law(
@@ -44,9 +46,10 @@ describe("a plan of memory", () => {
     "no two live buffers share a place in loops",
     "The same holds inside of loops, nested ones too, whose buffers live from one iteration to the next.",
     () => {
-      let [loops, heirs] = [0, 0];
-      const holds = fc.property(loweredPrograms, fc.constantFrom(...layouts), ({ lowered, donated }, layout) => {
+      let [loops, heirs, several] = [0, 0, 0];
+      const holds = fc.property(loweredPrograms, fc.constantFrom(...layouts, blocks), ({ lowered, donated }, layout) => {
         const planned = planOf(lowered, layout, donated);
+        if (isInBlocks(planned) && planned.scratchBytes > planned.blockBytes) several++;
         expect(symbolically(lowered, planned, donated)).toEqual(symbolically(lowered, undefined, donated));
         loops += planned.steps.filter(({ kind }) => kind === "loop").length;
         heirs += planned.outputs.filter((slot) => planned.slots[slot]?.use.kind === "input").length;
@@ -54,6 +57,7 @@ describe("a plan of memory", () => {
       fc.assert(holds, { seed, numRuns: 500 });
       expect(loops).toBeGreaterThan(300);
       expect(heirs).toBeGreaterThan(50);
+      expect(several).toBeGreaterThan(50);
     },
   );
 

@@ -479,8 +479,11 @@ export async function runSteps(
 /** The types of a program's scalars. */
 export const scalarTypes = ({ scalars }: LoopProgram): DType[] => scalars.map(() => "f32");
 
-/** More turns than two digits to the base 256 count; each writes its number down. */
-export const manyTurns = (): LoopProgram => turns(257, 256, range(257 * 256));
+/** Turns that write their numbers down. */
+export const numberedTurns = (outer: number, inner: number): LoopProgram => turns(outer, inner, range(outer * inner));
+
+/** More turns than two digits to the base 256 count. */
+export const manyTurns = (): LoopProgram => numberedTurns(257, 256);
 
 /** A program that is there to be looked at, of so many turns. */
 export const loopsOfLoops = (outer: number, inner: number): LoopProgram => turns(outer, inner, [0]);

@@ -26,9 +26,9 @@ export function lowerGraph(graph: Graph, target: AnyTarget, fusing = true): Lowe
 }
 
 /** Steps in a better order, with a plan of their memory. */
-export function planOf(lowered: Lowered, { scratch, alignment }: Omit<PlanOptions, "bytesOf">, donated: readonly boolean[] = []): Plan {
+export function planOf(lowered: Lowered, layout: Omit<PlanOptions, "bytesOf">, donated: readonly boolean[] = []): Plan {
   const heirs = heirsOf(lowered, donated);
-  return plan(schedule(lowered, heirs, bytesOf), heirs, { bytesOf, scratch, ...(alignment === undefined ? {} : { alignment }) });
+  return plan(schedule(lowered, heirs, bytesOf), heirs, { bytesOf, ...layout });
 }
 
 /** The least scratch that steps need in the order in which they are. */
@@ -50,6 +50,10 @@ interface Region {
   readonly end: number;
 }
 
+/** Whether the scratch can be cut into blocks: no slot is larger than one. */
+export const isInBlocks = ({ slots, blockBytes }: Plan): boolean =>
+  slots.every(({ use, bytes }) => use.kind !== "scratch" || bytes <= blockBytes);
+
 /**
  * Runs steps with texts in the place of numbers: what a kernel writes is the text of the kernel and of what it reads, or where it copies
  * the text that it copies, and loops run twice. Returns the texts of the outputs and of the inputs that stay. Without a plan each buffer has memory of its own.
@@ -62,6 +66,7 @@ export function symbolically(lowered: Lowered, planned?: Plan, donated: readonly
     if (bytes < bytesOf(lowered.buffers.get(buffer) as BufferInfo)) throw new Error(`buffer ${buffer} is larger than its slot`);
     if (use.kind !== "scratch") return { owner: `slot ${slot}`, begin: 0, end: bytes };
     if (use.offset + bytes > planned.scratchBytes) throw new Error(`slot ${slot} reaches beyond the scratch`);
+    if (isInBlocks(planned) && (use.offset % planned.blockBytes) + bytes > planned.blockBytes) throw new Error(`slot ${slot} reaches beyond its block`);
     return { owner: "scratch", begin: use.offset, end: use.offset + bytes };
   };
   const regions = new Map([...lowered.buffers.keys()].map((buffer) => [buffer, regionOf(buffer)]));
