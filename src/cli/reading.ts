@@ -84,3 +84,13 @@ export function unseenScale({ gMax, scaleAt, schedule }: ModelReading, length: n
   if (gMax === undefined || schedule === "none" || scale <= gMax) return undefined;
   return `${length} ${unit} are read at scale ${scale}, and the model was extended up to ${gMax}: losses rise beyond`;
 }
+
+/** What is to be said of a text that is longer than what a model reads which nobody extends; undefined for others. */
+export function beyondReach(
+  { max_position_embeddings: reach }: Pick<LlamaConfig, "max_position_embeddings">,
+  { schedule, window }: Pick<ModelReading, "schedule" | "window">,
+  length: number,
+): string | undefined {
+  if (schedule !== "none" || length <= reach) return undefined;
+  return reach === window ? `the model was trained on ${reach}` : `the model reads ${reach}, by the scale that its configuration states`;
+}

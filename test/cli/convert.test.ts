@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openModel } from "../../src/nn/open-model.js";
 import type { StoredTensor } from "../../src/nn/stored-model.js";
@@ -75,6 +75,16 @@ describe("a model that is written in another format", { timeout: 120_000 }, () =
     expect((await readdir(folder)).sort()).toEqual(
       expect.arrayContaining(["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]),
     );
+  });
+
+  it("is said to be another for llama.cpp where that has no windows", async () => {
+    await cp(bench.at("base"), bench.at("mistral"), { recursive: true });
+    const config = JSON.parse(await readFile(bench.at("base/config.json"), "utf8"));
+    await writeFile(bench.at("mistral/config.json"), JSON.stringify({ ...config, model_type: "mistral", sliding_window: 4 }));
+    const gguf = await command(`convert ${bench.at("mistral")} --out ${bench.at("mistral.gguf")}`);
+    expect(gguf).toMatchObject({ code: 0, stderr: expect.stringMatching(/^warning: llama\.cpp reads .+ without its window of 4 tokens/) });
+    expect(await command(`convert ${bench.at("mistral.gguf")} --out ${bench.at("mistral2")}`)).toMatchObject({ code: 0, stderr: "" });
+    expect(JSON.parse(await readFile(bench.at("mistral2/config.json"), "utf8")).sliding_window).toBe(4);
   });
 
   it("has the dtype that was asked for, and half of the bytes", async () => {

@@ -133,6 +133,26 @@ describe("dawngrad logprobs", { timeout: 120_000 }, () => {
     expect(await json(["--schedule", "yarn", text])).toMatchObject({ schedule: "yarn", scale: 2, stride: null });
   });
 
+  it("warns of a text that is longer than what the model reads, of which a scale of its own is a part", async () => {
+    await cp(bench.at("base"), bench.at("scaled"), { recursive: true });
+    const config = JSON.parse(await readFile(bench.at("base/config.json"), "utf8"));
+    const rope_scaling = { rope_type: "llama3", factor: 2, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8 };
+    await writeFile(
+      bench.at("scaled/config.json"),
+      JSON.stringify({ ...config, max_position_embeddings: 16, rope_scaling, rope_parameters: undefined }),
+    );
+    const warning = async (model: string, context: number): Promise<string> =>
+      (await run(["--model", bench.at(model), "--context", String(context), text])).stderr;
+    expect(await warning("base", 8)).not.toContain("warning");
+    expect(await warning("base", 9)).toContain("warning: 9 tokens are read at once and the model was trained on 8;");
+    expect(await warning("scaled", 13)).not.toContain("warning");
+    const line = `generate --model ${bench.at("scaled")} --prompt whale --backend reference --tokens`;
+    expect((await command(`${line} 15`)).stderr).not.toContain("warning");
+    expect((await command(`${line} 16`)).stderr).toContain(
+      "have 17 tokens and the model reads 16, by the scale that its configuration states;",
+    );
+  });
+
   it("says of weights that are no numbers what they give, with the exit code of a failure, as generate does on a line of its own", async () => {
     await cp(bench.at("base"), bench.at("nan"), { recursive: true });
     const weights = await readFile(bench.at("base/model.safetensors"));

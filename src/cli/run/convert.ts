@@ -3,7 +3,7 @@ import { dirname, resolve } from "node:path";
 import { OptionError } from "../../errors.js";
 import { saveModel } from "../../nn/checkpoint.js";
 import { hasTokenizer } from "../../nn/companion-files.js";
-import { countParameters } from "../../nn/config.js";
+import { countParameters, windowOfLayer } from "../../nn/config.js";
 import { convertModel } from "../../nn/convert.js";
 import { saveGguf } from "../../nn/gguf/save.js";
 import { mergeLora } from "../../nn/lora.js";
@@ -46,6 +46,9 @@ async function convert(stored: OpenedModel, { options, io }: CommandContext & { 
     if (merges) await writeMerged(stored, { out, dtype, io, tokenizer: tokenizer ?? (await besideModel(model)), ...extra });
     else if (gguf && tokenizer !== undefined) await saveGguf(out, stored, { dtype, tokenizer, ...extra });
     else await convertModel(model, out, { dtype, ...extra });
+    const window = windowOfLayer(config, 0);
+    if (gguf && window !== undefined)
+      io.warn(`llama.cpp reads a model of this kind without its window of ${window} tokens, so longer texts are others there`);
     const files = await readTokenizerFiles(tokenizer ?? model);
     // What lay in the folder before may have been another's.
     if (!gguf) await placeTokenizerFiles(out, files);

@@ -15,7 +15,7 @@ import { modelTokenizer } from "../model-tokenizer.js";
 import { load, readingDtype, shapeOf, withModel } from "../opened-model.js";
 import { flagOf } from "../options.js";
 import { type Prompt, promptsOf } from "../prompts.js";
-import { type ModelReading, modelReading, unseenScale } from "../reading.js";
+import { beyondReach, type ModelReading, modelReading, unseenScale } from "../reading.js";
 import { sayGenerationNeed } from "../reading-need.js";
 import type { CommandContext, Runner } from "../runner.js";
 import { type ComputedOn, onBackend } from "../session.js";
@@ -72,12 +72,10 @@ async function continueTexts(stored: StoredModel, { options, io, onInterrupt, co
   const shape = shapeOf(stored, dtype);
   needRoom(roomOf(info), [readModel(config, tensorBytes(shape)), generatedTexts(config, { rows, length: planned, unit })]);
   const memory = sayGenerationNeed(io, { info, model: shape, rows, length: planned, unit, tables: reading.tables(planned) });
-  if (schedule === "none" && planned > reading.window) {
+  const beyond = beyondReach(config, reading, planned);
+  if (beyond !== undefined) {
     const what = stream === undefined ? "prompt and continuation have" : "--stream keeps";
-    io.warn(
-      `${what} ${planned} ${unit} and the model was trained on ${reading.window}; ` +
-        "see `dawngrad generate --help` for schedules that reach further",
-    );
+    io.warn(`${what} ${planned} ${unit} and ${beyond}; see \`dawngrad generate --help\` for schedules that reach further`);
   }
   const unseen = unseenScale(reading, planned, unit);
   if (unseen !== undefined) io.warn(unseen);

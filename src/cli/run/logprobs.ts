@@ -13,7 +13,7 @@ import { inputBytes } from "../input-text.js";
 import { modelTokenizer } from "../model-tokenizer.js";
 import { load, readingDtype, shapeOf, withModel } from "../opened-model.js";
 import { withoutEnd } from "../prompts.js";
-import { type ModelReading, modelReading, unseenScale } from "../reading.js";
+import { beyondReach, type ModelReading, modelReading, unseenScale } from "../reading.js";
 import { sayReadingNeed } from "../reading-need.js";
 import type { CommandContext, Runner } from "../runner.js";
 import { type ComputedOn, onBackend } from "../session.js";
@@ -56,11 +56,9 @@ async function score(stored: StoredModel, { options, text, io, onInterrupt, comp
   const stride = Math.min(window, options.stride ?? Math.max(1, Math.floor(window / 2)));
   const moves = window < tokens.length - 1;
   if (moves) io.note(`${tokens.length} ${unit}, read by a window of ${window} that moves by ${stride}`);
-  if (reading.schedule === "none" && window > config.max_position_embeddings) {
-    io.warn(
-      `${window} ${unit} are read at once and the model was trained on ${reading.window}; see \`dawngrad eval --help\` for schedules that reach further`,
-    );
-  }
+  const beyond = beyondReach(config, reading, window);
+  if (beyond !== undefined)
+    io.warn(`${window} ${unit} are read at once and ${beyond}; see \`dawngrad eval --help\` for schedules that reach further`);
   const unseen = unseenScale(reading, window, unit);
   if (unseen !== undefined) io.warn(unseen);
   const dtype = readingDtype(stored, options.dtype, info);
