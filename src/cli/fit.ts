@@ -1,6 +1,7 @@
 /** Refuses sizes that no machine here can hold, in the words of the command and before anything is allocated. */
 import { freemem, totalmem } from "node:os";
 import type { BackendInfo } from "../backend/backend.js";
+import { hasSeveralMemories } from "../backend/wasm/features.js";
 import { OptionError } from "../errors.js";
 import { countParameters, type LlamaConfig, type LlamaSizes } from "../nn/config.js";
 import { formatBytes } from "./machine.js";
@@ -21,6 +22,8 @@ export interface Room {
   readonly known: boolean;
   /** The part of the machine's memory that nobody uses at the moment; null where a GPU computes. */
   readonly free: number | null;
+  /** What the same machine has with Node 22 or newer; undefined where it is no more. */
+  readonly moreBytes?: number;
   /** Bytes that a single tensor may take. */
   readonly tensorBytes: number;
   /** Where tensors are held. */
@@ -40,14 +43,20 @@ export const freeMemory = (): number => Math.min(process.availableMemory?.() ?? 
 export function roomOf(
   info: Pick<BackendInfo, "name" | "adapter" | "software" | "maxTensorBytes" | "maxBytes">,
   host = hostMemory(),
+  severalMemories = hasSeveralMemories(),
 ): Room {
   const { name, adapter, software, maxTensorBytes: tensorBytes, maxBytes = Number.POSITIVE_INFINITY } = info;
   const numberBytes = name === "reference" ? 8 : 4;
   const common = { numberBytes, tensorBytes, free: freeMemory(), holder: name === "webgpu" ? adapter : `the ${name} backend` };
   if (name === "webgpu" && !software) return { ...common, name: "a GPU", bytes: gpuBytes, known: false, free: null };
-  if (maxBytes < host) return { ...common, name: `the ${name} backend`, bytes: maxBytes, known: true };
+  const more = name === "wasm" && !severalMemories ? { moreBytes: host } : {};
+  if (maxBytes < host) return { ...common, ...more, name: `the ${name} backend`, bytes: maxBytes, known: true };
   return { ...common, name: "this machine", bytes: host, known: true };
 }
+
+/** What there is in a room, in words, with the way to what is needed if a newer engine is one. */
+export const has = ({ bytes, moreBytes = 0 }: Room, needed: number): string =>
+  `${formatBytes(bytes)}${moreBytes < needed ? "" : ` (with Node 22 or newer it has ${formatBytes(moreBytes)})`}`;
 
 /** Something that takes memory: how much of it at the very least, and which options decide that. */
 export interface Need {
@@ -67,7 +76,7 @@ export function needRoom(room: Room, needs: readonly Need[]): void {
   for (const { what, numbers, advice, ...need } of needs) {
     bytes += need.bytes ?? numbers * room.numberBytes;
     if (bytes <= room.bytes) continue;
-    throw new OptionError(`${what} needs at least ${formatBytes(bytes)} of memory, and ${room.name} has ${formatBytes(room.bytes)}`, {
+    throw new OptionError(`${what} needs at least ${formatBytes(bytes)} of memory, and ${room.name} has ${has(room, bytes)}`, {
       hint: `take ${advice}`,
     });
   }

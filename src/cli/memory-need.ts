@@ -1,6 +1,6 @@
 /** What a run needs of memory, in figures. */
 import { OptionError } from "../errors.js";
-import type { Room } from "./fit.js";
+import { has, type Room } from "./fit.js";
 import type { CommandIo } from "./io.js";
 import { formatBytes } from "./machine.js";
 
@@ -58,7 +58,7 @@ export const roomFigures = ({ peakBytes, largestTensorBytes }: Needed, room: Roo
 
 /** What does not fit, in words; `what` is "training on …", or "reading …". */
 export function refusal(what: string, { peakBytes, largestTensorBytes }: Needed, room: Room): string {
-  if (peakBytes > room.bytes) return `${what} needs ${formatBytes(peakBytes)} of memory, and ${room.name} has ${formatBytes(room.bytes)}`;
+  if (peakBytes > room.bytes) return `${what} needs ${formatBytes(peakBytes)} of memory, and ${room.name} has ${has(room, peakBytes)}`;
   return `${what} needs a tensor of ${formatBytes(largestTensorBytes)}, and ${room.holder} holds ${formatBytes(room.tensorBytes)} in one`;
 }
 

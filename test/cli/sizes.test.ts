@@ -116,6 +116,14 @@ describe("a number that cannot fit", () => {
     const tensors = { adapter: "a chip", maxTensorBytes: 2 ** 31 };
     const wasm = { ...tensors, name: "wasm", software: true, maxBytes: 2 ** 32 } as const;
     expect(roomOf(wasm, 2 ** 40)).toMatchObject({ bytes: 2 ** 32, name: "the wasm backend", known: true });
+    expect(roomOf(wasm, 2 ** 40, true).moreBytes).toBeUndefined();
+    const one = roomOf(wasm, 2 ** 35, false);
+    const much = { what: "much", numbers: 2 ** 31, advice: "less" };
+    expect(() => needRoom(one, [much])).toThrow(
+      "much needs at least 8 GiB of memory, and the wasm backend has 4 GiB (with Node 22 or newer it has 32 GiB)",
+    );
+    expect(() => needRoom(one, [{ ...much, numbers: 2 ** 34 }])).toThrow(/ has 4 GiB$/);
+    expect(() => needRoom(roomOf({ ...wasm, maxBytes: 2 ** 35 }, 2 ** 35, true), [much])).not.toThrow();
     expect(roomOf(wasm, 2 ** 30)).toMatchObject({ bytes: 2 ** 30, name: "this machine", known: true });
     expect(roomOf({ ...tensors, name: "reference", software: true }, 2 ** 30)).toMatchObject({ bytes: 2 ** 30, numberBytes: 8 });
     expect(roomOf({ ...tensors, name: "webgpu", software: false }, 2 ** 30)).toMatchObject({

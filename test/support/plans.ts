@@ -66,7 +66,8 @@ export function symbolically(lowered: Lowered, planned?: Plan, donated: readonly
     if (bytes < bytesOf(lowered.buffers.get(buffer) as BufferInfo)) throw new Error(`buffer ${buffer} is larger than its slot`);
     if (use.kind !== "scratch") return { owner: `slot ${slot}`, begin: 0, end: bytes };
     if (use.offset + bytes > planned.scratchBytes) throw new Error(`slot ${slot} reaches beyond the scratch`);
-    if (isInBlocks(planned) && (use.offset % planned.blockBytes) + bytes > planned.blockBytes) throw new Error(`slot ${slot} reaches beyond its block`);
+    if (isInBlocks(planned) && (use.offset % planned.blockBytes) + bytes > planned.blockBytes)
+      throw new Error(`slot ${slot} reaches beyond its block`);
     return { owner: "scratch", begin: use.offset, end: use.offset + bytes };
   };
   const regions = new Map([...lowered.buffers.keys()].map((buffer) => [buffer, regionOf(buffer)]));

@@ -352,4 +352,40 @@ describe("addresses beyond 2 GiB", () => {
     for (const held of [low, high]) backend.free(held);
     await Promise.all([backend.close(), other.close()]);
   });
+
+  it("are places of tensors of more than 2 GiB: rows are read, found by number and multiplied wherever they are", async () => {
+    const backend = await createWasmBackend({ threads: 2, chunks: "finest" });
+    const [rows, columns] = [3 * 2 ** 18, 1024];
+    const wanted = [0, 400_000, 700_000, rows - 1];
+    const rowOf = (row: number): Float32Array => Float32Array.from({ length: columns }, (_, i) => row / 1000 + (i % 9));
+    const builder = new GraphBuilder();
+    // All but a few pages are never touched.
+    const x = builder.input({ shape: [rows, columns], dtype: "f32", data: new Float32Array(0) });
+    const places = builder.input(hostTensor("i32", [4], Int32Array.from(wanted)));
+    const weights = builder.input(hostTensor("f32", [columns, 2], new Float32Array(2 * columns).fill(0.5)));
+    const last = builder.operation("slice", [x], { starts: [rows - 2, 0], stops: [rows, columns], steps: [1, 1] });
+    const found = builder.operation("gather", [x, places], {});
+    const product = builder.operation("dot", [last, weights], { dtype: "f32" });
+    const { graph, inputs } = builder.build([last, found, product, builder.operation("sum", [last], { axes: [1] })]);
+    const buffers = inputs.map(({ shape, dtype, data }) => {
+      const buffer = backend.alloc(
+        dtype,
+        shape.reduce((a, b) => a * b, 1),
+        "test",
+      );
+      if (data.length > 0) backend.write(buffer, dtype, data);
+      return buffer;
+    });
+    for (const row of wanted) backend.write(buffers[0] as DeviceBuffer, "f32", rowOf(row), row * columns);
+    const results = backend.run(backend.compile(graph), buffers, []);
+    const [ends, picked, products, sums] = await Promise.all(
+      [2 * columns, 4 * columns, 4, 2].map((length, i) => backend.read(results[i] as DeviceBuffer, "f32", length)),
+    );
+    const total = rowOf(rows - 1).reduce((a, b) => a + b, 0);
+    expect(ends).toEqual(Float32Array.from([...new Float32Array(columns), ...rowOf(rows - 1)]));
+    expect(picked).toEqual(Float32Array.from(wanted.flatMap((row) => [...rowOf(row)])));
+    expect(Array.from(products as Float32Array, (value) => value / total)).toEqual([0, 0, expect.closeTo(0.5, 5), expect.closeTo(0.5, 5)]);
+    expect(Array.from(sums as Float32Array, (value) => value / total)).toEqual([0, expect.closeTo(1, 5)]);
+    await backend.close();
+  });
 });
