@@ -127,6 +127,7 @@ const [results, texts, failed, versions, adapters] = [{}, [], [], {}, {}];
 const runs = plan.reduce((sum, { sizes, jobs }) => sum + sizes.length * jobs.length * rounds, 0);
 let started = 0;
 process.on("exit", () => models?.remove());
+process.once("SIGINT", () => process.exit(130));
 for (const { name: workload, sizes, jobs, report, prepare } of plan) {
   await prepare?.(sizes);
   const onStart = ({ name, round, size }) =>

@@ -149,7 +149,7 @@ function readCall(args: readonly unknown[], settings: CompileSettings, name: str
       }
       if (!(leaf instanceof Tensor || typeof leaf === "number")) {
         throw new UsageError(
-          `${name}: argument ${position} holds ${typeof leaf} "${String(leaf)}" at ${flat.paths[i] || "its root"}, which is neither tensor nor number`,
+          `${name}: argument ${position} holds ${typeof leaf === "string" ? "string " : ""}${describe(leaf)} at ${flat.paths[i] || "its root"}, which is neither tensor nor number`,
           {
             hint: `name the argument in { static: [${position}] }, or start the name of the field with an underscore`,
           },

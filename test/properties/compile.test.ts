@@ -191,6 +191,8 @@ describe("a compiled function is traced again", () => {
     const f = compile((options: { x: Tensor; mode: string }) => options.x);
     expect(() => f({ x: tensor([1]), mode: "train" })).toThrow(UsageError);
     expect(() => f({ x: tensor([1]), mode: "train" })).toThrow(/argument 0 holds string "train" at mode/);
+    const numbers = compile((options: { x: Tensor; table: Float32Array }) => options.x);
+    expect(() => numbers({ x: tensor([1]), table: new Float32Array(4096) })).toThrow(/argument 0 holds a Float32Array at table/);
   });
 });
 
