@@ -21,7 +21,7 @@ import { adaptedBase, adapterNotes } from "./adapter-training.js";
 import { adapterContents } from "./adapters.js";
 import type { ByteSource } from "./byte-source.js";
 import { type LlamaConfig, llamaShapes } from "./config.js";
-import { parseLlamaConfig, toHfConfig } from "./config-json.js";
+import { configText, parseLlamaConfig, toHfConfig } from "./config-json.js";
 import { parseJson } from "./json.js";
 import { modelKind, optimizerKind } from "./kinds.js";
 import { Llama } from "./llama.js";
@@ -97,7 +97,7 @@ async function modelContents(where: string, model: Llama, options: SaveModelOpti
   return {
     ...weightsFiles(tensors, maxShardBytes),
     ...(copyFrom === undefined ? {} : await companionFiles(where, copyFrom)),
-    [configFile]: `${JSON.stringify(config, null, 2)}\n`,
+    [configFile]: configText(config),
   };
 }
 
@@ -205,7 +205,7 @@ async function adaptedContents(where: string, model: Llama, { base, extraConfig,
   return {
     ...(await adapterContents(where, model, base === undefined ? {} : { base })),
     ...(copyFrom === undefined ? {} : await companionFiles(where, copyFrom)),
-    [configFile]: `${JSON.stringify(config, null, 2)}\n`,
+    [configFile]: configText(config),
   };
 }
 

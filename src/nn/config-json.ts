@@ -158,6 +158,13 @@ const withPart = (ropes: RopeObjects, part: unknown): RopeObjects => {
     : { rope_scaling: inside(ropes.rope_scaling), rope_parameters: inside(ropes.rope_parameters) };
 };
 
+/** Numbers that Python's programs want as floats: older ones refuse a `factor` of 4, and newer ones warn of it. */
+const floats = /"(rope_theta|(?:\w+_)?factor|beta_fast|beta_slow|mscale|mscale_all_dim)": (-?\d+)(?=[,\s}])/g;
+
+/** The text of a `config.json`. */
+export const configText = (config: Readonly<Record<string, unknown>>): string =>
+  `${JSON.stringify(config, null, 2).replace(floats, '"$1": $2.0')}\n`;
+
 /** The family that a config names. Throws for others, and for features that are not computed here. */
 function familyIn(object: Record<string, unknown>, fail: Fail): ConfigFamily {
   const type = object["model_type"];

@@ -3,7 +3,7 @@ import { OptionError } from "../errors.js";
 import { fromHalves, type Half, toHalves } from "../ir/halves.js";
 import { sizeOf } from "../ir/shape.js";
 import { hasTokenizer, readCompanions } from "./companion-files.js";
-import { toHfConfig } from "./config-json.js";
+import { configText, toHfConfig } from "./config-json.js";
 import { saveGguf } from "./gguf/save.js";
 import { type ModelSource, modelFiles } from "./model-source.js";
 import { openStored } from "./open-model.js";
@@ -69,7 +69,7 @@ async function intoFolder(stored: StoredModel, source: ModelSource, target: stri
   await writeFiles(target, {
     ...weightsFiles(tensors, undefined),
     ...Object.fromEntries(await readCompanions(modelFiles("convertModel", source))),
-    [configFile]: `${JSON.stringify(config, null, 2)}\n`,
+    [configFile]: configText(config),
   });
 }
 

@@ -119,6 +119,10 @@ describe("a model that is written in another format", { timeout: 120_000 }, () =
     }
     const config = JSON.parse(await readFile(bench.at("x3/config.json"), "utf8"));
     expect(config).toMatchObject({ rope_scaling: { rope_type: "linear", factor: 3 }, rope_parameters: { factor: 3 }, rope_theta: 10_000 });
+    // As floats, which Python's programs want there.
+    for (const float of ['"factor": 3.0', '"rope_theta": 10000.0']) {
+      expect(await readFile(bench.at("x3/config.json"), "utf8")).toContain(float);
+    }
     const yarn = await convert(`${bench.at("base")} --out ${bench.at("yarn")} --export-scale 4 --schedule yarn`);
     expect(yarn).toMatchObject({ schedule: "yarn", window: 32 });
   });

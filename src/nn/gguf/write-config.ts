@@ -22,7 +22,8 @@ export function writeConfig(config: LlamaConfig): WrittenConfig {
       hint: "write it as a folder with saveModel, which dawngrad reads",
     });
   }
-  const { name: architecture, interleaved } = architectureOf(config);
+  const { keys: ofRope, factors } = writeRope(config);
+  const { name: architecture, interleaved } = architectureOf(config, factors !== undefined);
   const keys = new Map<string, GgufValue>();
   const key = (name: string, value: GgufValue): unknown => keys.set(`${architecture}.${name}`, value);
   const { hidden_size: C, num_attention_heads: H, head_dim: D } = config;
@@ -42,16 +43,15 @@ export function writeConfig(config: LlamaConfig): WrittenConfig {
   if (window !== undefined) key("attention.sliding_window", u32Value(window));
   key("rope.dimension_count", u32Value(D));
   key("rope.freq_base", f32Value(config.rope_theta));
-  const { keys: ofRope, factors } = writeRope(config);
   for (const [name, value] of ofRope) key(`rope.scaling.${name}`, value);
   return { architecture, keys, interleaved, ropeFactors: factors };
 }
 
 /**
  * llama.cpp's model for a configuration: "llama" has biases of any layer where its file has them, and pairs side by side; "qwen2" has biases on queries,
- * keys and values, and "qwen3" norms of heads, with halves as Hugging Face has them.
+ * keys and values, and "qwen3" norms of heads, with halves as Hugging Face has them. Factors of the frequencies are read for "llama" alone.
  */
-function architectureOf(config: LlamaConfig): { readonly name: string; readonly interleaved: boolean } {
+function architectureOf(config: LlamaConfig, hasFactors: boolean): { readonly name: string; readonly interleaved: boolean } {
   const {
     attention_bias: bias = false,
     attention_output_bias: outputBias = false,
@@ -65,8 +65,13 @@ function architectureOf(config: LlamaConfig): { readonly name: string; readonly 
     if (windowOfLayer(config, layer) !== window) throw unknown("windows in some layers alone");
   }
   if (norms && (bias || outputBias || mlpBias)) throw unknown("norms of queries and keys beside biases");
+  if (norms && hasFactors) {
+    throw new OptionError("llama.cpp has no model of this kind with RoPE whose frequencies have factors of their own", {
+      hint: 'export a scale of type "linear", "ntk" or "yarn", or write it as a folder',
+    });
+  }
   if (norms) return { name: "qwen3", interleaved: false };
-  return bias && !outputBias && !mlpBias ? { name: "qwen2", interleaved: false } : { name: "llama", interleaved: true };
+  return bias && !outputBias && !mlpBias && !hasFactors ? { name: "qwen2", interleaved: false } : { name: "llama", interleaved: true };
 }
 
 interface WrittenRope {

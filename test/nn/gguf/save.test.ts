@@ -161,6 +161,24 @@ describe("a model that is written as GGUF", () => {
     await stored.close();
   });
 
+  it("of a kind for which llama.cpp reads no factors of frequencies is of another that is the same, or refused", async () => {
+    const rope_parameters = {
+      ...{ rope_type: "llama3", rope_theta: 10_000, factor: 4, low_freq_factor: 1, high_freq_factor: 4 },
+      original_max_position_embeddings: 8,
+    };
+    const written = async (flags: Partial<LlamaConfig>): Promise<readonly [Llama, Llama, unknown]> => {
+      const model = new Llama(llamaConfig({ ...tinyConfig, ...flags, rope_parameters }), { key: key(4) });
+      await saveGguf(at("factors.gguf"), model);
+      const { metadata, close } = await openModel(at("factors.gguf"));
+      await close();
+      return [model, await loadModel(at("factors.gguf")), metadata["general.architecture"]];
+    };
+    const [model, back, architecture] = await written({ attention_bias: true });
+    expect([architecture, back.config.attention_bias]).toEqual(["llama", true]);
+    expect(await valuesOf(back)).toEqual(await valuesOf(model));
+    await expect(written({ qk_norm: true })).rejects.toThrow(/no model of this kind with RoPE whose frequencies have factors/);
+  });
+
   const W = { originalMaxPositions: 32 };
   it.each([
     [{ type: "linear", factor: 4 }, "linear"],
