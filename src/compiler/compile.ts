@@ -26,6 +26,8 @@ export interface CompileGraphOptions extends FuseOptions, PrepareOptions {
 export function compileGraph(graph: Graph, options: CompileGraphOptions): Lowered {
   const kernels: HasKernel = (call, operands) => isLowered(call, operands) && options.hasKernel?.(call, operands) === true;
   const optimize = (body: Graph): Graph => prune(tidyLoops(options.simplify ? simplify(body) : body, optimize));
-  const lowerAt = (body: Graph, depth: number): Lowered => lower(body, fuse(body, options), lowerAt, depth);
+  // Inputs of bodies are not those of the graph.
+  const inBodies = { ...options, donated: undefined };
+  const lowerAt = (body: Graph, depth: number): Lowered => lower(body, fuse(body, depth === 0 ? options : inBodies), lowerAt, depth);
   return lowerAt(prepare(optimize(pruneLoops(inline(graph, kernels))), options), 0);
 }

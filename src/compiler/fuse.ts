@@ -22,6 +22,10 @@ import { mergeGroups } from "./merge-groups.js";
 export interface FuseOptions extends MaterializeOptions {
   /** Whether all products go on with what happens to each element of the result, or large ones alone. Default true. */
   readonly epilogues?: boolean;
+  /** Buffers of an elementwise kernel, where that may have more than `maxBuffers` because it needs none twice. */
+  readonly maxMapBuffers?: number;
+  /** For each input, whether results may be written over it: the two are one buffer then. Default: none. */
+  readonly donated?: readonly boolean[] | undefined;
 }
 
 export interface Fused {
@@ -46,11 +50,11 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
   let readersOf = (member: number): readonly number[] => groups.readersOf(member);
 
   /** Whether a group of these members, the last of which reads `more`, is small enough and touches few enough buffers. */
-  const fits = (members: readonly number[], more: readonly number[]): boolean => {
+  const fits = (members: readonly number[], more: readonly number[], maxBuffers = options.maxBuffers): boolean => {
     if (members.reduce((sum, member) => sum + (cost[member] as number) + 1, 0) > largestKernel) return false;
     // No more than this, if none of them is counted twice.
     const most = members.reduce((count, member) => count + groups.readsOf(member).length + 1, more.length + 1);
-    if (most <= options.maxBuffers) return true;
+    if (most <= maxBuffers) return true;
     const inside = new Set(members);
     const used = new Set(more.filter((read) => !inside.has(read)));
     for (const member of members) {
@@ -58,7 +62,7 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
       const readOutside = readersOf(member).some((reader) => !inside.has(reader));
       if (outputs.has(member) || readOutside || member === members[members.length - 1]) used.add(member);
     }
-    return used.size + Math.max(0, operandsReadAgain(members, more) - 1) <= options.maxBuffers;
+    return used.size + Math.max(0, operandsReadAgain(members, more) - 1) <= maxBuffers;
   };
   /** Operands of a product that its epilogue reads as well: each may be bound twice, once as vectors of four. */
   const operandsReadAgain = ([first, ...others]: readonly number[], more: readonly number[]): number => {
@@ -154,7 +158,9 @@ export function fuse(graph: Graph, options: FuseOptions): Fused {
       ({ kind, members }) => kind !== "loop" && kind !== "call" && members.length > 1 && !fits(members, []),
     );
     if (crowded.length === 0) {
-      if (options.fuse) mergeGroups(groups, { accesses, fits: (members) => fits(members, []), fromMemory });
+      const { maxMapBuffers = options.maxBuffers, donated } = options;
+      const fitsMap = (members: readonly number[], pairs: number): boolean => fits(members, [], maxMapBuffers + pairs);
+      if (options.fuse) mergeGroups(groups, { graph, accesses, fits: fitsMap, fromMemory, donated });
       return { accesses, groups: groups.inOrder() };
     }
     start = nodes.length;

@@ -4,6 +4,7 @@ import type { Backend } from "../../src/backend/backend.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { createWasmBackend } from "../../src/backend/wasm/index.js";
 import { createWebGpuBackend } from "../../src/backend/webgpu/index.js";
+import { buildProgram } from "../../src/backend/webgpu/program.js";
 import { kernelsOf } from "../../src/compiler/program.js";
 import { difference } from "../support/compare.js";
 import { fuzzSeed } from "../support/fuzz.js";
@@ -69,6 +70,41 @@ describe("groups that read one another at the element of their loop", () => {
     const kernels = kernelsOf(lowerGraph(between, wide).steps);
     expect(kernels.findIndex(({ kind }) => kind === "row")).toBeGreaterThan(0);
     expect(kernels.length).toBeGreaterThan(2);
+  });
+});
+
+describe("results that are written over what they replace", () => {
+  const kernelsFor = ({ graph, inputs }: Computation, storageBuffers: number, isGiven: (input: number) => boolean) =>
+    buildProgram(graph, {
+      kernels: "auto",
+      target: { kernelClass: "gpu", maxWorkgroupsPerDimension: 65_535, storageBuffers },
+      donated: inputs.map((_, i) => isGiven(i)),
+    }).kernels;
+
+  it("take no binding beside it, so that an update of AdamW is one kernel on devices of few bindings too", () => {
+    const moments = (input: number): boolean => input % 4 > 1;
+    expect(kernelsFor(adamw([[6, 4], [24]]), 6, () => false).length).toBeGreaterThan(2);
+    const kernels = kernelsFor(adamw([[6, 4], [24]]), 6, moments);
+    expect(kernels.map(({ bindings }) => bindings.length)).toEqual([5, 5]);
+  });
+
+  it("are never counted on where others read it, or elsewhere", () => {
+    const choice = fc.record({ a: fc.nat(), b: fc.nat(), turned: fc.boolean() });
+    const property = fc.property(fc.array(choice, { minLength: 6, maxLength: 30 }), fc.nat(), fc.nat(), (choices, given, kept) => {
+      const b = new GraphBuilder();
+      const made = Array.from({ length: 10 }, (_, input) => numbers(b, [5, 5], input));
+      for (const { a, b: other, turned } of choices) {
+        const [x, y] = [made[a % made.length] as number, made[other % made.length] as number];
+        made.push(b.operation("add", [x, turned ? b.operation("permute", [y], { order: [1, 0] }) : b.operation("tanh", [y], {})], {}));
+      }
+      const computation = b.build(made.slice(10).filter((_, i) => (kept >> (i % 30)) % 2 === 0 || i === 0));
+      for (const storageBuffers of [4, 8]) {
+        for (const { bindings } of kernelsFor(computation, storageBuffers, (input) => (given >> input) % 2 === 0)) {
+          expect(bindings.length).toBeLessThanOrEqual(storageBuffers);
+        }
+      }
+    });
+    fc.assert(property, { seed: fuzzSeed(73), numRuns: 100 });
   });
 });
 

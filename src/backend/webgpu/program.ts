@@ -46,14 +46,17 @@ export function buildProgram(graph: Graph, options: ProgramOptions): WebGpuProgr
   const scalars: DType[] = new Array<DType>(graph.scalarCount).fill("f32");
   for (const node of graph.nodes) if (node.kind === "scalar") scalars[node.scalar] = node.dtype;
   const auto = options.kernels === "auto";
-  // A kernel may bind one buffer twice, as elements and as vectors, so one binding is kept free, and one for scalars where they need it.
-  const maxBuffers = storageBuffersOf(options.target) - (fitUniform(graph.scalarCount) ? 1 : 2);
+  // One binding is kept free for scalars where they need it, and one in kernels that may bind a buffer twice, as elements and as vectors.
+  const maxMapBuffers = storageBuffersOf(options.target) - (fitUniform(graph.scalarCount) ? 0 : 1);
+  const maxBuffers = maxMapBuffers - 1;
   // Software drivers compile the end of a product once for each register, which costs more than the trip through memory
   // that fusing it saves; and products without it share their pipelines.
   const epilogues = options.target.kernelClass === "gpu";
   const minRows = options.target.kernelClass === "gpu" ? 256 : 64;
   const hasKernel: HasKernel = (call, operands) => auto && (isRowUpdate(call) || hasAttentionKernel(call, operands, options.target));
-  const passes = { hasKernel, simplify: auto, fuse: auto, minRows, maxOperands: 4, maxBuffers, epilogues, expandScatter: !auto };
+  const { donated } = options;
+  const limits = { minRows, maxOperands: 4, maxBuffers, maxMapBuffers };
+  const passes = { hasKernel, simplify: auto, fuse: auto, ...limits, epilogues, expandScatter: !auto, donated };
   return assemble(compileGraph(graph, passes), scalars, options);
 }
 
