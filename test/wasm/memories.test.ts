@@ -19,6 +19,9 @@ import { attentionKernelCases } from "../support/attention-kernel-cases.js";
 import { attentionProgram } from "../support/attention-programs.js";
 import { compute } from "../support/graphs.js";
 import { type LoopProgram, numberedTurns, runSteps, scalarTypes } from "../support/loop-programs.js";
+import { expectAgreement } from "../support/program-agreement.js";
+import { holdsForPrograms } from "../support/program-runs.js";
+import type { Program } from "../support/programs.js";
 import { randomComputation } from "../support/random-graphs.js";
 import { internalsOf, memoryOf } from "../support/wasm-internals.js";
 
@@ -161,12 +164,17 @@ describe.each(kinds)("blocks that are spread over memories (%s)", (memories) => 
     expect(together).toBeGreaterThanOrEqual(3);
   });
 
-  it("give the same bits: random graphs, and operations one by one", async () => {
+  it("give the same bits: random graphs and programs, and operations one by one", async () => {
     const property = fc.asyncProperty(graphRecipes, async (recipe) => {
       const { computation } = randomComputation(recipe);
       await expectSame((backend) => compute(backend, computation));
     });
     await fc.assert(property, { seed: 7, numRuns: 10 });
+    const tally = { compared: 0, passedOver: 0 };
+    const agrees = (program: Program): Promise<void> =>
+      expectAgreement(program, opened[1] as Backend, { othersEvery: 1, relative: 1e-5 }, tally);
+    await holdsForPrograms(agrees, { seed: 8, runs: 4, keeps: false });
+    expect(tally.compared).toBeGreaterThan(0);
     await expectSame(async (backend) => {
       useBackend(backend);
       return await valuesOf(dg.valueAndGrad((x: Tensor) => x.matmul(x.transpose()).exp().mean())(normal(1, [20, 30]).mul(0.1)));

@@ -49,7 +49,7 @@ export async function mostBytes(): Promise<number> {
 }
 
 /** How to have more than one memory, where the engine has one only. */
-export const moreMemory = "Node 22 has WebAssembly with several memories, and so have browsers of 2024: these hold more than 4 GiB";
+export const moreMemory = "Node 22, Chrome 120 and Firefox 125 have WebAssembly with several memories, which hold more than 4 GiB";
 
 /** How many threads a backend gets. */
 export interface ThreadPlan {
