@@ -23,6 +23,8 @@ import {
   tensor,
   tile,
   trace,
+  tril,
+  triu,
   unstack,
   useBackend,
   zeros,
@@ -300,6 +302,25 @@ describe("movement", () => {
   const m = zeros([2, 3]);
 
   it("keeps integers and bools", async () => {
+    for (const dtype of ["i32", "u32", "bool"] as const) {
+      const square = tensor([1, 1, 0, 1], { shape: [2, 2], dtype });
+      for (const f of [
+        triu,
+        tril,
+        diag,
+        diagEmbed,
+        (x: Tensor) =>
+          pad(x, [
+            [0, 0],
+            [1, 1],
+          ]),
+      ])
+        expect(f(square).dtype).toBe(dtype);
+      expect(await triu(square).cast("i32").array()).toEqual([
+        [1, 1],
+        [0, 1],
+      ]);
+    }
     const bits = tensor([true, false]);
     expect(await pad(bits, [[1, 1]], "wrap").array()).toEqual([false, true, false, true]);
     expect(await diag(bits).array()).toEqual([

@@ -9,6 +9,7 @@ import { equal, greaterEqual, lessEqual } from "./comparisons.js";
 import { type DTypeOption, dtypeOf, iota } from "./creation.js";
 import { sub, where } from "./elementwise.js";
 import { broadcastTo, reshape, squeeze, unsqueeze } from "./movement.js";
+import { constant } from "./operands.js";
 
 /** The identity, triangles and products of matrices. */
 
@@ -38,7 +39,7 @@ function triangle(name: string, x: Tensor, k: number, keep: (diagonal: Tensor) =
   checkArgument(name, "k", k, integer());
   if (x.rank < 2) throw new ShapeError(`${name}: a triangle needs two axes, not ${show(x.shape)}`, { hint: "x is […, m, n]" });
   // Column − row cannot overflow, as row + k may.
-  return where(keep(sub(iota(x.shape, -1), iota(x.shape, -2))), x, 0);
+  return where(keep(sub(iota(x.shape, -1), iota(x.shape, -2))), x, constant(0, x.dtype));
 }
 
 /**
