@@ -1,9 +1,7 @@
 import { programMemory } from "../../compiler/program-memory.js";
-import { reportPlan } from "../../compiler/report-plan.js";
 import { BackendUnavailableError, DtypeError, OptionError, OutOfMemoryError, UsageError } from "../../errors.js";
 import type { DeviceData, DType, HostArray } from "../../ir/dtype.js";
 import type { Graph } from "../../ir/graph.js";
-import type { ProgramReport } from "../../ir/program-report.js";
 import type {
   Backend,
   BackendInfo,
@@ -18,30 +16,20 @@ import { decode, encode, encodeScalars, partOffset } from "../host-data.js";
 import { KernelTimes, ProfileInTurn } from "../kernel-times.js";
 import { refuseReleased, refuseSharedDonation } from "../programs.js";
 import { counterWords, heapStart, stepWords } from "./control.js";
-import { describeProgram } from "./describe.js";
-import { listing } from "./disassemble.js";
-import {
-  hasRelaxedSimd,
-  hasSeveralMemories,
-  hasSimd,
-  memoryBytes,
-  moreMemory,
-  mostBytes,
-  planThreads,
-  type ThreadPlan,
-} from "./features.js";
+import { home, keyOf, type Loaded, mostPlacements, nowhere, WasmExecutable } from "./executable.js";
+import { hasRelaxedSimd, hasSeveralMemories, hasSimd, moreMemory, planThreads, type ThreadPlan } from "./features.js";
 import { isShared, type KernelStep } from "./flat-steps.js";
 import { Block, Heap } from "./heap.js";
 import { gemmModule } from "./kernels/gemm.js";
 import { tableHeader } from "./kernels/kernel.js";
 import { bytesOf } from "./kernels/operations.js";
-import { type Layout, layOut } from "./layout.js";
-import { blockLimit, endMargin, type LinearMemory, memoryImports, openMemories, openWindows, pageBytes } from "./memories.js";
+import { layOut } from "./layout.js";
+import { blockLimit, endMargin, type LinearMemory, type MemoryOptions, maximumOf, memoryImports, openFor, pageBytes } from "./memories.js";
 import { ThreadPool, trapped } from "./pool.js";
 import { bufferBytes, buildProgram, type Placement, type ProgramOptions, placeProgram, type WasmProgram } from "./program.js";
 import { type KernelEntry, reserved, runSteps } from "./run-steps.js";
 
-export interface WasmOptions {
+export interface WasmOptions extends MemoryOptions {
   /** Threads that share the work, the calling one among them. Default: one for each processor, sixteen at most. */
   readonly threads?: number | undefined;
   /** "definitions" turns every fusion and every hand-written kernel off. Default "auto". */
@@ -52,12 +40,6 @@ export interface WasmOptions {
   readonly poison?: boolean;
   /** "finest" wakes all threads for every run and gives them the smallest pieces of work, so that tests see them meet. */
   readonly chunks?: "auto" | "finest";
-  /** Most bytes that all memories together grow to. Default: what the machine has where the engine has several memories, else 4 GiB. */
-  readonly maximumBytes?: number;
-  /** Most bytes of one memory. Default 4 GiB, which is what addresses of 32 bits reach. */
-  readonly memoryBytes?: number;
-  /** "windows" uses parts of one memory as if each were one of its own, so that tests see several in every engine. Default "auto". */
-  readonly memories?: "auto" | "windows";
   /** Takes each block from the next memory, so that tests see all of them in one kernel. Default false: from the first that has room. */
   readonly spread?: boolean;
   /** Why faster backends cannot be had. */
@@ -93,21 +75,6 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Back
   return new WasmBackend(memories, gemm, pool, fused, plan, options);
 }
 
-/** The memories that options ask for. */
-async function openFor(shared: boolean, options: WasmOptions): Promise<LinearMemory[]> {
-  const each = Math.min(memoryBytes, options.memoryBytes ?? memoryBytes);
-  const all = options.maximumBytes ?? (await mostBytes());
-  if (options.memories === "windows") return openWindows(shared, all, each);
-  return openMemories(shared, hasSeveralMemories() ? all : Math.min(all, each), each);
-}
-
-/** Pages that modules declare as the most that a memory has. */
-const maximumOf = (memories: readonly LinearMemory[]): number =>
-  memories.reduce(
-    (most, { memory, maximumPages, begin }) => Math.max(most, begin === undefined ? maximumPages : memory.buffer.byteLength / pageBytes),
-    0,
-  );
-
 /** A module that any engine with SIMD compiles, unless it is forbidden to. */
 function compileModule(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
   try {
@@ -119,62 +86,6 @@ function compileModule(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
     });
   }
 }
-
-class WasmExecutable implements Executable {
-  /** Made at the first run that has its things in these memories, the one that ran last at the end. */
-  readonly loaded = new Map<string, Loaded>();
-  /** Where a run has what. */
-  readonly layout: Layout;
-  /** Blocks of what is loaded. */
-  readonly blocks = new Set<Block>();
-  released = false;
-
-  constructor(
-    readonly backend: WasmBackend,
-    readonly graph: Graph,
-    readonly label: string,
-    readonly program: WasmProgram,
-    readonly donated: readonly boolean[],
-    threads: number,
-  ) {
-    this.layout = layOut(program, threads);
-  }
-
-  describe(): string {
-    return describeProgram(this.program);
-  }
-
-  report(): ProgramReport {
-    return reportPlan(this.program.plan, (kernel) => listing(this.program, kernel));
-  }
-}
-
-/** A program in memory: tables of addresses, steps, counters, and the module for the workers. */
-interface Loaded {
-  readonly number: number;
-  readonly program: WasmProgram;
-  readonly kernels: readonly KernelEntry[];
-  readonly block: Block;
-  readonly scalars: number;
-  readonly tables: readonly number[];
-  readonly stepsAddress: number;
-  readonly countersAddress: number;
-  readonly moduleAddress: number;
-  readonly moduleBytes: number;
-  readonly layout: Layout;
-  /** Whether other threads are worth waking. */
-  readonly parallel: boolean;
-}
-
-/** Placements of one program that are kept ready. */
-const mostPlacements = 4;
-/** Everything in the first memory. */
-const home: Placement = { slots: [], run: 0 };
-/** Where what takes no memory is. */
-const nowhere = { memory: 0, address: 0 };
-
-/** Placements by what they say; that of a run in the first memory alone is empty. */
-const keyOf = ({ slots, run }: Placement): string => (run === 0 && slots.every((memory) => memory === 0) ? "" : `${run} ${slots.join()}`);
 
 class WasmBackend implements Backend {
   readonly info: BackendInfo;

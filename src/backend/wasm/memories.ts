@@ -1,6 +1,7 @@
 import { BackendUnavailableError } from "../../errors.js";
 import { memoryName } from "./assembler.js";
 import { heapStart } from "./control.js";
+import { hasSeveralMemories, memoryBytes, mostBytes } from "./features.js";
 import { margin } from "./kernels/places.js";
 
 export const pageBytes = 65_536;
@@ -66,6 +67,31 @@ export class LinearMemory {
   }
 }
 
+/** How much memory a backend has, and in which pieces. */
+export interface MemoryOptions {
+  /** Most bytes that all memories together grow to. Default: what the machine has where the engine has several memories, else 4 GiB. */
+  readonly maximumBytes?: number;
+  /** Most bytes of one memory. Default 4 GiB, which is what addresses of 32 bits reach. */
+  readonly memoryBytes?: number;
+  /** "windows" uses parts of one memory as if each were one of its own, so that tests see several in every engine. Default "auto". */
+  readonly memories?: "auto" | "windows";
+}
+
+/** The memories that options ask for. */
+export async function openFor(shared: boolean, options: MemoryOptions): Promise<LinearMemory[]> {
+  const each = Math.min(memoryBytes, options.memoryBytes ?? memoryBytes);
+  const all = options.maximumBytes ?? (await mostBytes());
+  if (options.memories === "windows") return openWindows(shared, all, each);
+  return openMemories(shared, hasSeveralMemories() ? all : Math.min(all, each), each);
+}
+
+/** Pages that modules declare as the most that a memory has. */
+export const maximumOf = (memories: readonly LinearMemory[]): number =>
+  memories.reduce(
+    (most, { memory, maximumPages, begin }) => Math.max(most, begin === undefined ? maximumPages : memory.buffer.byteLength / pageBytes),
+    0,
+  );
+
 /** What modules import their memories from. */
 export const memoryImports = (memories: readonly LinearMemory[]): Record<string, WebAssembly.Memory> =>
   Object.fromEntries(memories.map(({ memory }, i) => [memoryName(i), memory]));
@@ -77,7 +103,7 @@ const initial = 64;
  * As many memories as `bytes` takes, each of `memoryBytes` at most and the first one at least. Where the engine has no addresses left for
  * the later ones, there are fewer.
  */
-export function openMemories(shared: boolean, bytes: number, memoryBytes: number): LinearMemory[] {
+function openMemories(shared: boolean, bytes: number, memoryBytes: number): LinearMemory[] {
   const pagesFor = (some: number): number => Math.max(initial, Math.min(65_536, Math.floor(some / pageBytes)));
   const first = openFirst(shared, pagesFor(Math.min(bytes, memoryBytes)));
   const memories = [first];
@@ -95,7 +121,7 @@ export function openMemories(shared: boolean, bytes: number, memoryBytes: number
 }
 
 /** Parts of one memory, each of which is used as if it were one of its own. */
-export function openWindows(shared: boolean, bytes: number, windowBytes: number): LinearMemory[] {
+function openWindows(shared: boolean, bytes: number, windowBytes: number): LinearMemory[] {
   const pages = Math.floor(windowBytes / pageBytes);
   const count = Math.ceil(bytes / windowBytes);
   const memory = new WebAssembly.Memory({ initial: pages * count, maximum: pages * count, shared });
