@@ -162,11 +162,21 @@ async function compare(
   { route, settings }: { readonly route: string; readonly settings: Settings },
 ): Promise<void> {
   const agrees = (expected: number): boolean => Math.abs(found - expected) <= settings.absolute + settings.relative * Math.abs(expected);
-  const first = await difference(settings.step);
+  const quotients: number[] = [];
   for (const nearer of [1, 16, 256]) {
-    if (agrees(nearer === 1 ? first : await difference(settings.step / nearer))) return;
+    const quotient = await difference(settings.step / nearer);
+    if (agrees(quotient)) return;
+    quotients.push(quotient);
   }
-  throw new GradientError(`checkGrads (${route}): ${what()} is ${found}, and central differences give ${first}`, {
+  const [far, , near] = quotients as [number, number, number];
+  const where = `checkGrads (${route}): ${what()} is ${found}`;
+  // The height of a jump over a distance that shrinks: the quotient grows as much.
+  if (Math.abs(near) > 100 * Math.abs(far)) {
+    throw new GradientError(`${where}, and the function jumps there: differences give ${far}, and ${near} from nearer by`, {
+      hint: "a jump has no derivative; choose another point, one where no two elements tie for example",
+    });
+  }
+  throw new GradientError(`${where}, and central differences give ${far}`, {
     hint: "look at the rule of that derivative; differences are wrong where the function has a kink or needs a smaller step",
   });
 }

@@ -221,9 +221,9 @@ export function materialize(
     picks[i] = (node.kind === "operation" && node.primitive === "gather") || inputs.some((input) => !materialized[input] && picks[input]);
     const shared = (readers[i] as number) > 1 || amplified[i];
     const affordable = picks[i] ? cheapPicked : amplified[i] || reduced[i] || !isOfOne(i) ? cheap : cheapOfOne;
-    if (!isView(node) && shared && ((cost[i] as number) > affordable || replacesProduct(inputs, sizes[i] as number))) {
-      materialized[i] = true;
-    }
+    // What goes on from a product, or from a sum that is in the place of one, would else keep all that is added up for its readers.
+    const inItsPlace = (): boolean => replacesProduct(inputs, sizes[i] as number) || inputs.some(isSum);
+    if (!isView(node) && shared && ((cost[i] as number) > affordable || inItsPlace())) materialized[i] = true;
     if ((cost[i] as number) > largestCost && node.kind === "operation") materialized[i] = true;
   });
   // A view that was materialized late ends the chains that lead through it, and what is left of them may not be linear any more.

@@ -4,6 +4,7 @@ import { inline } from "../../src/compiler/inline.js";
 import { pruneLoops } from "../../src/compiler/prune-loops.js";
 import {
   adamw,
+  applyLora,
   compile,
   createTrainStep,
   key,
@@ -12,6 +13,7 @@ import {
   languageBatch,
   languageLoss,
   llamaConfig,
+  loraTrainable,
   plainPositions,
   realize,
   ropeFrequencies,
@@ -19,6 +21,7 @@ import {
   scan,
   type Tensor,
   tensorsOf,
+  trainablePart,
   useBackend,
   valueAndGrad,
   zeros,
@@ -76,6 +79,22 @@ describe.each(Object.entries(targets))("the scratch of %s", (_, target) => {
         return step.explain(new Llama(config(16), { key: key(0) }), batchOf(2, 0));
       });
     expect(bytes(true) / bytes(false)).toBeLessThan(0.35);
+  });
+
+  it("grows by one input of a layer for each that is checkpointed beside adapters", () => {
+    const rows = 8;
+    const optimizer = adamw();
+    const loss = (model: Llama, batch: LanguageBatch): Tensor => languageLoss(model, batch, { checkpoint: true });
+    const step = createTrainStep({ optimizer, loss, trainable: loraTrainable });
+    const bytes = (layers: number): number =>
+      scratchOf(() => {
+        const model = applyLora(new Llama(config(layers), { key: key(0) }), { rank: 2 });
+        return step.explain(model, optimizer.init(trainablePart(model, loraTrainable)[0]), batchOf(rows, 0), 0.01);
+      });
+    // A sum that goes on from layer to layer is kept as such: its parts, which come from products, would be three times as much.
+    const input = rows * length * 32 * 4;
+    const [three, four, five] = [3, 4, 5].map(bytes) as [number, number, number];
+    for (const more of [four - three, five - four]) expect(more / input).toBeLessThan(1.5);
   });
 
   it("grows with the root of the number of steps where every √T-th carry is kept", () => {

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { beforeAll, describe, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { flatFunction } from "../../src/autograd/flat-function.js";
 import { createReferenceBackend } from "../../src/backend/reference/index.js";
 import { grad, type Tensor, useBackend, vjp } from "../../src/index.js";
@@ -31,6 +31,7 @@ beforeAll(() => {
 
 describe("for random programs", () => {
   it("all laws hold", { timeout: 1_200_000 }, async () => {
+    let jumps = 0;
     await holdsForPrograms(
       async (program) => {
         const { flat, variables } = await flatFunction("the law", functionOf(program), inputsOf(program, "f64"));
@@ -41,12 +42,16 @@ describe("for random programs", () => {
           const exact = costly > 1 && program.body.includes("stopGradient(");
           if (exact || program.seed % costly !== 0) continue;
           await holds(examination).catch((error: unknown) => {
-            throw new ProgramFailure(`${name}: ${(error as Error).message}`, name);
+            const { message } = error as Error;
+            // The gradient of a maximum, say, where two elements tie.
+            if (costly > 1 && message.includes("the function jumps there")) jumps++;
+            else throw new ProgramFailure(`${name}: ${message}`, name);
           });
         }
       },
       { seed, runs: fuzzRuns(25) },
     );
+    expect(jumps).toBeLessThanOrEqual(Math.max(3, fuzzRuns(25) / 100));
   });
 });
 
