@@ -465,7 +465,7 @@ describe("checkGrads", () => {
       await checkGrads((x: Tensor) => x.floor().add(x.mul(x)), [f64(at)], { order: 2 });
       await expect(checkGrads((x: Tensor) => x.floor().add(cheating(x)), [f64(at)])).rejects.toThrow(GradientError);
     }
-    await expect(checkGrads((x: Tensor) => x.sub(2).relu(), [f64(2)])).rejects.toThrow(/is 0, and central differences give 0.5/);
+    await expect(checkGrads((x: Tensor) => x.sub(2).relu(), [f64(2)])).rejects.toThrow(/is -?0, and central differences give/);
     await expect(checkGrads((x: Tensor) => x.floor(), [f64(2)])).rejects.toThrow(/and the function jumps there/);
   });
 
