@@ -17,7 +17,7 @@ describe("the recipes of docs/extending.md", () => {
   });
   afterAll(() => sources.remove());
 
-  it("name every place at which the compiler misses something, and leave nothing that it does not take", () => {
+  it("name every place at which the compiler misses something, and leave nothing that it does not take", { timeout: 240_000 }, () => {
     const [primitive, kernel] = [...recipes.values()] as [Edit[], Edit[]];
     const tables = all().flatMap(({ path }) => (path.startsWith("test/") && !path.startsWith("test/arguments/") ? [path] : []));
     const types = new TypeCheck(["src/init.ts", "src/index.ts", "src/backend/webgpu/index.ts", ...new Set(tables)]);
@@ -34,7 +34,9 @@ describe("the recipes of docs/extending.md", () => {
     expect(Object.fromEntries(types.errors(apply(all()), (path) => listed.has(path)))).toEqual({});
   });
 
-  it("give a primitive with its derivatives, a kernel that copies and a transformation, on every backend", async () => {
+  it("give a primitive with its derivatives, a kernel that copies and a transformation, on every backend", {
+    timeout: 240_000,
+  }, async () => {
     const program = `
       import { checkGrads, clipCotangents, compile, grad, init, inverseSqrt, scan, tensor } from "./index.js";
       for (const name of ["reference", "wasm", "webgpu"]) {
