@@ -54,8 +54,8 @@ describe("every public function", () => {
   });
 
   it.each(publicFunctions)("$name takes what fits, with each option", async ({ name, call, parameters }) => {
-    // Folders do not exist, and this backend has no profile.
-    const expected = /^(load|save|openModel|convert|profile$)/.test(name);
+    // Folders do not exist.
+    const expected = /^(load|save|openModel|convert)/.test(name);
     const error = await failure(() => call(...(validArguments(parameters) as never[])));
     if (expected) expect(error).toBeInstanceOf(DawngradError);
     else expect(error).toBeUndefined();
