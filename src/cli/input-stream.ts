@@ -5,8 +5,8 @@ export interface InputStream extends AsyncIterable<Uint8Array | string> {
   readonly isTTY?: boolean;
 }
 
-/** Most bytes that are taken, as of text files. */
-const mostBytes = 256 * 2 ** 20;
+/** The most bytes of a text, from a file or from standard input. */
+export const mostTextBytes = 256 * 2 ** 20;
 
 /** All bytes of standard input. Throws OptionError for none, a terminal and more than 256 MiB. */
 export async function readAllInput(stream: InputStream | undefined): Promise<Uint8Array> {
@@ -21,7 +21,7 @@ export async function readAllInput(stream: InputStream | undefined): Promise<Uin
     const bytes = typeof part === "string" ? new TextEncoder().encode(part) : part;
     parts.push(bytes);
     size += bytes.length;
-    if (size > mostBytes) throw new OptionError("standard input has more than 256 MiB", { hint: "give it in parts" });
+    if (size > mostTextBytes) throw new OptionError("standard input has more than 256 MiB", { hint: "give it in parts" });
   }
   return Buffer.concat(parts, size);
 }

